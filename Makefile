@@ -1,0 +1,95 @@
+PYTHON ?= python3
+VENV ?= .venv
+CONSTRAINTS ?= -c constraints.txt
+DEMO_ARGS ?=
+BENCH_ARGS ?=
+BIN = $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow bench-replay types lint format clean
+
+help: ## list the targets and the variables
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
+		awk -F '|' '{printf "make %-14s %s\n", $$1, $$2}'
+	@echo "Variables: PYTHON=python3.12, VENV=.venv, CONSTRAINTS= (newest versions), DEMO_ARGS, BENCH_ARGS"
+
+# System packages are looked for before anything is downloaded. The stamp comes last, so that an
+# interrupted setup is taken up again. Rendering is tried, because its drivers cannot be looked up.
+setup: $(VENV)/.done ## make the virtual environment, with all that users and tests need
+
+$(VENV)/.done: pyproject.toml constraints.txt
+	@$(PYTHON) -c "$$CHECK_SYSTEM"
+	@rm -f $@
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install "pip>=23"
+	$(BIN)/python -m pip install $(CONSTRAINTS) -e ".[dev]"
+	@$(BIN)/python -c "$$CHECK_RENDERING"
+	@touch $@
+
+demo: setup ## train a small agent in about a minute and watch it dream (DEMO_ARGS=--help)
+	$(BIN)/python scripts/demo.py $(DEMO_ARGS)
+
+# Every check runs, whatever the others find.
+test: setup ## all checks: lint, format, types, fast tests
+	@failed=; \
+	$(BIN)/ruff check . || failed="$$failed lint"; \
+	$(BIN)/ruff format --check . || failed="$$failed format"; \
+	$(MAKE) --no-print-directory types || failed="$$failed types"; \
+	$(BIN)/pytest || failed="$$failed tests"; \
+	if [ -n "$$failed" ]; then echo "Failed:$$failed" >&2; exit 1; fi; \
+	echo "All checks passed."
+
+test-slow: setup ## the tests that train agents (long)
+	$(BIN)/pytest -m "slow or learning"
+
+bench-replay: setup ## measure the replay buffer (BENCH_ARGS=--help)
+	$(BIN)/python scripts/bench_replay.py $(BENCH_ARGS)
+
+# mypy finds neither the package of an editable install nor the renamed folders. A tree of links
+# shows them under their names of import.
+types: setup ## check types
+	@rm -rf build/typing && mkdir -p build/typing/dreamzoo
+	@cd build/typing/dreamzoo && ln -s ../../../zoo/* ../../../wrappers ../../../envs .
+	$(BIN)/mypy
+
+lint: setup ## check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: setup ## repair style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove the virtual environment and everything generated
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	find zoo wrappers envs scripts tests -name __pycache__ -prune -exec rm -rf {} +
+
+define CHECK_SYSTEM
+import ctypes, sys
+if sys.version_info < (3, 10):
+    sys.exit("dreamzoo needs Python 3.10 or newer, this is %d.%d. Choose one: make setup PYTHON=python3.11" % sys.version_info[:2])
+missing = []
+try:
+    import ensurepip, venv
+except ImportError:
+    missing.append("python3-venv")
+for library, package in [("libEGL.so.1", "libegl1"), ("libGL.so.1", "libgl1 libgl1-mesa-dri")]:
+    try:
+        sys.platform == "linux" and ctypes.CDLL(library)
+    except OSError:
+        missing.append(package)
+if missing:
+    sys.exit("System packages are missing. On Debian or Ubuntu: sudo apt-get install -y " + " ".join(missing))
+endef
+export CHECK_SYSTEM
+
+define CHECK_RENDERING
+import sys
+from dreamzoo.envs import make_dmc
+try:
+    make_dmc("cartpole", "balance", pixels=True)
+except Exception as error:
+    print("Rendering does not work: %r" % error, file=sys.stderr)
+    sys.exit("On Debian or Ubuntu: sudo apt-get install -y libegl1 libgl1 libgl1-mesa-dri")
+endef
+export CHECK_RENDERING

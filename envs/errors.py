@@ -1,0 +1,38 @@
+"""Errors that say what to do: a missing extra, a mistyped name."""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+
+
+@contextmanager
+def requires_extra(extra: str) -> Iterator[None]:
+    """
+    Turn a missing package into the pip command that installs it.
+
+    Errors other than a missing package (a broken installation, say) pass unchanged.
+
+    :param extra: name of the extra of dreamzoo that holds the packages imported inside
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f'{error.name} is not installed. Install it with: pip install "dreamzoo[{extra}]"'
+        ) from error
+
+
+def unknown_name(kind: str, name: str, choices: Collection[str]) -> ValueError:
+    """
+    Return the error for a name that does not exist, with the nearest ones that do.
+
+    :param kind: what the name stands for, such as "Atari game"
+    :param name: what was given
+    :param choices: all names that exist
+    :return: the error, to be raised by the caller
+    """
+    by_lower_case = {choice.lower(): choice for choice in choices}
+    matches = get_close_matches(name.lower(), by_lower_case, n=3, cutoff=0.5)
+    nearest = [by_lower_case[match] for match in matches]
+    hint = f"Did you mean {' or '.join(nearest)}?" if nearest else f"Choose from {sorted(choices)}."
+    return ValueError(f"Unknown {kind} {name!r}. {hint}")

@@ -1,0 +1,42 @@
+"""Headless rendering for MuJoCo, without any environment variable set by the user."""
+
+import ctypes
+import os
+import sys
+
+_SYSTEM_PACKAGES = "sudo apt-get install -y libegl1 libgl1 libgl1-mesa-dri"
+
+
+def use_headless_rendering(required: bool) -> None:
+    """
+    Let MuJoCo render through EGL on a Linux machine without a display.
+
+    MuJoCo and dm_control read ``MUJOCO_GL`` once, when they are imported, and fall back to GLFW,
+    which needs a display. So this must run before their first import. A value chosen by the user
+    and machines with a display are left alone.
+
+    EGL and ``fork`` do not go together: sub-processes that render must be started by
+    ``forkserver`` (the default of :class:`~stable_baselines3.common.vec_env.SubprocVecEnv`) or
+    ``spawn``, a forked one waits for ever.
+
+    :param required: raise an error if rendering cannot work, rather than leave things as they are
+    """
+    if sys.platform != "linux" or "DISPLAY" in os.environ or "MUJOCO_GL" in os.environ:
+        return
+    if "dm_control._render" in sys.modules:
+        if required:
+            raise RuntimeError(
+                "dm_control was imported before dreamzoo could choose a headless renderer. Set the "
+                "environment variable MUJOCO_GL=egl, or call make_dmc before importing dm_control."
+            )
+        return
+    try:
+        ctypes.CDLL("libEGL.so.1")
+    except OSError as error:
+        # Without EGL the physics still works, and dm_control still imports, if nothing is set.
+        if required:
+            raise RuntimeError(
+                f"Rendering without a display needs EGL. On Debian or Ubuntu: {_SYSTEM_PACKAGES}"
+            ) from error
+        return
+    os.environ["MUJOCO_GL"] = "egl"

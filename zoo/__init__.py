@@ -1,0 +1,12 @@
+"""World-model agents for people who know Stable-Baselines3 and Gymnasium."""
+
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from dreamzoo.dreamer_v3 import DreamerV3
+
+__version__ = "0.1.0"
+
+#: Every agent by its RL Zoo name.
+AGENTS: dict[str, type[BaseAlgorithm]] = {"dreamer_v3": DreamerV3}
+
+__all__ = ["AGENTS", "DreamerV3", "__version__"]

@@ -1,0 +1,1 @@
+"""What all agents share: the Stable-Baselines3 side."""

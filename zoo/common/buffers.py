@@ -1,0 +1,440 @@
+"""Replay of whole experience streams, sampled as windows."""
+
+import os
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.buffers import BaseBuffer, ReplayBuffer
+from stable_baselines3.common.vec_env import VecNormalize
+
+from dreamzoo.nn.observations import Observation
+
+#: Shape of one record's latent and the dtype it is stored in, by name.
+LatentSpec = Mapping[str, tuple[tuple[int, ...], np.dtype | type]]
+
+
+class Windows(NamedTuple):
+    """
+    Where the trained records of a batch lie.
+
+    :param env: stream of every row, (B,)
+    :param start: number, counted from the beginning of that stream, of the first record, (B,)
+    """
+
+    env: np.ndarray
+    start: np.ndarray
+
+
+class SequenceBatch(NamedTuple):
+    """
+    Windows of B streams and T steps. Time: ``actions[:, t]`` led *to* ``observations[:, t]``;
+    reward and flags at t belong to that same observation.
+
+    :param observations: (B, T, ...), one tensor or one for every key
+    :param actions: actions in replay form, zero where there was none, (B, T, A)
+    :param rewards: float, (B, T)
+    :param is_first: bool, first record of an episode, (B, T)
+    :param is_last: bool, last record of an episode, for whatever reason, (B, T)
+    :param is_terminal: bool, true termination, never a time limit, (B, T)
+    :param latents: stored latent of the record before the window, (B, ...); empty if not stored
+    :param windows: where the records lie, for :meth:`SequenceReplayBuffer.write_latents`
+    """
+
+    observations: Observation
+    actions: th.Tensor
+    rewards: th.Tensor
+    is_first: th.Tensor
+    is_last: th.Tensor
+    is_terminal: th.Tensor
+    latents: dict[str, th.Tensor]
+    windows: Windows
+
+
+class SequenceReplayBuffer(ReplayBuffer):
+    """
+    Ring of records for every environment, sampled as windows of consecutive records.
+
+    A record is one observation with the reward and flags of arriving there and the action chosen
+    after it (DreamerV3 spec; reference replay.py). An episode of n steps makes n + 1 records: the
+    terminal observation, which a VecEnv delivers in ``infos``, is a record of its own, with
+    action zero. Every observation is stored once, in its own dtype; the arrays are allocated
+    lazily by the operating system, so an empty buffer costs nothing.
+
+    Windows may run across episodes, never across the write head. With stored latents, a window
+    has one record more than is trained: its latent and action start the filtering.
+
+    :param buffer_size: number of records of all environments together
+    :param observation_space: may be a Dict
+    :param action_space: actions are stored as the agent uses them: Box actions in [-1, 1] units
+    :param device: where batches go
+    :param n_envs: number of streams
+    :param optimize_memory_usage: accepted as in SB3; this buffer stores observations once anyhow
+    :param handle_timeout_termination: accepted as in SB3; time limits never count as termination
+    :param batch_length: trained steps T of a window
+    :param latents: what to store of the agent's latent with every record; None stores nothing
+        and starts every window as if an episode started there
+    :param seed: of the sampling
+    :raises ValueError: where sizes make no sense
+    :raises MemoryError: where the operating system refuses the arrays
+    """
+
+    def __init__(
+        self,
+        buffer_size: int,
+        observation_space: spaces.Space,
+        action_space: spaces.Space,
+        device: th.device | str = "auto",
+        n_envs: int = 1,
+        optimize_memory_usage: bool = False,
+        handle_timeout_termination: bool = True,
+        batch_length: int = 64,
+        latents: LatentSpec | None = None,
+        seed: int | None = None,
+    ) -> None:
+        if buffer_size < 1 or batch_length < 1:
+            raise ValueError(f"{buffer_size=} and {batch_length=} must be at least 1")
+        per_env = max(buffer_size // n_envs, 1)
+        # Not ReplayBuffer's own: it would allocate every observation twice.
+        BaseBuffer.__init__(self, per_env, observation_space, action_space, device, n_envs)
+        self.optimize_memory_usage = optimize_memory_usage
+        self.handle_timeout_termination = handle_timeout_termination
+        self.batch_length = batch_length
+        self.latent_spec = dict(latents or {})
+        self.rng = np.random.default_rng(seed)
+        self.resume_state: dict[str, Any] | None = None
+        self._staged: dict[str, np.ndarray] = {}
+        try:
+            self._allocate()
+        except MemoryError as error:
+            raise MemoryError(self._too_large(buffer_size, self._bytes_per_record())) from error
+        self.reset()
+
+    # ------------------------------------------------------------------ storage
+
+    def _layout(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+        """List name, shape and dtype of what one record holds."""
+        actions = self.action_space.dtype
+        layout: dict[str, tuple[tuple[int, ...], Any]] = {
+            "actions": ((self.action_dim,), np.float32 if actions == np.float64 else actions),
+            "rewards": ((), np.float32),
+            "dones": ((), np.bool_),
+            "timeouts": ((), np.bool_),
+            "episode_starts": ((), np.bool_),
+        }
+        if isinstance(self.observation_space, spaces.Dict):
+            for key, space in self.observation_space.spaces.items():
+                layout[f"observations.{key}"] = (self.obs_shape[key], space.dtype)  # type: ignore[call-overload]
+        else:
+            layout["observations"] = (self.obs_shape, self.observation_space.dtype)
+        for name, spec in self.latent_spec.items():
+            layout[f"latents.{name}"] = spec
+        return layout
+
+    def _allocate(self) -> None:
+        shape = (self.buffer_size, self.n_envs)
+        self._arrays = {k: np.zeros(shape + s, d) for k, (s, d) in self._layout().items()}
+        self._name_arrays()
+
+    def _name_arrays(self) -> None:
+        """Give the arrays the names that SB3's buffers have; they are views, never copies."""
+        self.actions, self.rewards = self._arrays["actions"], self._arrays["rewards"]
+        self.dones, self.timeouts = self._arrays["dones"], self._arrays["timeouts"]
+        self.episode_starts = self._arrays["episode_starts"]
+        self.observations = self._group("observations")  # type: ignore[assignment]
+        self.latents = self._group("latents")
+
+    def _group(self, name: str) -> Any:
+        if name in self._arrays:
+            return self._arrays[name]
+        prefix = f"{name}."
+        return {k[len(prefix) :]: v for k, v in self._arrays.items() if k.startswith(prefix)}
+
+    def _bytes_per_record(self) -> int:
+        return sum(int(np.prod(s)) * np.dtype(d).itemsize for s, d in self._layout().values())
+
+    def nbytes(self, records: int | None = None) -> int:
+        """
+        Count the memory of a number of records.
+
+        :param records: default: as many as fit, all environments together
+        """
+        full = self.buffer_size * self.n_envs
+        return self._bytes_per_record() * (full if records is None else min(records, full))
+
+    @staticmethod
+    def _too_large(records: int, each: int) -> str:
+        return (
+            f"A replay buffer of {records:,} records of {each / 1e3:.1f} kB each takes "
+            f"{records * each / 1e9:.1f} GB, which does not fit in this machine's "
+            f"{physical_memory() / 1e9:.1f} GB of memory. Lower buffer_size (records of all "
+            "environments together), use smaller images or a smaller model."
+        )
+
+    def check_memory(self, records: int) -> None:
+        """
+        Refuse to start a run whose replay cannot fit in this machine.
+
+        :param records: how many records the run is going to add at most
+        :raises MemoryError: names the size and what to change
+        """
+        needed = self.nbytes(self.size() * self.n_envs + records)
+        if needed > physical_memory():
+            each = self._bytes_per_record()
+            raise MemoryError(self._too_large(needed // each, each))
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self.pos, self.full = 0, False
+        self._count = np.zeros(self.n_envs, np.int64)  # records ever added, by stream
+        self._next_reward = np.zeros(self.n_envs, np.float32)
+        self._next_first = np.ones(self.n_envs, bool)
+        self._online: deque[tuple[int, int]] = deque()
+
+    def size(self) -> int:
+        """Return the number of records of the shortest stream."""
+        return int(min(self._count.min(), self.buffer_size))
+
+    # ------------------------------------------------------------------ writing
+
+    def start_new_episodes(self) -> None:
+        """Say that all environments were reset without a done: the streams break here."""
+        self._next_first[:] = True
+        self._next_reward[:] = 0.0
+
+    def stage_latents(self, latents: Mapping[str, np.ndarray]) -> None:
+        """
+        Hand over the latents of the observations that the next :meth:`add` stores.
+
+        :param latents: (n_envs, ...) each, names as in the constructor
+        """
+        self._staged = dict(latents)
+
+    def add(  # type: ignore[override]
+        self,
+        obs: np.ndarray | dict[str, np.ndarray],
+        next_obs: np.ndarray | dict[str, np.ndarray],
+        action: np.ndarray,
+        reward: np.ndarray,
+        done: np.ndarray,
+        infos: list[dict[str, Any]],
+    ) -> None:
+        """
+        Store one step of every environment.
+
+        :param obs: what the action was chosen for, (n_envs, ...)
+        :param next_obs: what it led to, the terminal observation where ``done``; stored only
+            there, elsewhere it comes back as the next call's ``obs``
+        :param action: (n_envs, A)
+        :param reward: (n_envs,)
+        :param done: end of episode, (n_envs,)
+        :param infos: ``TimeLimit.truncated`` tells a time limit from a termination
+        """
+        done = np.asarray(done, bool).reshape(self.n_envs)
+        timeout = np.array([bool(info.get("TimeLimit.truncated", False)) for info in infos])
+        everyone = np.arange(self.n_envs)
+        record = {
+            **self._flatten_obs(obs),
+            **{f"latents.{name}": value for name, value in self._staged.items()},
+            "actions": np.asarray(action).reshape(self.n_envs, self.action_dim),
+            "rewards": self._next_reward,
+            "episode_starts": self._next_first,
+        }
+        self._append(everyone, record)
+        self._staged = {}
+        self._next_reward[:] = np.where(done, 0.0, reward)
+        self._next_first[:] = done
+        if done.any():
+            ended = np.flatnonzero(done)
+            record = {k: v[ended] for k, v in self._flatten_obs(next_obs).items()}
+            record["rewards"] = np.asarray(reward)[ended]
+            record["dones"], record["timeouts"] = done[ended], timeout[ended]
+            self._append(ended, record)
+
+    def _flatten_obs(self, obs: np.ndarray | dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        if isinstance(self.observation_space, spaces.Dict):
+            assert isinstance(obs, dict)
+            parts = {f"observations.{key}": obs[key] for key in self.observation_space.spaces}
+        else:
+            parts = {"observations": obs}  # type: ignore[dict-item]
+        return {k: np.asarray(v).reshape(self._arrays[k][0].shape) for k, v in parts.items()}
+
+    def _append(self, envs: np.ndarray, record: dict[str, np.ndarray]) -> None:
+        """Write one record to each of the streams ``envs``; what is not given becomes zero."""
+        rows = self._count[envs] % self.buffer_size
+        for name, array in self._arrays.items():
+            array[rows, envs] = record.get(name, 0)
+        self._queue_online(envs)
+        self._count[envs] += 1
+        longest = int(self._count.max())
+        self.pos, self.full = longest % self.buffer_size, self.size() >= self.buffer_size
+
+    def _queue_online(self, envs: np.ndarray) -> None:
+        """Queue the window that ends with the record just written: each record once, promptly."""
+        window = self._window_length()
+        for env in envs:
+            last = int(self._count[env])
+            if last % window == 0 and last >= window - 1:
+                self._online.append((int(env), last - window + 1))
+
+    def write_latents(self, windows: Windows, latents: Mapping[str, np.ndarray]) -> None:
+        """
+        Refresh stored latents with those of the newest filtering.
+
+        Where rows overlap, the later row wins. Records overwritten meanwhile are skipped.
+
+        :param windows: of the batch that was filtered
+        :param latents: (B, T, ...) each
+        """
+        length = next(iter(latents.values())).shape[1]
+        index = windows.start[:, None] + np.arange(length)  # (B, T)
+        env = np.broadcast_to(windows.env[:, None], index.shape)
+        alive = index >= self._count[env] - self.buffer_size
+        for name, values in latents.items():
+            self.latents[name][index[alive] % self.buffer_size, env[alive]] = values[alive]
+
+    # ------------------------------------------------------------------ sampling
+
+    def _window_length(self) -> int:
+        return self.batch_length + (1 if self.latent_spec else 0)
+
+    def n_windows(self, length: int | None = None) -> int:
+        """
+        Count the start positions of complete windows.
+
+        :param length: records of a window; default: trained steps and context
+        """
+        stored = np.minimum(self._count, self.buffer_size)
+        return int(np.maximum(stored - (length or self._window_length()) + 1, 0).sum())
+
+    def sample(  # type: ignore[override]
+        self,
+        batch_size: int,
+        env: VecNormalize | None = None,
+        batch_length: int | None = None,
+        *,
+        online: bool = True,
+    ) -> SequenceBatch:
+        """
+        Draw windows: first those queued as new, then uniformly over all start positions.
+
+        A stream that is still short gives shorter windows, so that tiny buffers work.
+
+        :param batch_size: rows B
+        :param env: normalises observations and rewards on their way out, if given
+        :param batch_length: trained steps T; default: the buffer's
+        :param online: take queued windows; False (reports) leaves the queue untouched
+        :raises ValueError: if nothing was stored yet
+        """
+        stored = np.minimum(self._count, self.buffer_size)
+        if not stored.max():
+            raise ValueError("The replay buffer is empty: collect experience before sampling.")
+        context = 1 if self.latent_spec and stored.max() > 1 else 0
+        wanted = (batch_length or self.batch_length) + context
+        length = int(min(wanted, stored.max()))
+        queued = self._pop_online(batch_size) if online and length == self._window_length() else []
+        envs, starts = self._draw(batch_size - len(queued), length, stored)
+        if queued:
+            envs = np.concatenate([[env_ for env_, _ in queued], envs])
+            starts = np.concatenate([[start for _, start in queued], starts])
+        return self._gather(envs, starts, length, context, env)
+
+    def _pop_online(self, n: int) -> list[tuple[int, int]]:
+        popped: list[tuple[int, int]] = []
+        while self._online and len(popped) < n:
+            env, start = self._online.popleft()
+            if start >= self._count[env] - self.buffer_size:  # not overwritten meanwhile
+                popped.append((env, start))
+        return popped
+
+    def _draw(self, n: int, length: int, stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Draw streams and first records, every complete window with the same probability."""
+        items = np.maximum(stored - length + 1, 0)
+        edges = np.cumsum(items)
+        draw = self.rng.integers(edges[-1], size=n)
+        envs = np.searchsorted(edges, draw, side="right")
+        oldest = self._count[envs] - stored[envs]
+        return envs, oldest + draw - (edges - items)[envs]
+
+    def _gather(
+        self,
+        envs: np.ndarray,
+        starts: np.ndarray,
+        length: int,
+        context: int,
+        vec_normalize: VecNormalize | None,
+    ) -> SequenceBatch:
+        rows = (starts[:, None] + np.arange(length)) % self.buffer_size  # (B, L)
+        flat = rows * self.n_envs + envs[:, None]
+        first, last = self._take("episode_starts", flat), self._take("dones", flat)
+        terminal = last & ~self._take("timeouts", flat)
+        # An episode may be cut without a done, by a reset or a restart.
+        last[:, :-1] |= first[:, 1:]
+        previous = np.zeros_like(actions := self._take("actions", flat))
+        previous[:, 1:] = actions[:, :-1]
+        previous[first] = 0  # at a reset there was no action
+        if not context:
+            first[:, 0] = True
+        rewards = self._normalize_reward(self._take("rewards", flat), vec_normalize)
+        trained = slice(context, None)
+        latents = {}
+        if context:
+            latents = {k: self.to_torch(v[rows[:, 0], envs]) for k, v in self.latents.items()}
+        return SequenceBatch(
+            self._gather_observations(flat[:, trained], vec_normalize),
+            self.to_torch(previous[:, trained]),
+            self.to_torch(rewards[:, trained].astype(np.float32)),
+            self.to_torch(first[:, trained]),
+            self.to_torch(last[:, trained]),
+            self.to_torch(terminal[:, trained]),
+            latents,
+            Windows(envs, starts + context),
+        )
+
+    def _take(self, name: str, flat: np.ndarray) -> np.ndarray:
+        array = self._arrays[name]
+        return array.reshape(-1, *array.shape[2:]).take(flat, axis=0)
+
+    def _gather_observations(
+        self, flat: np.ndarray, vec_normalize: VecNormalize | None
+    ) -> Observation:
+        if isinstance(self.observation_space, spaces.Dict):
+            names = self.observation_space.spaces
+            parts = {key: self._take(f"observations.{key}", flat) for key in names}
+            normalized = self._normalize_obs(parts, vec_normalize)
+            return {key: self.to_torch(value) for key, value in normalized.items()}  # type: ignore[union-attr]
+        return self.to_torch(self._normalize_obs(self._take("observations", flat), vec_normalize))  # type: ignore[arg-type]
+
+    def to_torch(self, array: np.ndarray, copy: bool = False) -> th.Tensor:
+        """Move a freshly gathered array to the device; there is nobody else to share it with."""
+        return super().to_torch(array, copy)
+
+    # ------------------------------------------------------------------ pickling
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle only the part that was written, not gigabytes of zeros."""
+        state = self.__dict__.copy()
+        used = int(min(self._count.max(), self.buffer_size))
+        for name in ("actions", "rewards", "dones", "timeouts", "episode_starts"):
+            del state[name]
+        del state["observations"], state["latents"]
+        state["_arrays"] = {name: array[:used] for name, array in self._arrays.items()}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        used = state.pop("_arrays")
+        self.__dict__.update(state)
+        self._allocate()
+        for name, array in used.items():
+            self._arrays[name][: len(array)] = array
+
+
+def physical_memory() -> int:
+    """Return the machine's memory in bytes."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # no sysconf on Windows: no limit known
+        return 2**63

@@ -1,0 +1,433 @@
+"""The Stable-Baselines3 side of every world-model agent: collect, replay, update, log."""
+
+import io
+import pathlib
+import pickle
+import sys
+import warnings
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.noise import ActionNoise
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.utils import obs_as_tensor
+
+from dreamzoo.common.buffers import LatentSpec, SequenceReplayBuffer
+from dreamzoo.common.env_state import load_env_state, save_env_state
+from dreamzoo.common.policies import ActingState, WorldModelPolicy
+
+SelfWorldModelAlgorithm = TypeVar("SelfWorldModelAlgorithm", bound="WorldModelAlgorithm")
+
+GIGABYTE = 10**9
+
+
+class WorldModelAlgorithm(OffPolicyAlgorithm):
+    """
+    Off-policy algorithm that learns from sequences and acts with a memory.
+
+    Agents implement :meth:`train` and :meth:`latent_spec`.
+
+    Units: one *step* is one action of one environment (frames = steps x action repeat), also in
+    ``num_timesteps``. After warm-up, ``updates = steps * train_ratio / (batch_size *
+    batch_length)``.
+
+    :param policy: alias or class
+    :param env: environment, VecEnv or gymnasium id
+    :param learning_rate: float or schedule of the remaining progress
+    :param buffer_size: replay capacity in records of all environments together
+    :param learning_starts: steps before the first update; None: as soon as the replay holds
+        ``batch_size * batch_length`` windows
+    :param batch_size: rows B of a batch
+    :param batch_length: steps T of a batch
+    :param train_ratio: replayed steps for every step of the environment
+    :param gradient_steps: updates after every collection; None follows ``train_ratio``, -1 makes
+        one for every step collected, as in SB3
+    :param kwargs: as in SB3's ``OffPolicyAlgorithm``
+    """
+
+    policy: WorldModelPolicy
+    replay_buffer: SequenceReplayBuffer | None  # type: ignore[assignment]
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {}
+
+    def __init__(
+        self,
+        policy: str | type[WorldModelPolicy],
+        env: GymEnv | str | None,
+        learning_rate: float | Schedule,
+        *,
+        buffer_size: int,
+        learning_starts: int | None,
+        batch_size: int,
+        batch_length: int,
+        train_ratio: float,
+        gradient_steps: int | None,
+        replay_buffer_class: type[ReplayBuffer] | None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            policy,
+            env,  # type: ignore[arg-type]
+            learning_rate,
+            buffer_size=buffer_size,
+            learning_starts=learning_starts,  # type: ignore[arg-type]
+            batch_size=batch_size,
+            gradient_steps=gradient_steps,  # type: ignore[arg-type]
+            replay_buffer_class=replay_buffer_class,
+            sde_support=False,
+            support_multi_env=True,
+            **kwargs,
+        )
+        if batch_size < 1 or batch_length < 1 or train_ratio < 0:
+            raise ValueError(
+                f"{batch_size=} and {batch_length=} must be at least 1, {train_ratio=} at least 0."
+            )
+        self.batch_length = batch_length
+        self.train_ratio = train_ratio
+        self._updates_due: float | None = None  # None until the first update is allowed
+        self._last_state: ActingState | None = None
+        self._generator: th.Generator | None = None
+        self._in_step = False
+
+    def _get_policy_from_name(self, policy_name: str) -> type[BasePolicy]:
+        if policy_name not in self.policy_aliases:
+            raise ValueError(
+                f"Policy {policy_name!r} unknown to {type(self).__name__}. "
+                f"Use one of {', '.join(self.policy_aliases)}, or a policy class."
+            )
+        return self.policy_aliases[policy_name]
+
+    # ------------------------------------------------------------------ set-up
+
+    def latent_spec(self) -> LatentSpec | None:
+        """Say what to store of the latent with every record; None stores nothing."""
+        return None
+
+    def _setup_model(self) -> None:
+        buffer_class = self.replay_buffer_class or SequenceReplayBuffer
+        if not issubclass(buffer_class, SequenceReplayBuffer):
+            raise ValueError(
+                f"{type(self).__name__} learns from sequences, but replay_buffer_class="
+                f"{buffer_class.__name__} returns single transitions. Use SequenceReplayBuffer "
+                "or a subclass of it (HerReplayBuffer is not supported)."
+            )
+        self.replay_buffer_class = buffer_class
+        self._setup_lr_schedule()
+        self.set_random_seed(self.seed)
+        self.policy = self.policy_class(  # type: ignore[assignment]
+            self.observation_space, self.action_space, self.lr_schedule, **self._policy_kwargs()
+        ).to(self.device)
+        # Private sources of randomness, drawn from the seeded global ones: evaluating a model
+        # between two steps then changes nothing in its training.
+        self._generator = th.Generator(device=self.device)
+        self._generator.manual_seed(int(th.randint(2**31, ())))
+        if self.replay_buffer is None:
+            self.replay_buffer = buffer_class(
+                self.buffer_size,
+                self.observation_space,
+                self.action_space,
+                device=self.device,
+                n_envs=self.n_envs,
+                optimize_memory_usage=self.optimize_memory_usage,
+                **{
+                    "batch_length": self.batch_length,
+                    "latents": self.latent_spec(),
+                    "seed": int(np.random.randint(2**31)),
+                    **self.replay_buffer_kwargs,
+                },
+            )
+            self._announce_replay()
+        self._convert_train_freq()
+
+    def _policy_kwargs(self) -> dict[str, Any]:
+        """Return the policy's arguments; agents add what the policy needs of their own."""
+        return dict(self.policy_kwargs)
+
+    def _announce_replay(self) -> None:
+        assert self.replay_buffer is not None
+        if self.env is not None and self.replay_buffer.nbytes() > GIGABYTE:
+            print(
+                f"{type(self).__name__}: the replay buffer grows up to "
+                f"{self.replay_buffer.nbytes() / GIGABYTE:.1f} GB when its "
+                f"{self.buffer_size:,} records are full (buffer_size).",
+                file=sys.stderr,
+            )
+
+    def _setup_learn(  # type: ignore[override]
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        reset_num_timesteps: bool = True,
+        tb_log_name: str = "run",
+        progress_bar: bool = False,
+    ) -> tuple[int, BaseCallback]:
+        buffer = self.replay_buffer
+        assert self.env is not None, "Pass an environment or call set_env() before learn()."
+        if buffer is None or buffer.n_envs != self.n_envs:
+            raise ValueError(
+                f"The replay buffer holds {getattr(buffer, 'n_envs', 0)} environments and the "
+                f"agent has {self.n_envs}. Load a buffer that was saved with {self.n_envs} "
+                "environments, or load the agent with as many as the buffer has."
+            )
+        if self.optimize_memory_usage and reset_num_timesteps and buffer.pos > 0:
+            warnings.warn(
+                "The last trajectory in the replay buffer will be truncated, "
+                "use `reset_num_timesteps=False` to go on with it.",
+                stacklevel=3,
+            )
+        will_reset = reset_num_timesteps or self._last_obs is None
+        # Not OffPolicyAlgorithm's: it would mark a record of this buffer as done by itself.
+        total_timesteps, callback = BaseAlgorithm._setup_learn(
+            self, total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
+        )
+        buffer.check_memory(total_timesteps - self.num_timesteps)
+        if will_reset:
+            buffer.start_new_episodes()
+        if will_reset or self._last_state is None:
+            self._last_state = self.policy.initial_state(self.n_envs)
+            self._last_episode_starts = np.ones(self.n_envs, bool)
+        return total_timesteps, callback
+
+    # ------------------------------------------------------------------ the loop
+
+    def learn(  # type: ignore[override]
+        self: SelfWorldModelAlgorithm,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 4,
+        tb_log_name: str = "run",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> SelfWorldModelAlgorithm:
+        """
+        Alternate between collecting and updating, as SB3's off-policy algorithms do.
+
+        :param total_timesteps: steps of all environments together
+        :param callback: called at every step of the VecEnv
+        :param log_interval: episodes between two log lines
+        :param tb_log_name: name of the TensorBoard run
+        :param reset_num_timesteps: False goes on with the counters and, if the environment was
+            not reset, with the episodes of the last call
+        :param progress_bar: show a progress bar (needs tqdm and rich)
+        :return: the trained agent
+        """
+        total_timesteps, callback = self._setup_learn(
+            int(total_timesteps), callback, reset_num_timesteps, tb_log_name, progress_bar
+        )
+        callback.on_training_start(locals(), globals())
+        assert self.env is not None
+        assert self.replay_buffer is not None
+        while self.num_timesteps < total_timesteps:
+            rollout = self.collect_rollouts(
+                self.env,
+                train_freq=self.train_freq,  # type: ignore[arg-type]
+                action_noise=self.action_noise,
+                callback=callback,
+                learning_starts=0,
+                replay_buffer=self.replay_buffer,
+                log_interval=log_interval,
+            )
+            if not rollout.continue_training:
+                break
+            updates = self._count_updates(rollout.episode_timesteps)
+            if updates > 0:
+                self.train(updates, self.batch_size)
+        callback.on_training_end()
+        return self
+
+    def _may_train(self) -> bool:
+        assert self.replay_buffer is not None
+        if self.learning_starts is not None:
+            return self.num_timesteps > self.learning_starts
+        return self.replay_buffer.n_windows() >= self.batch_size * self.batch_length
+
+    def _count_updates(self, steps: int) -> int:
+        """
+        Say how many updates follow a collection.
+
+        The fraction that is left over is kept. The warm-up is not caught up on: the first time
+        an update is allowed gives exactly one (reference ``when.Ratio``).
+
+        :param steps: steps just collected, all environments together
+        """
+        if not self._may_train():
+            return 0
+        if self.gradient_steps is not None:
+            return self.gradient_steps if self.gradient_steps >= 0 else steps
+        if self._updates_due is None:
+            self._updates_due = 1.0
+        else:
+            self._updates_due += steps * self.train_ratio / (self.batch_size * self.batch_length)
+        updates = int(self._updates_due)
+        self._updates_due -= updates
+        return updates
+
+    def _sample_action(
+        self,
+        learning_starts: int,
+        action_noise: ActionNoise | None = None,
+        n_envs: int = 1,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """
+        Act with the policy; world-model agents need no random warm-up.
+
+        :return: action for the environment and action for the replay
+        """
+        assert self._last_obs is not None
+        assert self._last_state is not None
+        self._in_step = True
+        action, self._last_state = self.policy.step(
+            obs_as_tensor(self._last_obs, self.device),  # type: ignore[arg-type]
+            self._last_state,
+            th.as_tensor(self._last_episode_starts, device=self.device),
+            self._generator,
+        )
+        if action_noise is not None and isinstance(self.action_space, spaces.Box):
+            noise = np.asarray(action_noise(), np.float32).reshape(-1, action.shape[1])
+            action = action + th.as_tensor(noise, device=self.device)
+            self._last_state = self._last_state._replace(prev_action=action)
+        buffer_action = action.cpu().numpy()
+        return self.policy.to_env_action(buffer_action), buffer_action
+
+    def _stored_latents(self, state: ActingState) -> dict[str, np.ndarray]:
+        """Turn the latents just filtered into what the replay stores, by ``latent_spec``."""
+        return {}
+
+    def _store_transition(
+        self,
+        replay_buffer: ReplayBuffer,
+        buffer_action: np.ndarray,
+        new_obs: np.ndarray | dict[str, np.ndarray],
+        reward: np.ndarray,
+        dones: np.ndarray,
+        infos: list[dict[str, Any]],
+    ) -> None:
+        self._check_finite_step(new_obs, reward, infos)
+        assert isinstance(replay_buffer, SequenceReplayBuffer)
+        assert self._last_state is not None
+        replay_buffer.stage_latents(self._stored_latents(self._last_state))
+        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
+        self._last_episode_starts = dones
+        self._in_step = False
+
+    def _check_finite_step(
+        self,
+        obs: np.ndarray | dict[str, np.ndarray],
+        reward: np.ndarray,
+        infos: list[dict[str, Any]],
+    ) -> None:
+        """Refuse NaN and infinity before they reach the replay."""
+        parts = {"reward": reward}
+        parts |= {f"observation {k!r}": v for k, v in obs.items()} if isinstance(obs, dict) else {
+            "observation": obs
+        }
+        for i, info in enumerate(infos):
+            if (last := info.get("terminal_observation")) is not None:
+                named = last if isinstance(last, dict) else {"": last}
+                parts |= {f"terminal observation {k} of env {i}": v for k, v in named.items()}
+        for name, value in parts.items():
+            value = np.asarray(value)
+            if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
+                raise ValueError(
+                    f"The environment returned a {name} with NaN or infinity at step "
+                    f"{self.num_timesteps}. Nothing of this step was stored; the model is as it "
+                    "was. Mend the environment; SB3's VecCheckNan finds where it happens."
+                )
+
+    # ------------------------------------------------------------------ saving
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "_last_state", "_generator", "_in_step"]
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        return ["policy", "policy.optimizer"], []
+
+    def save_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase) -> None:
+        """
+        Save the replay and all that an exact continuation needs beside the parameters.
+
+        That is the random streams, the running latents and, where environments can be copied
+        with their state (see :mod:`dreamzoo.common.env_state`), the environments.
+
+        :param path: file, or where to create one
+        """
+        assert self.replay_buffer is not None, "The replay buffer is not defined"
+        self.replay_buffer.resume_state = self._resume_state()
+        try:
+            super().save_replay_buffer(path)
+        finally:
+            self.replay_buffer.resume_state = None
+
+    def load_replay_buffer(
+        self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True
+    ) -> None:
+        """
+        Load a replay. If the agent was saved at the same moment, training goes on exactly where
+        it stopped, on ``learn(..., reset_num_timesteps=False)``.
+
+        :param path: file
+        :param truncate_last_traj: as in SB3, for HerReplayBuffer only
+        :raises ValueError: for a file that holds something else, or is cut short
+        """
+        before = self.replay_buffer
+        try:
+            super().load_replay_buffer(path, truncate_last_traj)
+        except (EOFError, pickle.UnpicklingError) as error:
+            self.replay_buffer = before
+            raise ValueError(f"{path} is not a complete replay buffer file: {error}") from error
+        if not isinstance(self.replay_buffer, SequenceReplayBuffer):
+            found = type(self.replay_buffer).__name__
+            self.replay_buffer = before
+            raise ValueError(f"{path} holds a {found}; expected a SequenceReplayBuffer.")
+        state = self.replay_buffer.resume_state
+        self.replay_buffer.resume_state = None
+        same_moment = state is not None and state["num_timesteps"] == self.num_timesteps
+        if same_moment and self.replay_buffer.n_envs == self.n_envs:
+            self._restore(state)
+        else:
+            self.replay_buffer.start_new_episodes()
+            self._last_obs = None
+
+    def _resume_state(self) -> dict[str, Any]:
+        assert self._generator is not None
+        state: dict[str, Any] = {
+            "num_timesteps": self.num_timesteps,
+            "generator": self._generator.get_state(),
+            "torch": th.get_rng_state(),
+            "numpy": np.random.get_state(),
+            "env": None,
+        }
+        # Inside a step (a callback saves there) the environment is one transition ahead of the
+        # replay: going on from it would join two observations that do not follow each other.
+        if self._last_obs is not None and self._last_state is not None and not self._in_step:
+            state["env"] = None if self.env is None else save_env_state(self.env)
+            state["last_obs"] = self._last_obs
+            state["last_original_obs"] = self._last_original_obs
+            state["last_episode_starts"] = self._last_episode_starts
+            memory = (*self._last_state.latent, self._last_state.prev_action)
+            state["memory"] = [part.cpu().numpy() for part in memory]
+        return state
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        assert self._generator is not None
+        assert self.replay_buffer is not None
+        self._generator.set_state(state["generator"])
+        th.set_rng_state(state["torch"])
+        np.random.set_state(state["numpy"])
+        if state["env"] is None or self.env is None:
+            self.replay_buffer.start_new_episodes()
+            self._last_obs = None
+            return
+        load_env_state(self.env, state["env"])
+        self._last_obs = state["last_obs"]
+        self._last_original_obs = state["last_original_obs"]
+        self._last_episode_starts = state["last_episode_starts"]
+        memory = [th.as_tensor(part, device=self.device) for part in state["memory"]]
+        latent_type = type(self.policy.world_model.initial(1))
+        self._last_state = ActingState(latent_type(*memory[:-1]), memory[-1])

@@ -1,0 +1,438 @@
+"""DreamerV3 (Hafner et al., "Mastering diverse control tasks through world models")."""
+
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.noise import ActionNoise
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.utils import polyak_update
+from torch import Tensor
+
+from dreamzoo.common.buffers import LatentSpec, SequenceBatch
+from dreamzoo.common.policies import ActingState
+from dreamzoo.common.training import MeanMetrics, check_finite
+from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
+from dreamzoo.dreamer_v3.policies import CnnPolicy, DreamerV3Policy, MlpPolicy, MultiInputPolicy
+from dreamzoo.nn.distributions import categorical_entropy, categorical_kl, one_hot, soft_bernoulli_loss
+from dreamzoo.nn.layers import by_rows
+from dreamzoo.nn.returns import lambda_return, replay_return
+from dreamzoo.nn.rssm import Latent
+from dreamzoo.nn.world_model import Filtered
+
+SelfDreamerV3 = TypeVar("SelfDreamerV3", bound="DreamerV3")
+
+
+class Dream(NamedTuple):
+    """
+    Imagined trajectories of N starts, time first.
+
+    :param feat: features of states 0..H, without gradient, (H + 1, N, F)
+    :param log_prob: of the actions chosen in states 0..H-1, with gradient, (H, N)
+    :param entropy: of the policy in these states, with gradient, (H, N)
+    """
+
+    feat: Tensor
+    log_prob: Tensor
+    entropy: Tensor
+
+
+#: Rows of imagination computed together.
+DREAM_ROWS = 256
+
+
+class DreamerV3(WorldModelAlgorithm):
+    """
+    DreamerV3, the revised algorithm: one world model, one actor, one critic, one optimizer.
+
+    Paper: https://arxiv.org/abs/2301.04104 (version 2) and its journal version; constants are
+    those of the authors' code, https://github.com/danijar/dreamerv3. Differences are listed in
+    the README.
+
+    :param policy: ``MlpPolicy`` (size 1m), ``CnnPolicy`` or ``MultiInputPolicy`` (12m), or a class
+    :param env: environment, VecEnv or gymnasium id
+    :param learning_rate: of all networks after warm-up (table 4: 4e-5)
+    :param buffer_size: replay capacity in records of all environments together (reference: 5e6)
+    :param learning_starts: steps before the first update; None: as soon as the replay holds
+        ``batch_size * batch_length`` windows (reference train.py)
+    :param batch_size: rows B (table 4: 16)
+    :param batch_length: trained steps T of a row (table 4: 64)
+    :param horizon: imagined steps H (table 4: 15)
+    :param train_ratio: replayed steps for every step of an environment:
+        ``updates = steps * train_ratio / (batch_size * batch_length)``. 512 is the paper's value
+        for control (table 2); 32 for Atari, 256 for Atari100k and 1024 for 1m models in the
+        authors' configuration
+    :param gamma: discount (table 4: horizon 333)
+    :param gae_lambda: lambda of both returns (table 4: 0.95)
+    :param tau: rate of the slow critic's moving average (table 4: 0.02)
+    :param ent_coef: weight of the actor's entropy (table 4: 3e-4)
+    :param free_nats: KL terms below this have no gradient (table 4: 1)
+    :param dyn_coef: weight of the prior's KL term (table 4: 1)
+    :param rep_coef: weight of the posterior's KL term (table 4: 0.1)
+    :param replay_vf_coef: weight of the critic loss on replayed rewards (table 4: 0.3)
+    :param slow_coef: weight of the slow critic's regulariser (table 4: 1)
+    :param replay_context: start windows from stored latents, written back after every update;
+        False starts every window from zero, as the code of 2023 did
+    :param start_cont: where the first weight of an imagined trajectory comes from: ``predicted``
+        by the model, or the flag in the ``data`` as in the code of the paper's time
+    :param imagination_last: imagine only from the last so many steps of every row; None: all
+    :param train_freq: steps of the VecEnv between two rounds of updates
+    :param gradient_steps: updates in a round; None follows ``train_ratio``, -1 makes one for
+        every step collected, as in SB3
+    :param action_noise: added to Box actions while collecting; the paper uses none
+    :param replay_buffer_class: a :class:`SequenceReplayBuffer` or None
+    :param replay_buffer_kwargs: of that class
+    :param optimize_memory_usage: accepted as in SB3; the replay stores observations once anyhow
+    :param policy_kwargs: of the policy, above all ``size``
+    :param stats_window_size: episodes over which returns are averaged in the log
+    :param tensorboard_log: folder of TensorBoard logs
+    :param verbose: 0 silent, 1 info, 2 debug
+    :param seed: of everything random
+    :param device: ``auto``, ``cpu``, ``cuda``, ...
+    :param _init_setup_model: build the networks now
+    """
+
+    policy: DreamerV3Policy
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        "MlpPolicy": MlpPolicy,
+        "CnnPolicy": CnnPolicy,
+        "MultiInputPolicy": MultiInputPolicy,
+    }
+
+    def __init__(
+        self,
+        policy: str | type[DreamerV3Policy],
+        env: GymEnv | str | None,
+        learning_rate: float | Schedule = 4e-5,
+        buffer_size: int = 1_000_000,
+        learning_starts: int | None = None,
+        batch_size: int = 16,
+        batch_length: int = 64,
+        horizon: int = 15,
+        train_ratio: float = 512.0,
+        gamma: float = 1 - 1 / 333,
+        gae_lambda: float = 0.95,
+        tau: float = 0.02,
+        ent_coef: float = 3e-4,
+        free_nats: float = 1.0,
+        dyn_coef: float = 1.0,
+        rep_coef: float = 0.1,
+        replay_vf_coef: float = 0.3,
+        slow_coef: float = 1.0,
+        replay_context: bool = True,
+        start_cont: Literal["predicted", "data"] = "predicted",
+        imagination_last: int | None = None,
+        train_freq: int | tuple[int, str] = 1,
+        gradient_steps: int | None = None,
+        action_noise: ActionNoise | None = None,
+        replay_buffer_class: type[ReplayBuffer] | None = None,
+        replay_buffer_kwargs: dict[str, Any] | None = None,
+        optimize_memory_usage: bool = False,
+        policy_kwargs: dict[str, Any] | None = None,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: th.device | str = "auto",
+        _init_setup_model: bool = True,
+    ) -> None:
+        super().__init__(
+            policy,
+            env,
+            learning_rate,
+            buffer_size=buffer_size,
+            learning_starts=learning_starts,
+            batch_size=batch_size,
+            batch_length=batch_length,
+            train_ratio=train_ratio,
+            tau=tau,
+            gamma=gamma,
+            train_freq=train_freq,
+            gradient_steps=gradient_steps,
+            action_noise=action_noise,
+            replay_buffer_class=replay_buffer_class,
+            replay_buffer_kwargs=replay_buffer_kwargs,
+            optimize_memory_usage=optimize_memory_usage,
+            policy_kwargs=policy_kwargs,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            verbose=verbose,
+            device=device,
+            seed=seed,
+            supported_action_spaces=(
+                spaces.Box,
+                spaces.Discrete,
+                spaces.MultiDiscrete,
+                spaces.MultiBinary,
+            ),
+        )
+        if horizon < 1 or start_cont not in ("predicted", "data"):
+            raise ValueError(
+                f"{horizon=} must be at least 1 and {start_cont=} 'predicted' or 'data'."
+            )
+        self.horizon = horizon
+        self.gae_lambda = gae_lambda
+        self.ent_coef = ent_coef
+        self.free_nats = free_nats
+        self.dyn_coef = dyn_coef
+        self.rep_coef = rep_coef
+        self.replay_vf_coef = replay_vf_coef
+        self.slow_coef = slow_coef
+        self.replay_context = replay_context
+        self.start_cont = start_cont
+        self.imagination_last = imagination_last
+        if _init_setup_model:
+            self._setup_model()
+
+    def _policy_kwargs(self) -> dict[str, Any]:
+        return {"gamma": self.gamma, **self.policy_kwargs}
+
+    def latent_spec(self) -> LatentSpec | None:
+        if not self.replay_context:
+            return None
+        dynamics = self.policy.world_model.dynamics
+        # The class of a one-hot latent is one byte; the vector itself would be 4 * C of them.
+        return {"deter": ((dynamics.deter,), np.float32), "stoch": ((dynamics.stoch,), np.uint8)}
+
+    def _stored_latents(self, state: ActingState) -> dict[str, np.ndarray]:
+        return _to_stored(state.latent) if self.replay_context else {}
+
+    def learn(  # type: ignore[override]
+        self: SelfDreamerV3,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 4,
+        tb_log_name: str = "DreamerV3",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> SelfDreamerV3:
+        return super().learn(
+            total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar
+        )
+
+    # ------------------------------------------------------------------ the algorithm
+
+    def train(self, gradient_steps: int, batch_size: int = 16) -> None:
+        """
+        Update world model, actor and critic on replayed windows.
+
+        :param gradient_steps: number of updates
+        :param batch_size: rows of a batch
+        """
+        assert self.replay_buffer is not None
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+        metrics = MeanMetrics()
+        for _ in range(gradient_steps):
+            batch = self.replay_buffer.sample(batch_size, self._vec_normalize_env)
+            latent, losses, details = self._losses(batch)
+            loss = th.stack([self._loss_weight(k) * v for k, v in losses.items()]).sum()
+            check_finite(self, loss, losses)
+            self.policy.optimizer.zero_grad()
+            loss.backward()
+            self.policy.optimizer.step()
+            polyak_update(
+                self.policy.critic.parameters(), self.policy.critic_target.parameters(), self.tau
+            )
+            if batch.latents:
+                self.replay_buffer.write_latents(batch.windows, _to_stored(latent))
+            metrics.add({f"{k}_loss": v for k, v in losses.items()} | details)
+        self._n_updates += gradient_steps
+        self._log(metrics)
+
+    def _loss_weight(self, name: str) -> float:
+        weights = {"dyn": self.dyn_coef, "rep": self.rep_coef, "replay_critic": self.replay_vf_coef}
+        return weights.get(name, 1.0)
+
+    def _losses(self, batch: SequenceBatch) -> tuple[Latent, dict[str, Tensor], dict[str, Tensor]]:
+        """
+        Compute every term of the loss on one batch (DreamerV3, eq. 2, 4, 6, 8).
+
+        :return: filtered latents (B, T, ...), the terms, and what else is worth a look
+        """
+        filtered, losses, details = self._world_model_loss(batch)
+        dream, starts = self._imagine(filtered.latent)
+        behavior, returns, more = self._behavior_loss(dream, batch.is_terminal[:, starts])
+        boot = returns[0].view(len(batch.rewards), -1)
+        losses |= behavior
+        losses["replay_critic"] = self._replay_critic_loss(
+            filtered.latent.feat[:, starts], batch, starts, boot
+        )
+        return filtered.latent.detach(), losses, details | more
+
+    def _world_model_loss(
+        self, batch: SequenceBatch
+    ) -> tuple[Filtered, dict[str, Tensor], dict[str, Tensor]]:
+        """Reconstruction, reward, continuation and the two KL terms (eq. 2 and 3)."""
+        model = self.policy.world_model
+        filtered = model.observe_sequence(
+            self._start_latent(batch),
+            self.policy.action_codec.encode(batch.actions),
+            batch.observations,
+            batch.is_first,
+            self._generator,
+        )
+        feat = filtered.latent.feat
+        predictions = model.decoder(feat.flatten(0, 1))
+        losses = {
+            f"recon_{name}" if model.codec.is_dict else "recon": loss.mean()
+            for name, loss in model.decoder.loss(predictions, filtered.targets).items()
+        }
+        losses["reward"] = model.reward.loss(model.reward(feat), batch.rewards).mean()
+        alive = (1.0 - batch.is_terminal.float()) * self.gamma  # termination, never a time limit
+        losses["cont"] = soft_bernoulli_loss(model.cont(feat)[..., 0], alive).mean()
+
+        post, prior = filtered.post, model.dynamics.prior(filtered.latent.deter)
+        # Summed over latents first, then clipped for each step.
+        losses["dyn"] = categorical_kl(post.detach(), prior).clamp(min=self.free_nats).mean()
+        losses["rep"] = categorical_kl(post, prior.detach()).clamp(min=self.free_nats).mean()
+        details = {"prior_ent": categorical_entropy(prior), "post_ent": categorical_entropy(post)}
+        return filtered, losses, details
+
+    def _start_latent(self, batch: SequenceBatch) -> Latent:
+        dynamics = self.policy.world_model.dynamics
+        if not batch.latents:
+            return dynamics.initial(len(batch.rewards))
+        stoch = one_hot(batch.latents["stoch"].long(), dynamics.classes)
+        return Latent(batch.latents["deter"], stoch)
+
+    def _imagine(self, latent: Latent) -> tuple[Dream, slice]:
+        """
+        Roll the policy out in the model from every filtered state, without a graph.
+
+        Only the actor's own evaluation, on features cut off from the model, keeps one.
+
+        :param latent: filtered states, (B, T, ...)
+        :return: the dream, rows in the order (b, t), and which steps t it starts from
+        """
+        length = latent.deter.shape[1]
+        starts = slice(max(length - (self.imagination_last or length), 0), None)
+        deter, stoch = (x.detach()[:, starts].flatten(0, 1) for x in latent)
+        feat = deter.new_empty(self.horizon + 1, len(deter), deter.shape[1] + stoch[0].numel())
+        # A few hundred rows at a time: their states stay in the processor's cache.
+        pieces = zip(deter.split(DREAM_ROWS), stoch.split(DREAM_ROWS), strict=True)
+        with th.no_grad():
+            kernels = self.policy.world_model.dynamics.core.split_hidden()
+        log_probs, entropies = [], []
+        for rows, piece in zip(feat.split(DREAM_ROWS, dim=1), pieces, strict=True):
+            log_prob, entropy = self._imagine_rows(Latent(*piece), rows, kernels)
+            log_probs.append(log_prob)
+            entropies.append(entropy)
+        return Dream(feat, th.cat(log_probs, dim=1), th.cat(entropies, dim=1)), starts
+
+    def _imagine_rows(
+        self, state: Latent, out: Tensor, kernels: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """
+        Roll out from n states.
+
+        :param state: where to start, (n, ...)
+        :param out: filled with the features of states 0..H, (H + 1, n, F)
+        :param kernels: of ``split_hidden``
+        :return: log-probability and entropy of the actions in states 0..H-1, (H, n)
+        """
+        log_probs, entropies = [], []
+        feats = [state.feat]
+        for _ in range(self.horizon):
+            policy = self.policy.actor(feats[-1])
+            with th.no_grad():
+                action = policy.sample(self._generator)
+                encoded = self.policy.action_codec.encode(action)
+                state = self.policy.world_model.imagine_step(
+                    state, encoded, self._generator, kernels=kernels
+                )
+                feats.append(state.feat)
+            log_probs.append(policy.log_prob(action))
+            entropies.append(policy.entropy())
+        th.stack(feats, out=out)
+        return th.stack(log_probs), th.stack(entropies)
+
+    def _behavior_loss(
+        self, dream: Dream, is_terminal: Tensor
+    ) -> tuple[dict[str, Tensor], Tensor, dict[str, Tensor]]:
+        """
+        Actor and critic losses on a dream (eq. 4 to 8).
+
+        :param dream: N trajectories
+        :param is_terminal: whether their starts were terminal, (B, K), N = B * K
+        :return: losses, lambda returns (H, N), details
+        """
+        critic = self.policy.critic
+        logits = by_rows(critic, dream.feat[:-1])  # (H, N, bins)
+        with th.no_grad():
+            reward, discount = self.policy.world_model.reward_and_discount(dream.feat)
+            if self.start_cont == "data":
+                discount[0] = 1.0 - is_terminal.flatten().float()
+            value = th.cat([critic.twohot.mean(logits), critic.mean(dream.feat[-1:])])
+            slow = self.policy.critic_target.mean(dream.feat[:-1])
+            # The discount contains gamma: it must not be applied a second time.
+            returns = lambda_return(reward, discount, value, self.gae_lambda)  # (H, N)
+            weight = discount.cumprod(0)[:-1]
+            normalizer = self.policy.return_normalizer
+            normalizer.update(returns)
+            advantage = (returns - value[:-1]) / normalizer.scale
+        objective = dream.log_prob * advantage + self.ent_coef * dream.entropy
+        # The slow critic is a regulariser; returns bootstrap from the critic itself.
+        critic_loss = critic.loss(logits, returns, slow, weights=(1.0, self.slow_coef))
+        losses = {
+            "actor": -(weight * objective).mean(),
+            "critic": (weight * critic_loss).mean(),
+        }
+        details = {
+            "actor_entropy": dream.entropy,
+            "return_scale": normalizer.scale,
+            "imagined_return": returns,
+            "imagined_reward": reward[1:],
+            "value": value,
+            "value_std": value.std(),
+            "advantage_abs": advantage.abs(),
+            "weight": weight,
+        }
+        return losses, returns, details
+
+    def _replay_critic_loss(
+        self, feat: Tensor, batch: SequenceBatch, starts: slice, boot: Tensor
+    ) -> Tensor:
+        """
+        Critic loss on replayed rewards; its gradient reaches the world model.
+
+        :param feat: filtered features with gradient, (B, K, F)
+        :param batch: the batch
+        :param starts: the K steps that were imagined from
+        :param boot: imagined return of every step, (B, K)
+        """
+        critic = self.policy.critic
+        is_last = batch.is_last[:, starts].float()
+        targets = replay_return(
+            batch.rewards[:, starts],
+            is_last,
+            batch.is_terminal[:, starts].float(),
+            boot,
+            self.gamma,
+            self.gae_lambda,
+        )
+        if not targets.numel():  # a window of one step has no successor to learn from
+            return feat.sum() * 0.0
+        with th.no_grad():
+            slow = self.policy.critic_target.mean(feat[:, :-1])
+        loss = critic.loss(critic(feat[:, :-1]), targets, slow, weights=(1.0, self.slow_coef))
+        return ((1 - is_last[:, :-1]) * loss).mean()
+
+    def _log(self, metrics: MeanMetrics) -> None:
+        """Record the means of one call of :meth:`train` under SB3's key style."""
+        ratio = self._n_updates * self.batch_size * self.batch_length / max(self.num_timesteps, 1)
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        self.logger.record("train/replay_ratio", ratio)
+        for name, value in metrics.means().items():
+            self.logger.record(f"train/{name}", value)
+
+
+def _to_stored(latent: Latent) -> dict[str, np.ndarray]:
+    """Turn latents into what the replay stores (:meth:`DreamerV3.latent_spec`)."""
+    return {
+        "deter": latent.deter.cpu().numpy(),
+        "stoch": latent.stoch.argmax(-1).to(th.uint8).cpu().numpy(),
+    }

@@ -1,0 +1,239 @@
+"""Networks of DreamerV3 as Stable-Baselines3 policies."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.preprocessing import is_image_space
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor
+from stable_baselines3.common.type_aliases import Schedule
+from torch import Tensor, nn
+
+from dreamzoo.common.policies import WorldModelPolicy
+from dreamzoo.nn.encoders import Encoder
+from dreamzoo.nn.heads import Actor, TwoHotHead
+from dreamzoo.nn.observations import SINGLE, ObservationCodec
+from dreamzoo.nn.optim import LaProp
+from dreamzoo.nn.presets import Size, get_size
+from dreamzoo.nn.returns import ReturnNormalizer
+from dreamzoo.nn.rssm import Latent
+from dreamzoo.nn.world_model import WorldModel
+
+#: As ``net_arch`` of SB3's actor-critic policies: one list for both, or one for each.
+NetArch = Sequence[int] | dict[str, Sequence[int]]
+
+
+class DreamerV3Policy(WorldModelPolicy):
+    """
+    World model, actor, critic and slow critic of DreamerV3.
+
+    :param observation_space: observation space
+    :param action_space: Box (finite), Discrete, MultiDiscrete or MultiBinary
+    :param lr_schedule: learning rate
+    :param size: preset (``debug 1m 12m 25m 50m 100m 200m 400m``) or a :class:`dreamzoo.nn.Size`
+    :param net_arch: hidden widths of actor and critic, ``[64, 64]`` or ``dict(pi=[...],
+        vf=[...])``; None: three layers of the preset's width
+    :param gamma: discount; the algorithm passes its own
+    :param unimix: uniform share of the latent distributions (paper, table 4)
+    :param actor_unimix: uniform share of discrete policies (paper, table 4: 1 %)
+    :param vector_decoder_outscale: 1.0, or 0.1 as in the code of the paper's time
+    :param images: read uint8 images with a CNN; False flattens them
+    :param features_extractor_class: an encoder of the user's own, SB3's interface; None: the
+        paper's encoder
+    :param features_extractor_kwargs: of that class; of the paper's encoder: ``features_dim`` or
+        ``cnn_output_dim`` projects the image tokens to that width
+    :param normalize_images: divide images by 255
+    :param optimizer_class: optimizer of all networks
+    :param optimizer_kwargs: of that class
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space,
+        action_space: spaces.Space,
+        lr_schedule: Schedule,
+        size: str | Size = "12m",
+        net_arch: NetArch | None = None,
+        gamma: float = 1 - 1 / 333,
+        unimix: float = 0.01,
+        actor_unimix: float = 0.01,
+        vector_decoder_outscale: float = 1.0,
+        images: bool = True,
+        features_extractor_class: type[BaseFeaturesExtractor] | None = None,
+        features_extractor_kwargs: dict[str, Any] | None = None,
+        normalize_images: bool = True,
+        optimizer_class: type[th.optim.Optimizer] = LaProp,
+        optimizer_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(
+            observation_space,
+            action_space,
+            images=images,
+            features_extractor_class=features_extractor_class or FlattenExtractor,
+            features_extractor_kwargs=features_extractor_kwargs,
+            normalize_images=normalize_images,
+            optimizer_class=optimizer_class,
+            optimizer_kwargs=optimizer_kwargs,
+        )
+        self._arguments = dict(
+            size=size,
+            net_arch=net_arch,
+            gamma=gamma,
+            unimix=unimix,
+            actor_unimix=actor_unimix,
+            vector_decoder_outscale=vector_decoder_outscale,
+            images=images,
+            features_extractor_class=features_extractor_class,
+            features_extractor_kwargs=features_extractor_kwargs,
+            optimizer_class=optimizer_class,
+            optimizer_kwargs=optimizer_kwargs,
+        )
+        widths = get_size(size)
+        actor_arch, critic_arch = _split_arch(net_arch, widths)
+        encoder = self._make_encoder(widths, features_extractor_class)
+        self.world_model = WorldModel(
+            self.observation_codec,
+            encoder,
+            self.action_codec.dim,
+            widths,
+            gamma,
+            unimix,
+            vector_decoder_outscale,
+        )
+        self.actor = Actor(widths.feat, actor_arch, self.action_codec, actor_unimix)
+        self.critic = TwoHotHead(widths.feat, critic_arch, widths.bins)
+        self.critic_target = TwoHotHead(widths.feat, critic_arch, widths.bins)
+        self.critic_target.load_state_dict(self.critic.state_dict())
+        self.critic_target.requires_grad_(False)
+        self.return_normalizer = ReturnNormalizer()
+        self.optimizer = self.optimizer_class(
+            self.trained_parameters(),
+            lr=lr_schedule(1),  # type: ignore[call-arg]
+            **self.optimizer_kwargs,
+        )
+
+    def _make_encoder(
+        self, size: Size, extractor_class: type[BaseFeaturesExtractor] | None
+    ) -> nn.Module:
+        kwargs = dict(self.features_extractor_kwargs)
+        if extractor_class is not None:
+            return ExtractorEncoder(
+                extractor_class(self.observation_space, **kwargs), self.observation_codec
+            )
+        width = kwargs.pop("features_dim", None) or kwargs.pop("cnn_output_dim", None)
+        if kwargs:
+            raise ValueError(
+                f"The encoder does not know {sorted(kwargs)} in features_extractor_kwargs; it "
+                "takes features_dim or cnn_output_dim. Its widths follow from size."
+            )
+        return Encoder(self.observation_codec, size, width)
+
+    def trained_parameters(self) -> list[nn.Parameter]:
+        """List what the one optimizer updates: everything but the slow critic."""
+        return [p for p in self.parameters() if p.requires_grad]
+
+    def choose(
+        self, latent: Latent, generator: th.Generator | None = None, deterministic: bool = False
+    ) -> Tensor:
+        policy = self.actor(latent.feat)
+        return policy.mode() if deterministic else policy.sample(generator)
+
+    def set_training_mode(self, mode: bool) -> None:
+        self.train(mode)
+        self.critic_target.train(False)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return {
+            "observation_space": self.observation_space,
+            "action_space": self.action_space,
+            "normalize_images": self.normalize_images,
+            "lr_schedule": self._dummy_schedule,  # not needed for acting
+            **self._arguments,
+        }
+
+
+class MlpPolicy(DreamerV3Policy):
+    """For vectors, integers and binaries; the default size is 1m. An image is flattened."""
+
+    def __init__(
+        self,
+        observation_space: spaces.Space,
+        action_space: spaces.Space,
+        lr_schedule: Schedule,
+        size: str | Size = "1m",
+        images: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            observation_space, action_space, lr_schedule, size=size, images=images, **kwargs
+        )
+
+
+class CnnPolicy(DreamerV3Policy):
+    """For one image; the default size is 12m."""
+
+    def __init__(
+        self,
+        observation_space: spaces.Space,
+        action_space: spaces.Space,
+        lr_schedule: Schedule,
+        size: str | Size = "12m",
+        normalize_images: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        assert is_image_space(
+            observation_space, check_channels=False, normalized_image=not normalize_images
+        ), (
+            f"CnnPolicy reads images: a uint8 Box of three axes with bounds 0 and 255, not "
+            f"{observation_space}. Use MlpPolicy for vectors, MultiInputPolicy for a Dict; for "
+            "float images in [0, 1] pass policy_kwargs=dict(normalize_images=False)."
+        )
+        super().__init__(
+            observation_space,
+            action_space,
+            lr_schedule,
+            size=size,
+            normalize_images=normalize_images,
+            **kwargs,
+        )
+
+
+class MultiInputPolicy(DreamerV3Policy):
+    """For a Dict of images, vectors, integers and binaries; the default size is 12m."""
+
+
+class ExtractorEncoder(nn.Module):
+    """
+    Let a Stable-Baselines3 features extractor stand in for the encoder.
+
+    :param extractor: gets observations as SB3 preprocesses them
+    :param codec: the observation space
+    """
+
+    def __init__(self, extractor: BaseFeaturesExtractor, codec: ObservationCodec) -> None:
+        super().__init__()
+        self.extractor = extractor
+        self.codec = codec
+        self.features_dim = extractor.features_dim
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        parts = {}
+        for key in self.codec.keys:
+            x = inputs[key.name]
+            shaped = isinstance(key.space, spaces.Box) and key.kind == "vector"
+            parts[key.name] = x.view(-1, *key.space.shape) if shaped else x  # type: ignore[misc]
+        return self.extractor(parts if self.codec.is_dict else parts[SINGLE])
+
+
+def _split_arch(net_arch: NetArch | None, size: Size) -> tuple[list[int], list[int]]:
+    if net_arch is None:
+        default = [size.units] * size.head_layers
+        return default, default
+    if not isinstance(net_arch, dict):
+        return list(net_arch), list(net_arch)
+    unknown = set(net_arch) - {"pi", "vf", "qf"}
+    if unknown:
+        raise ValueError(f"net_arch has the keys {sorted(unknown)}; expected pi and vf (or qf).")
+    actor = net_arch.get("pi", [])
+    return list(actor), list(net_arch.get("vf", net_arch.get("qf", [])))

@@ -1,0 +1,142 @@
+"""Decoder of DreamerV3 and its reconstruction losses."""
+
+import torch as th
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dreamzoo.nn.distributions import symexp, symlog
+from dreamzoo.nn.encoders import Conv, cnn_channels, cnn_resolutions, group_by_resolution
+from dreamzoo.nn.layers import MLP, BlockLinear, ChannelRMSNorm, DenseBlock, Linear
+from dreamzoo.nn.observations import Key, ObservationCodec
+from dreamzoo.nn.presets import Size
+
+
+class Upsample(nn.Module):
+    """
+    Nearest-neighbour doubling, cropped to the resolution that the encoder had there.
+
+    :param height: pixels after the crop
+    :param width: pixels after the crop
+    """
+
+    def __init__(self, height: int, width: int) -> None:
+        super().__init__()
+        self.height, self.width = height, width
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.interpolate(x, scale_factor=2)[..., : self.height, : self.width]
+
+
+class ImageDecoder(nn.Module):
+    """
+    Mirror of the encoder's CNN; the deterministic state enters block by block.
+
+    :param channels: channels of all images of this resolution together
+    :param height: pixels
+    :param width: pixels
+    :param size: widths
+    """
+
+    def __init__(self, channels: int, height: int, width: int, size: Size) -> None:
+        super().__init__()
+        sizes = cnn_resolutions(height, width)
+        depths = cnn_channels(size.cnn_depth, len(sizes) - 1)
+        self.seed = sizes[-1]
+        self.seed_channels = depths[-1]
+        seed_dim = self.seed[0] * self.seed[1] * self.seed_channels
+        self.from_deter = BlockLinear(size.deter, seed_dim, size.blocks)
+        self.from_stoch = nn.Sequential(
+            DenseBlock(size.stoch * size.classes, 2 * size.units), Linear(2 * size.units, seed_dim)
+        )
+        self.seed_norm = nn.Sequential(ChannelRMSNorm(self.seed_channels), nn.SiLU())
+        layers: list[nn.Module] = []
+        in_channels = self.seed_channels
+        for (rows, columns), depth in zip(sizes[-2:0:-1], depths[-2::-1], strict=True):
+            layers += [Upsample(rows, columns), Conv(in_channels, depth)]
+            layers += [ChannelRMSNorm(depth), nn.SiLU()]
+            in_channels = depth
+        layers += [Upsample(height, width), Conv(in_channels, channels)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, deter: Tensor, stoch: Tensor) -> Tensor:
+        # Block k holds its own share of the channels over all pixels.
+        spatial = self.from_deter(deter).view(-1, self.seed_channels, *self.seed)
+        flat = self.from_stoch(stoch).view(-1, self.seed_channels, *self.seed)
+        return th.sigmoid(self.layers(self.seed_norm(spatial + flat)))
+
+
+class Decoder(nn.Module):
+    """
+    Predict observations from model states (reference rssm.py, Decoder).
+
+    :param codec: says which keys there are
+    :param size: widths
+    :param vector_outscale: initial scale of the vector outputs (1.0; paper-era code 0.1)
+    """
+
+    def __init__(self, codec: ObservationCodec, size: Size, vector_outscale: float = 1.0) -> None:
+        super().__init__()
+        self.codec = codec
+        self.deter_dim = size.deter
+        self.image_groups = group_by_resolution(codec.image_keys)
+        self.cnns = nn.ModuleList()
+        for group in self.image_groups:
+            channels = sum(key.shape[0] for key in group)
+            _, height, width = group[0].shape
+            self.cnns.append(ImageDecoder(channels, height, width, size))
+        self.mlp: MLP | None = None
+        self.outputs = nn.ModuleList()
+        if codec.flat_keys:
+            self.mlp = MLP(size.feat, [size.units] * size.observation_layers)
+            for key in codec.flat_keys:
+                self.outputs.append(Linear(size.units, key.width, vector_outscale))
+
+    def forward(self, feat: Tensor) -> dict[str, Tensor]:
+        """
+        :param feat: model states, (N, F)
+        :return: raw predictions of every key: images in [0, 1], symlog vectors, logits
+        """
+        predictions = {}
+        if self.mlp is not None:
+            hidden = self.mlp(feat)
+            for key, output in zip(self.codec.flat_keys, self.outputs, strict=True):
+                predictions[key.name] = output(hidden)
+        deter, stoch = feat[:, : self.deter_dim], feat[:, self.deter_dim :]
+        for group, cnn in zip(self.image_groups, self.cnns, strict=True):
+            images = cnn(deter, stoch).split([key.shape[0] for key in group], dim=1)
+            predictions.update({key.name: x for key, x in zip(group, images, strict=True)})
+        return predictions
+
+    def loss(self, predictions: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
+        """
+        Compute the reconstruction loss of every key, summed over its dimensions.
+
+        :param predictions: what :meth:`forward` returns
+        :param targets: what :meth:`ObservationCodec.encode` returns
+        :return: (N,) each
+        """
+        return {k.name: _loss(k, predictions[k.name], targets[k.name]) for k in self.codec.keys}
+
+    def most_likely(self, predictions: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Turn raw predictions into values in network form (:meth:`ObservationCodec.decode`)."""
+        values = dict(predictions)
+        for key in self.codec.flat_keys:
+            if key.kind == "vector":
+                values[key.name] = symexp(predictions[key.name])
+            elif key.kind == "binary":
+                values[key.name] = th.sigmoid(predictions[key.name])
+        return values
+
+
+def _loss(key: Key, prediction: Tensor, target: Tensor) -> Tensor:
+    # Sums, not means: a mean would shrink reconstruction a thousandfold against the KL terms.
+    if key.kind == "image":
+        return (prediction - target).square().flatten(1).sum(1)
+    if key.kind == "vector":
+        return (prediction - symlog(target)).square().sum(-1)
+    if key.kind == "binary":
+        return F.binary_cross_entropy_with_logits(prediction, target, reduction="none").sum(-1)
+    sizes = getattr(key.space, "nvec", None)
+    parts = [key.width] if sizes is None else sizes.flatten().tolist()
+    pairs = zip(prediction.split(parts, -1), target.split(parts, -1), strict=True)
+    return th.stack([-(p.log_softmax(-1) * t).sum(-1) for p, t in pairs]).sum(0)

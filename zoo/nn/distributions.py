@@ -1,0 +1,271 @@
+"""Distributions of DreamerV3: symlog, symexp two-hot, mixed categoricals, bounded normal."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch as th
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dreamzoo.nn.layers import by_rows
+
+
+def symlog(x: Tensor) -> Tensor:
+    """Compress magnitudes, sign(x) log(1 + |x|) (DreamerV3, eq. 9)."""
+    return th.sign(x) * th.log1p(x.abs())
+
+
+def symexp(x: Tensor) -> Tensor:
+    """Invert :func:`symlog`, sign(x) (exp|x| - 1) (DreamerV3, eq. 9)."""
+    return th.sign(x) * th.expm1(x.abs())
+
+
+class SymexpTwoHot(nn.Module):
+    """
+    A real number as a categorical over exponentially spaced bins (DreamerV3, eq. 10-11).
+
+    Targets are interpolated and predictions read out in *raw* space; nothing is symlogged.
+
+    :param bins: number of bins, odd, so that one of them is exactly zero
+    """
+
+    bins: Tensor
+    outer: Tensor
+
+    def __init__(self, bins: int = 255) -> None:
+        super().__init__()
+        if bins < 3 or bins % 2 == 0:
+            raise ValueError(f"bins={bins}: the number of two-hot bins must be odd and at least 3")
+        half = symexp(th.linspace(-20, 0, bins // 2 + 1, dtype=th.float64))
+        values = th.cat([half, -half[:-1].flip(0)]).float()
+        # Constants, not state: every persistent entry must be a trained or averaged number.
+        self.register_buffer("bins", values, persistent=False)
+        self.register_buffer("outer", values[bins // 2 + 1 :].clone(), persistent=False)
+
+    def mean(self, logits: Tensor) -> Tensor:
+        """
+        Read out the expectation, exactly zero for uniform logits.
+
+        The outer bins lie at +-5e8, so a plain float32 sum is off by about one. The difference
+        of mirrored probabilities is taken before the product, which cancels them exactly.
+
+        :param logits: (..., bins)
+        :return: (...)
+        """
+        return by_rows(self._mean, logits.float())
+
+    def _mean(self, logits: Tensor) -> Tensor:
+        probs = logits.softmax(-1)
+        middle = probs.shape[-1] // 2
+        upper, lower = probs[:, middle + 1 :], probs[:, :middle].flip(-1)
+        return (upper - lower) @ self.outer
+
+    def encode(self, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """
+        Find the neighbouring bins of a value and the weight of the upper one.
+
+        :param target: values in raw space, (...)
+        :return: index below, index above, weight above; values out of range fall on the edge bin
+        """
+        last = len(self.bins) - 1
+        target = target.float().contiguous()
+        below = (th.searchsorted(self.bins, target, right=True) - 1).clamp(0, last)
+        above = (below + 1).clamp(max=last)
+        low, high = self.bins[below], self.bins[above]
+        width = high - low
+        weight = ((target - low) / width.clamp(min=1e-8)).clamp(0, 1)
+        return below, above, th.where(width > 0, weight, th.zeros_like(weight))
+
+    def loss(
+        self, logits: Tensor, *targets: Tensor, weights: Sequence[float] | None = None
+    ) -> Tensor:
+        """
+        Cross-entropy of the two-hot targets, summed over the targets given.
+
+        :param logits: (..., bins)
+        :param targets: values in raw space, (...) each; no gradient flows into them
+        :param weights: of the targets; default: one each
+        :return: (...)
+        """
+        rows = logits.float().flatten(0, -2)
+        encoded = [self.encode(target.detach().flatten()) for target in targets]
+        below, above, upper = (th.stack(parts, dim=-1) for parts in zip(*encoded, strict=True))
+        scale = rows.new_tensor(weights or [1.0] * len(targets))
+        loss = _TwoHotCrossEntropy.apply(rows, below, above, upper, scale)
+        return loss.view(logits.shape[:-1])
+
+
+#: Rows of 255 float32 logits that fit in a CPU's second-level cache.
+_CACHED_ROWS = 512
+
+
+class _TwoHotCrossEntropy(th.autograd.Function):
+    """
+    Cross-entropy of rows of logits with several two-hot targets, summed over targets.
+
+    The gradient is ``targets * softmax - two-hot``. Autograd's own would fill one zero matrix
+    for each of the four gathers of two targets.
+    """
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, logits: Tensor, below: Tensor, above: Tensor, upper: Tensor, scale: Tensor
+    ) -> Tensor:
+        normalizer = th.cat([piece.logsumexp(-1) for piece in logits.split(_CACHED_ROWS)])
+        ctx.save_for_backward(logits, normalizer, below, above, upper, scale)
+        picked = th.lerp(logits.gather(-1, below), logits.gather(-1, above), upper)
+        return scale.sum() * normalizer - (picked * scale).sum(-1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        logits, normalizer, below, above, upper, scale = ctx.saved_tensors
+        out = th.empty_like(logits)
+        total = scale.sum() * grad
+        for piece in (slice(i, i + _CACHED_ROWS) for i in range(0, len(logits), _CACHED_ROWS)):
+            th.sub(logits[piece], normalizer[piece, None], out=out[piece])
+            out[piece].exp_().mul_(total[piece, None])
+        each = grad[:, None] * scale
+        out.scatter_add_(-1, below, (upper - 1) * each)
+        out.scatter_add_(-1, above, -upper * each)
+        return out, None, None, None, None
+
+
+def mix_uniform(logits: Tensor, unimix: float) -> Tensor:
+    """
+    Mix a categorical with the uniform one, (1 - unimix) softmax + unimix / classes.
+
+    :param logits: raw logits, (..., classes)
+    :param unimix: share of the uniform distribution
+    :return: probabilities, (..., classes), float32
+    """
+    # Over a last axis of a few classes torch's softmax is not vectorised (ten times slower).
+    probs = logits.float().transpose(-1, -2).softmax(-2).transpose(-1, -2)
+    return probs if unimix == 0.0 else (1 - unimix) * probs + unimix / logits.shape[-1]
+
+
+def categorical_sample(probs: Tensor, generator: th.Generator | None = None) -> Tensor:
+    """
+    Draw class indices by inverting the cumulative distribution: one random number a draw.
+
+    :param probs: (..., classes)
+    :param generator: source of randomness; None is torch's global one
+    :return: indices, (...)
+    """
+    draw = th.rand(*probs.shape[:-1], 1, generator=generator, device=probs.device)
+    index = (probs.cumsum(-1) <= draw).sum(-1)
+    return index.clamp(max=probs.shape[-1] - 1)  # the sum may round to slightly below one
+
+
+def one_hot(index: Tensor, classes: int) -> Tensor:
+    """Encode indices (...) as float one-hot vectors (..., classes)."""
+    out = th.zeros(*index.shape, classes, device=index.device)
+    return out.scatter_(-1, index[..., None], 1.0)
+
+
+def straight_through_sample(
+    probs: Tensor, generator: th.Generator | None = None, *, mode: bool = False
+) -> Tensor:
+    """
+    Sample one-hot latents whose gradient is that of the (mixed) probabilities.
+
+    :param probs: probabilities after mixing, (..., classes)
+    :param generator: source of randomness
+    :param mode: take the most likely class instead of a sample
+    :return: one-hot values, (..., classes)
+    """
+    with th.no_grad():
+        index = probs.argmax(-1) if mode else categorical_sample(probs, generator)
+        sample = one_hot(index, probs.shape[-1])
+    return sample if not probs.requires_grad else sample + (probs - probs.detach())
+
+
+def categorical_kl(p: Tensor, q: Tensor) -> Tensor:
+    """
+    KL(p || q) summed over latents.
+
+    :param p: probabilities, (..., S, C)
+    :param q: probabilities, (..., S, C), positive
+    :return: nats, (...)
+    """
+    return (p * (p.log() - q.log())).sum((-2, -1))
+
+
+def categorical_entropy(p: Tensor) -> Tensor:
+    """Entropy in nats, summed over latents: (..., S, C) to (...)."""
+    return -(p * p.log()).sum((-2, -1))
+
+
+class CategoricalActions:
+    """
+    Independent categoricals, one for every action dimension, mixed with the uniform.
+
+    Actions are integer indices (..., dims).
+
+    :param logits: raw logits of all dimensions side by side, (..., sum(sizes))
+    :param sizes: classes of every dimension
+    :param unimix: share of the uniform distribution (paper, table 4: 1 %)
+    """
+
+    def __init__(self, logits: Tensor, sizes: Sequence[int], unimix: float) -> None:
+        self.probs = [mix_uniform(part, unimix) for part in logits.split(list(sizes), dim=-1)]
+
+    def sample(self, generator: th.Generator | None = None) -> Tensor:
+        return th.stack([categorical_sample(p, generator) for p in self.probs], dim=-1)
+
+    def mode(self) -> Tensor:
+        return th.stack([p.argmax(-1) for p in self.probs], dim=-1)
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        parts = [p.gather(-1, action[..., i, None])[..., 0] for i, p in enumerate(self.probs)]
+        return th.stack(parts).log().sum(0)
+
+    def entropy(self) -> Tensor:
+        return th.stack([-(th.xlogy(p, p)).sum(-1) for p in self.probs]).sum(0)
+
+
+class BoundedNormalActions:
+    """
+    Gaussian whose mean and deviation are bounded and whose samples are not (reference outs.py).
+
+    mean = tanh(raw), std = (max - min) sigmoid(raw + 2) + min. A sample is neither clipped nor
+    squashed: the environment clips, the model divides by max(1, |a|).
+
+    :param raw_mean: (..., A)
+    :param raw_std: (..., A)
+    :param min_std: smallest standard deviation
+    :param max_std: largest standard deviation
+    """
+
+    def __init__(
+        self, raw_mean: Tensor, raw_std: Tensor, min_std: float = 0.1, max_std: float = 1.0
+    ) -> None:
+        self.mean = th.tanh(raw_mean.float())
+        self.std = (max_std - min_std) * th.sigmoid(raw_std.float() + 2.0) + min_std
+
+    def sample(self, generator: th.Generator | None = None) -> Tensor:
+        noise = th.randn(self.mean.shape, generator=generator, device=self.mean.device)
+        return self.mean + self.std * noise
+
+    def mode(self) -> Tensor:
+        return self.mean
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        scaled = (action - self.mean) / self.std
+        return (-0.5 * scaled.square() - self.std.log() - 0.5 * _LOG_2PI).sum(-1)
+
+    def entropy(self) -> Tensor:
+        return (self.std.log() + 0.5 * (1.0 + _LOG_2PI)).sum(-1)
+
+
+_LOG_2PI = 1.8378770664093453
+
+
+def soft_bernoulli_loss(logit: Tensor, target: Tensor) -> Tensor:
+    """
+    Cross-entropy of a Bernoulli with a target between 0 and 1.
+
+    :param logit: (...)
+    :param target: probability, (...)
+    :return: (...)
+    """
+    return F.binary_cross_entropy_with_logits(logit.float(), target, reduction="none")

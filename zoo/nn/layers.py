@@ -1,0 +1,146 @@
+"""Layers of DreamerV3: truncated-normal linear, block-diagonal linear, RMS norm, SiLU blocks."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch as th
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+#: Added to the mean square inside the root (reference nets.py, Norm); torch's default differs.
+NORM_EPS = 1e-4
+#: Standard deviation of a unit normal truncated at +-2 is 1/1.1368 (reference nets.py, Initializer).
+TRUNC_NORMAL_GAIN = 1.1368
+
+
+def init_trunc_normal_(weight: Tensor, fan_in: int, outscale: float = 1.0) -> None:
+    """
+    Fill with a normal truncated at two standard deviations, ``std = outscale / sqrt(fan_in)``.
+
+    ``a`` and ``b`` of torch's function are absolute values, not multiples of ``std``: passing
+    +-2 there would not truncate at all (a bug that ports of DreamerV3 had).
+
+    :param weight: filled in place
+    :param fan_in: number of inputs that feed one output
+    :param outscale: 0 gives exact zeros
+    """
+    std = outscale * TRUNC_NORMAL_GAIN / math.sqrt(fan_in)
+    with th.no_grad():
+        if std == 0.0:
+            weight.zero_()
+        else:
+            nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
+
+
+def by_rows(function: Callable[[Tensor], Tensor], x: Tensor, rows: int = 512) -> Tensor:
+    """
+    Apply a function of rows piece by piece, so that what it computes stays in the CPU's cache.
+
+    :param function: (N, in) to (N, ...)
+    :param x: (..., in)
+    :param rows: rows of a piece
+    :return: (..., ...)
+    """
+    flat = x.flatten(0, -2)
+    out = th.cat([function(piece) for piece in flat.split(rows)])
+    return out.view(*x.shape[:-1], *out.shape[1:])
+
+
+class Linear(nn.Linear):
+    """
+    Fully connected layer with the reference's initialisation; biases start at zero.
+
+    :param in_dim: inputs
+    :param out_dim: outputs
+    :param outscale: scales the initial weights; 0 makes the first output exactly zero
+    """
+
+    def __init__(self, in_dim: int, out_dim: int, outscale: float = 1.0) -> None:
+        super().__init__(in_dim, out_dim)
+        init_trunc_normal_(self.weight, in_dim, outscale)
+        nn.init.zeros_(self.bias)
+
+
+class RMSNorm(nn.Module):
+    """
+    Root-mean-square norm over the last axis, with a scale and no shift.
+
+    :param dim: size of the last axis
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(th.ones(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.weight.shape, self.weight, NORM_EPS)
+
+
+class ChannelRMSNorm(RMSNorm):
+    """RMS norm over the channels of an image batch (N, C, H, W)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = th.rsqrt(x.square().mean(dim=1, keepdim=True) + NORM_EPS)
+        return x * scale * self.weight[:, None, None]
+
+
+class DenseBlock(nn.Module):
+    """
+    Linear with bias, RMS norm, SiLU: the hidden layer used everywhere.
+
+    :param in_dim: inputs
+    :param out_dim: outputs
+    """
+
+    def __init__(self, in_dim: int, out_dim: int) -> None:
+        super().__init__()
+        self.linear = Linear(in_dim, out_dim)
+        self.norm = RMSNorm(out_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.activate(self.linear(x))
+
+    def activate(self, x: Tensor) -> Tensor:
+        """Normalise and activate what the linear part gave."""
+        return F.silu(self.norm(x))
+
+
+class MLP(nn.Sequential):
+    """
+    A stack of :class:`DenseBlock`.
+
+    :param in_dim: inputs
+    :param widths: width of every hidden layer; empty gives the identity
+    """
+
+    def __init__(self, in_dim: int, widths: Sequence[int]) -> None:
+        dims = [in_dim, *widths]
+        super().__init__(*[DenseBlock(i, o) for i, o in zip(dims[:-1], dims[1:], strict=True)])
+        self.out_dim = dims[-1]
+
+
+class BlockLinear(nn.Module):
+    """
+    Linear layer with a block-diagonal kernel: block k of the output sees block k of the input.
+
+    The initial standard deviation uses the *full* input width as fan-in, as the reference does
+    (it counts the block axis like the receptive field of a convolution).
+
+    :param in_dim: inputs, a multiple of ``blocks``
+    :param out_dim: outputs, a multiple of ``blocks``
+    :param blocks: number g of blocks
+    """
+
+    def __init__(self, in_dim: int, out_dim: int, blocks: int) -> None:
+        super().__init__()
+        if in_dim % blocks or out_dim % blocks:
+            raise ValueError(f"{in_dim} inputs and {out_dim} outputs do not split in {blocks} blocks")
+        self.blocks = blocks
+        self.weight = nn.Parameter(th.empty(blocks, in_dim // blocks, out_dim // blocks))
+        self.bias = nn.Parameter(th.zeros(out_dim))
+        init_trunc_normal_(self.weight, in_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        blocks = x.reshape(-1, self.blocks, self.weight.shape[1]).transpose(0, 1)  # (g, N, in/g)
+        out = th.bmm(blocks, self.weight).transpose(0, 1)  # (N, g, out/g)
+        return out.reshape(*x.shape[:-1], -1) + self.bias

@@ -1,0 +1,90 @@
+"""Model sizes of DreamerV3 as data: one frozen dataclass, one table."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Size:
+    """
+    Widths of a DreamerV3 model (reference ``configs.yaml``, size presets).
+
+    Every published preset follows from the width d: ``deter = 8 d``, ``classes = d / 16``,
+    ``cnn_depth = d / 16``; the numbers of layers and of latents stay the same at all sizes.
+
+    :param units: width d of all hidden layers
+    :param deter: width D of the deterministic state h
+    :param classes: classes C of each categorical latent
+    :param cnn_depth: channel multiplier of the image encoder and decoder
+    :param hidden: width of the hidden layers inside the dynamics; None means ``units``
+    :param stoch: number S of categorical latents
+    :param blocks: number g of blocks of the block-diagonal recurrent layers
+    :param observation_layers: hidden layers of the vector encoder and decoder
+    :param head_layers: hidden layers of actor and critic
+    :param bins: bins of the two-hot heads, odd
+    """
+
+    units: int
+    deter: int
+    classes: int
+    cnn_depth: int
+    hidden: int | None = None
+    stoch: int = 32
+    blocks: int = 8
+    observation_layers: int = 3
+    head_layers: int = 3
+    bins: int = 255
+
+    @property
+    def dynamics_hidden(self) -> int:
+        """Width of the hidden layers inside the dynamics."""
+        return self.units if self.hidden is None else self.hidden
+
+    @property
+    def feat(self) -> int:
+        """Width F of the model state that all heads read."""
+        return self.deter + self.stoch * self.classes
+
+
+def _published(units: int) -> Size:
+    return Size(units=units, deter=8 * units, classes=units // 16, cnn_depth=units // 16)
+
+
+#: Reference presets (DreamerV3 ``configs.yaml``; paper, table "Model sizes").
+SIZES: dict[str, Size] = {
+    "debug": Size(
+        units=8,
+        deter=8,
+        classes=4,
+        cnn_depth=2,
+        hidden=3,
+        stoch=2,
+        blocks=4,
+        observation_layers=1,
+        head_layers=1,
+        bins=5,
+    ),
+    "1m": _published(64),
+    "12m": _published(256),
+    "25m": _published(384),
+    "50m": _published(512),
+    "100m": _published(768),
+    "200m": _published(1024),
+    "400m": _published(1536),
+}
+
+
+def get_size(size: "str | Size") -> Size:
+    """
+    Look up a preset by name; a :class:`Size` passes through.
+
+    :param size: name of a preset or widths of the user's own
+    :raises ValueError: for an unknown name
+    """
+    if isinstance(size, Size):
+        return size
+    if size not in SIZES:
+        raise ValueError(
+            f"Unknown model size {size!r}. Use one of {', '.join(SIZES)}, or pass a "
+            "dreamzoo.nn.Size with widths of your own."
+        )
+    return SIZES[size]

@@ -1,0 +1,96 @@
+"""Returns of DreamerV3: lambda returns in imagination and on replay, and their normaliser."""
+
+import torch as th
+from torch import Tensor, nn
+
+
+def lambda_return(reward: Tensor, cont: Tensor, value: Tensor, lambda_: float) -> Tensor:
+    """
+    Compute lambda returns along imagined time (DreamerV3, eq. 5, with the index of the code).
+
+    R_i = r_{i+1} + c_{i+1} ((1 - lambda) v_{i+1} + lambda R_{i+1}), R_H = v_H. The value inside
+    the bracket belongs to step i + 1; the formula printed in the paper shows v_i.
+
+    :param reward: reward of arriving at states 0..H, (H + 1, N); entry 0 is not used
+    :param cont: discount of states 0..H, already contains gamma, (H + 1, N); entry 0 not used
+    :param value: values of states 0..H, (H + 1, N)
+    :param lambda_: 0 is one-step bootstrapping, 1 is Monte Carlo
+    :return: returns of states 0..H-1, (H, N)
+    """
+    returns = [value[-1]]
+    for i in reversed(range(len(reward) - 1)):
+        target = (1 - lambda_) * value[i + 1] + lambda_ * returns[-1]
+        returns.append(reward[i + 1] + cont[i + 1] * target)
+    return th.stack(returns[:0:-1])
+
+
+def replay_return(
+    reward: Tensor,
+    is_last: Tensor,
+    is_terminal: Tensor,
+    bootstrap: Tensor,
+    gamma: float,
+    lambda_: float,
+) -> Tensor:
+    """
+    Compute lambda returns of replayed rewards (reference agent.py, repl_loss).
+
+    A time limit (last but not terminal) bootstraps fully from its last state; a termination
+    ends the return; a step after which the window ends bootstraps from the window's end.
+
+    :param reward: reward of arriving at step t, (B, T)
+    :param is_last: last record of an episode, float, (B, T)
+    :param is_terminal: true termination, float, (B, T)
+    :param bootstrap: value estimate of every step, (B, T)
+    :param gamma: discount
+    :param lambda_: mixes one-step and long returns
+    :return: returns of steps 0..T-2, (B, T - 1)
+    """
+    live = (1 - is_terminal) * gamma
+    mix = (1 - is_last) * lambda_
+    returns = [bootstrap[:, -1]]
+    for t in reversed(range(reward.shape[1] - 1)):
+        target = (1 - mix[:, t + 1]) * bootstrap[:, t + 1] + mix[:, t + 1] * returns[-1]
+        returns.append(reward[:, t + 1] + live[:, t + 1] * target)
+    if len(returns) == 1:
+        return bootstrap[:, :0]
+    return th.stack(returns[:0:-1], dim=1)
+
+
+class ReturnNormalizer(nn.Module):
+    """
+    Moving range between two percentiles of the returns (DreamerV3, eq. 7).
+
+    The two percentiles are averaged separately, start at zero and are not debiased; the range
+    divides advantages only where it exceeds ``limit``, so small returns are never blown up.
+
+    :param rate: weight of the newest percentile
+    :param low: lower percentile as a fraction
+    :param high: upper percentile as a fraction
+    :param limit: smallest scale
+    """
+
+    low_value: Tensor
+    high_value: Tensor
+
+    def __init__(
+        self, rate: float = 0.01, low: float = 0.05, high: float = 0.95, limit: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.rate, self.low, self.high, self.limit = rate, low, high, limit
+        self.register_buffer("low_value", th.zeros(()))
+        self.register_buffer("high_value", th.zeros(()))
+
+    @th.no_grad()
+    def update(self, returns: Tensor) -> None:
+        """Move both percentiles towards those of ``returns``, any shape."""
+        flat = returns.detach().float().flatten()
+        quantiles = flat.new_tensor([self.low, self.high])
+        low, high = th.quantile(flat, quantiles)
+        self.low_value.lerp_(low, self.rate)
+        self.high_value.lerp_(high, self.rate)
+
+    @property
+    def scale(self) -> Tensor:
+        """Divisor of advantages, a scalar tensor."""
+        return (self.high_value - self.low_value).clamp(min=self.limit)

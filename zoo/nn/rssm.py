@@ -1,0 +1,207 @@
+"""Recurrent state-space model of DreamerV3: block GRU and categorical latents."""
+
+from typing import NamedTuple
+
+import torch as th
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dreamzoo.nn.distributions import mix_uniform, straight_through_sample
+from dreamzoo.nn.layers import MLP, BlockLinear, DenseBlock, Linear, RMSNorm
+from dreamzoo.nn.presets import Size
+
+
+class Latent(NamedTuple):
+    """
+    State of a categorical world model, batch axes first.
+
+    :param deter: deterministic state h, (..., D)
+    :param stoch: one-hot stochastic state z, (..., S, C)
+    """
+
+    deter: Tensor
+    stoch: Tensor
+
+    @property
+    def feat(self) -> Tensor:
+        """Features that the heads read, (..., D + S * C)."""
+        return th.cat([self.deter, self.stoch.flatten(-2)], dim=-1)
+
+    def detach(self) -> "Latent":
+        """Cut the autograd graph."""
+        return Latent(self.deter.detach(), self.stoch.detach())
+
+
+class BlockGRU(nn.Module):
+    """
+    Sequence model with block-diagonal recurrence (reference rssm.py, _core).
+
+    Differs from a GRU cell: the reset gate multiplies the whole candidate pre-activation, the
+    update gate weights the *candidate* and carries a bias of -1. Blocks exchange information
+    only through the input embedding of h and the statistics of one norm.
+
+    :param action_dim: width A of an encoded action
+    :param size: widths
+    """
+
+    def __init__(self, action_dim: int, size: Size) -> None:
+        super().__init__()
+        hidden, self.blocks = size.dynamics_hidden, size.blocks
+        self.deter_in = DenseBlock(size.deter, hidden)
+        self.stoch_in = DenseBlock(size.stoch * size.classes, hidden)
+        self.action_in = DenseBlock(action_dim, hidden)
+        self.hidden = BlockLinear(size.deter + size.blocks * 3 * hidden, size.deter, size.blocks)
+        self.hidden_norm = nn.Sequential(RMSNorm(size.deter), nn.SiLU())
+        self.gates = BlockLinear(size.deter, 3 * size.deter, size.blocks)
+
+    def embed_action(self, action: Tensor) -> Tensor:
+        """
+        Embed encoded actions; nothing here depends on the state, so a sequence is done at once.
+
+        :param action: (..., A); unbounded samples are scaled to at most 1
+        :return: (..., hidden)
+        """
+        return self.action_in(action / action.abs().clamp(min=1.0).detach())
+
+    def split_hidden(self) -> tuple[Tensor, Tensor]:
+        """
+        Split the kernel of ``hidden`` by what its rows read. Do it once for a sequence.
+
+        Every block reads [its own part of h, the shared embeddings]. The rows that read the
+        shared embeddings form one dense matrix, so these need not be repeated for each block.
+
+        :return: own (g, D / g, D / g) and shared (3 hidden, D)
+        """
+        weight = self.hidden.weight
+        own = weight.shape[2]
+        return weight[:, :own], weight[:, own:].transpose(0, 1).flatten(1)
+
+    def forward(
+        self, latent: Latent, action_embed: Tensor, kernels: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        """
+        :param latent: state before the action, (N, ...)
+        :param action_embed: of :meth:`embed_action`, (N, hidden)
+        :param kernels: of :meth:`split_hidden`
+        :return: next deterministic state, (N, D)
+        """
+        own, shared = kernels
+        deter, stoch = latent
+        blocks = deter.unflatten(1, (self.blocks, -1)).transpose(0, 1)  # (g, N, D/g)
+        inputs = th.cat([self.deter_in(deter), self.stoch_in(stoch.flatten(1)), action_embed], -1)
+        x = th.addmm(self.hidden.bias, inputs, shared).unflatten(1, (self.blocks, -1))
+        x = self.hidden_norm((x + th.bmm(blocks, own).transpose(0, 1)).flatten(1))
+        x = x.unflatten(1, (self.blocks, -1)).transpose(0, 1)
+        bias = self.gates.bias.view(self.blocks, 1, -1)
+        gates = th.baddbmm(bias, x, self.gates.weight)  # (g, N, 3 D/g), split inside each block
+        reset, candidate, update = gates.chunk(3, dim=-1)
+        # tanh(x) = 2 sigmoid(2 x) - 1; torch's tanh takes four times as long on a CPU.
+        candidate = 2 * th.sigmoid(2 * th.sigmoid(reset) * candidate) - 1
+        return th.lerp(blocks, candidate, th.sigmoid(update - 1)).transpose(0, 1).flatten(1)
+
+
+class BlockRSSM(nn.Module):
+    """
+    Block GRU with categorical prior and posterior (reference rssm.py, RSSM).
+
+    Latents are always sampled, through the mixed probabilities; ``mode=True`` takes the most
+    likely class, for deterministic predictions only.
+
+    :param token_dim: width of the encoder's output
+    :param action_dim: width A of an encoded action
+    :param size: widths
+    :param unimix: uniform share of every latent distribution (DreamerV3, table 4)
+    """
+
+    def __init__(self, token_dim: int, action_dim: int, size: Size, unimix: float = 0.01) -> None:
+        super().__init__()
+        self.stoch, self.classes, self.deter = size.stoch, size.classes, size.deter
+        self.action_dim, self.unimix = action_dim, unimix
+        hidden, flat = size.dynamics_hidden, size.stoch * size.classes
+        self.core = BlockGRU(action_dim, size)
+        self.prior_hidden = MLP(size.deter, [hidden, hidden])
+        self.prior_logits = Linear(hidden, flat)
+        self.post_hidden = DenseBlock(size.deter + token_dim, hidden)
+        self.post_logits = Linear(hidden, flat)
+
+    def initial(self, n: int) -> Latent:
+        """Return the all-zero state that precedes every episode, n rows."""
+        weight = self.prior_logits.weight
+        return Latent(
+            weight.new_zeros(n, self.deter), weight.new_zeros(n, self.stoch, self.classes)
+        )
+
+    def prior(self, deter: Tensor) -> Tensor:
+        """Predict mixed probabilities of z from h, (..., D) to (..., S, C)."""
+        return self._mixed(self.prior_logits(self.prior_hidden(deter)))
+
+    def _mixed(self, logits: Tensor) -> Tensor:
+        return mix_uniform(logits.unflatten(-1, (self.stoch, self.classes)), self.unimix)
+
+    def observe(
+        self,
+        latent: Latent,
+        prev_actions: Tensor,
+        tokens: Tensor,
+        is_first: Tensor,
+        generator: th.Generator | None = None,
+        *,
+        mode: bool = False,
+    ) -> tuple[Latent, Tensor]:
+        """
+        Filter a batch of sequences, with gradient through time.
+
+        :param latent: state before the first step, (B, ...)
+        :param prev_actions: encoded, ``prev_actions[:, t]`` led to ``tokens[:, t]``, (B, T, A)
+        :param tokens: encoded observations, (B, T, E)
+        :param is_first: steps that start an episode; state and action before are zeroed, (B, T)
+        :param generator: source of randomness
+        :param mode: take the most likely latents instead of samples
+        :return: states (B, T, ...) and posterior probabilities (B, T, S, C)
+        """
+        keep = (~is_first).to(tokens.dtype)[..., None]  # (B, T, 1)
+        # Masked in encoded form: the one-hot vector of action 0 is not zero.
+        actions = _over_time(self.core.embed_action(prev_actions * keep))
+        linear = self.post_hidden.linear
+        from_deter, from_tokens = linear.weight.split([self.deter, tokens.shape[-1]], dim=1)
+        evidence = _over_time(F.linear(tokens, from_tokens, linear.bias))
+        kernels, weight = self.core.split_hidden(), from_deter.t()
+        states, posts = [], []
+        for t, alive in enumerate(_over_time(keep)):
+            latent = Latent(latent.deter * alive, latent.stoch * alive[..., None])
+            deter = self.core(latent, actions[t], kernels)
+            hidden = self.post_hidden.activate(th.addmm(evidence[t], deter, weight))
+            post = self._mixed(self.post_logits(hidden))
+            latent = Latent(deter, straight_through_sample(post, generator, mode=mode))
+            states.append(latent)
+            posts.append(post)
+        deter = th.stack([state.deter for state in states], dim=1)
+        stoch = th.stack([state.stoch for state in states], dim=1)
+        return Latent(deter, stoch), th.stack(posts, dim=1)
+
+    def imagine_step(
+        self,
+        latent: Latent,
+        action: Tensor,
+        generator: th.Generator | None = None,
+        *,
+        mode: bool = False,
+        kernels: tuple[Tensor, Tensor] | None = None,
+    ) -> Latent:
+        """
+        Predict the next state without an observation.
+
+        :param latent: current state, (N, ...)
+        :param action: encoded action taken in it, (N, A)
+        :param generator: source of randomness
+        :param mode: take the most likely latent instead of a sample
+        :param kernels: of ``core.split_hidden()``, where many steps follow each other
+        """
+        kernels = kernels or self.core.split_hidden()
+        deter = self.core(latent, self.core.embed_action(action), kernels)
+        return Latent(deter, straight_through_sample(self.prior(deter), generator, mode=mode))
+
+
+def _over_time(x: Tensor) -> tuple[Tensor, ...]:
+    """Split (B, T, ...) into T contiguous pieces (B, ...)."""
+    return x.transpose(0, 1).contiguous().unbind(0)
