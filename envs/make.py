@@ -1,0 +1,46 @@
+"""Real environments by one name, for scripts and command lines."""
+
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.wrappers import AddRenderObservation, ResizeObservation
+
+from dreamzoo.envs.atari import make_atari
+from dreamzoo.envs.dmc import make_dmc
+
+
+def make_env(name: str, **kwargs: Any) -> gym.Env:
+    """
+    Make an environment by name.
+
+    ``CartPole-v1`` is any gymnasium id, ``pixels/CartPole-v1`` the same seen as 64x64 frames,
+    ``dmc/cartpole-balance`` and ``dmc_pixels/cartpole-balance`` are dm_control tasks,
+    ``atari/pong`` and ``atari100k/pong`` Atari games under either protocol.
+
+    :param name: one of these forms
+    :param kwargs: of the function that makes it
+    :raises ValueError: for a dm_control name without a task
+    """
+    suite, _, rest = name.partition("/")
+    if suite in ("dmc", "dmc_pixels"):
+        domain, _, task = rest.partition("-")
+        if not task:
+            raise ValueError(f"{name!r} names no task; expected {suite}/<domain>-<task>.")
+        return make_dmc(domain, task, pixels=suite == "dmc_pixels", **kwargs)
+    if suite in ("atari", "atari100k"):
+        return make_atari(rest, protocol=suite, **kwargs)  # type: ignore[arg-type]
+    if suite == "pixels":
+        return make_pixels(rest, **kwargs)
+    return gym.make(name, **kwargs)
+
+
+def make_pixels(env_id: str, size: int = 64, **kwargs: Any) -> gym.Env:
+    """
+    Make an environment that is observed through its rendered frames.
+
+    :param env_id: gymnasium id of an environment with ``rgb_array`` rendering
+    :param size: height and width of the frames, pixels
+    :param kwargs: of ``gymnasium.make``
+    """
+    env = AddRenderObservation(gym.make(env_id, render_mode="rgb_array", **kwargs))
+    return ResizeObservation(env, (size, size))

@@ -1,0 +1,138 @@
+"""
+Train an agent, evaluate it on the way, keep everything that is needed to go on.
+
+    python scripts/train.py --env CartPole-v1 --n-envs 16 --steps 24000 --eval-every 2000
+    python scripts/train.py --env dmc/cartpole-balance --policy MultiInputPolicy -p size=1m
+    python scripts/train.py --env CartPole-v1 --out runs/cartpole --resume
+
+Writes to ``--out``: config.json, progress.csv, TensorBoard logs, evaluations.npz, model.zip and
+replay_buffer.pkl, the last two also on the way.
+"""
+
+import argparse
+import ast
+import json
+import platform
+import subprocess
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch as th
+from stable_baselines3.common.callbacks import BaseCallback, EvalCallback, EveryNTimesteps
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.logger import configure
+
+import dreamzoo
+from dreamzoo import AGENTS
+from dreamzoo.envs.make import make_env
+
+
+class SaveCallback(BaseCallback):
+    """
+    Save model and replay under fixed names.
+
+    :param folder: where to
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def _on_step(self) -> bool:
+        save(self.model, self.folder)
+        return True
+
+
+def save(model: Any, folder: Path) -> None:
+    """Save model and replay so that a crash in between leaves the older pair intact."""
+    model.save(folder / "model.new.zip")
+    model.save_replay_buffer(folder / "replay_buffer.new.pkl")
+    (folder / "model.new.zip").replace(folder / "model.zip")
+    (folder / "replay_buffer.new.pkl").replace(folder / "replay_buffer.pkl")
+
+
+def parse_value(text: str) -> tuple[str, Any]:
+    """Split ``key=value``; the value is a Python literal or else a string."""
+    key, _, value = text.partition("=")
+    try:
+        return key, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return key, value
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--agent", default="dreamer_v3", choices=AGENTS)
+    parser.add_argument("--env", default="CartPole-v1", help="see dreamzoo.envs.make_env")
+    parser.add_argument("-e", "--env-kwargs", nargs="*", type=parse_value, default=[])
+    parser.add_argument("--policy", default="MlpPolicy")
+    parser.add_argument("-p", "--policy-kwargs", nargs="*", type=parse_value, default=[])
+    parser.add_argument("-a", "--agent-kwargs", nargs="*", type=parse_value, default=[])
+    parser.add_argument("--n-envs", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=24_000, help="of all environments together")
+    parser.add_argument("--eval-every", type=int, default=2_000, help="steps")
+    parser.add_argument("--eval-episodes", type=int, default=10)
+    parser.add_argument("--deterministic-eval", action="store_true", help="default: sampled policy")
+    parser.add_argument("--save-every", type=int, default=2_000, help="steps")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int, default=th.get_num_threads())
+    parser.add_argument("--out", type=Path, default=Path("runs/train"))
+    parser.add_argument("--resume", action="store_true", help="go on from --out")
+    return parser.parse_args(argv)
+
+
+def describe(args: argparse.Namespace) -> dict[str, Any]:
+    """Say what ran where: arguments, versions, machine and commit."""
+    command = ["git", "describe", "--always", "--dirty"]
+    commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    return {
+        "args": {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items()},
+        "commit": commit,
+        "versions": {"dreamzoo": dreamzoo.__version__, "torch": th.__version__},
+        "machine": f"{platform.machine()}, {platform.system()}, {args.threads} threads",
+    }
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    th.set_num_threads(args.threads)
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "config.json").write_text(json.dumps(describe(args), indent=2) + "\n")
+    maker = partial(make_env, args.env, **dict(args.env_kwargs))
+    env = make_vec_env(maker, n_envs=args.n_envs, seed=args.seed)
+    eval_env = make_vec_env(maker, n_envs=args.eval_episodes, seed=args.seed + 1_000)
+    agent = AGENTS[args.agent]
+    if args.resume:
+        model = agent.load(args.out / "model.zip", env=env, device=args.device)
+        model.load_replay_buffer(args.out / "replay_buffer.pkl")  # type: ignore[attr-defined]
+    else:
+        model = agent(
+            args.policy,
+            env,
+            policy_kwargs=dict(args.policy_kwargs),
+            seed=args.seed,
+            device=args.device,
+            verbose=1,
+            **dict(args.agent_kwargs),
+        )
+    model.set_logger(configure(str(args.out), ["csv", "tensorboard", "log"]))
+    evaluation = EvalCallback(
+        eval_env,
+        n_eval_episodes=args.eval_episodes,
+        eval_freq=max(args.eval_every // args.n_envs, 1),
+        log_path=str(args.out),
+        deterministic=args.deterministic_eval,
+    )
+    callbacks = [evaluation, EveryNTimesteps(args.save_every, SaveCallback(args.out))]
+    model.learn(
+        args.steps - model.num_timesteps, callback=callbacks, reset_num_timesteps=not args.resume
+    )
+    save(model, args.out)
+
+
+if __name__ == "__main__":
+    main()
