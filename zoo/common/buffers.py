@@ -53,6 +53,21 @@ class SequenceBatch(NamedTuple):
     latents: dict[str, th.Tensor]
     windows: Windows
 
+    def rows(self, index: th.Tensor) -> "SequenceBatch":
+        """
+        Take some of the rows.
+
+        :param index: which, int64
+        """
+        host = index.cpu().numpy()
+        obs = self.observations
+        return SequenceBatch(
+            {k: v[index] for k, v in obs.items()} if isinstance(obs, dict) else obs[index],
+            *(x[index] for x in self[1:6]),
+            {k: v[index] for k, v in self.latents.items()},
+            Windows(*(x[host] for x in self.windows)),
+        )
+
 
 class SequenceReplayBuffer(ReplayBuffer):
     """

@@ -1,0 +1,90 @@
+"""Callbacks that show what a world model has learned."""
+
+import numpy as np
+import torch as th
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Figure, Video
+
+from dreamzoo.common.dreams import OpenLoop, open_loop
+from dreamzoo.common.figures import image_frames, image_keys, vector_figure
+from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
+
+#: Formats of SB3's logger that cannot show videos or figures.
+_TEXT_FORMATS = ("stdout", "log", "json", "csv")
+
+
+class DreamVideoCallback(BaseCallback):
+    """
+    Log open-loop predictions to TensorBoard: truth, model, error.
+
+    The model sees the first ``context`` steps of replayed sequences and predicts the rest from
+    the actions alone. Images become a video, everything else a figure of lines. Under
+    ``dream/`` the error of the predicted part is logged as a number.
+
+    :param every: steps of the VecEnv between two looks
+    :param n_sequences: sequences side by side
+    :param length: steps of a sequence
+    :param context: steps that the model sees
+    :param fps: frames of the video in a second
+    :param seed: of the choice of sequences and of the dream; training is not disturbed
+    """
+
+    model: WorldModelAlgorithm
+
+    def __init__(
+        self,
+        every: int = 1_000,
+        n_sequences: int = 4,
+        length: int = 50,
+        context: int = 5,
+        fps: int = 15,
+        seed: int = 0,
+        verbose: int = 0,
+    ) -> None:
+        super().__init__(verbose)
+        if every < 1 or not 0 < context < length:
+            raise ValueError(f"{every=} must be at least 1 and {context=} less than {length=}.")
+        self.every, self.fps = every, fps
+        self.n_sequences, self.length, self.context = n_sequences, length, context
+        self.seed = seed
+
+    def _on_step(self) -> bool:
+        buffer = self.model.replay_buffer
+        if self.n_calls % self.every == 0 and buffer is not None:
+            # One more record than is shown: the one whose action leads to the first.
+            if buffer.n_windows(self.length + 1) >= self.n_sequences:
+                self._log(self.look())
+        return True
+
+    def look(self) -> OpenLoop:
+        """Make predictions for sequences of the replay; needs no logger."""
+        buffer = self.model.replay_buffer
+        assert buffer is not None
+        generator = th.Generator(device=self.model.device).manual_seed(self.seed)
+        stream = buffer.rng
+        # A private stream for the choice, so that training draws what it would have drawn.
+        buffer.rng = np.random.default_rng(self.seed)
+        try:
+            batch = buffer.sample(
+                4 * self.n_sequences,
+                self.model.get_vec_normalize_env(),
+                batch_length=self.length,
+                online=False,
+            )
+        finally:
+            buffer.rng = stream
+        # A dream does not reset: where an episode ends, nothing is left to compare.
+        resets = batch.is_first[:, 1:].sum(1)
+        rows = resets.argsort(stable=True)[: self.n_sequences]
+        return open_loop(self.model.policy, batch.rows(rows), self.context, generator)
+
+    def _log(self, shown: OpenLoop) -> None:
+        codec = self.model.policy.observation_codec
+        for key in image_keys(codec):
+            frames = image_frames(shown, key)
+            video = th.as_tensor(frames[None])  # (1, T, C, H, W)
+            self.logger.record(f"dream/{key.name}", Video(video, self.fps), exclude=_TEXT_FORMATS)
+        figure = vector_figure(shown, codec)
+        self.logger.record("dream/open_loop", Figure(figure, close=True), exclude=_TEXT_FORMATS)
+        reward = shown.reward[:, :, shown.context :]
+        self.logger.record("dream/reward_error", (reward[0] - reward[1]).abs().mean().item())

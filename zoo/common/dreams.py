@@ -1,0 +1,119 @@
+"""Looking into a world model: open-loop predictions, and returns inside the dream."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch as th
+from stable_baselines3.common.utils import obs_as_tensor
+from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor
+
+from dreamzoo.common.buffers import SequenceBatch
+from dreamzoo.common.policies import ActingState, WorldModelPolicy
+from dreamzoo.nn.observations import Observation
+from dreamzoo.nn.rssm import Latent
+
+
+class OpenLoop(NamedTuple):
+    """
+    What happened and what the model said, observations in the environment's shape and dtype.
+
+    :param truth: (B, T, ...), one tensor or one for every key
+    :param prediction: the same; the first ``context`` steps are reconstructions
+    :param reward: true and predicted rewards, (2, B, T)
+    :param context: number of steps that the model saw
+    """
+
+    truth: Observation
+    prediction: Observation
+    reward: Tensor
+    context: int
+
+
+@th.no_grad()
+def open_loop(
+    policy: WorldModelPolicy,
+    batch: SequenceBatch,
+    context: int,
+    generator: th.Generator | None = None,
+) -> OpenLoop:
+    """
+    Show the model the first steps of real sequences, then let it go on with the actions alone.
+
+    :param policy: owns the model
+    :param batch: real sequences (B, T); those without an episode's end are easier to read
+    :param context: steps that the model may see, less than T
+    :param generator: source of randomness
+    :raises ValueError: if nothing is left to predict
+    """
+    rows, length = batch.is_first.shape
+    if not 0 < context < length:
+        raise ValueError(f"context={context} must be at least 1 and less than the {length} steps.")
+    model, actions = policy.world_model, policy.action_codec.encode(batch.actions)
+    # Sequences start anew here: the first step resets the state, whatever was stored.
+    is_first = batch.is_first.clone()
+    is_first[:, 0] = True
+    seen = (actions[:, :context], _part(batch.observations, slice(context)), is_first[:, :context])
+    states = model.observe_sequence(model.initial(rows), *seen, generator).latent
+    latents = [Latent(*(x[:, t] for x in states)) for t in range(context)]
+    for t in range(context, length):
+        latents.append(model.imagine_step(latents[-1], actions[:, t], generator))
+    stacked = Latent(*(th.stack(x, dim=1) for x in zip(*latents, strict=True)))
+    flat = model.decode(Latent(*(x.flatten(0, 1) for x in stacked)))
+    prediction = (
+        {k: v.unflatten(0, (rows, length)) for k, v in flat.items()}
+        if isinstance(flat, dict)
+        else flat.unflatten(0, (rows, length))
+    )
+    reward = th.stack([batch.rewards, model.predict(stacked)[0]])
+    return OpenLoop(batch.observations, prediction, reward, context)
+
+
+def _part(obs: Observation, steps: slice) -> Observation:
+    if isinstance(obs, dict):
+        return {key: value[:, steps] for key, value in obs.items()}
+    return obs[:, steps]
+
+
+@th.no_grad()
+def dream_returns(
+    policy: WorldModelPolicy,
+    env: VecEnv,
+    n_episodes: int,
+    max_steps: int,
+    *,
+    deterministic: bool = False,
+    generator: th.Generator | None = None,
+) -> np.ndarray:
+    """
+    Roll the policy out inside its own model, from real first observations.
+
+    Only the first observation of each episode is real. An episode ends where a draw from the
+    predicted probability of continuing says so, or after ``max_steps``.
+
+    :param policy: acts and owns the model
+    :param env: gives first observations; it is reset, never stepped
+    :param n_episodes: episodes, dreamed side by side
+    :param max_steps: limit of an episode
+    :param deterministic: most likely actions; the model's own randomness stays
+    :param generator: source of randomness
+    :return: predicted returns, (n_episodes,)
+    """
+    firsts = [env.reset() for _ in range(-(-n_episodes // env.num_envs))]
+    if isinstance(firsts[0], dict):
+        joined = {k: np.concatenate([f[k] for f in firsts])[:n_episodes] for k in firsts[0]}  # type: ignore[index,call-overload]
+    else:
+        joined = np.concatenate(firsts)[:n_episodes]  # type: ignore[arg-type,assignment]
+    obs = obs_as_tensor(joined, policy.device)  # type: ignore[arg-type]
+    is_first = th.ones(n_episodes, dtype=th.bool, device=policy.device)
+    action, state = policy.step(obs, policy.initial_state(n_episodes), is_first, generator)
+    alive = th.ones(n_episodes, device=policy.device)
+    returns = th.zeros(n_episodes, device=policy.device)
+    for _ in range(max_steps):
+        latent = policy.world_model.imagine_step(state.latent, state.prev_action, generator)
+        reward, cont = policy.world_model.predict(latent)
+        returns += alive * reward
+        alive *= th.rand(cont.shape, generator=generator, device=cont.device) < cont
+        action = policy.choose(latent, generator, deterministic)
+        state = ActingState(latent, policy.action_codec.encode(action))
+    return returns.cpu().numpy()
