@@ -135,8 +135,8 @@ class WorldModelPolicy(BasePolicy):
         if isinstance(observation, tuple) and len(observation) == 2:
             raise ValueError(
                 "You have passed a tuple to predict() instead of a numpy array or a dict. You are "
-                "probably mixing the Gym API (`obs, info = env.reset()`) with SB3's VecEnv API "
-                "(`obs = vec_env.reset()`)."
+                "probably mixing Gym API with SB3 VecEnv API: `obs, info = env.reset()` (Gym), "
+                "`obs = vec_env.reset()` (SB3 VecEnv)."
             )
         obs, vectorized = self.obs_to_tensor(observation)
         n = len(next(iter(obs.values())) if isinstance(obs, dict) else obs)

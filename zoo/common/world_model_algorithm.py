@@ -43,7 +43,7 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
     :param learning_rate: float or schedule of the remaining progress
     :param buffer_size: replay capacity in records of all environments together
     :param learning_starts: steps before the first update; None: as soon as the replay holds
-        ``batch_size * batch_length`` windows
+        ``batch_size * batch_length`` windows, or is full
     :param batch_size: rows B of a batch
     :param batch_length: steps T of a batch
     :param train_ratio: replayed steps for every step of the environment
@@ -245,7 +245,8 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
         assert self.replay_buffer is not None
         if self.learning_starts is not None:
             return self.num_timesteps > self.learning_starts
-        return self.replay_buffer.n_windows() >= self.batch_size * self.batch_length
+        enough = self.replay_buffer.n_windows() >= self.batch_size * self.batch_length
+        return enough or self.replay_buffer.full
 
     def _count_updates(self, steps: int) -> int:
         """
@@ -428,6 +429,6 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
         self._last_obs = state["last_obs"]
         self._last_original_obs = state["last_original_obs"]
         self._last_episode_starts = state["last_episode_starts"]
-        memory = [th.as_tensor(part, device=self.device) for part in state["memory"]]
+        memory = [th.as_tensor(part, device=self.policy.device) for part in state["memory"]]
         latent_type = type(self.policy.world_model.initial(1))
         self._last_state = ActingState(latent_type(*memory[:-1]), memory[-1])

@@ -1,5 +1,6 @@
 """Networks of DreamerV3 as Stable-Baselines3 policies."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,7 +32,8 @@ class DreamerV3Policy(WorldModelPolicy):
     :param observation_space: observation space
     :param action_space: Box (finite), Discrete, MultiDiscrete or MultiBinary
     :param lr_schedule: learning rate
-    :param size: preset (``debug 1m 12m 25m 50m 100m 200m 400m``) or a :class:`dreamzoo.nn.Size`
+    :param size: preset (``debug 1m 12m 25m 50m 100m 200m 400m``) or a :class:`dreamzoo.nn.Size`;
+        None: 12m where images are read, 1m elsewhere
     :param net_arch: hidden widths of actor and critic, ``[64, 64]`` or ``dict(pi=[...],
         vf=[...])``; None: three layers of the preset's width
     :param gamma: discount; the algorithm passes its own
@@ -53,7 +55,7 @@ class DreamerV3Policy(WorldModelPolicy):
         observation_space: spaces.Space,
         action_space: spaces.Space,
         lr_schedule: Schedule,
-        size: str | Size = "12m",
+        size: str | Size | None = None,
         net_arch: NetArch | None = None,
         gamma: float = 1 - 1 / 333,
         unimix: float = 0.01,
@@ -89,8 +91,9 @@ class DreamerV3Policy(WorldModelPolicy):
             optimizer_class=optimizer_class,
             optimizer_kwargs=optimizer_kwargs,
         )
-        widths = get_size(size)
+        widths = get_size(size or ("12m" if self.observation_codec.image_keys else "1m"))
         actor_arch, critic_arch = _split_arch(net_arch, widths)
+        self.net_arch = dict(pi=actor_arch, vf=critic_arch)
         encoder = self._make_encoder(widths, features_extractor_class)
         self.world_model = WorldModel(
             self.observation_codec,
@@ -154,31 +157,27 @@ class DreamerV3Policy(WorldModelPolicy):
 
 
 class MlpPolicy(DreamerV3Policy):
-    """For vectors, integers and binaries; the default size is 1m. An image is flattened."""
+    """For vectors, integers and binaries. An image is flattened."""
 
     def __init__(
         self,
         observation_space: spaces.Space,
         action_space: spaces.Space,
         lr_schedule: Schedule,
-        size: str | Size = "1m",
         images: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            observation_space, action_space, lr_schedule, size=size, images=images, **kwargs
-        )
+        super().__init__(observation_space, action_space, lr_schedule, images=images, **kwargs)
 
 
 class CnnPolicy(DreamerV3Policy):
-    """For one image; the default size is 12m."""
+    """For one image."""
 
     def __init__(
         self,
         observation_space: spaces.Space,
         action_space: spaces.Space,
         lr_schedule: Schedule,
-        size: str | Size = "12m",
         normalize_images: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -193,14 +192,13 @@ class CnnPolicy(DreamerV3Policy):
             observation_space,
             action_space,
             lr_schedule,
-            size=size,
             normalize_images=normalize_images,
             **kwargs,
         )
 
 
 class MultiInputPolicy(DreamerV3Policy):
-    """For a Dict of images, vectors, integers and binaries; the default size is 12m."""
+    """For a Dict of images, vectors, integers and binaries."""
 
 
 class ExtractorEncoder(nn.Module):
@@ -230,6 +228,12 @@ def _split_arch(net_arch: NetArch | None, size: Size) -> tuple[list[int], list[i
     if net_arch is None:
         default = [size.units] * size.head_layers
         return default, default
+    if isinstance(net_arch, (list, tuple)) and net_arch and isinstance(net_arch[0], dict):
+        warnings.warn(
+            f"net_arch={net_arch} has the form of SB3 before 1.8; pass the dict without the list.",
+            stacklevel=2,
+        )
+        net_arch = net_arch[0]
     if not isinstance(net_arch, dict):
         return list(net_arch), list(net_arch)
     unknown = set(net_arch) - {"pi", "vf", "qf"}

@@ -62,7 +62,8 @@ class ImageDecoder(nn.Module):
         # Block k holds its own share of the channels over all pixels.
         spatial = self.from_deter(deter).view(-1, self.seed_channels, *self.seed)
         flat = self.from_stoch(stoch).view(-1, self.seed_channels, *self.seed)
-        return th.sigmoid(self.layers(self.seed_norm(spatial + flat)))
+        seed = (spatial + flat).contiguous(memory_format=th.channels_last)  # as in the encoder
+        return th.sigmoid(self.layers(self.seed_norm(seed)))
 
 
 class Decoder(nn.Module):
