@@ -1,5 +1,5 @@
 """
-Train DreamerV3 on CartPole in a few minutes, compare reality and dream, leave everything to look at.
+Train DreamerV3 on CartPole in a few minutes and compare reality and dream.
 
     python scripts/demo.py
     make demo DEMO_ARGS="--seed 1 --out runs/demo1"
@@ -161,21 +161,21 @@ def main(argv: list[str] | None = None) -> None:
     start = time.monotonic()
     eval_env = make_vec_env(ENV_ID, n_envs=args.episodes, seed=args.seed + 1_000)
     eval_env.action_space.seed(args.seed)
-    random_mean, _ = evaluate_policy(RandomPolicy(eval_env), eval_env, args.episodes)  # type: ignore[arg-type]
+    random_mean, _ = evaluate_policy(RandomPolicy(eval_env), eval_env, args.episodes)
     assert isinstance(random_mean, float)
     print(f"A random policy earns {random_mean:.1f} on {ENV_ID}. Training DreamerV3 ...")
     model = train(args, eval_env)
     model.save(args.out / "model")
 
     loaded = DreamerV3.load(args.out / "model", env=eval_env)
-    real, _ = evaluate_policy(loaded, eval_env, args.episodes, deterministic=False)
+    real_mean, _ = evaluate_policy(loaded, eval_env, args.episodes, deterministic=False)
     dream = dream_returns(loaded.policy, eval_env, args.episodes, MAX_EPISODE_STEPS)
     summary = {
         "env_id": ENV_ID,
         "total_timesteps": model.num_timesteps,
         "seconds": round(time.monotonic() - start, 1),
         "random_return_mean": random_mean,
-        "real_return_mean": float(real),
+        "real_return_mean": real_mean,
         "dream_return_mean": float(dream.mean()),
         "n_eval_episodes": args.episodes,
         "seed": args.seed,
@@ -191,9 +191,10 @@ def main(argv: list[str] | None = None) -> None:
 def report(out: Path, summary: dict[str, Any]) -> None:
     """Say what came out, where it lies and what to try next."""
     times = summary["real_return_mean"] / summary["random_return_mean"]
+    episodes = summary["n_eval_episodes"]
     print(
         f"""
-After {summary["total_timesteps"]} steps and {summary["seconds"]:.0f} s, mean of {summary["n_eval_episodes"]} episodes:
+After {summary["total_timesteps"]} steps, {summary["seconds"]:.0f} s; means of {episodes} episodes:
   random policy, real environment   {summary["random_return_mean"]:7.1f}
   DreamerV3, real environment       {summary["real_return_mean"]:7.1f}  ({times:.1f} times random)
   DreamerV3, inside its own dream   {summary["dream_return_mean"]:7.1f}

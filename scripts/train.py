@@ -127,7 +127,8 @@ def main(argv: list[str] | None = None) -> None:
         log_path=str(args.out),
         deterministic=args.deterministic_eval,
     )
-    callbacks = [evaluation, EveryNTimesteps(args.save_every, SaveCallback(args.out))]
+    callbacks: list[BaseCallback] = [evaluation]
+    callbacks.append(EveryNTimesteps(args.save_every, SaveCallback(args.out)))
     model.learn(
         args.steps - model.num_timesteps, callback=callbacks, reset_num_timesteps=not args.resume
     )

@@ -59,13 +59,18 @@ class SequenceBatch(NamedTuple):
 
         :param index: which, int64
         """
-        host = index.cpu().numpy()
-        obs = self.observations
+        host, obs = index.cpu().numpy(), self.observations
         return SequenceBatch(
-            {k: v[index] for k, v in obs.items()} if isinstance(obs, dict) else obs[index],
-            *(x[index] for x in self[1:6]),
-            {k: v[index] for k, v in self.latents.items()},
-            Windows(*(x[host] for x in self.windows)),
+            observations={k: v[index] for k, v in obs.items()}
+            if isinstance(obs, dict)
+            else obs[index],
+            actions=self.actions[index],
+            rewards=self.rewards[index],
+            is_first=self.is_first[index],
+            is_last=self.is_last[index],
+            is_terminal=self.is_terminal[index],
+            latents={k: v[index] for k, v in self.latents.items()},
+            windows=Windows(self.windows.env[host], self.windows.start[host]),
         )
 
 
@@ -159,7 +164,7 @@ class SequenceReplayBuffer(ReplayBuffer):
         self.actions, self.rewards = self._arrays["actions"], self._arrays["rewards"]
         self.dones, self.timeouts = self._arrays["dones"], self._arrays["timeouts"]
         self.episode_starts = self._arrays["episode_starts"]
-        self.observations = self._group("observations")  # type: ignore[assignment]
+        self.observations = self._group("observations")
         self.latents = self._group("latents")
 
     def _group(self, name: str) -> Any:
@@ -228,7 +233,7 @@ class SequenceReplayBuffer(ReplayBuffer):
         """
         self._staged = dict(latents)
 
-    def add(  # type: ignore[override]
+    def add(
         self,
         obs: np.ndarray | dict[str, np.ndarray],
         next_obs: np.ndarray | dict[str, np.ndarray],

@@ -50,10 +50,11 @@ class DreamVideoCallback(BaseCallback):
 
     def _on_step(self) -> bool:
         buffer = self.model.replay_buffer
-        if self.n_calls % self.every == 0 and buffer is not None:
-            # One more record than is shown: the one whose action leads to the first.
-            if buffer.n_windows(self.length + 1) >= self.n_sequences:
-                self._log(self.look())
+        assert buffer is not None
+        # One more record than is shown: the one whose action leads to the first.
+        enough = buffer.n_windows(self.length + 1) >= self.n_sequences
+        if self.n_calls % self.every == 0 and enough:
+            self._log(self.look())
         return True
 
     def look(self) -> OpenLoop:

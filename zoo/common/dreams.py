@@ -1,6 +1,6 @@
 """Looking into a world model: open-loop predictions, and returns inside the dream."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch as th
@@ -99,12 +99,13 @@ def dream_returns(
     :param generator: source of randomness
     :return: predicted returns, (n_episodes,)
     """
-    firsts = [env.reset() for _ in range(-(-n_episodes // env.num_envs))]
+    firsts: list[Any] = [env.reset() for _ in range(-(-n_episodes // env.num_envs))]
     if isinstance(firsts[0], dict):
-        joined = {k: np.concatenate([f[k] for f in firsts])[:n_episodes] for k in firsts[0]}  # type: ignore[index,call-overload]
+        keys = firsts[0].keys()
+        joined: Any = {k: np.concatenate([f[k] for f in firsts])[:n_episodes] for k in keys}
     else:
-        joined = np.concatenate(firsts)[:n_episodes]  # type: ignore[arg-type,assignment]
-    obs = obs_as_tensor(joined, policy.device)  # type: ignore[arg-type]
+        joined = np.concatenate(firsts)[:n_episodes]
+    obs = obs_as_tensor(joined, policy.device)
     is_first = th.ones(n_episodes, dtype=th.bool, device=policy.device)
     action, state = policy.step(obs, policy.initial_state(n_episodes), is_first, generator)
     alive = th.ones(n_episodes, device=policy.device)

@@ -66,8 +66,9 @@ def load_env_state(env: VecEnv, state: dict[str, Any]) -> None:
             f"The saved state is of {len(state['envs'])} environments in a DummyVecEnv; this is a "
             f"{type(base).__name__} of {env.num_envs}."
         )
-    stacks = [(_layers(e), data) for e, data in zip(base.envs, state["envs"], strict=True)]
-    for layers, data in [*stacks, (wrappers, state["wrappers"])]:
+    stacks: list[tuple[list[Any], bytes]] = [(wrappers, state["wrappers"])]
+    stacks += [(_layers(e), data) for e, data in zip(base.envs, state["envs"], strict=True)]
+    for layers, data in stacks:
         for layer, attributes in zip(layers, pickle.loads(data), strict=True):
             vars(layer).update(attributes)
 

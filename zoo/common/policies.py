@@ -172,7 +172,7 @@ class WorldModelPolicy(BasePolicy):
         ]
         return ActingState(Latent(*parts[:-1]), parts[-1])
 
-    def _predict(self, observation: Observation, deterministic: bool = False) -> th.Tensor:  # type: ignore[override]
+    def _predict(self, observation: Observation, deterministic: bool = False) -> th.Tensor:
         """Act on the first observation of episodes; BasePolicy asks for a memoryless form."""
         n = len(next(iter(observation.values())) if isinstance(observation, dict) else observation)
         is_first = th.ones(n, dtype=th.bool, device=self.device)

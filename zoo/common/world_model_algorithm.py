@@ -53,7 +53,7 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
     """
 
     policy: WorldModelPolicy
-    replay_buffer: SequenceReplayBuffer | None  # type: ignore[assignment]
+    replay_buffer: SequenceReplayBuffer | None
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {}
 
     def __init__(
@@ -159,7 +159,7 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
                 file=sys.stderr,
             )
 
-    def _setup_learn(  # type: ignore[override]
+    def _setup_learn(
         self,
         total_timesteps: int,
         callback: MaybeCallback = None,
@@ -196,7 +196,7 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
 
     # ------------------------------------------------------------------ the loop
 
-    def learn(  # type: ignore[override]
+    def learn(
         self: SelfWorldModelAlgorithm,
         total_timesteps: int,
         callback: MaybeCallback = None,
@@ -284,7 +284,7 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
         assert self._last_state is not None
         self._in_step = True
         action, self._last_state = self.policy.step(
-            obs_as_tensor(self._last_obs, self.device),  # type: ignore[arg-type]
+            obs_as_tensor(self._last_obs, self.device),
             self._last_state,
             th.as_tensor(self._last_episode_starts, device=self.device),
             self._generator,
@@ -325,9 +325,11 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
     ) -> None:
         """Refuse NaN and infinity before they reach the replay."""
         parts = {"reward": reward}
-        parts |= {f"observation {k!r}": v for k, v in obs.items()} if isinstance(obs, dict) else {
-            "observation": obs
-        }
+        parts |= (
+            {f"observation {k!r}": v for k, v in obs.items()}
+            if isinstance(obs, dict)
+            else {"observation": obs}
+        )
         for i, info in enumerate(infos):
             if (last := info.get("terminal_observation")) is not None:
                 named = last if isinstance(last, dict) else {"": last}
@@ -388,8 +390,8 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
             raise ValueError(f"{path} holds a {found}; expected a SequenceReplayBuffer.")
         state = self.replay_buffer.resume_state
         self.replay_buffer.resume_state = None
-        same_moment = state is not None and state["num_timesteps"] == self.num_timesteps
-        if same_moment and self.replay_buffer.n_envs == self.n_envs:
+        same_envs = self.replay_buffer.n_envs == self.n_envs
+        if state is not None and same_envs and state["num_timesteps"] == self.num_timesteps:
             self._restore(state)
         else:
             self.replay_buffer.start_new_episodes()

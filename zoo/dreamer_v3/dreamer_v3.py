@@ -17,7 +17,12 @@ from dreamzoo.common.policies import ActingState
 from dreamzoo.common.training import MeanMetrics, check_finite
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.dreamer_v3.policies import CnnPolicy, DreamerV3Policy, MlpPolicy, MultiInputPolicy
-from dreamzoo.nn.distributions import categorical_entropy, categorical_kl, one_hot, soft_bernoulli_loss
+from dreamzoo.nn.distributions import (
+    categorical_entropy,
+    categorical_kl,
+    one_hot,
+    soft_bernoulli_loss,
+)
 from dreamzoo.nn.layers import by_rows
 from dreamzoo.nn.returns import lambda_return, replay_return
 from dreamzoo.nn.rssm import Latent
@@ -200,7 +205,7 @@ class DreamerV3(WorldModelAlgorithm):
     def _stored_latents(self, state: ActingState) -> dict[str, np.ndarray]:
         return _to_stored(state.latent) if self.replay_context else {}
 
-    def learn(  # type: ignore[override]
+    def learn(
         self: SelfDreamerV3,
         total_timesteps: int,
         callback: MaybeCallback = None,

@@ -108,7 +108,7 @@ class _TwoHotCrossEntropy(th.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, logits: Tensor, below: Tensor, above: Tensor, upper: Tensor, scale: Tensor
     ) -> Tensor:
         normalizer = th.cat([piece.logsumexp(-1) for piece in logits.split(_CACHED_ROWS)])
@@ -117,7 +117,7 @@ class _TwoHotCrossEntropy(th.autograd.Function):
         return scale.sum() * normalizer - (picked * scale).sum(-1)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         logits, normalizer, below, above, upper, scale = ctx.saved_tensors
         out = th.empty_like(logits)
         total = scale.sum() * grad

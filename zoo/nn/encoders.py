@@ -17,7 +17,7 @@ MIN_RESOLUTION, MAX_RESOLUTION = 3, 16
 
 
 class Conv(nn.Conv2d):
-    """5x5 convolution of stride 1 that keeps the resolution, with the reference's initialisation."""
+    """5x5 convolution that keeps the resolution, with the reference's initialisation."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, KERNEL, padding=KERNEL // 2)

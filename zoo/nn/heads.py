@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-import torch as th
 from gymnasium import spaces
 from torch import Tensor, nn
 
@@ -141,4 +140,3 @@ class Actor(nn.Module):
         if self.codec.is_discrete:
             return float(np.log(self.codec.sizes).sum())
         return self.codec.dim * 0.5 * float(np.log(2 * np.pi * np.e))
-

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch as th
 import torch.nn.functional as F
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 #: Added to the mean square inside the root (reference nets.py, Norm); torch's default differs.
 NORM_EPS = 1e-4
-#: Standard deviation of a unit normal truncated at +-2 is 1/1.1368 (reference nets.py, Initializer).
+#: Inverse standard deviation of a unit normal truncated at +-2 (reference nets.py, Initializer).
 TRUNC_NORMAL_GAIN = 1.1368
 
 
@@ -115,7 +116,7 @@ class MLP(nn.Sequential):
 
     def __init__(self, in_dim: int, widths: Sequence[int]) -> None:
         dims = [in_dim, *widths]
-        super().__init__(*[DenseBlock(i, o) for i, o in zip(dims[:-1], dims[1:], strict=True)])
+        super().__init__(*[DenseBlock(i, o) for i, o in pairwise(dims)])
         self.out_dim = dims[-1]
 
 
@@ -134,7 +135,7 @@ class BlockLinear(nn.Module):
     def __init__(self, in_dim: int, out_dim: int, blocks: int) -> None:
         super().__init__()
         if in_dim % blocks or out_dim % blocks:
-            raise ValueError(f"{in_dim} inputs and {out_dim} outputs do not split in {blocks} blocks")
+            raise ValueError(f"{in_dim} inputs, {out_dim} outputs do not split in {blocks} blocks")
         self.blocks = blocks
         self.weight = nn.Parameter(th.empty(blocks, in_dim // blocks, out_dim // blocks))
         self.bias = nn.Parameter(th.zeros(out_dim))

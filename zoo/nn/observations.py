@@ -125,8 +125,8 @@ class ObservationCodec:
         if key.kind == "image" and self.normalize_images:
             x = x * 255.0
         x = x.reshape(-1, *space.shape)
-        low, high = th.as_tensor(space.low, device=x.device), th.as_tensor(space.high, device=x.device)
-        x = th.minimum(th.maximum(x, low.float()), high.float())
+        low, high = (th.as_tensor(b, device=x.device).float() for b in (space.low, space.high))
+        x = th.minimum(th.maximum(x, low), high)
         dtype = th.as_tensor(np.zeros((), space.dtype)).dtype
         return x.to(dtype) if dtype.is_floating_point else x.round().to(dtype)
 
