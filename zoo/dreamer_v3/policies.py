@@ -12,7 +12,7 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
 from dreamzoo.common.policies import WorldModelPolicy
-from dreamzoo.nn.encoders import Encoder
+from dreamzoo.nn.encoders import CnnKind, Encoder
 from dreamzoo.nn.heads import Actor, TwoHotHead
 from dreamzoo.nn.observations import SINGLE, ObservationCodec
 from dreamzoo.nn.optim import LaProp
@@ -40,6 +40,7 @@ class DreamerV3Policy(WorldModelPolicy):
     :param unimix: uniform share of the latent distributions (paper, table 4)
     :param actor_unimix: uniform share of discrete policies (paper, table 4: 1 %)
     :param vector_decoder_outscale: 1.0, or 0.1 as in the code of the paper's time
+    :param cnn: ``maxpool`` as the newest reference, or ``strided`` as the code of the paper's time
     :param images: read uint8 images with a CNN; False flattens them
     :param features_extractor_class: an encoder of the user's own, SB3's interface; None: the
         paper's encoder
@@ -61,6 +62,7 @@ class DreamerV3Policy(WorldModelPolicy):
         unimix: float = 0.01,
         actor_unimix: float = 0.01,
         vector_decoder_outscale: float = 1.0,
+        cnn: CnnKind = "maxpool",
         images: bool = True,
         features_extractor_class: type[BaseFeaturesExtractor] | None = None,
         features_extractor_kwargs: dict[str, Any] | None = None,
@@ -85,6 +87,7 @@ class DreamerV3Policy(WorldModelPolicy):
             unimix=unimix,
             actor_unimix=actor_unimix,
             vector_decoder_outscale=vector_decoder_outscale,
+            cnn=cnn,
             images=images,
             features_extractor_class=features_extractor_class,
             features_extractor_kwargs=features_extractor_kwargs,
@@ -94,7 +97,7 @@ class DreamerV3Policy(WorldModelPolicy):
         widths = get_size(size or ("12m" if self.observation_codec.image_keys else "1m"))
         actor_arch, critic_arch = _split_arch(net_arch, widths)
         self.net_arch = dict(pi=actor_arch, vf=critic_arch)
-        encoder = self._make_encoder(widths, features_extractor_class)
+        encoder = self._make_encoder(widths, features_extractor_class, cnn)
         self.world_model = WorldModel(
             self.observation_codec,
             encoder,
@@ -103,6 +106,7 @@ class DreamerV3Policy(WorldModelPolicy):
             gamma,
             unimix,
             vector_decoder_outscale,
+            cnn,
         )
         self.actor = Actor(widths.feat, actor_arch, self.action_codec, actor_unimix)
         self.critic = TwoHotHead(widths.feat, critic_arch, widths.bins)
@@ -117,7 +121,7 @@ class DreamerV3Policy(WorldModelPolicy):
         )
 
     def _make_encoder(
-        self, size: Size, extractor_class: type[BaseFeaturesExtractor] | None
+        self, size: Size, extractor_class: type[BaseFeaturesExtractor] | None, cnn: CnnKind
     ) -> nn.Module:
         kwargs = dict(self.features_extractor_kwargs)
         if extractor_class is not None:
@@ -130,7 +134,7 @@ class DreamerV3Policy(WorldModelPolicy):
                 f"The encoder does not know {sorted(kwargs)} in features_extractor_kwargs; it "
                 "takes features_dim or cnn_output_dim. Its widths follow from size."
             )
-        return Encoder(self.observation_codec, size, width)
+        return Encoder(self.observation_codec, size, width, cnn)
 
     def trained_parameters(self) -> list[nn.Parameter]:
         """List what the one optimizer updates: everything but the slow critic."""

@@ -1,30 +1,54 @@
 """Decoder of DreamerV3 and its reconstruction losses."""
 
+from itertools import pairwise
+
 import torch as th
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dreamzoo.nn.distributions import symexp, symlog
-from dreamzoo.nn.encoders import Conv, cnn_channels, cnn_resolutions, group_by_resolution
+from dreamzoo.nn.encoders import (
+    KERNEL,
+    CnnKind,
+    Conv,
+    cnn_channels,
+    cnn_resolutions,
+    group_by_resolution,
+    init_conv_,
+)
 from dreamzoo.nn.layers import MLP, BlockLinear, ChannelRMSNorm, DenseBlock, Linear
 from dreamzoo.nn.observations import Key, ObservationCodec
 from dreamzoo.nn.presets import Size
 
 
-class Upsample(nn.Module):
+class UpConv(nn.Module):
     """
-    Nearest-neighbour doubling, cropped to the resolution that the encoder had there.
+    Double the resolution, crop it, and convolve 5x5.
 
-    :param height: pixels after the crop
-    :param width: pixels after the crop
+    :param in_channels: channels
+    :param out_channels: channels
+    :param resolution: height and width that the encoder had there
+    :param kind: ``maxpool`` repeats pixels and convolves, ``strided`` convolves transposed
     """
 
-    def __init__(self, height: int, width: int) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, resolution: tuple[int, int], kind: CnnKind
+    ) -> None:
         super().__init__()
-        self.height, self.width = height, width
+        self.height, self.width = resolution
+        self.transposed: nn.ConvTranspose2d | None = None
+        if kind == "strided":
+            self.transposed = nn.ConvTranspose2d(
+                in_channels, out_channels, KERNEL, stride=2, padding=2, output_padding=1
+            )
+            init_conv_(self.transposed, in_channels)
+        else:
+            self.conv = Conv(in_channels, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.interpolate(x, scale_factor=2)[..., : self.height, : self.width]
+        x = F.interpolate(x, scale_factor=2) if self.transposed is None else self.transposed(x)
+        x = x[..., : self.height, : self.width]
+        return self.conv(x) if self.transposed is None else x
 
 
 class ImageDecoder(nn.Module):
@@ -35,9 +59,12 @@ class ImageDecoder(nn.Module):
     :param height: pixels
     :param width: pixels
     :param size: widths
+    :param kind: how images grow, see :class:`UpConv`
     """
 
-    def __init__(self, channels: int, height: int, width: int, size: Size) -> None:
+    def __init__(
+        self, channels: int, height: int, width: int, size: Size, kind: CnnKind = "maxpool"
+    ) -> None:
         super().__init__()
         sizes = cnn_resolutions(height, width)
         depths = cnn_channels(size.cnn_depth, len(sizes) - 1)
@@ -50,12 +77,13 @@ class ImageDecoder(nn.Module):
         )
         self.seed_norm = nn.Sequential(ChannelRMSNorm(self.seed_channels), nn.SiLU())
         layers: list[nn.Module] = []
-        in_channels = self.seed_channels
-        for (rows, columns), depth in zip(sizes[-2:0:-1], depths[-2::-1], strict=True):
-            layers += [Upsample(rows, columns), Conv(in_channels, depth)]
+        outs = depths[-2::-1] if kind == "maxpool" else [*depths[-2::-1], size.cnn_depth]
+        for i, (in_channels, depth) in enumerate(pairwise([depths[-1], *outs])):
+            layers += [UpConv(in_channels, depth, sizes[-2 - i], kind)]
             layers += [ChannelRMSNorm(depth), nn.SiLU()]
-            in_channels = depth
-        layers += [Upsample(height, width), Conv(in_channels, channels)]
+        last = outs[-1] if outs else depths[-1]
+        final = Conv(last, channels) if kind == "strided" else None
+        layers.append(final or UpConv(last, channels, sizes[0], kind))
         self.layers = nn.Sequential(*layers)
 
     def forward(self, deter: Tensor, stoch: Tensor) -> Tensor:
@@ -73,9 +101,16 @@ class Decoder(nn.Module):
     :param codec: says which keys there are
     :param size: widths
     :param vector_outscale: initial scale of the vector outputs (1.0; paper-era code 0.1)
+    :param cnn: how images grow
     """
 
-    def __init__(self, codec: ObservationCodec, size: Size, vector_outscale: float = 1.0) -> None:
+    def __init__(
+        self,
+        codec: ObservationCodec,
+        size: Size,
+        vector_outscale: float = 1.0,
+        cnn: CnnKind = "maxpool",
+    ) -> None:
         super().__init__()
         self.codec = codec
         self.deter_dim = size.deter
@@ -84,7 +119,7 @@ class Decoder(nn.Module):
         for group in self.image_groups:
             channels = sum(key.shape[0] for key in group)
             _, height, width = group[0].shape
-            self.cnns.append(ImageDecoder(channels, height, width, size))
+            self.cnns.append(ImageDecoder(channels, height, width, size, cnn))
         self.mlp: MLP | None = None
         self.outputs = nn.ModuleList()
         if codec.flat_keys:

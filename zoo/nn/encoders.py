@@ -1,8 +1,11 @@
 """Encoder of DreamerV3: one CNN for images, one MLP for everything else."""
 
 from collections import defaultdict
+from itertools import pairwise
+from typing import Literal
 
 import torch as th
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dreamzoo.nn.distributions import symlog
@@ -10,7 +13,11 @@ from dreamzoo.nn.layers import MLP, ChannelRMSNorm, DenseBlock, init_trunc_norma
 from dreamzoo.nn.observations import Key, ObservationCodec
 from dreamzoo.nn.presets import Size
 
-#: Channels of the stages in units of ``cnn_depth`` (reference configs.yaml, enc.simple.mults).
+#: How images shrink: 2x2 max-pooling (newest reference) or strides (code of the paper's time).
+CnnKind = Literal["maxpool", "strided"]
+
+#: Channels after the stages in units of ``cnn_depth`` (reference configs.yaml, enc.simple.mults;
+#: the strided one of the paper's time had a first convolution of ``cnn_depth`` before these).
 CNN_MULTS = (2, 3, 4, 4)
 KERNEL = 5
 MIN_RESOLUTION, MAX_RESOLUTION = 3, 16
@@ -19,11 +26,32 @@ MIN_RESOLUTION, MAX_RESOLUTION = 3, 16
 class Conv(nn.Conv2d):
     """5x5 convolution that keeps the resolution, with the reference's initialisation."""
 
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
+        super().__init__(in_channels, out_channels, KERNEL, stride, padding=KERNEL // 2)
+        init_conv_(self, in_channels)
+
+
+class StridedConv(Conv):
+    """
+    5x5 convolution of stride 2 that halves the resolution, rounding up.
+
+    Even sizes are padded by 1 before and 2 after, as JAX's "SAME" does, not by 2 on both sides.
+    """
+
     def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(in_channels, out_channels, KERNEL, padding=KERNEL // 2)
-        init_trunc_normal_(self.weight, KERNEL * KERNEL * in_channels)
-        assert self.bias is not None
-        nn.init.zeros_(self.bias)
+        super().__init__(in_channels, out_channels, stride=2)
+        self.padding = (0, 0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, columns = (1 + n % 2 for n in x.shape[-2:])
+        return super().forward(F.pad(x, (columns, 2, rows, 2)))
+
+
+def init_conv_(layer: nn.Conv2d | nn.ConvTranspose2d, in_channels: int) -> None:
+    """Initialise kernel and bias as the reference does."""
+    init_trunc_normal_(layer.weight, KERNEL * KERNEL * in_channels)
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
 
 
 def cnn_resolutions(height: int, width: int) -> list[tuple[int, int]]:
@@ -65,20 +93,25 @@ class ImageEncoder(nn.Module):
     :param height: pixels
     :param width: pixels
     :param depth: channel multiplier
+    :param kind: ``strided`` has one convolution more, before the halvings, and no pooling
     """
 
-    def __init__(self, channels: int, height: int, width: int, depth: int) -> None:
+    def __init__(
+        self, channels: int, height: int, width: int, depth: int, kind: CnnKind = "maxpool"
+    ) -> None:
         super().__init__()
         sizes = cnn_resolutions(height, width)
         outs = cnn_channels(depth, len(sizes) - 1)
         layers: list[nn.Module] = []
-        for in_channels, out_channels in zip([channels, *outs[:-1]], outs, strict=True):
-            layers += [
-                Conv(in_channels, out_channels),
-                nn.MaxPool2d(2, ceil_mode=True),
-                ChannelRMSNorm(out_channels),
-                nn.SiLU(),
-            ]
+        if kind == "strided":
+            layers += [Conv(channels, depth), ChannelRMSNorm(depth), nn.SiLU()]
+            channels = depth
+        for in_channels, out_channels in pairwise([channels, *outs]):
+            if kind == "strided":
+                layers.append(StridedConv(in_channels, out_channels))
+            else:
+                layers += [Conv(in_channels, out_channels), nn.MaxPool2d(2, ceil_mode=True)]
+            layers += [ChannelRMSNorm(out_channels), nn.SiLU()]
         self.layers = nn.Sequential(*layers, nn.Flatten())
         self.out_dim = outs[-1] * sizes[-1][0] * sizes[-1][1]
 
@@ -103,10 +136,15 @@ class Encoder(nn.Module):
     :param size: widths
     :param cnn_output_dim: project the tokens of every image stack to this width; None, as in
         the reference, keeps all pixels of the last feature map
+    :param cnn: how images shrink
     """
 
     def __init__(
-        self, codec: ObservationCodec, size: Size, cnn_output_dim: int | None = None
+        self,
+        codec: ObservationCodec,
+        size: Size,
+        cnn_output_dim: int | None = None,
+        cnn: CnnKind = "maxpool",
     ) -> None:
         super().__init__()
         self.codec = codec
@@ -116,12 +154,12 @@ class Encoder(nn.Module):
         for group in self.image_groups:
             channels = sum(key.shape[0] for key in group)
             _, height, width = group[0].shape
-            cnn = ImageEncoder(channels, height, width, size.cnn_depth)
+            net = ImageEncoder(channels, height, width, size.cnn_depth, cnn)
             if cnn_output_dim is None:
-                self.cnns.append(cnn)
-                self.features_dim += cnn.out_dim
+                self.cnns.append(net)
+                self.features_dim += net.out_dim
             else:
-                self.cnns.append(nn.Sequential(cnn, DenseBlock(cnn.out_dim, cnn_output_dim)))
+                self.cnns.append(nn.Sequential(net, DenseBlock(net.out_dim, cnn_output_dim)))
                 self.features_dim += cnn_output_dim
         self.mlp: MLP | None = None
         if codec.flat_keys:

@@ -6,6 +6,7 @@ import torch as th
 from torch import Tensor, nn
 
 from dreamzoo.nn.decoders import Decoder
+from dreamzoo.nn.encoders import CnnKind
 from dreamzoo.nn.heads import Head, TwoHotHead
 from dreamzoo.nn.layers import by_rows
 from dreamzoo.nn.observations import Observation, ObservationCodec
@@ -41,6 +42,7 @@ class WorldModel(nn.Module):
     :param gamma: discount that the continue head's targets contain
     :param unimix: uniform share of the latent distributions
     :param vector_outscale: initial scale of the vector decoder's last layer
+    :param cnn: kind of the image decoder
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class WorldModel(nn.Module):
         gamma: float,
         unimix: float = 0.01,
         vector_outscale: float = 1.0,
+        cnn: CnnKind = "maxpool",
     ) -> None:
         super().__init__()
         self.codec = codec
@@ -59,7 +62,7 @@ class WorldModel(nn.Module):
         self.gamma = gamma
         self.encoder = encoder
         self.dynamics = BlockRSSM(int(encoder.features_dim), action_dim, size, unimix)  # type: ignore[arg-type]
-        self.decoder = Decoder(codec, size, vector_outscale)
+        self.decoder = Decoder(codec, size, vector_outscale, cnn)
         self.reward = TwoHotHead(size.feat, [size.units], size.bins)
         self.cont = Head(size.feat, 1, [size.units])
 
