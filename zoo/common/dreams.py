@@ -4,7 +4,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch as th
-from stable_baselines3.common.utils import obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
@@ -105,7 +104,7 @@ def dream_returns(
         joined: Any = {k: np.concatenate([f[k] for f in firsts])[:n_episodes] for k in keys}
     else:
         joined = np.concatenate(firsts)[:n_episodes]
-    obs = obs_as_tensor(joined, policy.device)
+    obs, _ = policy.obs_to_tensor(joined)
     is_first = th.ones(n_episodes, dtype=th.bool, device=policy.device)
     action, state = policy.step(obs, policy.initial_state(n_episodes), is_first, generator)
     alive = th.ones(n_episodes, device=policy.device)

@@ -13,7 +13,7 @@ from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.noise import ActionNoise
+from stable_baselines3.common.noise import ActionNoise, VectorizedActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
@@ -187,12 +187,22 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
             self, total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
         buffer.check_memory(total_timesteps - self.num_timesteps)
+        self._fit_action_noise()
         if will_reset:
             buffer.start_new_episodes()
         if will_reset or self._last_state is None:
             self._last_state = self.policy.initial_state(self.n_envs)
             self._last_episode_starts = np.ones(self.n_envs, bool)
         return total_timesteps, callback
+
+    def _fit_action_noise(self) -> None:
+        """Give each of several environments a noise process of its own, as SB3 does."""
+        noise = self.action_noise
+        if isinstance(noise, VectorizedActionNoise) and noise.n_envs != self.n_envs:
+            noise = noise.base_noise  # the agent was saved with another number of environments
+        if noise is not None and self.n_envs > 1 and not isinstance(noise, VectorizedActionNoise):
+            noise = VectorizedActionNoise(noise, self.n_envs)
+        self.action_noise = noise
 
     # ------------------------------------------------------------------ the loop
 
