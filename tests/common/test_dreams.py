@@ -144,7 +144,8 @@ def test_image_frames_show_truth_on_top_and_a_grey_error_where_there_is_none(
 
 
 def test_vector_figure_draws_every_number_and_the_reward(model: DreamerV3) -> None:
-    figure = vector_figure(open_loop(model.policy, sample(model), 5), model.policy.observation_codec)
+    shown = open_loop(model.policy, sample(model), 5)
+    figure = vector_figure(shown, model.policy.observation_codec)
     assert [axis.get_ylabel() for axis in figure.axes] == ["position[0]", "reward"]
 
 

@@ -194,17 +194,19 @@ class SequenceReplayBuffer(ReplayBuffer):
             "environments together), use smaller images or a smaller model."
         )
 
-    def check_memory(self, records: int) -> None:
+    def check_memory(self, records: int) -> int:
         """
         Refuse to start a run whose replay cannot fit in this machine.
 
-        :param records: how many records the run is going to add at most
+        :param records: how many records the run is going to add, about
+        :return: bytes that the replay takes then
         :raises MemoryError: names the size and what to change
         """
         needed = self.nbytes(self.size() * self.n_envs + records)
         if needed > physical_memory():
             each = self._bytes_per_record()
             raise MemoryError(self._too_large(needed // each, each))
+        return needed
 
     def reset(self) -> None:
         """Forget everything."""

@@ -74,7 +74,10 @@ def load_env_state(env: VecEnv, state: dict[str, Any]) -> None:
 
 
 #: What ties an environment to its process or to its inner layers.
-_NOT_STATE = {"env", "venv", "screen", "clock", "surf", "results_writer", "viewer", "spec"}
+_NOT_STATE = {
+    *("env", "venv", "screen", "clock", "surf", "results_writer", "viewer", "spec"),
+    "class_attributes",  # of a VecEnvWrapper: functions, which do not pickle
+}
 
 
 def _state(layer: Any) -> dict[str, Any]:

@@ -111,7 +111,7 @@ class WorldModelPolicy(BasePolicy):
         if isinstance(self.action_space, spaces.Box):
             action = self.unscale_action(np.clip(action, -1.0, 1.0))
             action = np.clip(action, self.action_space.low, self.action_space.high)
-        elif isinstance(self.action_space, spaces.Discrete):
+        elif isinstance(self.action_space, (spaces.Discrete, spaces.MultiDiscrete)):
             action = action + self.action_space.start
         return action.astype(self.action_space.dtype)
 
@@ -160,11 +160,13 @@ class WorldModelPolicy(BasePolicy):
     def _unpack(self, state: tuple[np.ndarray, ...], n: int) -> ActingState:
         empty = self.initial_state(n)
         likes = (*empty.latent, empty.prev_action)
-        if len(state) != len(likes) or any(len(part) != n for part in state):
+        expected = [(n, like[0].numel()) for like in likes]
+        found = [tuple(np.shape(part)) for part in state]
+        if found != expected:
             raise ValueError(
-                f"state has {len(state)} parts of {[len(part) for part in state]} rows; expected "
-                f"{len(likes)} parts of {n} rows, as the last predict() call returned them for "
-                "the same number of environments. Pass state=None to start anew."
+                f"state has parts of the shapes {found}; expected {expected}, as the last "
+                "predict() call returned them for the same number of environments. Pass state=None "
+                "to start anew."
             )
         parts = [
             th.as_tensor(part, device=self.device).view(like.shape)

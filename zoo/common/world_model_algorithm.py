@@ -118,6 +118,11 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
                 "or a subclass of it (HerReplayBuffer is not supported)."
             )
         self.replay_buffer_class = buffer_class
+        if not issubclass(self.policy_class, WorldModelPolicy):
+            raise ValueError(
+                f"{type(self).__name__} needs a WorldModelPolicy, not a "
+                f"{self.policy_class.__name__}; a file of another algorithm holds that one's."
+            )
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
         self.policy = self.policy_class(  # type: ignore[assignment]
@@ -142,22 +147,11 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
                     **self.replay_buffer_kwargs,
                 },
             )
-            self._announce_replay()
         self._convert_train_freq()
 
     def _policy_kwargs(self) -> dict[str, Any]:
         """Return the policy's arguments; agents add what the policy needs of their own."""
         return dict(self.policy_kwargs)
-
-    def _announce_replay(self) -> None:
-        assert self.replay_buffer is not None
-        if self.env is not None and self.replay_buffer.nbytes() > GIGABYTE:
-            print(
-                f"{type(self).__name__}: the replay buffer grows up to "
-                f"{self.replay_buffer.nbytes() / GIGABYTE:.1f} GB when its "
-                f"{self.buffer_size:,} records are full (buffer_size).",
-                file=sys.stderr,
-            )
 
     def _setup_learn(
         self,
@@ -181,12 +175,16 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
                 "use `reset_num_timesteps=False` to go on with it.",
                 stacklevel=3,
             )
+        if self._in_step:
+            # A callback or an error stopped between an environment's step and its storage: the
+            # environment is one transition ahead of what is remembered.
+            self._last_obs, self._in_step = None, False
         will_reset = reset_num_timesteps or self._last_obs is None
         # Not OffPolicyAlgorithm's: it would mark a record of this buffer as done by itself.
         total_timesteps, callback = BaseAlgorithm._setup_learn(
             self, total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
-        buffer.check_memory(total_timesteps - self.num_timesteps)
+        self._announce_replay(buffer, total_timesteps - self.num_timesteps)
         self._fit_action_noise()
         if will_reset:
             buffer.start_new_episodes()
@@ -203,6 +201,16 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
         if noise is not None and self.n_envs > 1 and not isinstance(noise, VectorizedActionNoise):
             noise = VectorizedActionNoise(noise, self.n_envs)
         self.action_noise = noise
+
+    def _announce_replay(self, buffer: SequenceReplayBuffer, steps: int) -> None:
+        """Say how large the replay gets in this run, and stop if that cannot fit."""
+        size = buffer.check_memory(steps)
+        if size > GIGABYTE:
+            print(
+                f"{type(self).__name__}: the replay buffer grows to {size / GIGABYTE:.1f} GB in "
+                f"this run (buffer_size={self.buffer_size:,}).",
+                file=sys.stderr,
+            )
 
     # ------------------------------------------------------------------ the loop
 
@@ -391,7 +399,7 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
         before = self.replay_buffer
         try:
             super().load_replay_buffer(path, truncate_last_traj)
-        except (EOFError, pickle.UnpicklingError) as error:
+        except (EOFError, pickle.UnpicklingError, AssertionError) as error:
             self.replay_buffer = before
             raise ValueError(f"{path} is not a complete replay buffer file: {error}") from error
         if not isinstance(self.replay_buffer, SequenceReplayBuffer):

@@ -98,6 +98,8 @@ class DreamerV3Policy(WorldModelPolicy):
         actor_arch, critic_arch = _split_arch(net_arch, widths)
         self.net_arch = dict(pi=actor_arch, vf=critic_arch)
         encoder = self._make_encoder(widths, features_extractor_class, cnn)
+        # SB3's name for it. Not a second registration: its parameters would be saved twice.
+        object.__setattr__(self, "features_extractor", getattr(encoder, "extractor", encoder))
         self.world_model = WorldModel(
             self.observation_codec,
             encoder,

@@ -74,7 +74,8 @@ class SymexpTwoHot(nn.Module):
         low, high = self.bins[below], self.bins[above]
         width = high - low
         weight = ((target - low) / width.clamp(min=1e-8)).clamp(0, 1)
-        return below, above, th.where(width > 0, weight, th.zeros_like(weight))
+        weight = th.where(width > 0, weight, th.zeros_like(weight))
+        return below, above, th.where(target.isnan(), target, weight)  # NaN must not look like 5e8
 
     def loss(
         self, logits: Tensor, *targets: Tensor, weights: Sequence[float] | None = None

@@ -125,7 +125,7 @@ class ObservationCodec:
         if key.kind == "image" and self.normalize_images:
             x = x * 255.0
         x = x.reshape(-1, *space.shape)
-        low, high = (th.as_tensor(b, device=x.device).float() for b in (space.low, space.high))
+        low, high = (th.as_tensor(bound, device=x.device) for bound in _float32_bounds(space))
         x = th.minimum(th.maximum(x, low), high)
         dtype = th.as_tensor(np.zeros((), space.dtype)).dtype
         return x.to(dtype) if dtype.is_floating_point else x.round().to(dtype)
@@ -142,6 +142,14 @@ def multi_one_hot(index: Tensor, sizes: list[int]) -> Tensor:
     offset = th.as_tensor(np.cumsum([0, *sizes[:-1]]), device=index.device)
     out = th.zeros(*index.shape[:-1], sum(sizes), device=index.device)
     return out.scatter_(-1, index + offset, 1.0)
+
+
+def _float32_bounds(space: spaces.Box) -> tuple[np.ndarray, np.ndarray]:
+    """Round bounds inwards: the nearest float32 of 0.1, or of 2^31 - 1, lies outside."""
+    low, high = space.low.astype(np.float32), space.high.astype(np.float32)
+    low = np.where(low < space.low, np.nextafter(low, np.float32(np.inf)), low)
+    high = np.where(high > space.high, np.nextafter(high, np.float32(-np.inf)), high)
+    return low, high
 
 
 def _column(start: np.ndarray, like: Tensor) -> Tensor:

@@ -87,8 +87,10 @@ class ReturnNormalizer(nn.Module):
         flat = returns.detach().float().flatten()
         quantiles = flat.new_tensor([self.low, self.high])
         low, high = th.quantile(flat, quantiles)
-        self.low_value.lerp_(low, self.rate)
-        self.high_value.lerp_(high, self.rate)
+        # Returns that are not finite stop the training; the model saved then must be good.
+        usable = th.isfinite(low) & th.isfinite(high)
+        for value, new in ((self.low_value, low), (self.high_value, high)):
+            value.copy_(th.where(usable, th.lerp(value, new, self.rate), value))
 
     @property
     def scale(self) -> Tensor:

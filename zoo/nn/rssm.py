@@ -115,6 +115,8 @@ class BlockRSSM(nn.Module):
 
     def __init__(self, token_dim: int, action_dim: int, size: Size, unimix: float = 0.01) -> None:
         super().__init__()
+        if not 0 < unimix < 1:
+            raise ValueError(f"unimix={unimix} must lie between 0 and 1: it keeps KL terms finite.")
         self.stoch, self.classes, self.deter = size.stoch, size.classes, size.deter
         self.action_dim, self.unimix = action_dim, unimix
         hidden, flat = size.dynamics_hidden, size.stoch * size.classes

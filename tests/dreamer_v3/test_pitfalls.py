@@ -1,0 +1,519 @@
+"""
+Mistakes that stopped ports of DreamerV3 from learning (specification, section 12.1).
+
+One test for each, by its number there; 10, 15 and 16 are in test_checklist.py, 14 in
+test_updates.py, 19 in tests/common/test_buffers.py.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch as th
+from gymnasium import spaces
+
+from dreamzoo import DreamerV3
+from dreamzoo.common.buffers import SequenceBatch
+from dreamzoo.dreamer_v3.dreamer_v3 import Dream
+from dreamzoo.nn.heads import TwoHotHead
+from dreamzoo.nn.rssm import Latent
+
+MakeAgent = Callable[..., DreamerV3]
+GAMMA = 1 - 1 / 333
+
+
+def _sample(agent: DreamerV3, rows: int = 4) -> SequenceBatch:
+    assert agent.replay_buffer is not None
+    return agent.replay_buffer.sample(rows)
+
+
+def _dream(agent: DreamerV3, rows: int = 6) -> Dream:
+    """Imagine from random states."""
+    size = agent.policy.world_model.dynamics
+    stoch = th.eye(size.classes)[th.randint(size.classes, (rows, 1, size.stoch))]
+    return agent._imagine(Latent(th.randn(rows, 1, size.deter).tanh(), stoch))[0]
+
+
+def _constant(head: TwoHotHead, value: float) -> None:
+    """Make a two-hot head predict one number everywhere."""
+    below, above, upper = head.twohot.encode(th.tensor(value))
+    bias = th.full((head.out.out_features,), -60.0)
+    bias[below] = th.log(1 - upper).clamp(min=-60)
+    bias[above] = th.log(upper).clamp(min=-60)
+    head.out.weight.data.zero_()
+    head.out.bias.data.copy_(bias)
+
+
+def test_pitfall_01_replayed_actions_led_to_their_observations(
+    make_agent: MakeAgent, counter_env: Any
+) -> None:
+    """
+    An observation is filtered with the action *before* it. Feeding the one after leaves all
+    losses near zero, yet the policy never improves (stuck at 0 % on a grid world until fixed).
+    """
+    agent = make_agent(lambda: counter_env(length=5), learning_starts=10**6)
+    taken: dict[int, int] = {}
+    step = agent.env.step  # type: ignore[union-attr]
+
+    def note(actions: np.ndarray) -> Any:
+        assert isinstance(agent._last_obs, np.ndarray)
+        taken[int(agent._last_obs[0, 0])] = int(actions[0])
+        return step(actions)
+
+    agent.env.step = note  # type: ignore[union-attr, method-assign]
+    agent.learn(60)
+    batch = _sample(agent, 64)
+    assert isinstance(batch.observations, th.Tensor)
+    for b in range(64):
+        for t in range(8):
+            shown = int(batch.observations[b, t, 0])
+            if batch.is_first[b, t]:
+                assert int(batch.actions[b, t]) == 0
+                assert float(batch.rewards[b, t]) == 0.0
+            else:
+                assert int(batch.actions[b, t]) == taken[shown - 1]
+                assert float(batch.rewards[b, t]) == shown
+
+
+def test_pitfall_01_imagined_actions_belong_to_the_state_they_were_chosen_in(
+    collected: MakeAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pairing action i with state i + 1 destroys the credit assignment."""
+    agent = collected()
+    model = agent.policy.world_model
+    calls: list[tuple[Latent, th.Tensor]] = []
+    imagine = model.imagine_step
+
+    def spy(state: Latent, action: th.Tensor, *args: Any, **kwargs: Any) -> Latent:
+        calls.append((state, action))
+        return imagine(state, action, *args, **kwargs)
+
+    monkeypatch.setattr(model, "imagine_step", spy)
+    dream = _dream(agent)
+    assert dream.feat.shape[0] == agent.horizon + 1
+    assert len(calls) == agent.horizon
+    for i, (state, action) in enumerate(calls):
+        assert th.equal(state.feat, dream.feat[i])
+        policy = agent.policy.actor(dream.feat[i])
+        log_prob = policy.log_prob(action.argmax(-1, keepdim=True))
+        th.testing.assert_close(dream.log_prob[i], log_prob)
+        th.testing.assert_close(dream.entropy[i], policy.entropy())
+
+
+def test_pitfall_02_imagined_returns_use_rewards_and_values_of_the_next_state(
+    collected: MakeAgent,
+) -> None:
+    """R_i = r_{i+1} + c_{i+1} (...v_{i+1}...); the formula printed in the paper shows v_i."""
+    agent = collected()
+    dream = _dream(agent)
+    _, returns, _ = agent._behavior_loss(dream, th.zeros(6, 1))
+    with th.no_grad():
+        reward = agent.policy.world_model.reward.mean(dream.feat)
+        cont = th.sigmoid(agent.policy.world_model.cont(dream.feat))[..., 0]
+        value = agent.policy.critic.mean(dream.feat)
+    for n in range(6):
+        expected = float(value[-1, n])
+        for i in reversed(range(agent.horizon)):
+            mixed = 0.05 * float(value[i + 1, n]) + 0.95 * expected
+            expected = float(reward[i + 1, n]) + float(cont[i + 1, n]) * mixed
+            assert float(returns[i, n]) == pytest.approx(expected, rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize("reward", [-3.7, 1.0, 1000.0])
+def test_pitfall_03_rewards_are_learned_and_read_in_raw_space(
+    collected: MakeAgent, reward: float
+) -> None:
+    """Symlog targets on symexp bins, or a symexp of the mean, are common mixtures of versions."""
+    agent = collected(policy_kwargs={"size": "1m"})
+    _constant(agent.policy.world_model.reward, reward)
+    feat = th.randn(3, 640)
+    predicted, _ = agent.policy.world_model.reward_and_discount(feat)
+    th.testing.assert_close(predicted, th.full((3,), reward), rtol=1e-4, atol=1e-4)
+    batch = _sample(agent)._replace(rewards=th.full((4, 8), reward))
+    _, losses, _ = agent._world_model_loss(batch)
+    weight = float(agent.policy.world_model.reward.twohot.encode(th.tensor(reward))[2])
+    floor = -weight * math.log(weight) - (1 - weight) * math.log(1 - weight)
+    assert losses["reward"].item() == pytest.approx(floor, abs=1e-3)  # 0.666 nats for a reward of 1
+
+
+def test_pitfall_04_advantages_are_divided_by_the_range_of_two_averages(
+    collected: MakeAgent,
+) -> None:
+    """Not by a range of this batch, nor by an average range; the offset is not subtracted."""
+    agent = collected(ent_coef=0.0)
+    normalizer = agent.policy.return_normalizer
+    normalizer.low_value.fill_(-2.0)
+    normalizer.high_value.fill_(6.0)
+    dream = _dream(agent)
+    losses, returns, details = agent._behavior_loss(dream, th.zeros(6, 1))
+    low, high = np.percentile(returns.numpy(), [5, 95])
+    scale = (0.99 * 6 + 0.01 * high) - (0.99 * -2 + 0.01 * low)
+    assert float(details["return_scale"]) == pytest.approx(scale, rel=1e-5)
+    advantage = (returns - details["value"][:-1]) / scale
+    expected = -(details["weight"] * dream.log_prob * advantage).mean()
+    th.testing.assert_close(losses["actor"], expected)
+
+
+def test_pitfall_05_the_whole_actor_term_is_weighted(collected: MakeAgent) -> None:
+    """By the product of discounts up to and with the own state, entropy bonus included."""
+    agent = collected(ent_coef=0.1)
+    dream = _dream(agent)
+    losses, returns, details = agent._behavior_loss(dream, th.zeros(6, 1))
+    cont = th.sigmoid(agent.policy.world_model.cont(dream.feat))[..., 0].detach()
+    total = 0.0
+    for n in range(6):
+        weight = 1.0
+        for i in range(agent.horizon):
+            weight *= float(cont[i, n])
+            assert float(details["weight"][i, n]) == pytest.approx(weight, rel=1e-5)
+            advantage = float(returns[i, n] - details["value"][i, n])
+            advantage /= float(details["return_scale"])
+            bonus = 0.1 * dream.entropy[i, n].item()
+            total -= weight * (dream.log_prob[i, n].item() * advantage + bonus)
+    assert losses["actor"].item() == pytest.approx(total / (6 * agent.horizon), rel=1e-4)
+
+
+def test_pitfall_05_data_can_say_where_an_imagined_trajectory_ended(collected: MakeAgent) -> None:
+    agent = collected(start_cont="data")
+    _, _, details = agent._behavior_loss(_dream(agent), th.tensor([[1.0]] + [[0.0]] * 5))
+    assert not details["weight"][:, 0].any()
+    assert details["weight"][0, 1:].tolist() == [1.0] * 5
+
+
+def test_pitfall_06_gamma_is_applied_once(collected: MakeAgent) -> None:
+    """The continue head has learned gamma: imagination must not multiply it in again."""
+    agent = collected()
+    model, critic = agent.policy.world_model, agent.policy.critic
+    _constant(model.reward, 0.0)
+    for head in (critic, agent.policy.critic_target):
+        _constant(head, 0.0)
+        head.out.bias.data.fill_(-60.0)
+        head.out.bias.data[-2] = 60.0  # the bin before the last
+    value = float(critic.twohot.bins[-2])
+    model.cont.out.weight.data.zero_()
+    model.cont.out.bias.data.fill_(math.log(GAMMA / (1 - GAMMA)))
+    _, returns, _ = agent._behavior_loss(_dream(agent), th.zeros(6, 1))
+    expected = value
+    for i in reversed(range(agent.horizon)):
+        expected = GAMMA * (0.05 * value + 0.95 * expected)
+        assert returns[i].tolist() == pytest.approx([expected] * 6, rel=1e-4)
+
+
+def test_pitfall_06_the_continue_target_contains_gamma(collected: MakeAgent) -> None:
+    """From is_terminal, never from is_last."""
+    agent = collected()
+    cont = agent.policy.world_model.cont
+    cont.out.weight.data.zero_()
+    cont.out.bias.data.fill_(0.4)
+    q = 1 / (1 + math.exp(-0.4))
+    flags = th.zeros(4, 8, dtype=th.bool)
+    terminal = flags.clone()
+    terminal[1, 3] = True
+    is_last = terminal.clone()
+    is_last[0] = True
+    batch = _sample(agent)._replace(is_last=is_last, is_terminal=terminal)
+    alive = -GAMMA * math.log(q) - (1 - GAMMA) * math.log(1 - q)
+    _, losses, _ = agent._world_model_loss(batch)
+    assert losses["cont"].item() == pytest.approx((31 * alive - math.log(1 - q)) / 32, rel=1e-5)
+
+
+@pytest.mark.parametrize("truncate", [True, False])
+def test_pitfall_07_time_limits_bootstrap_and_terminations_do_not(
+    make_agent: MakeAgent, counter_env: Any, truncate: bool
+) -> None:
+    """A truncated CartPole must not teach that 500 good steps end in nothing."""
+    agent = make_agent(lambda: counter_env(length=5, truncate=truncate), learning_starts=10**6)
+    agent.learn(60)
+    batch = _sample(agent, 64)
+    assert isinstance(batch.observations, th.Tensor)
+    ends = batch.observations[..., 0] % 6 == 5  # the sixth record of an episode of five steps
+    assert th.equal(batch.is_last, ends)
+    assert th.equal(batch.is_terminal, ends if not truncate else th.zeros_like(ends))
+    agent.slow_coef = 0.0
+    _constant(agent.policy.critic, 0.0)
+    boot = th.zeros(64, 8)
+    rewardless = batch._replace(rewards=th.zeros(64, 8))
+    feat = th.randn(64, 8, 16)
+    calm = agent._replay_critic_loss(feat, rewardless, slice(0, None), boot)
+    assert calm.item() == pytest.approx(0.0, abs=1e-4)
+    loss = agent._replay_critic_loss(feat, rewardless, slice(0, None), boot.masked_fill(ends, 1e5))
+    assert (loss.item() > 1e-3) == truncate
+
+
+def test_pitfall_07_records_that_end_an_episode_get_no_critic_loss(collected: MakeAgent) -> None:
+    """They have no successor in their episode."""
+    agent = collected()
+    batch = _sample(agent)._replace(is_last=th.ones(4, 8, dtype=th.bool))
+    loss = agent._replay_critic_loss(th.randn(4, 8, 16), batch, slice(0, None), th.randn(4, 8))
+    assert loss.item() == 0.0
+
+
+def test_pitfall_08_kl_is_summed_over_latents_then_clipped_then_averaged(
+    collected: MakeAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clipping each latent, or the mean of the batch, changes what is learned."""
+    agent = collected()
+    batch, model = _sample(agent), agent.policy.world_model
+    post = th.full((4, 8, 2, 4), 0.25)
+    post[0, 0] = th.tensor([0.97, 0.01, 0.01, 0.01])  # 0.6 nats a latent: 1.2 together
+    post[1, 1, 0] = th.tensor([0.97, 0.01, 0.01, 0.01])
+    prior = th.full((4, 8, 2, 4), 0.25)
+    filtered = model.observe_sequence(
+        model.initial(4),
+        agent.policy.action_codec.encode(batch.actions),
+        batch.observations,
+        batch.is_first,
+    )
+    monkeypatch.setattr(model, "observe_sequence", lambda *_: filtered._replace(post=post))
+    monkeypatch.setattr(model.dynamics, "prior", lambda _deter: prior)
+    _, losses, _ = agent._world_model_loss(batch)
+    kl = 0.97 * math.log(0.97 / 0.25) + 0.03 * math.log(0.01 / 0.25)
+    expected = (2 * kl if 2 * kl > 1 else 1.0) + max(kl, 1.0) + 30 * 1.0
+    assert 2 * kl > 1
+    assert losses["dyn"].item() == pytest.approx(expected / 32, rel=1e-5)
+    assert losses["rep"].item() == pytest.approx(expected / 32, rel=1e-5)
+
+
+def test_pitfall_08_below_the_free_nats_there_is_no_gradient(collected: MakeAgent) -> None:
+    agent = collected(free_nats=1e6)
+    _, losses, _ = agent._losses(_sample(agent))
+    for name in ("dyn", "rep"):
+        assert losses[name].item() == 1e6
+        params = agent.policy.trained_parameters()
+        grads = th.autograd.grad(losses[name], params, allow_unused=True, retain_graph=True)
+        assert all(g is None or not g.any() for g in grads)
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_pitfall_09_an_episode_start_forgets_state_and_action(
+    collected: MakeAgent, deterministic: bool
+) -> None:
+    """The previous action too (pytorch/rl#4128); only in the rows that start."""
+    agent = collected()
+    obs = np.random.default_rng(0).random((3, 3), np.float32)
+    _, dirty = agent.predict(obs, deterministic=True)
+    assert dirty is not None
+    dirty = tuple(part + 0.7 for part in dirty)
+    start = np.array([True, False, True])
+    th.manual_seed(1)
+    fresh, fresh_state = agent.predict(obs, deterministic=deterministic)
+    th.manual_seed(1)
+    reset, reset_state = agent.predict(
+        obs, state=dirty, episode_start=start, deterministic=deterministic
+    )
+    np.testing.assert_array_equal(fresh[start], reset[start])
+    assert fresh_state is not None
+    assert reset_state is not None
+    for one, other in zip(fresh_state, reset_state, strict=True):
+        np.testing.assert_array_equal(one[start], other[start])
+    assert not np.allclose(fresh_state[0][1], reset_state[0][1])
+
+
+def test_pitfall_09_collecting_forgets_at_the_right_step(
+    make_agent: MakeAgent, counter_env: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One step early or late mixes two episodes (a port had it one step early)."""
+    agent = make_agent(lambda: counter_env(length=4), learning_starts=10**6)
+    seen: list[tuple[int, bool]] = []
+    step = agent.policy.step
+
+    def spy(obs: th.Tensor, state: Any, is_first: th.Tensor, *args: Any, **kwargs: Any) -> Any:
+        seen.append((int(obs[0, 0]), bool(is_first[0])))
+        return step(obs, state, is_first, *args, **kwargs)
+
+    monkeypatch.setattr(agent.policy, "step", spy)
+    agent.learn(10)
+    agent.learn(10, reset_num_timesteps=False)  # goes on within the episode
+    # Four steps show five observations; the policy never sees the fifth.
+    assert seen == [(i, i % 5 == 0) for i in range(25) if i % 5 != 4]
+
+
+def test_pitfall_11_returns_bootstrap_from_the_critic_not_from_the_slow_one(
+    collected: MakeAgent,
+) -> None:
+    """The slow critic is a regulariser on its mean, no target network."""
+    agent = collected()
+    dream = _dream(agent)
+    losses, returns, _ = agent._behavior_loss(dream, th.zeros(6, 1))
+    for p in agent.policy.critic_target.parameters():
+        p.data.add_(0.3)
+    others, same, _ = agent._behavior_loss(dream, th.zeros(6, 1))
+    assert th.equal(returns, same)
+    assert losses["critic"].item() != others["critic"].item()
+    agent.slow_coef = 0.0
+    third, _, details = agent._behavior_loss(dream, th.zeros(6, 1))
+    critic = agent.policy.critic
+    plain = critic.loss(critic(dream.feat[:-1]), returns)
+    assert third["critic"].item() == pytest.approx((details["weight"] * plain).mean().item())
+
+
+def test_pitfall_12_the_reconstruction_of_a_step_is_a_sum(
+    collected: MakeAgent, space_env: Any
+) -> None:
+    """Means shrink it 10^3 to 10^4 times against the KL terms, and the latents collapse."""
+    image = spaces.Box(0, 255, (1, 36, 36), np.uint8)
+    agent = collected(
+        lambda: space_env(image, spaces.Discrete(2), length=7), policy="CnnPolicy", buffer_size=200
+    )
+    batch = _sample(agent)
+    assert agent._generator is not None
+    state = agent._generator.get_state()
+    filtered, losses, _ = agent._world_model_loss(batch)
+    agent._generator.set_state(state)
+    predicted = agent.policy.world_model.decoder(filtered.latent.feat.flatten(0, 1))
+    (image_key,) = predicted
+    assert isinstance(batch.observations, th.Tensor)
+    error = predicted[image_key] - batch.observations.flatten(0, 1).float() / 255
+    assert losses["recon"].item() == pytest.approx(error.square().sum().item() / 32, rel=1e-4)
+
+
+def test_pitfall_13_images_are_scaled_when_acting_as_when_training(
+    collected: MakeAgent, space_env: Any
+) -> None:
+    """A port forgot to divide by 255 when acting."""
+    image = spaces.Box(0, 255, (1, 36, 36), np.uint8)
+    agent = collected(
+        lambda: space_env(image, spaces.Discrete(2), length=7), policy="CnnPolicy", buffer_size=200
+    )
+    model = agent.policy.world_model
+    seen: list[th.Tensor] = []
+    model.encoder.register_forward_hook(lambda _m, inputs, _out: seen.extend(inputs[0].values()))
+    batch = _sample(agent, 1)
+    assert isinstance(batch.observations, th.Tensor)
+    agent._world_model_loss(batch)
+    agent.predict(batch.observations[0].numpy())
+    assert th.equal(seen[0], seen[1])
+    assert float(seen[0].max()) <= 1.0
+
+
+def test_pitfall_17_every_update_draws_a_new_batch(
+    collected: MakeAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = collected()
+    assert agent.replay_buffer is not None
+    starts: list[list[int]] = []
+    sample = agent.replay_buffer.sample
+
+    def spy(*args: Any, **kwargs: Any) -> SequenceBatch:
+        batch = sample(*args, **kwargs)
+        starts.append(batch.windows.start.tolist())
+        return batch
+
+    monkeypatch.setattr(agent.replay_buffer, "sample", spy)
+    agent.train(6, 4)
+    assert len(starts) == 6
+    assert len({tuple(s) for s in starts}) == 6
+
+
+def test_pitfall_18_windows_start_from_stored_latents(collected: MakeAgent) -> None:
+    """A state of another batch, or none without a zero start, trains on unrelated states."""
+    agent = collected()
+    batch = _sample(agent)
+    start = agent._start_latent(batch)
+    assert agent.replay_buffer is not None
+    for b, (env, first) in enumerate(zip(*batch.windows, strict=True)):
+        stored = {k: v[first - 1, env] for k, v in agent.replay_buffer.latents.items()}
+        assert start.deter[b].tolist() == stored["deter"].tolist()
+        assert start.stoch[b].argmax(-1).tolist() == stored["stoch"].tolist()
+    assert (start.stoch.sum(-1) == 1).all()
+
+
+def test_pitfall_18_stored_latents_are_those_of_acting(
+    make_agent: MakeAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = make_agent(learning_starts=10**6, n_envs=2)
+    latents: list[Latent] = []
+    step = agent.policy.step
+
+    def spy(*args: Any, **kwargs: Any) -> Any:
+        action, state = step(*args, **kwargs)
+        latents.append(state.latent)
+        return action, state
+
+    monkeypatch.setattr(agent.policy, "step", spy)
+    agent.learn(12)  # six vector steps: no episode of seven ends
+    assert agent.replay_buffer is not None
+    stored = agent.replay_buffer.latents
+    for t, latent in enumerate(latents):
+        np.testing.assert_array_equal(stored["deter"][t], latent.deter.numpy())
+        np.testing.assert_array_equal(stored["stoch"][t], latent.stoch.argmax(-1).numpy())
+
+
+def test_pitfall_18_latents_are_refreshed_by_every_update(collected: MakeAgent) -> None:
+    agent = collected()
+    assert agent.replay_buffer is not None
+    before = agent.replay_buffer.latents["deter"].copy()
+    batch = _sample(agent)
+    agent.replay_buffer.sample = lambda *_args, **_kwargs: batch  # type: ignore[method-assign]
+    agent.train(1, 4)
+    changed = np.flatnonzero((agent.replay_buffer.latents["deter"][:, 0] != before[:, 0]).any(-1))
+    trained = {int(s) + t for s in batch.windows.start for t in range(8)}
+    assert set(changed.tolist()) == trained
+
+
+def test_pitfall_18_without_context_windows_start_from_zero(make_agent: MakeAgent) -> None:
+    agent = make_agent(replay_context=False, learning_starts=10**6)
+    agent.learn(40)
+    batch = _sample(agent)
+    assert batch.is_first[:, 0].all()
+    assert not any(part.any() for part in agent._start_latent(batch))
+    agent.train(2, 4)
+
+
+def test_pitfall_20_entropy_is_raised(collected: MakeAgent) -> None:
+    """With no reward and no value, all that is left of the actor's loss is the bonus."""
+    agent = collected(ent_coef=1.0)
+    for head in (agent.policy.world_model.reward, agent.policy.critic, agent.policy.critic_target):
+        head.out.weight.data.zero_()
+        head.out.bias.data.zero_()
+    dream = _dream(agent)
+    losses, returns, details = agent._behavior_loss(dream, th.zeros(6, 1))
+    assert not returns.any()
+    assert losses["actor"].item() == pytest.approx(
+        -(details["weight"] * dream.entropy).mean().item(), rel=1e-5
+    )
+    losses["actor"].backward()
+    with th.no_grad():
+        for p in agent.policy.actor.parameters():
+            assert p.grad is not None
+            p.sub_(0.05 * p.grad)
+        after = agent.policy.actor(dream.feat[:-1]).entropy()
+    assert float(after.mean()) > float(dream.entropy.detach().mean())
+
+
+def test_pitfall_20_good_actions_become_more_likely(collected: MakeAgent) -> None:
+    agent = collected(ent_coef=0.0)
+    dream = _dream(agent, rows=40)
+    losses, returns, details = agent._behavior_loss(dream, th.zeros(40, 1))
+    losses["actor"].backward(inputs=list(agent.policy.actor.parameters()), retain_graph=True)
+    advantage = returns - details["value"][:-1]
+    gradient = th.autograd.grad(losses["actor"], dream.log_prob)[0]
+    assert ((gradient < 0) == (advantage > 0)).all()
+
+
+def test_total_loss_is_the_weighted_sum(collected: MakeAgent) -> None:
+    """Section 4: representation 0.1, replay critic 0.3, everything else 1."""
+    agent = collected()
+    _, losses, _ = agent._losses(_sample(agent))
+    weights = {name: agent._loss_weight(name) for name in losses}
+    assert weights == {
+        **{name: 1.0 for name in ("recon", "reward", "cont", "dyn", "actor", "critic")},
+        "rep": 0.1,
+        "replay_critic": 0.3,
+    }
+
+
+@pytest.mark.parametrize("last", [1, 3, 100])
+def test_imagination_may_start_from_the_last_steps_only(collected: MakeAgent, last: int) -> None:
+    agent = collected(imagination_last=last)
+    batch = _sample(agent)
+    filtered, _, _ = agent._world_model_loss(batch)
+    dream, starts = agent._imagine(filtered.latent)
+    steps = min(last, 8)
+    assert dream.feat.shape[1] == 4 * steps
+    expected = filtered.latent.feat[:, -steps:].detach().flatten(0, 1)  # rows in the order (b, t)
+    assert th.equal(dream.feat[0], expected)
+    assert len(range(8)[starts]) == steps
+    agent.train(2, 4)

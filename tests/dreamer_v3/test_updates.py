@@ -1,0 +1,118 @@
+"""How many updates follow how many steps (checklist D9, pitfall 14)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch as th
+from gymnasium import spaces
+
+from dreamzoo import DreamerV3
+
+MakeAgent = Callable[..., DreamerV3]
+CountUpdates = Callable[..., list[tuple[int, int]]]
+
+
+@pytest.fixture
+def count_updates(
+    make_agent: MakeAgent, space_env: Any, monkeypatch: pytest.MonkeyPatch
+) -> CountUpdates:
+    """Learn with updates and a policy that do nothing; return (steps, updates) of every round."""
+
+    def count(steps: int, length: int = 0, **kwargs: Any) -> list[tuple[int, int]]:
+        box = spaces.Box(-1, 1, (1,))
+        agent = make_agent(lambda: space_env(box, spaces.Discrete(2), length=length), **kwargs)
+        rounds: list[tuple[int, int]] = []
+        action = th.zeros(agent.n_envs, 1, dtype=th.int64)
+        monkeypatch.setattr(agent.policy, "step", lambda _obs, state, *_: (action, state))
+        monkeypatch.setattr(
+            agent, "train", lambda n, _batch_size: rounds.append((agent.num_timesteps, n))
+        )
+        agent.learn(steps)
+        return rounds
+
+    return count
+
+
+def test_ratio_512_with_16_environments(count_updates: CountUpdates) -> None:
+    """First when 1024 windows are there, at 2048 records; then 8 for every step of 16."""
+    sizes = {"batch_size": 16, "batch_length": 64, "train_ratio": 512}
+    rounds = count_updates(2048 + 5 * 16, n_envs=16, **sizes)
+    assert rounds == [(2048, 1)] + [(2048 + 16 * i, 8) for i in range(1, 6)]
+
+
+def test_ratio_1024_with_one_environment(count_updates: CountUpdates) -> None:
+    sizes = {"batch_size": 16, "batch_length": 64, "train_ratio": 1024}
+    rounds = count_updates(1100, **sizes)
+    assert rounds == [(step, 1) for step in range(1088, 1101)]
+
+
+@pytest.mark.parametrize("ratio", [3.0, 0.5, 12.0])
+@pytest.mark.parametrize("n_envs", [1, 3])
+def test_fractions_of_updates_are_kept(
+    count_updates: CountUpdates, ratio: float, n_envs: int
+) -> None:
+    rounds = count_updates(300, n_envs=n_envs, train_ratio=ratio)
+    first = rounds[0][0]
+    assert rounds[0][1] == 1
+    for i, (steps, _) in enumerate(rounds):
+        done = sum(n for _, n in rounds[: i + 1])
+        assert done == int(1 + (steps - first) * ratio / 32)
+    assert sum(n for _, n in rounds) == int(1 + (300 - first) * ratio / 32)
+
+
+def test_there_is_no_catching_up_on_the_warm_up(count_updates: CountUpdates) -> None:
+    rounds = count_updates(500, learning_starts=400, train_ratio=32)
+    assert rounds == [(step, 1) for step in range(401, 501)]
+
+
+def test_minus_one_makes_an_update_for_every_step(count_updates: CountUpdates) -> None:
+    """As in SB3: gradient_steps=-1, all environments together."""
+    rounds = count_updates(60, n_envs=3, gradient_steps=-1, learning_starts=30)
+    assert rounds == [(step, 3) for step in range(33, 61, 3)]
+
+
+def test_gradient_steps_override_the_ratio(count_updates: CountUpdates) -> None:
+    rounds = count_updates(60, gradient_steps=2, learning_starts=50, train_freq=5)
+    assert rounds == [(55, 2), (60, 2)]
+
+
+def test_updates_after_whole_episodes_follow_the_ratio(count_updates: CountUpdates) -> None:
+    rounds = count_updates(
+        70, length=7, train_freq=(1, "episode"), learning_starts=30, train_ratio=32
+    )
+    assert rounds == [(35, 1)] + [(step, 7) for step in (42, 49, 56, 63, 70)]
+
+
+def test_a_ratio_of_zero_never_goes_on_updating(count_updates: CountUpdates) -> None:
+    assert len(count_updates(100, train_ratio=0.0)) == 1
+
+
+def test_going_on_learning_keeps_the_fraction(make_agent: MakeAgent) -> None:
+    one, two = (make_agent(train_ratio=3.0) for _ in range(2))
+    one.learn(150)
+    two.learn(90)
+    two.learn(60, reset_num_timesteps=False)
+    assert one._n_updates == two._n_updates > 5
+
+
+def test_a_seed_fixes_everything(make_agent: MakeAgent) -> None:
+    one, two, other = (make_agent(seed=s, n_envs=2) for s in (3, 3, 4))
+    for agent in (one, two, other):
+        agent.learn(60)
+    assert one._n_updates >= 10
+    states = [agent.policy.state_dict() for agent in (one, two, other)]
+    assert all(th.equal(v, states[1][k]) for k, v in states[0].items())
+    assert not all(th.equal(v, states[2][k]) for k, v in states[0].items())
+
+
+def test_predicting_between_calls_changes_nothing_in_training(make_agent: MakeAgent) -> None:
+    one, two = (make_agent() for _ in range(2))
+    for agent in (one, two):
+        agent.learn(40)
+        if agent is two:
+            agent.predict(np.zeros(3, np.float32))
+        agent.learn(20, reset_num_timesteps=False)
+    pairs = zip(one.policy.parameters(), two.policy.parameters(), strict=True)
+    assert all(th.equal(a, b) for a, b in pairs)

@@ -1,0 +1,137 @@
+"""Layers: initial deviations, norms, block-diagonal products, row-wise evaluation."""
+
+import math
+
+import pytest
+import torch as th
+import torch.nn.functional as F
+from torch import nn
+
+from dreamzoo.nn.encoders import Conv, ImageEncoder
+from dreamzoo.nn.heads import Head
+from dreamzoo.nn.layers import (
+    MLP,
+    BlockLinear,
+    ChannelRMSNorm,
+    DenseBlock,
+    Linear,
+    RMSNorm,
+    by_rows,
+    init_trunc_normal_,
+)
+
+
+def test_rms_norm_vector() -> None:
+    """Appendix A8: no shift, epsilon 1e-4 inside the root."""
+    out = RMSNorm(4)(th.tensor([1.0, 2.0, 3.0, 4.0]))
+    expected = th.tensor([0.365146, 0.730292, 1.095438, 1.460584])
+    th.testing.assert_close(out, expected, atol=1e-6, rtol=0)
+    tiny = RMSNorm(4)(th.full((4,), 1e-2))
+    th.testing.assert_close(tiny, th.full((4,), 1e-2 / math.sqrt(2e-4)))
+
+
+def test_channel_norm_is_the_norm_of_every_pixel_over_channels() -> None:
+    norm, channel_norm = RMSNorm(6), ChannelRMSNorm(6)
+    weight = th.randn(6, generator=th.Generator().manual_seed(0))
+    for module in (norm, channel_norm):
+        module.weight.data.copy_(weight)
+    x = th.randn(2, 6, 3, 5, generator=th.Generator().manual_seed(1))
+    expected = norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    th.testing.assert_close(channel_norm(x), expected)
+
+
+@pytest.mark.parametrize("outscale", [1.0, 0.01, 0.0])
+def test_initial_weights_are_truncated_at_two_deviations(outscale: float) -> None:
+    """``a`` and ``b`` of torch's function are absolute: +-2 there would not truncate at all."""
+    th.manual_seed(0)
+    weight = th.empty(400, 400)
+    init_trunc_normal_(weight, 400, outscale)
+    expected = outscale / math.sqrt(400)
+    assert float(weight.std()) == pytest.approx(expected, rel=0.02)
+    assert float(weight.abs().max()) <= 2 * 1.1368 * expected
+
+
+def test_hidden_layer_is_linear_with_bias_then_norm_then_silu() -> None:
+    block = DenseBlock(3, 5)
+    block.linear.bias.data.normal_(generator=th.Generator().manual_seed(0))
+    x = th.randn(7, 3)
+    y = x @ block.linear.weight.t() + block.linear.bias
+    y = y / (y.square().mean(-1, keepdim=True) + 1e-4).sqrt() * block.norm.weight
+    th.testing.assert_close(block(x), y * th.sigmoid(y))
+
+
+def test_biases_start_at_zero_and_norm_scales_at_one() -> None:
+    modules = [Linear(3, 4), DenseBlock(3, 4), BlockLinear(4, 8, 2), Conv(2, 3), MLP(3, [4, 5])]
+    for name, p in nn.ModuleList(modules).named_parameters():
+        if name.endswith("bias"):
+            assert not p.any(), name
+        if "norm" in name:
+            assert (p == 1).all(), name
+
+
+def test_zero_outscale_gives_exactly_zero() -> None:
+    """Pitfall 16: any other start of a two-hot head predicts +-1e5 to 1e7."""
+    head = Head(6, 255, [8], outscale=0.0)
+    assert th.equal(head(th.randn(4, 6)), th.zeros(4, 255))
+
+
+@pytest.mark.parametrize("lead", [(), (3,), (2, 5)])
+def test_block_linear_equals_a_loop_over_blocks(lead: tuple[int, ...]) -> None:
+    layer = BlockLinear(12, 20, 4)
+    layer.bias.data.normal_(generator=th.Generator().manual_seed(0))
+    x = th.randn(*lead, 12, generator=th.Generator().manual_seed(1))
+    parts = [x[..., 3 * k : 3 * k + 3] @ layer.weight[k] for k in range(4)]
+    th.testing.assert_close(layer(x), th.cat(parts, -1) + layer.bias)
+
+
+def test_block_linear_counts_the_full_input_as_fan_in() -> None:
+    """Otherwise the weights would be sqrt(8) times larger."""
+    th.manual_seed(0)
+    assert float(BlockLinear(2048, 512, 8).weight.detach().std()) == pytest.approx(
+        2048**-0.5, rel=0.02
+    )
+
+
+def test_block_linear_refuses_widths_that_do_not_split() -> None:
+    with pytest.raises(ValueError, match="do not split"):
+        BlockLinear(10, 8, 4)
+
+
+def test_convolution_counts_kernel_times_channels_as_fan_in() -> None:
+    th.manual_seed(0)
+    assert float(Conv(16, 64).weight.detach().std()) == pytest.approx((25 * 16) ** -0.5, rel=0.03)
+
+
+@pytest.mark.parametrize("rows", [1, 511, 512, 513, 1100])
+def test_by_rows_equals_the_whole_at_once_with_its_gradient(rows: int) -> None:
+    layer = Linear(4, 3).double()
+    x = th.randn(rows, 2, 4, dtype=th.float64)
+    pieces, whole = x.clone().requires_grad_(), x.clone().requires_grad_()
+    out = by_rows(layer, pieces)
+    th.testing.assert_close(out, layer(whole))
+    out.square().sum().backward()
+    layer(whole).square().sum().backward()
+    assert pieces.grad is not None
+    th.testing.assert_close(pieces.grad, whole.grad)
+
+
+def test_by_rows_keeps_leading_axes_of_scalar_functions() -> None:
+    assert by_rows(lambda r: r.sum(-1), th.ones(3, 5, 4)).shape == (3, 5)
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (36, 40)])
+def test_encoder_normalises_after_pooling(height: int, width: int) -> None:
+    """Convolution, pool, norm, activation: with the norm first, the numbers differ."""
+    th.manual_seed(0)
+    encoder = ImageEncoder(3, height, width, depth=2)
+    images = th.rand(2, 3, height, width)
+    x = images - 0.5
+    convs = [m for m in encoder.layers if isinstance(m, Conv)]
+    norms = [m for m in encoder.layers if isinstance(m, ChannelRMSNorm)]
+    assert [c.out_channels for c in convs] == [4, 6, 8, 8]
+    for conv, norm in zip(convs, norms, strict=True):
+        x = F.conv2d(F.pad(x, (2, 2, 2, 2)), conv.weight, conv.bias)
+        x = F.max_pool2d(x, 2, ceil_mode=True)
+        scale = (x.square().mean(1, keepdim=True) + 1e-4).rsqrt()
+        x = F.silu(x * scale * norm.weight[:, None, None])
+    th.testing.assert_close(encoder(images), x.flatten(1))

@@ -1,0 +1,269 @@
+"""The recurrent model against a literal form, its independences and its gradients."""
+
+import pytest
+import torch as th
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dreamzoo.nn.distributions import categorical_kl
+from dreamzoo.nn.layers import DenseBlock
+from dreamzoo.nn.presets import Size
+from dreamzoo.nn.rssm import BlockGRU, BlockRSSM, Latent
+
+SIZE = Size(units=6, deter=16, classes=3, cnn_depth=2, hidden=5, stoch=4, blocks=4)
+ACTION_DIM, TOKEN_DIM = 3, 7
+
+
+def _randomised(module: nn.Module, seed: int = 0) -> nn.Module:
+    """Fill every parameter, biases and norm scales too, so that none can be forgotten."""
+    generator = th.Generator().manual_seed(seed)
+    for p in module.parameters():
+        p.data.copy_(0.5 * th.randn(p.shape, generator=generator) + (1.0 if p.dim() == 1 else 0.0))
+    return module
+
+
+@pytest.fixture
+def rssm() -> BlockRSSM:
+    model = BlockRSSM(TOKEN_DIM, ACTION_DIM, SIZE)
+    _randomised(model)
+    return model
+
+
+def _latent(n: int, seed: int = 1) -> Latent:
+    generator = th.Generator().manual_seed(seed)
+    index = th.randint(SIZE.classes, (n, SIZE.stoch), generator=generator)
+    stoch = F.one_hot(index, SIZE.classes).float()
+    return Latent(th.randn(n, SIZE.deter, generator=generator).tanh(), stoch)
+
+
+def _literal_core(core: BlockGRU, latent: Latent, action: Tensor) -> Tensor:
+    """Compute one row and one block at a time, as section 2.1 of the specification reads."""
+
+    def norm(x: Tensor, weight: Tensor) -> Tensor:
+        return x / (x.square().mean() + 1e-4).sqrt() * weight
+
+    def dense(block: DenseBlock, x: Tensor) -> Tensor:
+        return F.silu(norm(block.linear.weight @ x + block.linear.bias, block.norm.weight))
+
+    width = SIZE.deter // SIZE.blocks
+    rows = []
+    for h, z, a in zip(latent.deter, latent.stoch, action, strict=True):
+        a = th.tensor([v / max(1.0, abs(v)) for v in a.tolist()], dtype=h.dtype)
+        x0, x1 = dense(core.deter_in, h), dense(core.stoch_in, z.flatten())
+        shared = th.cat([x0, x1, dense(core.action_in, a)])
+        hidden = []
+        for k in range(SIZE.blocks):  # the block's own slice of h comes first
+            block_input = th.cat([h[width * k : width * (k + 1)], shared])
+            hidden.append(block_input @ core.hidden.weight[k])
+        scale = core.hidden_norm.get_parameter("0.weight")
+        x = F.silu(norm(th.cat(hidden) + core.hidden.bias, scale))
+        out = []
+        for k in range(SIZE.blocks):
+            gates = x[width * k : width * (k + 1)] @ core.gates.weight[k]
+            gates = gates + core.gates.bias[3 * width * k : 3 * width * (k + 1)]
+            reset, candidate, update = gates[:width], gates[width : 2 * width], gates[2 * width :]
+            candidate = th.tanh(th.sigmoid(reset) * candidate)
+            update = th.sigmoid(update - 1)
+            out.append(update * candidate + (1 - update) * h[width * k : width * (k + 1)])
+        rows.append(th.cat(out))
+    return th.stack(rows)
+
+
+def test_core_equals_its_literal_form(rssm: BlockRSSM) -> None:
+    core = rssm.core.double()
+    latent = Latent(*(x.double() for x in _latent(9)))
+    action = 2 * th.randn(9, ACTION_DIM, dtype=th.float64)
+    fast = core(latent, core.embed_action(action), core.split_hidden())
+    th.testing.assert_close(fast, _literal_core(core, latent, action))
+
+
+def test_core_gradients_equal_those_of_its_literal_form(rssm: BlockRSSM) -> None:
+    core = rssm.core.double()
+    latent = Latent(*(x.double().requires_grad_() for x in _latent(5)))
+    action = th.randn(5, ACTION_DIM, dtype=th.float64)
+    tensors = [latent.deter, latent.stoch, *core.parameters()]
+    fast = core(latent, core.embed_action(action), core.split_hidden()).square().sum()
+    slow = _literal_core(core, latent, action).square().sum()
+    for one, other in zip(
+        th.autograd.grad(fast, tensors), th.autograd.grad(slow, tensors), strict=True
+    ):
+        th.testing.assert_close(one, other)
+
+
+def test_core_of_nothing_is_a_constant(rssm: BlockRSSM) -> None:
+    """Checklist D4: at an episode start h is core(0, 0, 0), the same in every row."""
+    zero = th.zeros(3, ACTION_DIM)
+    out = rssm.core(rssm.initial(3), rssm.core.embed_action(zero), rssm.core.split_hidden())
+    assert th.equal(out[0], out[1])
+    assert out.abs().max() > 0
+    fresh = BlockRSSM(TOKEN_DIM, ACTION_DIM, SIZE)  # zero biases: zero stays zero
+    out = fresh.core(fresh.initial(1), fresh.core.embed_action(zero[:1]), fresh.core.split_hidden())
+    assert not out.any()
+
+
+@pytest.mark.parametrize("block", range(SIZE.blocks))
+def test_blocks_are_independent_but_for_embedding_and_norm(rssm: BlockRSSM, block: int) -> None:
+    """Checklist D4."""
+    core = rssm.core
+    core.deter_in.linear.weight.data.zero_()
+    core.hidden_norm = nn.Sequential(nn.Identity(), nn.SiLU())
+    action, latent = th.randn(2, ACTION_DIM), _latent(2)
+    width = SIZE.deter // SIZE.blocks
+    moved = latent.deter.clone()
+    moved[:, width * block : width * (block + 1)] += 0.3
+    embed, kernels = core.embed_action(action), core.split_hidden()
+    change = core(latent, embed, kernels) - core(Latent(moved, latent.stoch), embed, kernels)
+    changed = change.abs().view(2, SIZE.blocks, width).sum((0, 2)) > 1e-6
+    assert changed.tolist() == [k == block for k in range(SIZE.blocks)]
+
+
+def test_update_gate_starts_mostly_closed() -> None:
+    """Appendix A8: sigmoid(-1) = 0.268941 weights the candidate, the rest keeps h."""
+    core = BlockGRU(ACTION_DIM, SIZE)
+    core.gates.weight.data.zero_()
+    latent = _latent(2)
+    out = core(latent, core.embed_action(th.zeros(2, ACTION_DIM)), core.split_hidden())
+    th.testing.assert_close(out, (1 - 0.268941) * latent.deter)
+
+
+def test_large_actions_are_scaled_to_one(rssm: BlockRSSM) -> None:
+    action = th.tensor([[4.0, -0.5, -3.0]])
+    expected = rssm.core.embed_action(th.tensor([[1.0, -0.5, -1.0]]))
+    th.testing.assert_close(rssm.core.embed_action(action), expected)
+
+
+def _sequence(batch: int, length: int, seed: int = 2) -> tuple[Tensor, Tensor]:
+    generator = th.Generator().manual_seed(seed)
+    actions = th.randn(batch, length, ACTION_DIM, generator=generator)
+    return actions, th.randn(batch, length, TOKEN_DIM, generator=generator)
+
+
+def test_sequence_equals_step_by_step(rssm: BlockRSSM) -> None:
+    actions, tokens = _sequence(3, 6)
+    first = th.zeros(3, 6, dtype=th.bool)
+    first[1, 2] = first[2, 0] = True
+    states, post = rssm.observe(_latent(3), actions, tokens, first, mode=True)
+    latent = _latent(3)
+    for t in range(6):
+        one = slice(t, t + 1)
+        step, step_post = rssm.observe(
+            latent, actions[:, one], tokens[:, one], first[:, one], mode=True
+        )
+        th.testing.assert_close(step.deter[:, 0], states.deter[:, t])
+        th.testing.assert_close(step.stoch[:, 0], states.stoch[:, t])
+        th.testing.assert_close(step_post[:, 0], post[:, t])
+        latent = Latent(step.deter[:, 0], step.stoch[:, 0])
+
+
+def test_sequence_with_a_seed_equals_step_by_step_with_the_same_stream(rssm: BlockRSSM) -> None:
+    actions, tokens = _sequence(2, 5)
+    first = th.zeros(2, 5, dtype=th.bool)
+    states, _ = rssm.observe(_latent(2), actions, tokens, first, th.Generator().manual_seed(0))
+    generator, latent = th.Generator().manual_seed(0), _latent(2)
+    for t in range(5):
+        one = slice(t, t + 1)
+        step, _ = rssm.observe(latent, actions[:, one], tokens[:, one], first[:, one], generator)
+        latent = Latent(step.deter[:, 0], step.stoch[:, 0])
+        th.testing.assert_close(latent.stoch, states.stoch[:, t])
+
+
+def test_posterior_reads_h_after_the_action_and_the_tokens(rssm: BlockRSSM) -> None:
+    actions, tokens = _sequence(4, 1)
+    first = th.zeros(4, 1, dtype=th.bool)
+    states, post = rssm.observe(_latent(4), actions, tokens, first)
+    deter = _literal_core(rssm.core, _latent(4), actions[:, 0])
+    th.testing.assert_close(states.deter[:, 0], deter, rtol=1e-4, atol=1e-5)
+    logits = rssm.post_logits(rssm.post_hidden(th.cat([deter, tokens[:, 0]], -1)))
+    expected = 0.99 * logits.view(4, SIZE.stoch, SIZE.classes).softmax(-1) + 0.01 / SIZE.classes
+    th.testing.assert_close(post[:, 0], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("start", [0, 3])
+def test_nothing_before_an_episode_start_matters(rssm: BlockRSSM, start: int) -> None:
+    """Checklist D5 and pitfall 9: state *and* action are zeroed, inside sequences, on this step."""
+    actions, tokens = _sequence(2, 6)
+    first = th.zeros(2, 6, dtype=th.bool)
+    first[:, start] = True
+    base, _ = rssm.observe(_latent(2), actions, tokens, first, mode=True)
+    changed_actions, changed_tokens = actions.clone(), tokens.clone()
+    changed_actions[:, : start + 1] += 1.0
+    changed_tokens[:, :start] -= 1.0
+    other, _ = rssm.observe(_latent(2, seed=9), changed_actions, changed_tokens, first, mode=True)
+    assert th.equal(base.deter[:, start:], other.deter[:, start:])
+    if start:  # one step early would have cut here already
+        assert not th.equal(base.deter[:, start - 1], other.deter[:, start - 1])
+
+
+@pytest.mark.parametrize("what", ["latent", "action", "token"])
+def test_without_an_episode_start_the_past_matters(rssm: BlockRSSM, what: str) -> None:
+    """Checklist D5."""
+    actions, tokens = _sequence(2, 4)
+    first = th.zeros(2, 4, dtype=th.bool)
+    base, _ = rssm.observe(_latent(2), actions, tokens, first, mode=True)
+    latent = _latent(2, seed=9) if what == "latent" else _latent(2)
+    actions[:, 0] += 1.0 if what == "action" else 0.0
+    tokens[:, 0] += 9.0 if what == "token" else 0.0
+    other, _ = rssm.observe(latent, actions, tokens, first, mode=True)
+    assert not th.allclose(base.deter[:, -1], other.deter[:, -1])
+
+
+def test_imagination_samples_the_prior_of_the_next_h(rssm: BlockRSSM) -> None:
+    action = th.randn(5, ACTION_DIM)
+    step = rssm.imagine_step(_latent(5), action, mode=True)
+    deter = _literal_core(rssm.core, _latent(5), action)
+    th.testing.assert_close(step.deter, deter, rtol=1e-4, atol=1e-5)
+    hidden = rssm.prior_hidden(deter)
+    logits = rssm.prior_logits(hidden).view(5, SIZE.stoch, SIZE.classes)
+    assert th.equal(step.stoch.argmax(-1), logits.argmax(-1))
+    probs = 0.99 * logits.softmax(-1) + 0.01 / SIZE.classes
+    th.testing.assert_close(rssm.prior(deter), probs, rtol=1e-4, atol=1e-5)
+
+
+def _received(model: BlockRSSM, loss: Tensor) -> set[str]:
+    """Name the parts that a loss moves."""
+    model.zero_grad()
+    loss.backward()
+    return {
+        name.split(".")[0]
+        for name, p in model.named_parameters()
+        if p.grad is not None and p.grad.any()
+    }
+
+
+def test_dynamics_loss_trains_prior_and_core_but_not_the_posterior(rssm: BlockRSSM) -> None:
+    """Checklist D7 with T = 1: the tokens get nothing from it."""
+    actions, tokens = _sequence(3, 1)
+    tokens.requires_grad_()
+    states, post = rssm.observe(_latent(3), actions, tokens, th.zeros(3, 1, dtype=th.bool))
+    dyn = categorical_kl(post.detach(), rssm.prior(states.deter)).mean()
+    assert _received(rssm, dyn) == {"core", "prior_hidden", "prior_logits"}
+    assert tokens.grad is None or not tokens.grad.any()
+
+
+@pytest.mark.parametrize("length", [1, 4])
+def test_representation_loss_never_trains_the_prior(rssm: BlockRSSM, length: int) -> None:
+    """Checklist D7."""
+    actions, tokens = _sequence(3, length)
+    tokens.requires_grad_()
+    states, post = rssm.observe(_latent(3), actions, tokens, th.zeros(3, length, dtype=th.bool))
+    rep = categorical_kl(post, rssm.prior(states.deter).detach()).mean()
+    assert _received(rssm, rep) == {"core", "post_hidden", "post_logits"}
+    assert tokens.grad is not None
+    assert tokens.grad.any()
+
+
+def test_dynamics_loss_reaches_tokens_of_earlier_steps(rssm: BlockRSSM) -> None:
+    """Checklist D7: for T > 1 through the straight-through sample of z."""
+    actions, tokens = _sequence(3, 3)
+    tokens.requires_grad_()
+    states, post = rssm.observe(_latent(3), actions, tokens, th.zeros(3, 3, dtype=th.bool))
+    categorical_kl(post.detach(), rssm.prior(states.deter)).mean().backward()
+    assert tokens.grad is not None
+    assert tokens.grad[:, :2].any()
+    assert not tokens.grad[:, 2].any()
+
+
+def test_features_put_deter_first() -> None:
+    latent = _latent(2)
+    assert th.equal(latent.feat[:, : SIZE.deter], latent.deter)
+    assert th.equal(latent.feat[:, SIZE.deter :], latent.stoch.flatten(1))

@@ -1,0 +1,85 @@
+"""The small face of a world model."""
+
+import numpy as np
+import pytest
+import torch as th
+from gymnasium import spaces
+
+from dreamzoo.nn.encoders import Encoder
+from dreamzoo.nn.observations import ObservationCodec
+from dreamzoo.nn.presets import SIZES, Size, get_size
+from dreamzoo.nn.rssm import Latent
+from dreamzoo.nn.world_model import WorldModel
+
+GAMMA = 0.9
+
+
+@pytest.fixture
+def model() -> WorldModel:
+    codec = ObservationCodec(spaces.Box(-np.inf, np.inf, (3,)))
+    size = SIZES["debug"]
+    return WorldModel(codec, Encoder(codec, size), 2, size, GAMMA)
+
+
+def test_observe_equals_observe_sequence(model: WorldModel) -> None:
+    obs, actions = th.randn(4, 5, 3), th.randn(4, 5, 2)
+    first = th.zeros(4, 5, dtype=th.bool)
+    first[2, 3] = True
+    states = model.observe_sequence(
+        model.initial(4), actions, obs, first, th.Generator().manual_seed(1)
+    ).latent
+    latent, generator = model.initial(4), th.Generator().manual_seed(1)
+    for t in range(5):
+        latent = model.observe(latent, actions[:, t], obs[:, t], first[:, t], generator)
+        th.testing.assert_close(latent.deter, states.deter[:, t])
+        th.testing.assert_close(latent.stoch, states.stoch[:, t])
+
+
+def test_initial_latent_is_zero(model: WorldModel) -> None:
+    assert not any(part.any() for part in model.initial(3))
+
+
+def test_new_model_predicts_no_reward_at_all(model: WorldModel) -> None:
+    latent = Latent(th.randn(7, 8), th.randn(7, 2, 4))
+    assert th.equal(model.predict(latent)[0], th.zeros(7))
+
+
+def test_discount_contains_gamma_and_predict_does_not(model: WorldModel) -> None:
+    """Pitfall 6: the continue head has learned gamma already; applying it again is double."""
+    model.cont.out.weight.data.zero_()
+    model.cont.out.bias.data.fill_(float(np.log(GAMMA / (1 - GAMMA))))
+    latent = Latent(th.randn(7, 8), th.randn(7, 2, 4))
+    _, discount = model.reward_and_discount(latent.feat)
+    th.testing.assert_close(discount, th.full((7,), GAMMA))
+    th.testing.assert_close(model.predict(latent)[1], th.ones(7))
+    model.cont.out.bias.data.fill_(50.0)
+    assert float(model.predict(latent)[1].detach().max()) <= 1.0
+
+
+def test_predictions_keep_leading_axes(model: WorldModel) -> None:
+    latent = Latent(th.randn(2, 6, 8), th.randn(2, 6, 2, 4))
+    assert all(part.shape == (2, 6) for part in model.predict(latent))
+
+
+def test_imagination_is_driven_by_the_generator(model: WorldModel) -> None:
+    action = th.randn(50, 2)
+    steps = [
+        model.imagine_step(model.initial(50), action, th.Generator().manual_seed(s)).stoch
+        for s in (0, 0, 1)
+    ]
+    assert th.equal(steps[0], steps[1])
+    assert not th.equal(steps[0], steps[2])
+
+
+def test_sizes_follow_the_published_rule() -> None:
+    for name, units in [("1m", 64), ("12m", 256), ("200m", 1024), ("400m", 1536)]:
+        size = get_size(name)
+        assert (size.units, size.deter, size.classes) == (units, 8 * units, units // 16)
+        assert (size.stoch, size.blocks, size.bins, size.feat) == (32, 8, 255, 10 * units)
+    own = Size(units=8, deter=8, classes=2, cnn_depth=1)
+    assert get_size(own) is own
+
+
+def test_unknown_size_is_named() -> None:
+    with pytest.raises(ValueError, match=r"Unknown model size '2m'.*1m, 12m"):
+        get_size("2m")
