@@ -238,6 +238,8 @@ class DreamerV3(WorldModelAlgorithm):
             check_finite(self, loss, losses)
             self.policy.optimizer.zero_grad()
             loss.backward()
+            gradients = [p.grad for p in self.policy.trained_parameters() if p.grad is not None]
+            details["grad_norm"] = th.nn.utils.get_total_norm(gradients)  # before clipping
             self.policy.optimizer.step()
             polyak_update(
                 self.policy.critic.parameters(), self.policy.critic_target.parameters(), self.tau
@@ -245,7 +247,7 @@ class DreamerV3(WorldModelAlgorithm):
             if batch.latents:
                 self.replay_buffer.write_latents(batch.windows, _to_stored(latent))
             metrics.add({f"{k}_loss": v for k, v in losses.items()} | details)
-        self._n_updates += gradient_steps
+            self._n_updates += 1
         self._log(metrics)
 
     def _loss_weight(self, name: str) -> float:
