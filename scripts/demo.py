@@ -33,6 +33,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from dreamzoo import DreamerV3
 from dreamzoo.common.callbacks import DreamVideoCallback
 from dreamzoo.common.dreams import OpenLoop, dream_returns
+from dreamzoo.common.evaluation import RandomPolicy
 
 ENV_ID = "CartPole-v1"
 MAX_EPISODE_STEPS = 500
@@ -63,20 +64,6 @@ class TimeLimitCallback(BaseCallback):
 
     def _on_step(self) -> bool:
         return time.monotonic() - self.start < self.seconds
-
-
-class RandomPolicy:
-    """
-    Act at random, behind the interface that ``evaluate_policy`` takes.
-
-    :param env: whose actions
-    """
-
-    def __init__(self, env: VecEnv) -> None:
-        self.env = env
-
-    def predict(self, observation: Any, *_: Any, **__: Any) -> tuple[np.ndarray, None]:
-        return np.stack([self.env.action_space.sample() for _ in observation]), None
 
 
 def draw_curve(path: Path, evaluations: Path, random_mean: float) -> None:

@@ -7,6 +7,10 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from stable_baselines3.common.env_util import make_vec_env
+
+from dreamzoo import DreamerV3
+from dreamzoo.common.evaluation import RandomPolicy
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,8 +36,6 @@ def test_train_writes_everything_and_resumes(tmp_path: Path) -> None:
     assert {"model.zip", "replay_buffer.pkl"} <= written
     assert not any(".new." in name for name in written)
     train.main(["--steps", "160", "--resume", *common])
-    from dreamzoo import DreamerV3
-
     assert DreamerV3.load(tmp_path / "model.zip").num_timesteps == 160
 
 
@@ -85,10 +87,25 @@ def test_sizes_prints_the_published_counts(capsys: pytest.CaptureFixture[str]) -
     assert "| `12m` | 9,738,019 | 10,494,158 |" in table
 
 
-def test_random_policy_of_the_demo_is_random() -> None:
-    from stable_baselines3.common.env_util import make_vec_env
+def test_evaluate_and_dream_read_what_train_wrote(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--steps", "120", "--eval-every", "1000", "--out", str(tmp_path), *TINY]
+    load("train").main(["--policy", "CnnPolicy", "--env", "pixels/CartPole-v1", *arguments])
+    capsys.readouterr()
+    model = ["--model", str(tmp_path / "model.zip")]
+    load("evaluate").main(["--env", "pixels/CartPole-v1", *model, "--episodes", "4"])
+    line = json.loads(capsys.readouterr().out)
+    assert line["steps"] == 120
+    assert 8 < line["random"]["mean"] < 60
+    replay = ["--replay", str(tmp_path / "replay_buffer.pkl"), "--length", "9", "--context", "3"]
+    load("dream").main([*model, *replay, "--out", str(tmp_path / "dream")])
+    written = {path.name for path in (tmp_path / "dream").iterdir()}
+    assert written == {"observation.mp4", "observation.png", "open_loop.png"}
 
+
+def test_random_policy_is_random() -> None:
     env = make_vec_env("CartPole-v1", n_envs=50, seed=0)
-    actions, state = load("demo").RandomPolicy(env).predict(env.reset())
+    actions, state = RandomPolicy(env).predict(env.reset())
     assert state is None
     assert set(np.unique(actions)) == {0, 1}

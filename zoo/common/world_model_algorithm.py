@@ -118,14 +118,15 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
                 "or a subclass of it (HerReplayBuffer is not supported)."
             )
         self.replay_buffer_class = buffer_class
-        if not issubclass(self.policy_class, WorldModelPolicy):
+        policy_class: Any = self.policy_class
+        if not issubclass(policy_class, WorldModelPolicy):
             raise ValueError(
-                f"{type(self).__name__} needs a WorldModelPolicy, not a "
-                f"{self.policy_class.__name__}; a file of another algorithm holds that one's."
+                f"{type(self).__name__} needs a WorldModelPolicy, not a {policy_class.__name__}; "
+                "a file of another algorithm holds that one's."
             )
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
-        self.policy = self.policy_class(  # type: ignore[assignment]
+        self.policy = policy_class(
             self.observation_space, self.action_space, self.lr_schedule, **self._policy_kwargs()
         ).to(self.device)
         # Private sources of randomness, drawn from the seeded global ones: evaluating a model

@@ -1,0 +1,57 @@
+"""
+Show what a trained world model predicts: truth, model, error.
+
+    python scripts/dream.py --model runs/train/model.zip --replay runs/train/replay_buffer.pkl
+
+Reads real sequences from the saved replay, lets the model see their first frames and go on with
+the actions alone. Writes a video for each image, and a figure of everything else.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as imageio
+import numpy as np
+
+from dreamzoo import AGENTS
+from dreamzoo.common.callbacks import DreamVideoCallback
+from dreamzoo.common.figures import image_frames, image_keys, vector_figure
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--agent", default="dreamer_v3", choices=AGENTS)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--replay", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("runs/dream"))
+    parser.add_argument("--sequences", type=int, default=6)
+    parser.add_argument("--length", type=int, default=45, help="steps")
+    parser.add_argument("--context", type=int, default=5, help="steps that the model sees")
+    parser.add_argument("--scale", type=int, default=2, help="magnification of images")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args(argv)
+    args.out.mkdir(parents=True, exist_ok=True)
+    model: Any = AGENTS[args.agent].load(args.model)
+    model.load_replay_buffer(args.replay)
+    look = DreamVideoCallback(
+        n_sequences=args.sequences, length=args.length, context=args.context, seed=args.seed
+    )
+    look.init_callback(model)
+    shown = look.look()
+    codec = model.policy.observation_codec
+    for key in image_keys(codec):
+        frames = image_frames(shown, key).transpose(0, 2, 3, 1)
+        frames = frames.repeat(args.scale, axis=1).repeat(args.scale, axis=2)
+        imageio.imwrite(args.out / f"{key.name}.mp4", frames, fps=15, macro_block_size=2)
+        every = np.linspace(0, args.length - 1, 6).round().astype(int)
+        strip = np.concatenate(list(frames[every, :, : frames.shape[2] // args.sequences]), axis=1)
+        imageio.imwrite(args.out / f"{key.name}.png", strip)
+    vector_figure(shown, codec).savefig(args.out / "open_loop.png", dpi=120)
+    print(f"Wrote {', '.join(sorted(path.name for path in args.out.iterdir()))} to {args.out}/")
+
+
+if __name__ == "__main__":
+    main()

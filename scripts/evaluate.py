@@ -1,0 +1,71 @@
+"""
+Evaluate a trained agent beside a random policy.
+
+    python scripts/evaluate.py --env CartPole-v1 --model runs/demo/model.zip --episodes 50
+
+Prints one JSON line: mean returns with 95 % confidence intervals (normal approximation).
+"""
+
+import argparse
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch as th
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import VecEnv
+
+from dreamzoo import AGENTS
+from dreamzoo.common.evaluation import RandomPolicy
+from dreamzoo.envs.make import make_env
+
+
+def returns(policy: Any, env: VecEnv, episodes: int, deterministic: bool = False) -> np.ndarray:
+    """Play whole episodes and list their returns."""
+    listed, _ = evaluate_policy(
+        policy, env, episodes, deterministic=deterministic, return_episode_rewards=True
+    )
+    return np.asarray(listed)
+
+
+def interval(values: np.ndarray) -> dict[str, float]:
+    """Mean and half width of its 95 % confidence interval."""
+    half = 1.96 * values.std(ddof=1) / np.sqrt(len(values))
+    return {"mean": round(float(values.mean()), 2), "half_width_95": round(float(half), 2)}
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--agent", default="dreamer_v3", choices=AGENTS)
+    parser.add_argument("--env", default="CartPole-v1", help="see dreamzoo.envs.make_env")
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--episodes", type=int, default=50)
+    parser.add_argument("--n-envs", type=int, default=10)
+    parser.add_argument("--deterministic", action="store_true", help="default: sampled policy")
+    parser.add_argument("--seed", type=int, default=10_000)
+    parser.add_argument("--threads", type=int, default=th.get_num_threads())
+    args = parser.parse_args(argv)
+    th.set_num_threads(args.threads)
+    env = make_vec_env(partial(make_env, args.env), n_envs=args.n_envs, seed=args.seed)
+    model = AGENTS[args.agent].load(args.model, env=env, custom_objects={"verbose": 0})
+    env.seed(args.seed)
+    env.action_space.seed(args.seed)
+    agent_returns = returns(model, env, args.episodes, args.deterministic)
+    result = {
+        "env": args.env,
+        "model": str(args.model),
+        "steps": model.num_timesteps,
+        "episodes": args.episodes,
+        "agent": interval(agent_returns),
+        "random": interval(returns(RandomPolicy(env), env, args.episodes)),
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
