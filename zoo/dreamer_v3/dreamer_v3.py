@@ -321,7 +321,7 @@ class DreamerV3(WorldModelAlgorithm):
         feat = deter.new_empty(self.horizon + 1, len(deter), deter.shape[1] + stoch[0].numel())
         # A few hundred rows at a time: their states stay in the processor's cache.
         pieces = zip(deter.split(DREAM_ROWS), stoch.split(DREAM_ROWS), strict=True)
-        with th.no_grad():
+        with th.no_grad():  # once for all steps
             kernels = self.policy.world_model.dynamics.core.split_hidden()
         log_probs, entropies = [], []
         for rows, piece in zip(feat.split(DREAM_ROWS, dim=1), pieces, strict=True):
@@ -348,7 +348,7 @@ class DreamerV3(WorldModelAlgorithm):
             with th.no_grad():
                 action = policy.sample(self._generator)
                 encoded = self.policy.action_codec.encode(action)
-                state = self.policy.world_model.imagine_step(
+                state = self.policy.world_model.dynamics.imagine_step(
                     state, encoded, self._generator, kernels=kernels
                 )
                 feats.append(state.feat)

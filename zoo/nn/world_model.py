@@ -125,10 +125,9 @@ class WorldModel(nn.Module):
         generator: th.Generator | None = None,
         *,
         mode: bool = False,
-        kernels: tuple[Tensor, Tensor] | None = None,
     ) -> Latent:
-        """Predict the state after an encoded action (n, A), see :class:`BlockRSSM`."""
-        return self.dynamics.imagine_step(latent, action, generator, mode=mode, kernels=kernels)
+        """Predict the state after an encoded action (n, A), without an observation."""
+        return self.dynamics.imagine_step(latent, action, generator, mode=mode)
 
     def reward_and_discount(self, feat: Tensor) -> tuple[Tensor, Tensor]:
         """
