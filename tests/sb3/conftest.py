@@ -1,0 +1,130 @@
+"""Every agent, in the smallest size that still learns."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+
+from dreamzoo import AGENTS
+from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
+
+Agent = WorldModelAlgorithm
+MakeAgent = Callable[..., Agent]
+MakeEnv = Callable[..., "RandomEnv"]
+
+#: What makes an update of an agent take milliseconds, by its name in ``AGENTS``.
+TINY: dict[str, dict[str, Any]] = {
+    "dreamer_v3": dict(batch_size=2, batch_length=4, horizon=2, train_ratio=4.0),
+}
+
+#: Action spaces of an agent that does not take all four; the tests of the others are skipped.
+ACTIONS: dict[str, tuple[type[spaces.Space], ...]] = {}
+
+VECTOR = spaces.Box(-1.0, 1.0, (3,), np.float32)
+ACTION = spaces.Box(-1.0, 1.0, (2,), np.float32)
+
+
+class RandomEnv(gym.Env):
+    """
+    Shows random members of any space and rewards the first number of the action.
+
+    :param observation_space: what it shows
+    :param action_space: what it takes; anything else is refused
+    :param length: steps of an episode
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space = VECTOR,
+        action_space: spaces.Space = ACTION,
+        length: int = 10,
+    ) -> None:
+        # Spaces hold a random generator, which environments must not share.
+        self.observation_space = deepcopy(observation_space)
+        self.action_space = deepcopy(action_space)
+        self.length = length
+        self.actions: list[Any] = []
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        if seed is not None:
+            self.observation_space.seed(seed)
+        self.actions.clear()
+        return self.observation_space.sample(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        if not self.action_space.contains(action):
+            raise ValueError(f"{action!r} is no member of {self.action_space}")
+        self.actions.append(action)
+        done = len(self.actions) == self.length
+        info = {"is_success": True} if done else {}
+        return self.observation_space.sample(), float(np.ravel(action)[0]), done, False, info
+
+
+@pytest.fixture(params=AGENTS)
+def agent_name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def agent_class(agent_name: str) -> type[Agent]:
+    return AGENTS[agent_name]  # type: ignore[return-value]
+
+
+@pytest.fixture
+def make_env() -> MakeEnv:
+    return RandomEnv
+
+
+@pytest.fixture
+def make_agent(agent_name: str, agent_class: type[Agent]) -> MakeAgent:
+    """Make a tiny agent; ``env`` is anything that SB3 takes, or None for two random vectors."""
+
+    def make(
+        env: gym.Env | VecEnv | str | None = None,
+        policy: str | type = "MlpPolicy",
+        n_envs: int = 1,
+        **kwargs: Any,
+    ) -> Agent:
+        env = gym.make(env) if isinstance(env, str) else env
+        env = env or DummyVecEnv([lambda: Monitor(RandomEnv())] * n_envs)
+        if not isinstance(env.action_space, ACTIONS.get(agent_name, spaces.Space)):
+            pytest.skip(f"{agent_name} does not take {env.action_space}")
+        kwargs["policy_kwargs"] = {"size": "debug", **kwargs.pop("policy_kwargs", {})}
+        settings = {**TINY[agent_name], "buffer_size": 1000, "seed": 0, **kwargs}
+        return agent_class(policy, env, **settings)
+
+    return make
+
+
+@pytest.fixture
+def shake() -> Callable[[Agent], Agent]:
+    """Move all parameters: a fresh agent ignores what it sees, its heads being almost zero."""
+
+    def move(agent: Agent) -> Agent:
+        generator = th.Generator().manual_seed(1)
+        with th.no_grad():
+            for parameter in agent.policy.parameters():
+                parameter.add_(th.randn(parameter.shape, generator=generator))
+        return agent
+
+    return move
+
+
+@pytest.fixture
+def same_parameters() -> Callable[[Agent, Agent], bool]:
+    """Compare two agents bit for bit."""
+
+    def compare(one: Agent, other: Agent) -> bool:
+        ours, theirs = one.policy.state_dict(), other.policy.state_dict()
+        return ours.keys() == theirs.keys() and all(th.equal(ours[k], theirs[k]) for k in ours)
+
+    return compare

@@ -1,0 +1,104 @@
+"""Logs under the names that SB3's users and their dashboards know."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import (
+    CSVOutputFormat,
+    HParam,
+    HumanOutputFormat,
+    TensorBoardOutputFormat,
+    configure,
+)
+
+KEYS = {
+    "time/episodes", "time/fps", "time/time_elapsed", "time/total_timesteps",
+    "rollout/ep_rew_mean", "rollout/ep_len_mean", "rollout/success_rate",
+    "train/learning_rate", "train/n_updates", "train/actor_loss", "train/critic_loss",
+}  # fmt: skip
+
+
+#: What SB3 keeps out of TensorBoard, whose axes show it already.
+TEXT_ONLY = {
+    "time/episodes", "time/time_elapsed", "time/total_timesteps", "train/n_updates",
+}  # fmt: skip
+
+
+class HyperParameters(BaseCallback):
+    """Logs what TensorBoard's page of hyperparameters shows."""
+
+    def _on_training_start(self) -> None:
+        settings = {"algorithm": type(self.model).__name__, "gamma": self.model.gamma}  # type: ignore[attr-defined]
+        hparam = HParam(settings, {"rollout/ep_len_mean": 0.0})
+        self.logger.record("hparams", hparam, exclude=("stdout", "log", "json", "csv"))
+
+    def _on_step(self) -> bool:
+        return True
+
+
+def test_formats_hold_sb3s_keys(
+    make_agent: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    agent = make_agent()
+    agent.set_logger(configure(str(tmp_path), ["stdout", "csv", "json", "log"]))
+    agent.learn(40, log_interval=1)
+    with (tmp_path / "progress.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert set(rows[-1]) >= KEYS
+    lines = (tmp_path / "progress.json").read_text().splitlines()
+    last = json.loads(lines[-1])
+    assert set(last) >= KEYS
+    assert last["time/total_timesteps"] == 40
+    assert last["rollout/ep_len_mean"] == 10
+    assert last["rollout/success_rate"] == 1.0
+    printed = capsys.readouterr().out
+    assert "ep_rew_mean" in printed
+    assert "actor_loss" in printed
+    assert (tmp_path / "log.txt").stat().st_size > 0
+
+
+def test_tensorboard(make_agent: Any, agent_class: Any, tmp_path: Path) -> None:
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    agent = make_agent(tensorboard_log=str(tmp_path))
+    agent.learn(20, callback=HyperParameters(), log_interval=1)
+    agent.learn(20, reset_num_timesteps=False, log_interval=1)
+    agent.learn(10)
+    agent.learn(10, tb_log_name="named")
+    name = agent_class.__name__
+    assert {path.name for path in tmp_path.iterdir()} == {f"{name}_1", f"{name}_2", "named_1"}
+    events = reader.EventAccumulator(str(tmp_path / f"{name}_1"))
+    events.Reload()
+    assert set(events.Tags()["scalars"]) >= KEYS - TEXT_ONLY
+    assert [e.step for e in events.Scalars("rollout/ep_len_mean")] == [10, 20, 30, 40]
+
+
+def test_what_is_printed_follows_verbose(make_agent: Any) -> None:
+    assert make_agent().learn(4).logger.output_formats == []
+    formats = make_agent(verbose=1).learn(4).logger.output_formats
+    assert [type(output) for output in formats] == [HumanOutputFormat]
+
+
+def test_a_logger_of_the_user_stays(make_agent: Any, tmp_path: Path) -> None:
+    agent = make_agent(verbose=1)
+    agent.set_logger(configure(str(tmp_path), ["csv", "tensorboard"]))
+    agent.learn(4).learn(4)
+    formats = [type(output) for output in agent.logger.output_formats]
+    assert formats == [CSVOutputFormat, TensorBoardOutputFormat]
+
+
+@pytest.mark.parametrize("window", [1, 3])
+def test_returns_are_averaged_over_a_window(make_agent: Any, window: int) -> None:
+    agent = make_agent(stats_window_size=window, gradient_steps=0).learn(50)
+    assert len(agent.ep_info_buffer) == agent.ep_info_buffer.maxlen == window
+    assert agent.ep_success_buffer.maxlen == window
+
+
+def test_a_clock_that_stands_still_is_survived(
+    make_agent: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.time_ns", lambda: 42)
+    assert make_agent(gradient_steps=0).learn(10, log_interval=1).num_timesteps == 10

@@ -1,0 +1,187 @@
+"""What ``policy_kwargs`` can change, in SB3's words."""
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.preprocessing import get_flattened_obs_dim
+from stable_baselines3.common.torch_layers import (
+    BaseFeaturesExtractor,
+    CombinedExtractor,
+    NatureCNN,
+)
+
+VECTOR = spaces.Box(-1.0, 1.0, (3,), np.float32)
+IMAGE = spaces.Box(0, 255, (36, 36, 1), np.uint8)
+MIXED = spaces.Dict({"image": IMAGE, "vector": VECTOR})
+
+
+class NoisyExtractor(BaseFeaturesExtractor):
+    """Has statistics that training changes, and randomness that acting must not have."""
+
+    def __init__(self, observation_space: gym.Space, width: int = 8) -> None:
+        super().__init__(observation_space, width)
+        self.linear = th.nn.Linear(get_flattened_obs_dim(observation_space), width)
+        self.norm = th.nn.BatchNorm1d(width)
+
+    def forward(self, observations: th.Tensor) -> th.Tensor:
+        features = self.norm(self.linear(observations.flatten(1)))
+        return th.nn.functional.dropout(features, 0.5, self.training)
+
+
+def n_parameters(module: th.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+@pytest.mark.parametrize(
+    ("net_arch", "actor", "critic"),
+    [
+        ([], [], []),
+        ([4], [4], [4]),
+        ([4, 6], [4, 6], [4, 6]),
+        ({"pi": [8], "vf": [4, 6]}, [8], [4, 6]),
+        ({"pi": [8], "qf": [4]}, [8], [4]),
+        ({"pi": [8]}, [8], []),
+    ],
+)
+def test_widths_of_actor_and_critic(
+    make_agent: Any, net_arch: Any, actor: list[int], critic: list[int]
+) -> None:
+    agent = make_agent(policy_kwargs={"net_arch": net_arch}).learn(16)
+    assert agent._n_updates > 0
+    assert agent.policy.net_arch == {"pi": actor, "vf": critic}
+
+
+def test_widths_of_actor_and_critic_by_default(make_agent: Any) -> None:
+    arch = make_agent(policy_kwargs={"net_arch": None}).policy.net_arch
+    assert arch["pi"] == arch["vf"]
+    assert arch["pi"]
+
+
+def test_the_list_around_a_dict_is_old(make_agent: Any) -> None:
+    with pytest.warns(UserWarning, match="without the list"):
+        policy = make_agent(policy_kwargs={"net_arch": [{"pi": [8], "vf": [4]}]}).policy
+    assert policy.net_arch == {"pi": [8], "vf": [4]}
+
+
+def test_unknown_networks_are_refused(make_agent: Any) -> None:
+    with pytest.raises(ValueError, match="expected pi and vf"):
+        make_agent(policy_kwargs={"net_arch": {"actor": [4]}})
+
+
+@pytest.mark.parametrize(
+    ("policy", "space"), [("MlpPolicy", VECTOR), ("CnnPolicy", IMAGE), ("MultiInputPolicy", MIXED)]
+)
+def test_image_features_can_be_projected(
+    make_agent: Any, make_env: Any, policy: str, space: spaces.Space
+) -> None:
+    full = make_agent(make_env(space), policy).policy
+    for name in ("features_dim", "cnn_output_dim"):
+        kwargs = {"features_extractor_kwargs": {name: 5}}
+        small = make_agent(make_env(space), policy, policy_kwargs=kwargs).policy
+        if space is VECTOR:
+            assert n_parameters(small) == n_parameters(full)
+        else:
+            assert small.world_model.encoder.features_dim < full.world_model.encoder.features_dim
+
+
+def test_unknown_words_for_the_encoder_are_refused(make_agent: Any) -> None:
+    with pytest.raises(ValueError, match="depth"):
+        make_agent(policy_kwargs={"features_extractor_kwargs": {"depth": 5}})
+
+
+@pytest.mark.parametrize(
+    ("policy", "space", "extractor", "kwargs"),
+    [
+        ("MlpPolicy", VECTOR, NoisyExtractor, {"width": 6}),
+        ("MlpPolicy", spaces.Discrete(4), NoisyExtractor, {"width": 6}),
+        ("CnnPolicy", IMAGE, NatureCNN, {"features_dim": 6}),
+        ("MultiInputPolicy", MIXED, CombinedExtractor, {"cnn_output_dim": 6}),
+    ],
+)
+def test_extractors_of_the_user(
+    make_agent: Any,
+    make_env: Any,
+    same_parameters: Any,
+    tmp_path: Path,
+    policy: str,
+    space: Any,
+    extractor: Any,
+    kwargs: dict[str, int],
+) -> None:
+    policy_kwargs = {"features_extractor_class": extractor, "features_extractor_kwargs": kwargs}
+    agent = make_agent(make_env(space), policy, policy_kwargs=policy_kwargs)
+    module = agent.policy.features_extractor
+    assert type(module) is extractor
+    before = [parameter.clone() for parameter in module.parameters()]
+    agent.policy.optimizer.param_groups[0]["warmup"] = 0
+    agent.learn(24)
+    assert any(not th.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
+    agent.save(tmp_path / "agent")
+    assert same_parameters(agent, type(agent).load(tmp_path / "agent"))
+
+
+def test_acting_leaves_statistics_and_dropout_alone(make_agent: Any) -> None:
+    kwargs = {"features_extractor_class": NoisyExtractor}
+    agent = make_agent(policy_kwargs=kwargs, gradient_steps=0, learning_starts=0)
+    norm = agent.policy.features_extractor.norm
+    mean = norm.running_mean.clone()
+    agent.learn(16)
+    observation = agent.env.reset()
+    actions = [agent.predict(observation, deterministic=True)[0] for _ in range(3)]
+    assert np.array_equal(actions[0], actions[1])
+    assert np.array_equal(actions[0], actions[2])
+    assert th.equal(mean, norm.running_mean)
+    agent.gradient_steps = 1
+    agent.learn(4)
+    assert not th.equal(mean, norm.running_mean)
+
+
+@pytest.mark.parametrize("kwargs", [None, {"weight_decay": 0.1}])
+def test_optimizers_of_the_user(make_agent: Any, tmp_path: Path, kwargs: Any) -> None:
+    policy_kwargs = {"optimizer_class": th.optim.AdamW, "optimizer_kwargs": kwargs}
+    agent = make_agent(learning_rate=1e-3, policy_kwargs=policy_kwargs).learn(16)
+    assert agent._n_updates > 0
+    agent.save(tmp_path / "agent")
+    optimizer = type(agent).load(tmp_path / "agent").policy.optimizer
+    assert isinstance(optimizer, th.optim.AdamW)
+    assert optimizer.param_groups[0]["lr"] == 1e-3
+    if kwargs:
+        assert optimizer.param_groups[0]["weight_decay"] == 0.1
+
+
+def test_policies_are_named_or_passed_as_classes(make_agent: Any, agent_class: Any) -> None:
+    custom = type("MyPolicy", (agent_class.policy_aliases["MlpPolicy"],), {})
+    assert type(make_agent(policy=custom).policy) is custom
+    with pytest.raises(ValueError, match="MlpPolicy"):
+        make_agent(policy="LstmPolicy")
+
+
+def test_a_dict_of_vectors_is_learned_like_a_vector(agent_class: Any, make_env: Any) -> None:
+    # With the public defaults, so that the networks are the same, too.
+    settings = dict(seed=1, buffer_size=100, gamma=0.5)
+    vector = agent_class("MlpPolicy", make_env(VECTOR), **settings)
+    mixed = agent_class("MultiInputPolicy", make_env(spaces.Dict({"v": VECTOR})), **settings)
+    observation = np.array([0.1, 0.2, -0.3], np.float32)
+    one, _ = vector.predict(observation, deterministic=True)
+    two, _ = mixed.predict({"v": observation}, deterministic=True)
+    assert np.array_equal(one, two)
+    assert n_parameters(vector.policy) == n_parameters(mixed.policy)
+
+
+def test_the_features_extractor_is_registered_once(make_agent: Any) -> None:
+    policy = make_agent().policy
+    assert policy.features_extractor is policy.world_model.encoder
+    assert not any(name.startswith("features_extractor") for name in policy.state_dict())
+
+
+def test_forward_is_memoryless(make_agent: Any, shake: Any) -> None:
+    agent = shake(make_agent())
+    observation = np.array([[0.1, 0.2, -0.3]], np.float32)
+    action = agent.policy(th.as_tensor(observation), deterministic=True)
+    expected, _ = agent.predict(observation, deterministic=True)
+    np.testing.assert_allclose(agent.policy.to_env_action(action.numpy()), expected)

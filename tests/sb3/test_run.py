@@ -1,0 +1,184 @@
+"""Constructing and learning, as every SB3 algorithm does."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch as th
+from gymnasium import spaces
+from stable_baselines3 import HerReplayBuffer
+from stable_baselines3.common.noise import NormalActionNoise, OrnsteinUhlenbeckActionNoise
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
+
+from dreamzoo.envs import make_atari, make_dmc
+
+#: Arguments that all off-policy algorithms of SB3 have.
+VOCABULARY = {
+    "policy", "env", "learning_rate", "buffer_size", "learning_starts", "batch_size", "tau",
+    "gamma", "train_freq", "gradient_steps", "action_noise", "replay_buffer_class",
+    "replay_buffer_kwargs", "optimize_memory_usage", "stats_window_size", "tensorboard_log",
+    "policy_kwargs", "verbose", "seed", "device", "_init_setup_model",
+}  # fmt: skip
+
+
+def test_agents_are_off_policy_algorithms(agent_class: Any) -> None:
+    assert issubclass(agent_class, OffPolicyAlgorithm)
+    assert {"MlpPolicy", "CnnPolicy", "MultiInputPolicy"} <= set(agent_class.policy_aliases)
+    assert all(issubclass(policy, BasePolicy) for policy in agent_class.policy_aliases.values())
+
+
+def test_constructors_speak_sb3(agent_class: Any) -> None:
+    parameters = inspect.signature(agent_class).parameters
+    assert set(parameters) >= VOCABULARY
+    assert list(parameters)[:3] == ["policy", "env", "learning_rate"]
+    assert list(parameters)[-1] == "_init_setup_model"
+    # load() passes nothing but these two.
+    empty = {name for name, p in parameters.items() if p.default is inspect.Parameter.empty}
+    assert empty == {"policy", "env"}
+
+
+@pytest.mark.parametrize("total", [64, 64.0])
+def test_learning_takes_as_many_steps_as_asked_for(make_agent: Any, total: float) -> None:
+    agent = make_agent()
+    assert agent.learn(total) is agent
+    assert agent.num_timesteps == 64
+    assert agent._n_updates > 0
+
+
+def test_counters_go_on_or_start_anew(make_agent: Any) -> None:
+    agent = make_agent(gradient_steps=0).learn(8)
+    agent.learn(8, reset_num_timesteps=False)
+    assert agent.num_timesteps == 16
+    agent.learn(8)
+    assert agent.num_timesteps == 8
+
+
+@pytest.mark.parametrize("vec_env", [DummyVecEnv, SubprocVecEnv])
+def test_several_environments(make_agent: Any, make_env: Any, vec_env: Any) -> None:
+    env = vec_env([make_env] * 2)
+    agent = make_agent(env).learn(24)
+    assert agent.num_timesteps == 24
+    assert agent._n_updates > 0
+    env.close()
+
+
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1"])
+def test_real_environments(make_agent: Any, env_id: str) -> None:
+    agent = make_agent(env_id).learn(50, log_interval=1000)
+    assert agent._n_updates > 0
+    assert np.isfinite(list(agent.logger.name_to_value.values())).all()
+
+
+def test_environments_by_name(agent_class: Any) -> None:
+    agent = agent_class("MlpPolicy", "Pendulum-v1", policy_kwargs={"size": "debug"})
+    assert agent.learn(2).num_timesteps == 2
+
+
+def test_atari(make_agent: Any) -> None:
+    agent = make_agent(make_atari("pong"), "CnnPolicy").learn(16)
+    assert agent._n_updates > 0
+
+
+def test_control_suite(make_agent: Any) -> None:
+    env = make_dmc("cartpole", "balance")
+    policy = "MultiInputPolicy" if isinstance(env.observation_space, spaces.Dict) else "MlpPolicy"
+    agent = make_agent(env, policy).learn(16)
+    assert agent._n_updates > 0
+
+
+# ---------------------------------------------------------------------- when updates happen
+
+
+def test_minus_one_gives_an_update_for_every_step(make_agent: Any) -> None:
+    agent = make_agent(n_envs=2, train_freq=3, learning_starts=0, gradient_steps=-1).learn(6)
+    assert agent.logger.name_to_value["train/n_updates"] == 6
+
+
+@pytest.mark.parametrize(
+    ("settings", "updates"),
+    [
+        ({"gradient_steps": 0, "learning_starts": 0}, 0),
+        ({"gradient_steps": 2, "learning_starts": 5}, 10),  # steps 6 to 10
+        ({"gradient_steps": 2, "learning_starts": 5, "train_freq": 4}, 4),  # 8 and 12
+        ({"gradient_steps": 1, "learning_starts": 0, "train_freq": (2, "step")}, 5),
+        ({"gradient_steps": 3, "learning_starts": 0, "train_freq": (1, "episode")}, 3),
+    ],
+)
+def test_updates_come_as_in_sb3(make_agent: Any, settings: dict[str, Any], updates: int) -> None:
+    assert make_agent(**settings).learn(10)._n_updates == updates
+
+
+def test_whole_episodes_are_collected(make_agent: Any) -> None:
+    agent = make_agent(train_freq=(1, "episode")).learn(15)
+    assert agent.num_timesteps == 20
+
+
+@pytest.mark.parametrize("train_freq", ["4", ("1", "episode"), (1, "close")])
+def test_senseless_frequencies_are_refused(make_agent: Any, train_freq: Any) -> None:
+    with pytest.raises(ValueError, match=r"[Ff]requency|train_freq|convert"):
+        make_agent(train_freq=train_freq).learn(4)
+
+
+def test_a_small_buffer_is_enough_once_it_is_full(make_agent: Any) -> None:
+    agent = make_agent(buffer_size=6, batch_size=16).learn(12)
+    assert agent._n_updates > 0
+
+
+# ---------------------------------------------------------------------- settings
+
+
+def test_learning_rate_schedules_are_followed(make_agent: Any) -> None:
+    agent = make_agent(learning_rate=lambda progress: 1e-3 * progress, train_freq=5)
+    agent.learn(20, log_interval=1000)
+    assert agent.logger.name_to_value["train/learning_rate"] == 0.0
+    assert agent.policy.optimizer.param_groups[0]["lr"] == 0.0
+    agent.learn(20, callback=lambda locals_, _: agent.num_timesteps < 16)
+    assert agent.policy.optimizer.param_groups[0]["lr"] == pytest.approx(0.25e-3)
+
+
+def test_action_noise_reaches_environment_and_replay(make_agent: Any, make_env: Any) -> None:
+    env = make_env(length=100)
+    noise = NormalActionNoise(np.full(2, 10.0), np.zeros(2))
+    agent = make_agent(DummyVecEnv([lambda: env]), action_noise=noise).learn(20)
+    assert agent._n_updates > 0
+    assert np.array_equal(np.stack(env.actions), np.ones((20, 2)))
+    assert (agent.replay_buffer.actions[:20] > 1.0).all()
+
+
+def test_every_environment_has_its_own_action_noise(
+    make_agent: Any, make_env: Any, tmp_path: Path
+) -> None:
+    noise = OrnsteinUhlenbeckActionNoise(np.zeros(2), np.ones(2))
+    agent = make_agent(n_envs=2, action_noise=noise).learn(22)
+    assert agent._n_updates > 0
+    assert agent.action_noise.n_envs == 2
+    agent.save(tmp_path / "agent")
+    for n_envs in (3, 1):
+        env = DummyVecEnv([make_env] * n_envs)
+        type(agent).load(tmp_path / "agent", env=env).learn(12 * n_envs)
+
+
+@pytest.mark.parametrize("n_envs", [1, 2])
+def test_a_seed_fixes_the_training(
+    make_agent: Any, same_parameters: Callable[..., bool], n_envs: int
+) -> None:
+    one, two, other = (make_agent(n_envs=n_envs, seed=seed).learn(24) for seed in (3, 3, 4))
+    assert one._n_updates > 0
+    assert same_parameters(one, two)
+    assert np.array_equal(one.replay_buffer.actions, two.replay_buffer.actions)
+    assert not same_parameters(one, other)
+
+
+def test_hindsight_replay_is_refused(make_agent: Any) -> None:
+    with pytest.raises(ValueError, match="HerReplayBuffer"):
+        make_agent(replay_buffer_class=HerReplayBuffer)
+
+
+def test_parameters_live_on_the_device(make_agent: Any) -> None:
+    agent = make_agent(device="cpu")
+    assert agent.device == agent.policy.device == th.device("cpu")

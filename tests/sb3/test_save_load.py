@@ -1,0 +1,250 @@
+"""Saving: zip files, parameters, policies and replay buffers."""
+
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch as th
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+OBS = np.array([[0.5, -0.5, 1.0], [-1.0, 0.2, 0.0]], np.float32)
+
+
+@pytest.fixture
+def trained(make_agent: Any) -> Any:
+    agent = make_agent(learning_rate=1e-3).learn(24)
+    assert agent._n_updates > 0
+    return agent
+
+
+@pytest.fixture
+def saved(trained: Any, tmp_path: Path) -> Path:
+    trained.save(tmp_path / "agent")
+    return tmp_path / "agent.zip"
+
+
+def flat_optimizer(agent: Any) -> list[th.Tensor]:
+    state = agent.policy.optimizer.state_dict()["state"]
+    return [x for entry in state.values() for x in entry.values() if isinstance(x, th.Tensor)]
+
+
+# ---------------------------------------------------------------------- the zip file
+
+
+def test_files_in_the_zip(saved: Path) -> None:
+    names = set(zipfile.ZipFile(saved).namelist())
+    assert {"data", "policy.pth", "pytorch_variables.pth", "_stable_baselines3_version"} <= names
+    assert any("optimizer" in name for name in names)
+
+
+def test_weights_load_without_pickled_code(saved: Path) -> None:
+    with zipfile.ZipFile(saved) as archive:
+        for name in archive.namelist():
+            if name.endswith(".pth"):
+                th.load(io.BytesIO(archive.read(name)), weights_only=True)
+
+
+def test_data_holds_settings_and_nothing_that_is_large(saved: Path, trained: Any) -> None:
+    data = json.loads(zipfile.ZipFile(saved).read("data"))
+    assert data["gamma"] == trained.gamma
+    assert data["num_timesteps"] == 24
+    assert not {"policy", "replay_buffer", "env", "device", "_last_state", "_generator"} & set(data)
+    assert not any("torch" in json.dumps(value) for name, value in data.items() if name[0] == "_")
+
+
+def test_a_loaded_agent_is_the_same(
+    saved: Path, trained: Any, same_parameters: Callable[..., bool]
+) -> None:
+    loaded = type(trained).load(saved)
+    assert same_parameters(trained, loaded)
+    ours, theirs = flat_optimizer(trained), flat_optimizer(loaded)
+    assert ours
+    assert all(th.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    for name, value in vars(trained).items():
+        if isinstance(value, int | float | str | bool) and name != "start_time":
+            assert getattr(loaded, name) == value, name
+    one, two = (agent.predict(OBS, deterministic=True)[0] for agent in (trained, loaded))
+    assert np.array_equal(one, two)
+
+
+def test_files_and_streams_are_both_taken(
+    trained: Any, same_parameters: Callable[..., bool]
+) -> None:
+    stream = io.BytesIO()
+    trained.save(stream)
+    stream.seek(0)
+    assert same_parameters(trained, type(trained).load(stream))
+
+
+def test_custom_objects_replace_what_is_there(saved: Path, trained: Any) -> None:
+    loaded = type(trained).load(saved, custom_objects={"learning_rate": 2e-5, "unknown": 1})
+    assert loaded.learning_rate == 2e-5
+    assert loaded.lr_schedule(1.0) == 2e-5
+    assert not hasattr(loaded, "unknown")
+
+
+def test_settings_are_left_out_and_put_back(trained: Any, tmp_path: Path) -> None:
+    trained.verbose = 2
+    trained.save(tmp_path / "without", exclude=["verbose"])
+    trained.save(tmp_path / "with", exclude=["verbose"], include=["verbose"])
+    assert type(trained).load(tmp_path / "without").verbose == 0
+    assert type(trained).load(tmp_path / "with").verbose == 2
+
+
+def test_schedules_are_kept(make_agent: Any, tmp_path: Path) -> None:
+    agent = make_agent(learning_rate=lambda progress: progress * np.sin(1.0))
+    agent.save(tmp_path / "agent")
+    loaded = type(agent).load(tmp_path / "agent")
+    assert type(loaded.lr_schedule(0.5)) is float
+    assert loaded.lr_schedule(0.5) == pytest.approx(0.5 * np.sin(1.0))
+
+
+def test_other_networks_than_saved_are_refused(saved: Path, trained: Any) -> None:
+    with pytest.raises(ValueError, match="policy kwargs"):
+        type(trained).load(saved, policy_kwargs={"size": "1m"})
+
+
+def test_compiled_policies_are_saved_as_they_were(
+    trained: Any, tmp_path: Path, same_parameters: Callable[..., bool]
+) -> None:
+    before = deepcopy(trained.policy.state_dict())
+    trained.policy = th.compile(trained.policy)
+    trained.save(tmp_path / "agent")
+    loaded = type(trained).load(tmp_path / "agent").policy.state_dict()
+    assert all(th.equal(before[name], loaded[name]) for name in before)
+
+
+# ---------------------------------------------------------------------- going on
+
+
+@pytest.mark.parametrize("n_envs", [1, 3])
+def test_a_loaded_agent_goes_on(saved: Path, trained: Any, make_env: Any, n_envs: int) -> None:
+    loaded = type(trained).load(saved, env=DummyVecEnv([make_env] * n_envs))
+    assert loaded.n_envs == n_envs
+    updates = loaded._n_updates
+    loaded.learn(24 * n_envs, reset_num_timesteps=False)
+    assert loaded.num_timesteps == 24 + 24 * n_envs
+    assert loaded._n_updates > updates
+
+
+def test_without_an_environment_learning_is_refused(saved: Path, trained: Any) -> None:
+    with pytest.raises(AssertionError, match="environment"):
+        type(trained).load(saved).learn(4)
+
+
+def test_another_environment_starts_new_episodes(trained: Any, make_env: Any) -> None:
+    trained.set_env(make_env())
+    assert trained._last_obs is None
+    assert trained.learn(8).num_timesteps == 8
+    trained.set_env(trained.get_env(), force_reset=False)
+    assert trained._last_obs is not None
+    assert trained.learn(8, reset_num_timesteps=False).num_timesteps == 16
+
+
+def test_another_number_of_environments_needs_loading(trained: Any, make_env: Any) -> None:
+    with pytest.raises(AssertionError, match="number of environments"):
+        trained.set_env(DummyVecEnv([make_env] * 2))
+
+
+def test_other_spaces_are_refused(saved: Path, trained: Any) -> None:
+    with pytest.raises(ValueError, match="spaces do not match"):
+        type(trained).load(saved, env=gym.make("CartPole-v1"))
+
+
+# ---------------------------------------------------------------------- parameters
+
+
+def test_parameters_of_one_agent_fit_another(
+    trained: Any, make_agent: Any, same_parameters: Callable[..., bool]
+) -> None:
+    other = make_agent(seed=9)
+    assert not same_parameters(trained, other)
+    other.set_parameters(trained.get_parameters())
+    assert same_parameters(trained, other)
+
+
+def test_parameters_must_match_exactly(trained: Any) -> None:
+    parameters = deepcopy(trained.get_parameters())
+    assert next(iter(parameters)) == "policy"
+    assert all("optimizer" in name for name in list(parameters)[1:])
+    last = next(reversed(parameters["policy"]))
+    without_tensor = {k: v for k, v in parameters["policy"].items() if k != last}
+    for wrong, error in [
+        ({**parameters, "stranger": {}}, ValueError),
+        ({"policy": parameters["policy"]}, ValueError),
+        ({**parameters, "policy": without_tensor}, RuntimeError),
+    ]:
+        with pytest.raises(error):
+            trained.set_parameters(wrong, exact_match=True)
+    with pytest.raises(ValueError, match="stranger"):
+        trained.set_parameters({"stranger": {}}, exact_match=False)
+
+
+def test_a_part_of_the_parameters_can_be_set(trained: Any) -> None:
+    # Every entry is a float tensor, or this would fail, as SB3's tests would.
+    random = {name: th.rand_like(x) for name, x in trained.policy.state_dict().items()}
+    kept, before = random.popitem()[0], deepcopy(trained.policy.state_dict())
+    trained.set_parameters({"policy": random}, exact_match=False)
+    after = trained.policy.state_dict()
+    assert th.equal(after[kept], before[kept])
+    assert all(th.equal(after[name], random[name]) for name in random)
+    assert np.isfinite(trained.predict(OBS, deterministic=True)[0]).all()
+
+
+def test_a_policy_is_saved_alone(trained: Any, tmp_path: Path) -> None:
+    trained.policy.save(tmp_path / "policy.pt")
+    loaded = type(trained.policy).load(tmp_path / "policy.pt")
+    state = trained.policy.state_dict()
+    assert all(th.equal(state[name], x) for name, x in loaded.state_dict().items())
+    one, two = (p.predict(OBS, deterministic=True)[0] for p in (trained.policy, loaded))
+    assert np.array_equal(one, two)
+
+
+# ---------------------------------------------------------------------- the replay buffer
+
+
+def test_replay_buffers_come_back(trained: Any, tmp_path: Path) -> None:
+    assert isinstance(trained.replay_buffer, ReplayBuffer)
+    before = deepcopy(trained.replay_buffer)
+    trained.save_replay_buffer(tmp_path / "replay.pkl")
+    trained.replay_buffer = None
+    trained.load_replay_buffer(tmp_path / "replay.pkl")
+    after = trained.replay_buffer
+    for name in ("observations", "actions", "rewards", "dones", "timeouts", "episode_starts"):
+        assert np.array_equal(getattr(after, name), getattr(before, name)), name
+    assert (after.pos, after.full) == (before.pos, before.full)
+    trained.learn(12, reset_num_timesteps=False)
+
+
+def test_replay_buffers_can_be_extended(make_agent: Any) -> None:
+    buffer = make_agent(buffer_size=20).learn(30).replay_buffer
+    infos = [[{"TimeLimit.truncated": bool(flag)}] for flag in buffer.timeouts[:, 0]]
+    copies = [getattr(buffer, name).copy() for name in ("actions", "rewards", "dones")]
+    observations = buffer.observations.copy()
+    buffer.extend(observations, observations, *copies, infos)
+    assert buffer.size() == 20
+
+
+@pytest.mark.parametrize("optimize", [True, False])
+def test_cutting_the_last_trajectory_is_announced(
+    make_agent: Any, recwarn: pytest.WarningsRecorder, optimize: bool
+) -> None:
+    keywords = {"handle_timeout_termination": not optimize}
+    agent = make_agent(optimize_memory_usage=optimize, replay_buffer_kwargs=keywords)
+    agent.learn(12).learn(12, reset_num_timesteps=False)
+    assert not _truncations(recwarn)
+    agent.learn(12)
+    assert len(_truncations(recwarn)) == optimize
+
+
+def _truncations(warnings: pytest.WarningsRecorder) -> list[str]:
+    messages = [str(warning.message) for warning in warnings.list]
+    return [message for message in messages if "will be truncated" in message]

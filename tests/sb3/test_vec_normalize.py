@@ -1,0 +1,69 @@
+"""Observations and rewards normalised by SB3's VecNormalize."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+IMAGE = spaces.Box(0, 255, (1, 36, 36), np.uint8)
+FAR = spaces.Box(90.0, 110.0, (3,), np.float32)
+
+
+def normalized(env: Any, **kwargs: Any) -> VecNormalize:
+    return VecNormalize(DummyVecEnv([lambda: env]), **kwargs)
+
+
+def test_the_replay_holds_raw_numbers_and_normalises_samples(
+    make_agent: Any, make_env: Any
+) -> None:
+    env = normalized(make_env(FAR))
+    agent = make_agent(env).learn(40)
+    assert agent._n_updates > 0
+    stored = agent.replay_buffer.observations[:30]
+    assert stored.min() >= 90.0
+    batch = agent.replay_buffer.sample(32, env)
+    assert np.abs(batch.observations.numpy()).max() < 5.0
+    raw = agent.replay_buffer.sample(32)
+    assert raw.observations.min() >= 90.0
+
+
+def test_rewards_are_normalised(make_agent: Any, make_env: Any) -> None:
+    env = normalized(make_env(), norm_obs=False)
+    agent = make_agent(env, gradient_steps=0).learn(30)
+    env.ret_rms.var = np.array(100.0)
+    buffer = agent.replay_buffer
+    scaled = [np.abs(buffer.sample(64, venv).rewards.numpy()).max() for venv in (None, env)]
+    assert scaled[0] > 2 * scaled[1] > 0
+
+
+def test_statistics_belong_to_the_current_environment(make_agent: Any, make_env: Any) -> None:
+    env, other = normalized(make_env()), normalized(make_env(), training=False)
+    agent = make_agent(env)
+    assert agent.get_vec_normalize_env() is env
+    agent.set_env(other)
+    assert agent.get_vec_normalize_env() is other
+    agent.learn(10)
+    agent.set_env(env)
+    assert agent.learn(20).get_vec_normalize_env() is env
+
+
+def test_some_keys_of_a_dict(make_agent: Any, make_env: Any) -> None:
+    space = spaces.Dict({"image": IMAGE, "vector": FAR, "number": spaces.Discrete(4)})
+    env = normalized(make_env(space), norm_obs_keys=["vector"])
+    agent = make_agent(env, "MultiInputPolicy").learn(20)
+    assert agent._n_updates > 0
+    batch = agent.replay_buffer.sample(8, env)
+    assert np.abs(batch.observations["vector"].numpy()).max() < 10.0
+
+
+def test_normalised_images_are_no_images(make_agent: Any, make_env: Any) -> None:
+    with pytest.raises(AssertionError, match="normalize_images=False"):
+        make_agent(normalized(make_env(IMAGE)), "CnnPolicy")
+
+
+def test_normalised_images_are_read_on_request(make_agent: Any, make_env: Any) -> None:
+    kwargs = {"normalize_images": False}
+    agent = make_agent(normalized(make_env(IMAGE)), "CnnPolicy", policy_kwargs=kwargs).learn(16)
+    assert agent._n_updates > 0
