@@ -47,14 +47,12 @@ def test_train_reads_values_as_python_or_text(text: str, expected: tuple[str, ob
     assert load("train").parse_value(text) == expected
 
 
-def test_demo_writes_what_it_promises(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_demo_writes_what_it_promises(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     demo = load("demo")
-    demo.LAPTOP = dict(
-        batch_size=2,
-        batch_length=8,
-        train_ratio=1,
-        policy_kwargs=dict(size="debug"),
-    )
+    tiny = dict(batch_size=2, batch_length=8, train_ratio=1, policy_kwargs=dict(size="debug"))
+    monkeypatch.setattr(demo, "LAPTOP", tiny)
     arguments = ["--steps", "300", "--episodes", "2", "--no-progress-bar", "--out", str(tmp_path)]
     with pytest.raises(SystemExit, match="did not learn"):
         demo.main(arguments)

@@ -22,6 +22,7 @@ from stable_baselines3.common.utils import obs_as_tensor
 from dreamzoo.common.buffers import LatentSpec, SequenceReplayBuffer
 from dreamzoo.common.env_state import load_env_state, save_env_state
 from dreamzoo.common.policies import ActingState, WorldModelPolicy
+from dreamzoo.nn.world_model import WorldModel
 
 SelfWorldModelAlgorithm = TypeVar("SelfWorldModelAlgorithm", bound="WorldModelAlgorithm")
 
@@ -94,6 +95,11 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
         self._last_state: ActingState | None = None
         self._generator: th.Generator | None = None
         self._in_step = False
+
+    @property
+    def world_model(self) -> WorldModel:
+        """The learned model: ``model.policy.world_model``."""
+        return self.policy.world_model
 
     def _get_policy_from_name(self, policy_name: str) -> type[BasePolicy]:
         if policy_name not in self.policy_aliases:

@@ -57,12 +57,13 @@ class DreamerV3(WorldModelAlgorithm):
     those of the authors' code, https://github.com/danijar/dreamerv3. Differences are listed in
     the README.
 
-    :param policy: ``MlpPolicy`` (size 1m), ``CnnPolicy`` or ``MultiInputPolicy`` (12m), or a class
+    :param policy: ``MlpPolicy``, ``CnnPolicy``, ``MultiInputPolicy`` or a class. The default size
+        is 12m where images are read and 1m elsewhere
     :param env: environment, VecEnv or gymnasium id
     :param learning_rate: of all networks after warm-up (table 4: 4e-5)
     :param buffer_size: replay capacity in records of all environments together (reference: 5e6)
     :param learning_starts: steps before the first update; None: as soon as the replay holds
-        ``batch_size * batch_length`` windows (reference train.py)
+        ``batch_size * batch_length`` windows (reference train.py) or is full
     :param batch_size: rows B (table 4: 16)
     :param batch_length: trained steps T of a row (table 4: 64)
     :param horizon: imagined steps H (table 4: 15)
@@ -178,6 +179,9 @@ class DreamerV3(WorldModelAlgorithm):
             raise ValueError(
                 f"{horizon=} must be at least 1 and {start_cont=} 'predicted' or 'data'."
             )
+        for name, value in {"ent_coef": ent_coef, "tau": tau, "gae_lambda": gae_lambda}.items():
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise ValueError(f"{name}={value!r} must be a number: nothing is tuned on its own.")
         self.horizon = horizon
         self.gae_lambda = gae_lambda
         self.ent_coef = ent_coef
