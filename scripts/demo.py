@@ -41,9 +41,9 @@ MAX_EPISODE_STEPS = 500
 #: A laptop's setting: short windows, a few dream starts, a larger step size than the paper's.
 LAPTOP: dict[str, Any] = dict(
     learning_rate=3e-4,
-    batch_length=32,
+    batch_length=16,
     imagination_last=8,
-    train_ratio=512,
+    train_ratio=256,
     policy_kwargs=dict(size="1m", optimizer_kwargs=dict(warmup=100)),
 )
 
@@ -117,6 +117,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=330.0, help="of training, at most")
     parser.add_argument("--episodes", type=int, default=20, help="for every mean return")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1, help="more do not help so small a model")
     parser.add_argument("--out", type=Path, default=Path("runs/demo"))
     parser.add_argument("--no-progress-bar", action="store_true")
     return parser.parse_args(argv)
@@ -144,6 +145,7 @@ def train(args: argparse.Namespace, eval_env: VecEnv) -> DreamerV3:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
+    th.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     eval_env = make_vec_env(ENV_ID, n_envs=args.episodes, seed=args.seed + 1_000)

@@ -17,9 +17,9 @@ def test_cartpole_is_five_times_better_than_random(seed: int) -> None:
         "MlpPolicy",
         make_vec_env("CartPole-v1", n_envs=4, seed=seed),
         learning_rate=3e-4,
-        batch_length=32,
+        batch_length=16,
         imagination_last=8,
-        train_ratio=512,
+        train_ratio=256,
         policy_kwargs=dict(size="1m", optimizer_kwargs=dict(warmup=100)),
         seed=seed,
     ).learn(1_800)

@@ -82,7 +82,7 @@ def test_pitfall_01_imagined_actions_belong_to_the_state_they_were_chosen_in(
 ) -> None:
     """Pairing action i with state i + 1 destroys the credit assignment."""
     agent = collected()
-    model = agent.policy.world_model
+    model = agent.policy.world_model.dynamics
     calls: list[tuple[Latent, th.Tensor]] = []
     imagine = model.imagine_step
 

@@ -2,9 +2,11 @@
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
@@ -59,8 +61,9 @@ def test_counters_go_on_or_start_anew(make_agent: Any) -> None:
 
 
 @pytest.mark.parametrize("vec_env", [DummyVecEnv, SubprocVecEnv])
-def test_several_environments(make_agent: Any, make_env: Any, vec_env: Any) -> None:
-    env = vec_env([make_env] * 2)
+def test_several_environments(make_agent: Any, vec_env: Any) -> None:
+    # Of gymnasium, not of conftest, which a subprocess could not import.
+    env = vec_env([partial(gym.make, "CartPole-v1")] * 2)
     agent = make_agent(env).learn(24)
     assert agent.num_timesteps == 24
     assert agent._n_updates > 0
