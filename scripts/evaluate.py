@@ -20,7 +20,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from dreamzoo import AGENTS
 from dreamzoo.common.evaluation import RandomPolicy
-from dreamzoo.envs.make import make_env
+from dreamzoo.envs import make_env
 
 
 def returns(policy: Any, env: VecEnv, episodes: int, deterministic: bool = False) -> np.ndarray:

@@ -25,7 +25,7 @@ from stable_baselines3.common.logger import configure
 
 import dreamzoo
 from dreamzoo import AGENTS
-from dreamzoo.envs.make import make_env
+from dreamzoo.envs import make_env
 
 
 class SaveCallback(BaseCallback):

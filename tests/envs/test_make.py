@@ -1,0 +1,40 @@
+"""Environments by name."""
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from dreamzoo.envs import make_env
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "dtype"),
+    [
+        ("CartPole-v1", (4,), np.float32),
+        ("pixels/CartPole-v1", (64, 64, 3), np.uint8),
+        ("dmc_pixels/cartpole-balance", (64, 64, 3), np.uint8),
+        ("atari/pong", (96, 96, 1), np.uint8),
+        ("atari100k/pong", (64, 64, 3), np.uint8),
+    ],
+)
+def test_every_form_of_name_makes_its_environment(
+    name: str, shape: tuple[int, ...], dtype: type
+) -> None:
+    env = make_env(name)
+    obs, _ = env.reset(seed=0)
+    assert env.observation_space.contains(obs)
+    assert (obs.shape, obs.dtype) == (shape, dtype)
+    env.close()
+
+
+def test_states_of_the_control_suite_are_a_dict() -> None:
+    assert isinstance(make_env("dmc/cartpole-balance").observation_space, spaces.Dict)
+
+
+def test_arguments_reach_the_environment() -> None:
+    assert make_env("pixels/CartPole-v1", size=48).observation_space.shape == (48, 48, 3)
+
+
+def test_a_control_name_without_a_task_is_refused() -> None:
+    with pytest.raises(ValueError, match="names no task"):
+        make_env("dmc/cartpole")
