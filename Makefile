@@ -26,7 +26,7 @@ $(VENV)/.done: pyproject.toml constraints.txt
 	@$(BIN)/python -c "$$CHECK_RENDERING"
 	@touch $@
 
-demo: setup ## train a small agent in about a minute and watch it dream (DEMO_ARGS=--help)
+demo: setup ## train a small agent in a few minutes and watch it dream (DEMO_ARGS=--help)
 	$(BIN)/python scripts/demo.py $(DEMO_ARGS)
 
 # Every check runs, whatever the others find.
