@@ -16,6 +16,7 @@ from dreamzoo.common.buffers import SequenceBatch
 from dreamzoo.common.callbacks import DreamVideoCallback
 from dreamzoo.common.dreams import dream_returns, open_loop
 from dreamzoo.common.figures import image_frames, image_keys, vector_figure
+from dreamzoo.nn import Latent
 
 
 class Moving(gym.Env):
@@ -124,6 +125,20 @@ def test_dream_return_sums_predicted_rewards_until_the_predicted_end(model: Drea
     with th.no_grad():
         policy.world_model.cont.out.bias.fill_(-50.0)  # ends with the first dreamed step
     np.testing.assert_allclose(dream_returns(policy, env, 4, 5), value, rtol=1e-4)
+
+
+def test_deterministic_dreams_choose_the_mode_from_the_first_step(
+    model: DreamerV3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choose, asked = model.policy.choose, []
+
+    def spy(latent: Latent, generator: th.Generator | None, deterministic: bool) -> th.Tensor:
+        asked.append(deterministic)
+        return choose(latent, generator, deterministic)
+
+    monkeypatch.setattr(model.policy, "choose", spy)
+    dream_returns(model.policy, make_vec_env(Moving), 2, 3, deterministic=True)
+    assert asked == [True, True, True]
 
 
 def test_image_frames_show_truth_on_top_and_a_grey_error_where_there_is_none(

@@ -13,6 +13,7 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, CheckpointCallback
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.save_util import save_to_pkl
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from dreamzoo import DreamerV3
@@ -251,3 +252,19 @@ def test_a_policy_alone_acts_as_the_agent(make_agent: MakeAgent, tmp_path: Path)
 def test_a_gymnasium_environment_can_be_passed_by_name(make_agent: MakeAgent) -> None:
     agent = DreamerV3("MlpPolicy", "CartPole-v1", policy_kwargs={"size": "debug"}, device="cpu")
     assert isinstance(agent.get_env().envs[0], gym.Env)  # type: ignore[union-attr]
+
+
+def test_a_replay_saved_on_another_device_loads(make_agent: MakeAgent, tmp_path: Path) -> None:
+    """The state of a GPU's generator does not fit a CPU's; everything else is restored."""
+    agent = make_agent()
+    agent.learn(20)
+    state = agent._resume_state()
+    agent.replay_buffer.resume_state = state | {  # type: ignore[union-attr]
+        "device": "cuda",
+        "generator": th.zeros(16, dtype=th.uint8),
+    }
+    save_to_pkl(tmp_path / "replay.pkl", agent.replay_buffer)
+    before = agent._generator.get_state()  # type: ignore[union-attr]
+    agent.load_replay_buffer(tmp_path / "replay.pkl")
+    assert th.equal(agent._generator.get_state(), before)  # type: ignore[union-attr]
+    np.testing.assert_array_equal(agent._last_obs, state["last_obs"])

@@ -52,8 +52,8 @@ class DreamVideoCallback(BaseCallback):
         buffer = self.model.replay_buffer
         assert buffer is not None
         # One more record than is shown: the one whose action leads to the first.
-        enough = buffer.n_windows(self.length + 1) >= self.n_sequences
-        if self.n_calls % self.every == 0 and enough:
+        length = self.length + 1
+        if self.n_calls % self.every == 0 and buffer.n_windows(length) >= self.n_sequences:
             self._log(self.look())
         return True
 

@@ -8,7 +8,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from dreamzoo.common.buffers import SequenceBatch
-from dreamzoo.common.policies import ActingState, WorldModelPolicy
+from dreamzoo.common.policies import WorldModelPolicy
 from dreamzoo.nn.observations import Observation
 from dreamzoo.nn.rssm import Latent
 
@@ -106,14 +106,14 @@ def dream_returns(
         joined = np.concatenate(firsts)[:n_episodes]
     obs, _ = policy.obs_to_tensor(joined)
     is_first = th.ones(n_episodes, dtype=th.bool, device=policy.device)
-    action, state = policy.step(obs, policy.initial_state(n_episodes), is_first, generator)
+    model, start = policy.world_model, policy.initial_state(n_episodes)
+    latent = model.observe(start.latent, start.prev_action, obs, is_first, generator)
     alive = th.ones(n_episodes, device=policy.device)
     returns = th.zeros(n_episodes, device=policy.device)
     for _ in range(max_steps):
-        latent = policy.world_model.imagine_step(state.latent, state.prev_action, generator)
-        reward, cont = policy.world_model.predict(latent)
+        action = policy.choose(latent, generator, deterministic)
+        latent = model.imagine_step(latent, policy.action_codec.encode(action), generator)
+        reward, cont = model.predict(latent)
         returns += alive * reward
         alive *= th.rand(cont.shape, generator=generator, device=cont.device) < cont
-        action = policy.choose(latent, generator, deterministic)
-        state = ActingState(latent, policy.action_codec.encode(action))
     return returns.cpu().numpy()

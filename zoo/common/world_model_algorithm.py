@@ -426,6 +426,7 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
         assert self._generator is not None
         state: dict[str, Any] = {
             "num_timesteps": self.num_timesteps,
+            "device": self._generator.device.type,
             "generator": self._generator.get_state(),
             "torch": th.get_rng_state(),
             "numpy": np.random.get_state(),
@@ -445,7 +446,8 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
     def _restore(self, state: dict[str, Any]) -> None:
         assert self._generator is not None
         assert self.replay_buffer is not None
-        self._generator.set_state(state["generator"])
+        if state["device"] == self._generator.device.type:  # states of others do not fit
+            self._generator.set_state(state["generator"])
         th.set_rng_state(state["torch"])
         np.random.set_state(state["numpy"])
         if state["env"] is None or self.env is None:

@@ -104,8 +104,8 @@ class _TwoHotCrossEntropy(th.autograd.Function):
     """
     Cross-entropy of rows of logits with several two-hot targets, summed over targets.
 
-    The gradient is ``targets * softmax - two-hot``. Autograd's own would fill one zero matrix
-    for each of the four gathers of two targets.
+    The gradient is ``sum(weights) * softmax - weighted two-hots``. Autograd's own would fill one
+    zero matrix for each of the four gathers of two targets.
     """
 
     @staticmethod
