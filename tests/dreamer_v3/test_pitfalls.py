@@ -19,6 +19,7 @@ from dreamzoo.common.buffers import SequenceBatch
 from dreamzoo.dreamer_v3.dreamer_v3 import Dream
 from dreamzoo.nn.heads import TwoHotHead
 from dreamzoo.nn.rssm import Latent
+from dreamzoo.nn.unroll import Imagination
 
 MakeAgent = Callable[..., DreamerV3]
 GAMMA = 1 - 1 / 333
@@ -82,20 +83,19 @@ def test_pitfall_01_imagined_actions_belong_to_the_state_they_were_chosen_in(
 ) -> None:
     """Pairing action i with state i + 1 destroys the credit assignment."""
     agent = collected()
-    model = agent.policy.world_model.dynamics
-    calls: list[tuple[Latent, th.Tensor]] = []
-    imagine = model.imagine_step
+    calls: list[tuple[th.Tensor, th.Tensor]] = []
+    imagine = Imagination.step
 
-    def spy(state: Latent, action: th.Tensor, *args: Any, **kwargs: Any) -> Latent:
-        calls.append((state, action))
-        return imagine(state, action, *args, **kwargs)
+    def spy(self: Imagination, feat: th.Tensor, action: th.Tensor, *args: Any, **kw: Any) -> Any:
+        calls.append((feat.clone(), action))
+        return imagine(self, feat, action, *args, **kw)
 
-    monkeypatch.setattr(model, "imagine_step", spy)
+    monkeypatch.setattr(Imagination, "step", spy)
     dream = _dream(agent)
     assert dream.feat.shape[0] == agent.horizon + 1
     assert len(calls) == agent.horizon
-    for i, (state, action) in enumerate(calls):
-        assert th.equal(state.feat, dream.feat[i])
+    for i, (feat, action) in enumerate(calls):
+        assert th.equal(feat, dream.feat[i])
         policy = agent.policy.actor(dream.feat[i])
         log_prob = policy.log_prob(action.argmax(-1, keepdim=True))
         th.testing.assert_close(dream.log_prob[i], log_prob)

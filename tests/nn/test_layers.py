@@ -135,3 +135,31 @@ def test_encoder_normalises_after_pooling(height: int, width: int) -> None:
         scale = (x.square().mean(1, keepdim=True) + 1e-4).rsqrt()
         x = F.silu(x * scale * norm.weight[:, None, None])
     th.testing.assert_close(encoder(images), x.flatten(1))
+
+
+@pytest.mark.parametrize("rows", [1, 5, 1100])
+def test_hand_written_gradients_of_a_stack_equal_those_of_autograd(rows: int) -> None:
+    """1,100 rows are evaluated in three pieces."""
+    stack = MLP(4, [6, 5]).double()
+    for p in stack.parameters():
+        p.data.copy_(th.randn(p.shape, dtype=th.float64))
+    x = th.randn(rows, 4, dtype=th.float64, requires_grad=True)
+    noise = th.randn(rows, 5, dtype=th.float64)
+    tensors = [x, *stack.parameters()]
+    fast, slow = stack(x), nn.Sequential(*stack)(x)
+    th.testing.assert_close(fast, slow)
+    for one, other in zip(
+        th.autograd.grad((fast * noise).sum(), tensors),
+        th.autograd.grad((slow * noise).sum(), tensors),
+        strict=True,
+    ):
+        th.testing.assert_close(one, other)
+
+
+def test_a_stack_gives_the_same_with_and_without_gradient() -> None:
+    stack = MLP(4, [6, 5])
+    x = th.randn(2, 3, 4)
+    with th.no_grad():
+        plain = stack(x)
+    th.testing.assert_close(stack(x), plain)
+    assert th.autograd.gradcheck(MLP(3, [2]).double(), th.randn(4, 3).double().requires_grad_())

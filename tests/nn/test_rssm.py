@@ -5,7 +5,7 @@ import torch as th
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dreamzoo.nn.distributions import categorical_kl
+from dreamzoo.nn.distributions import categorical_kl, straight_through_sample
 from dreamzoo.nn.layers import DenseBlock
 from dreamzoo.nn.presets import Size
 from dreamzoo.nn.rssm import BlockGRU, BlockRSSM, Latent
@@ -88,6 +88,51 @@ def test_core_gradients_equal_those_of_its_literal_form(rssm: BlockRSSM) -> None
         th.autograd.grad(fast, tensors), th.autograd.grad(slow, tensors), strict=True
     ):
         th.testing.assert_close(one, other)
+
+
+def _plain_observe(
+    rssm: BlockRSSM, latent: Latent, actions: Tensor, tokens: Tensor, first: Tensor
+) -> list[Tensor]:
+    """Filter with autograd's own gradient, one step after the other."""
+    generator = th.Generator().manual_seed(5)
+    deters, stochs, posts = [], [], []
+    for t in range(tokens.shape[1]):
+        keep = (~first[:, t, None]).double()
+        latent = Latent(latent.deter * keep, latent.stoch * keep[..., None])
+        deter = _literal_core(rssm.core, latent, actions[:, t] * keep)
+        logits = rssm.post_logits(rssm.post_hidden(th.cat([deter, tokens[:, t]], -1)))
+        post = 0.99 * logits.unflatten(-1, (SIZE.stoch, SIZE.classes)).softmax(-1)
+        post = post + 0.01 / SIZE.classes
+        latent = Latent(deter, straight_through_sample(post, generator))
+        for parts, part in zip((deters, stochs, posts), (*latent, post), strict=True):
+            parts.append(part)
+    return [th.stack(parts, dim=1) for parts in (deters, stochs, posts)]
+
+
+def test_gradients_through_time_equal_those_of_the_plain_loop(rssm: BlockRSSM) -> None:
+    """The hand-written backward pass, to float64 precision, for inputs and every weight."""
+    rssm = rssm.double()
+    actions, tokens = _sequence(3, 9)
+    first = th.zeros(3, 9, dtype=th.bool)
+    first[1, 4], first[2, 8] = True, True
+    inputs = [x.double().requires_grad_() for x in (*_latent(3), actions, tokens)]
+    deter, stoch, actions, tokens = inputs
+    noise = [th.randn(3, 9, *shape, dtype=th.float64) for shape in ((16,), (4, 3), (4, 3))]
+    generator = th.Generator().manual_seed(5)
+    states, post = rssm.observe(Latent(deter, stoch), actions, tokens, first, generator)
+    fast = [*states, post]
+    slow = _plain_observe(rssm, Latent(deter, stoch), actions, tokens, first)
+    weights = {n: p for n, p in rssm.named_parameters() if "prior" not in n}
+    results = []
+    for outputs in (fast, slow):
+        loss = th.stack([(x * n).sum() for x, n in zip(outputs, noise, strict=True)]).sum()
+        results.append(th.autograd.grad(loss, [*inputs, *weights.values()]))
+    names = ["deter", "stoch", "actions", "tokens", *weights]
+    for name, one, other in zip(["deter", "stoch", "post"], fast, slow, strict=True):
+        th.testing.assert_close(one, other, msg=name)
+    for name, one, other in zip(names, *results, strict=True):
+        assert other.abs().max() > 0, name
+        th.testing.assert_close(one, other, msg=name)
 
 
 def test_core_of_nothing_is_a_constant(rssm: BlockRSSM) -> None:

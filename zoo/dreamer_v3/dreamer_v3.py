@@ -26,6 +26,7 @@ from dreamzoo.nn.distributions import (
 from dreamzoo.nn.layers import by_rows
 from dreamzoo.nn.returns import lambda_return, replay_return
 from dreamzoo.nn.rssm import Latent
+from dreamzoo.nn.tapes import StackTape
 from dreamzoo.nn.world_model import Filtered
 
 SelfDreamerV3 = TypeVar("SelfDreamerV3", bound="DreamerV3")
@@ -236,23 +237,33 @@ class DreamerV3(WorldModelAlgorithm):
         self._update_learning_rate(self.policy.optimizer)
         metrics = MeanMetrics()
         for _ in range(gradient_steps):
-            batch = self.replay_buffer.sample(batch_size, self._vec_normalize_env)
-            latent, losses, details = self._losses(batch)
-            loss = th.stack([self._loss_weight(k) * v for k, v in losses.items()]).sum()
-            check_finite(self, loss, losses)
-            self.policy.optimizer.zero_grad()
-            loss.backward()
-            gradients = [p.grad for p in self.policy.trained_parameters() if p.grad is not None]
-            details["grad_norm"] = th.nn.utils.get_total_norm(gradients)  # before clipping
-            self.policy.optimizer.step()
-            polyak_update(
-                self.policy.critic.parameters(), self.policy.critic_target.parameters(), self.tau
+            metrics.add(
+                self._update(self.replay_buffer.sample(batch_size, self._vec_normalize_env))
             )
-            if batch.latents:
-                self.replay_buffer.write_latents(batch.windows, _to_stored(latent))
-            metrics.add({f"{k}_loss": v for k, v in losses.items()} | details)
-            self._n_updates += 1
         self._log(metrics)
+
+    def _update(self, batch: SequenceBatch) -> dict[str, Tensor]:
+        """
+        Update everything once.
+
+        :return: losses and what else is worth a look
+        """
+        assert self.replay_buffer is not None
+        latent, losses, details = self._losses(batch)
+        loss = th.stack([self._loss_weight(k) * v for k, v in losses.items()]).sum()
+        check_finite(self, loss, losses)
+        self.policy.optimizer.zero_grad()
+        loss.backward()
+        gradients = [p.grad for p in self.policy.trained_parameters() if p.grad is not None]
+        details["grad_norm"] = th.nn.utils.get_total_norm(gradients)  # before clipping
+        self.policy.optimizer.step()
+        polyak_update(
+            self.policy.critic.parameters(), self.policy.critic_target.parameters(), self.tau
+        )
+        if batch.latents:
+            self.replay_buffer.write_latents(batch.windows, _to_stored(latent))
+        self._n_updates += 1
+        return {f"{k}_loss": v.detach() for k, v in losses.items()} | details
 
     def _loss_weight(self, name: str) -> float:
         weights = {"dyn": self.dyn_coef, "rep": self.rep_coef, "replay_critic": self.replay_vf_coef}
@@ -322,44 +333,38 @@ class DreamerV3(WorldModelAlgorithm):
         length = latent.deter.shape[1]
         starts = slice(max(length - (self.imagination_last or length), 0), None)
         deter, stoch = (x.detach()[:, starts].flatten(0, 1) for x in latent)
-        feat = deter.new_empty(self.horizon + 1, len(deter), deter.shape[1] + stoch[0].numel())
+        start = Latent(deter, stoch).feat
+        feat = start.new_empty(self.horizon + 1, *start.shape)
+        feat[0] = start
         # A few hundred rows at a time: their states stay in the processor's cache.
-        pieces = zip(deter.split(DREAM_ROWS), stoch.split(DREAM_ROWS), strict=True)
-        with th.no_grad():  # once for all steps
-            kernels = self.policy.world_model.dynamics.core.split_hidden()
-        log_probs, entropies = [], []
-        for rows, piece in zip(feat.split(DREAM_ROWS, dim=1), pieces, strict=True):
-            log_prob, entropy = self._imagine_rows(Latent(*piece), rows, kernels)
-            log_probs.append(log_prob)
-            entropies.append(entropy)
-        return Dream(feat, th.cat(log_probs, dim=1), th.cat(entropies, dim=1)), starts
+        policies = [self._imagine_rows(rows) for rows in feat.split(DREAM_ROWS, dim=1)]
+        log_prob, entropy = (th.cat(parts, dim=1) for parts in zip(*policies, strict=True))
+        return Dream(feat, log_prob, entropy), starts
 
-    def _imagine_rows(
-        self, state: Latent, out: Tensor, kernels: tuple[Tensor, Tensor]
-    ) -> tuple[Tensor, Tensor]:
+    def _imagine_rows(self, feat: Tensor) -> tuple[Tensor, Tensor]:
         """
         Roll out from n states.
 
-        :param state: where to start, (n, ...)
-        :param out: filled with the features of states 0..H, (H + 1, n, F)
-        :param kernels: of ``split_hidden``
+        :param feat: features of states 0..H; those after 0 are written, (H + 1, n, F)
         :return: log-probability and entropy of the actions in states 0..H-1, (H, n)
         """
-        log_probs, entropies = [], []
-        feats = [state.feat]
-        for _ in range(self.horizon):
-            policy = self.policy.actor(feats[-1])
-            with th.no_grad():
-                action = policy.sample(self._generator)
-                encoded = self.policy.action_codec.encode(action)
-                state = self.policy.world_model.dynamics.imagine_step(
-                    state, encoded, self._generator, kernels=kernels
-                )
-                feats.append(state.feat)
-            log_probs.append(policy.log_prob(action))
-            entropies.append(policy.entropy())
-        th.stack(feats, out=out)
-        return th.stack(log_probs), th.stack(entropies)
+        dynamics, actor = self.policy.world_model.dynamics, self.policy.actor
+        rows = feat.shape[1]
+        actions = []
+        with th.no_grad():
+            imagination = dynamics.imagination(rows)
+            trunk = StackTape(actor.body.kernels(), self.horizon * rows)
+            for t in range(self.horizon):
+                policy = actor.policy(trunk.forward(feat[t]))
+                actions.append(policy.sample(self._generator))
+                encoded = self.policy.action_codec.encode(actions[-1])
+                shape = (rows, dynamics.stoch, 1)
+                draws = th.rand(shape, generator=self._generator, device=feat.device)
+                imagination.step(feat[t], encoded, draws, out=feat[t + 1])
+        # The trunk was evaluated once; here it gets its gradient.
+        hidden = actor.body.attach(trunk)
+        policy = actor.policy(hidden.view(self.horizon, rows, -1))
+        return policy.log_prob(th.stack(actions)), policy.entropy()
 
     def _behavior_loss(
         self, dream: Dream, is_terminal: Tensor

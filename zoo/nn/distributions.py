@@ -137,10 +137,12 @@ def mix_uniform(logits: Tensor, unimix: float) -> Tensor:
 
     :param logits: raw logits, (..., classes)
     :param unimix: share of the uniform distribution
-    :return: probabilities, (..., classes), float32
+    :return: probabilities, (..., classes), at least float32
     """
     # Over a last axis of a few classes torch's softmax is not vectorised (ten times slower).
-    probs = logits.float().transpose(-1, -2).softmax(-2).transpose(-1, -2)
+    if logits.dtype != th.float64:
+        logits = logits.float()
+    probs = logits.transpose(-1, -2).softmax(-2).transpose(-1, -2)
     return probs if unimix == 0.0 else (1 - unimix) * probs + unimix / logits.shape[-1]
 
 
@@ -161,6 +163,25 @@ def one_hot(index: Tensor, classes: int) -> Tensor:
     """Encode indices (...) as float one-hot vectors (..., classes)."""
     out = th.zeros(*index.shape, classes, device=index.device)
     return out.scatter_(-1, index[..., None], 1.0)
+
+
+def one_hot_sample(probs: Tensor, draw: Tensor | None, out: Tensor | None = None) -> Tensor:
+    """
+    Draw as :func:`categorical_sample` does, straight to one-hot vectors.
+
+    :param probs: (..., classes)
+    :param draw: uniform random numbers, (..., 1); None takes the most likely class
+    :param out: written if given, (..., classes)
+    """
+    if draw is None:
+        index = probs.argmax(-1, keepdim=True)
+        out = th.zeros_like(probs) if out is None else out.zero_()
+        return out.scatter_(-1, index, 1.0)
+    # 0 ... 0 1 ... 1 over the classes, for sure 1 at the last; the sample is where it steps up.
+    out = th.gt(probs.cumsum(-1), draw, out=th.empty_like(probs) if out is None else out)
+    out[..., -1] = 1.0
+    out[..., 1:] -= out[..., :-1].clone()
+    return out
 
 
 def straight_through_sample(

@@ -130,7 +130,10 @@ class Actor(nn.Module):
         self.std = None if codec.is_discrete else Linear(self.body.out_dim, codec.dim, outscale)
 
     def forward(self, feat: Tensor) -> ActionDistribution:
-        hidden = self.body(feat)
+        return self.policy(self.body(feat))
+
+    def policy(self, hidden: Tensor) -> ActionDistribution:
+        """Read the policy off the trunk's result."""
         if self.std is None:
             return CategoricalActions(self.mean(hidden), self.codec.sizes, self.unimix)
         return BoundedNormalActions(self.mean(hidden), self.std(hidden))

@@ -8,10 +8,12 @@ import torch as th
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-#: Added to the mean square inside the root (reference nets.py, Norm); torch's default differs.
-NORM_EPS = 1e-4
+from dreamzoo.nn.tapes import NORM_EPS, Layer, Stack, StackTape
+
 #: Inverse standard deviation of a unit normal truncated at +-2 (reference nets.py, Initializer).
 TRUNC_NORMAL_GAIN = 1.1368
+#: Rows whose activations stay in a CPU's cache while layer follows layer.
+CACHED_ROWS = 512
 
 
 def init_trunc_normal_(weight: Tensor, fan_in: int, outscale: float = 1.0) -> None:
@@ -33,7 +35,7 @@ def init_trunc_normal_(weight: Tensor, fan_in: int, outscale: float = 1.0) -> No
             nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
 
 
-def by_rows(function: Callable[[Tensor], Tensor], x: Tensor, rows: int = 512) -> Tensor:
+def by_rows(function: Callable[[Tensor], Tensor], x: Tensor, rows: int = CACHED_ROWS) -> Tensor:
     """
     Apply a function of rows piece by piece, so that what it computes stays in the CPU's cache.
 
@@ -98,6 +100,10 @@ class DenseBlock(nn.Module):
         self.linear = Linear(in_dim, out_dim)
         self.norm = RMSNorm(out_dim)
 
+    def kernels(self) -> Layer:
+        """Weight, bias and norm scale."""
+        return self.linear.weight, self.linear.bias, self.norm.weight
+
     def forward(self, x: Tensor) -> Tensor:
         return self.activate(self.linear(x))
 
@@ -118,6 +124,29 @@ class MLP(nn.Sequential):
         dims = [in_dim, *widths]
         super().__init__(*[DenseBlock(i, o) for i, o in pairwise(dims)])
         self.out_dim = dims[-1]
+
+    def kernels(self) -> list[Layer]:
+        """List weight, bias and norm scale of every layer."""
+        return [block.kernels() for block in self]  # type: ignore[operator]
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not len(self) or not th.is_grad_enabled():
+            return super().forward(x)
+        rows = x.flatten(0, -2)
+        tape = StackTape(self.kernels(), len(rows))
+        with th.no_grad():
+            for piece in rows.split(CACHED_ROWS):
+                tape.forward(piece)
+        return self.attach(tape, rows).view(*x.shape[:-1], -1)
+
+    def attach(self, tape: StackTape, rows: Tensor | None = None) -> Tensor:
+        """
+        Give the result of a tape of this stack its gradient.
+
+        :param tape: all rows evaluated
+        :param rows: these rows (N, in), if the gradient shall reach them
+        """
+        return Stack.apply(tape, rows, *(weight for layer in tape.layers for weight in layer))
 
 
 class BlockLinear(nn.Module):

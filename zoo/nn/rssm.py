@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from dreamzoo.nn.distributions import mix_uniform, straight_through_sample
 from dreamzoo.nn.layers import MLP, BlockLinear, DenseBlock, Linear, RMSNorm
 from dreamzoo.nn.presets import Size
+from dreamzoo.nn.unroll import EvidenceKernels, Imagination, Kernels, Unroll
 
 
 class Latent(NamedTuple):
@@ -53,6 +54,10 @@ class BlockGRU(nn.Module):
         self.hidden = BlockLinear(size.deter + size.blocks * 3 * hidden, size.deter, size.blocks)
         self.hidden_norm = nn.Sequential(RMSNorm(size.deter), nn.SiLU())
         self.gates = BlockLinear(size.deter, 3 * size.deter, size.blocks)
+        # A constant, not state: the update gate starts at sigmoid(-1).
+        self.update_shift: Tensor
+        shift = th.tensor([[0.0], [0.0], [1.0]])  # of reset, candidate, update
+        self.register_buffer("update_shift", shift, persistent=False)
 
     def embed_action(self, action: Tensor) -> Tensor:
         """
@@ -62,6 +67,25 @@ class BlockGRU(nn.Module):
         :return: (..., hidden)
         """
         return self.action_in(action / action.abs().clamp(min=1.0).detach())
+
+    def kernels(self) -> Kernels:
+        """Lay the weights out as the steps of a sequence read them. Do it once for a sequence."""
+        own, shared = self.split_hidden()
+        return Kernels(
+            deter_in=self.deter_in.linear.weight,
+            deter_bias=self.deter_in.linear.bias,
+            stoch_in=self.stoch_in.linear.weight,
+            stoch_bias=self.stoch_in.linear.bias,
+            in_scale=th.stack([self.deter_in.norm.weight, self.stoch_in.norm.weight]),
+            own=own,
+            shared=shared,
+            hidden_bias=self.hidden.bias,
+            hidden_scale=self.hidden_norm.get_parameter("0.weight"),
+            gates=self.gates.weight,
+            gates_bias=(self.gates.bias.view(self.blocks, 3, -1) - self.update_shift).view(
+                self.blocks, 1, -1
+            ),
+        )
 
     def split_hidden(self) -> tuple[Tensor, Tensor]:
         """
@@ -163,23 +187,41 @@ class BlockRSSM(nn.Module):
         """
         keep = (~is_first).to(tokens.dtype)[..., None]  # (B, T, 1)
         # Masked in encoded form: the one-hot vector of action 0 is not zero.
-        actions = _over_time(self.core.embed_action(prev_actions * keep))
-        linear = self.post_hidden.linear
+        actions = self.core.embed_action(prev_actions * keep)
+        linear, norm = self.post_hidden.linear, self.post_hidden.norm
         from_deter, from_tokens = linear.weight.split([self.deter, tokens.shape[-1]], dim=1)
-        evidence = _over_time(F.linear(tokens, from_tokens, linear.bias))
-        kernels, weight = self.core.split_hidden(), from_deter.t()
-        states, posts = [], []
-        for t, alive in enumerate(_over_time(keep)):
-            latent = Latent(latent.deter * alive, latent.stoch * alive[..., None])
-            deter = self.core(latent, actions[t], kernels)
-            hidden = self.post_hidden.activate(th.addmm(evidence[t], deter, weight))
-            post = self._mixed(self.post_logits(hidden))
-            latent = Latent(deter, straight_through_sample(post, generator, mode=mode))
-            states.append(latent)
-            posts.append(post)
-        deter = th.stack([state.deter for state in states], dim=1)
-        stoch = th.stack([state.stoch for state in states], dim=1)
-        return Latent(deter, stoch), th.stack(posts, dim=1)
+        evidence = F.linear(tokens, from_tokens, linear.bias)
+        draws = None
+        if not mode:
+            shape = (tokens.shape[1], len(tokens), self.stoch, 1)
+            draws = th.rand(shape, generator=generator, device=tokens.device)
+        post = EvidenceKernels(
+            from_deter, norm.weight, self.post_logits.weight, self.post_logits.bias
+        )
+        outputs = Unroll.apply(
+            latent.deter,
+            latent.stoch,
+            *(x.transpose(0, 1).contiguous() for x in (keep, actions, evidence)),
+            draws,
+            self.unimix,
+            *self.core.kernels(),
+            *post,
+        )
+        deter, stoch, probs = (x.transpose(0, 1) for x in outputs)
+        return Latent(deter, stoch), probs
+
+    def imagination(self, rows: int) -> Imagination:
+        """Prepare to imagine many steps of N rows without a graph; weights must not change."""
+        with th.no_grad():
+            return Imagination(
+                self.core.kernels(),
+                self.core.action_in.kernels(),
+                self.prior_hidden.kernels(),
+                (self.prior_logits.weight, self.prior_logits.bias),
+                rows,
+                self.classes,
+                self.unimix,
+            )
 
     def imagine_step(
         self,
@@ -202,8 +244,3 @@ class BlockRSSM(nn.Module):
         kernels = kernels or self.core.split_hidden()
         deter = self.core(latent, self.core.embed_action(action), kernels)
         return Latent(deter, straight_through_sample(self.prior(deter), generator, mode=mode))
-
-
-def _over_time(x: Tensor) -> tuple[Tensor, ...]:
-    """Split (B, T, ...) into T contiguous pieces (B, ...)."""
-    return x.transpose(0, 1).contiguous().unbind(0)
