@@ -48,7 +48,7 @@ def _literal_core(core: BlockGRU, latent: Latent, action: Tensor) -> Tensor:
     width = SIZE.deter // SIZE.blocks
     rows = []
     for h, z, a in zip(latent.deter, latent.stoch, action, strict=True):
-        a = th.tensor([v / max(1.0, abs(v)) for v in a.tolist()], dtype=h.dtype)
+        a = th.stack([v / max(1.0, abs(float(v))) for v in a])
         x0, x1 = dense(core.deter_in, h), dense(core.stoch_in, z.flatten())
         shared = th.cat([x0, x1, dense(core.action_in, a)])
         hidden = []
