@@ -6,7 +6,8 @@ Train an agent, evaluate it on the way, keep everything that is needed to go on.
     python scripts/train.py --env CartPole-v1 --out runs/cartpole --resume
 
 Writes to ``--out``: config.json, progress.csv, TensorBoard logs, evaluations.npz, model.zip and
-replay_buffer.pkl, the last two also on the way.
+replay_buffer.pkl, the last two also on the way. A resumed run adds to them: an entry to
+config.json, progress_<step>.csv, further rows to evaluations.npz.
 """
 
 import argparse
@@ -18,14 +19,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch as th
 from stable_baselines3.common.callbacks import BaseCallback, EvalCallback, EveryNTimesteps
 from stable_baselines3.common.env_util import make_vec_env
-from stable_baselines3.common.logger import configure
+from stable_baselines3.common.logger import Logger, make_output_format
 
 import dreamzoo
 from dreamzoo import AGENTS
 from dreamzoo.envs import make_env
+
+LOG_FORMATS = ("csv", "tensorboard", "log")
 
 
 class SaveCallback(BaseCallback):
@@ -97,11 +101,31 @@ def describe(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def note_run(args: argparse.Namespace) -> None:
+    """Write config.json: one entry for the start and one for every time it was resumed."""
+    path = args.out / "config.json"
+    earlier = json.loads(path.read_text()) if args.resume else []
+    path.write_text(json.dumps([*earlier, describe(args)], indent=2) + "\n")
+
+
+def restore(evaluation: EvalCallback, num_timesteps: int) -> None:
+    """Let a resumed run continue the table of evaluations instead of beginning a new one."""
+    assert evaluation.log_path is not None
+    path = Path(evaluation.log_path + ".npz")
+    if not path.exists():
+        return
+    table = np.load(path)
+    kept = table["timesteps"] <= num_timesteps
+    evaluation.evaluations_timesteps = table["timesteps"][kept].tolist()
+    evaluation.evaluations_results = table["results"][kept].tolist()
+    evaluation.evaluations_length = table["ep_lengths"][kept].tolist()
+
+
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     th.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "config.json").write_text(json.dumps(describe(args), indent=2) + "\n")
+    note_run(args)
     maker = partial(make_env, args.env, **dict(args.env_kwargs))
     env = make_vec_env(maker, n_envs=args.n_envs, seed=args.seed)
     eval_env = make_vec_env(maker, n_envs=args.eval_episodes, seed=args.seed + 1_000)
@@ -119,7 +143,10 @@ def main(argv: list[str] | None = None) -> None:
             verbose=1,
             **dict(args.agent_kwargs),
         )
-    model.set_logger(configure(str(args.out), ["csv", "tensorboard", "log"]))
+    # A resumed run writes progress_<step>.csv beside the earlier files, not over them.
+    suffix = f"_{model.num_timesteps}" if args.resume else ""
+    formats = [make_output_format(name, str(args.out), suffix) for name in LOG_FORMATS]
+    model.set_logger(Logger(str(args.out), formats))
     evaluation = EvalCallback(
         eval_env,
         n_eval_episodes=args.eval_episodes,
@@ -127,6 +154,9 @@ def main(argv: list[str] | None = None) -> None:
         log_path=str(args.out),
         deterministic=args.deterministic_eval,
     )
+    if args.resume:
+        evaluation.n_calls = model.num_timesteps // args.n_envs  # evaluates at the same steps
+        restore(evaluation, model.num_timesteps)
     callbacks: list[BaseCallback] = [evaluation]
     callbacks.append(EveryNTimesteps(args.save_every, SaveCallback(args.out)))
     model.learn(

@@ -35,8 +35,13 @@ def test_train_writes_everything_and_resumes(tmp_path: Path) -> None:
     assert {"config.json", "progress.csv", "evaluations.npz"} <= written
     assert {"model.zip", "replay_buffer.pkl"} <= written
     assert not any(".new." in name for name in written)
+    first = (tmp_path / "progress.csv").read_text()
     train.main(["--steps", "160", "--resume", *common])
     assert DreamerV3.load(tmp_path / "model.zip").num_timesteps == 160
+    assert len(json.loads((tmp_path / "config.json").read_text())) == 2
+    assert np.load(tmp_path / "evaluations.npz")["timesteps"].tolist() == [50, 100, 150]
+    assert (tmp_path / "progress.csv").read_text() == first
+    assert (tmp_path / "progress_100.csv").exists()
 
 
 @pytest.mark.parametrize(
