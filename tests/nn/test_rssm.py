@@ -48,7 +48,7 @@ def _literal_core(core: BlockGRU, latent: Latent, action: Tensor) -> Tensor:
     width = SIZE.deter // SIZE.blocks
     rows = []
     for h, z, a in zip(latent.deter, latent.stoch, action, strict=True):
-        a = th.stack([v / max(1.0, abs(float(v))) for v in a])
+        a = th.stack([v / max(1.0, abs(float(v.detach()))) for v in a])
         x0, x1 = dense(core.deter_in, h), dense(core.stoch_in, z.flatten())
         shared = th.cat([x0, x1, dense(core.action_in, a)])
         hidden = []
@@ -95,7 +95,9 @@ def _plain_observe(
 ) -> list[Tensor]:
     """Filter with autograd's own gradient, one step after the other."""
     generator = th.Generator().manual_seed(5)
-    deters, stochs, posts = [], [], []
+    deters: list[Tensor] = []
+    stochs: list[Tensor] = []
+    posts: list[Tensor] = []
     for t in range(tokens.shape[1]):
         keep = (~first[:, t, None]).double()
         latent = Latent(latent.deter * keep, latent.stoch * keep[..., None])

@@ -1,5 +1,6 @@
 """DreamerV3 (Hafner et al., "Mastering diverse control tasks through world models")."""
 
+from functools import partial
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -23,10 +24,11 @@ from dreamzoo.nn.distributions import (
     one_hot,
     soft_bernoulli_loss,
 )
-from dreamzoo.nn.layers import by_rows
+from dreamzoo.nn.layers import CACHED_ROWS
 from dreamzoo.nn.returns import lambda_return, replay_return
 from dreamzoo.nn.rssm import Latent
-from dreamzoo.nn.tapes import StackTape
+from dreamzoo.nn.tapes import Piece, StackTape
+from dreamzoo.nn.threads import map_pieces, split_generator
 from dreamzoo.nn.world_model import Filtered
 
 SelfDreamerV3 = TypeVar("SelfDreamerV3", bound="DreamerV3")
@@ -46,7 +48,7 @@ class Dream(NamedTuple):
     entropy: Tensor
 
 
-#: Rows of imagination computed together.
+#: Rows of imagination that one core computes together.
 DREAM_ROWS = 256
 
 
@@ -336,35 +338,47 @@ class DreamerV3(WorldModelAlgorithm):
         start = Latent(deter, stoch).feat
         feat = start.new_empty(self.horizon + 1, *start.shape)
         feat[0] = start
-        # A few hundred rows at a time: their states stay in the processor's cache.
-        policies = [self._imagine_rows(rows) for rows in feat.split(DREAM_ROWS, dim=1)]
-        log_prob, entropy = (th.cat(parts, dim=1) for parts in zip(*policies, strict=True))
-        return Dream(feat, log_prob, entropy), starts
+        # On a CPU a few hundred rows at a time: their states stay in its cache.
+        pieces = feat.split(DREAM_ROWS if feat.device.type == "cpu" else len(start), dim=1)
+        trunk = self.policy.actor.body.tape(self.horizon * len(start))
+        plan = trunk.plan([piece[t] for t in range(self.horizon) for piece in pieces])
+        # With random numbers of its own a piece does not depend on when it is computed.
+        work = [
+            (piece, plan[i :: len(pieces)], generator)
+            for i, (piece, generator) in enumerate(
+                zip(pieces, split_generator(self._generator, len(pieces)), strict=True)
+            )
+        ]
+        imagine = partial(self._imagine_rows, trunk)
+        actions = th.cat(map_pieces(imagine, work, feat.device), dim=1)
+        # The trunk was evaluated once; here it gets its gradient.
+        hidden = self.policy.actor.body.attach(trunk).view(self.horizon, len(start), -1)
+        policy = self.policy.actor.policy(hidden)
+        return Dream(feat, policy.log_prob(actions), policy.entropy()), starts
 
-    def _imagine_rows(self, feat: Tensor) -> tuple[Tensor, Tensor]:
+    def _imagine_rows(
+        self, trunk: StackTape, work: tuple[Tensor, list[Piece], th.Generator | None]
+    ) -> Tensor:
         """
         Roll out from n states.
 
-        :param feat: features of states 0..H; those after 0 are written, (H + 1, n, F)
-        :return: log-probability and entropy of the actions in states 0..H-1, (H, n)
+        :param trunk: of the actor
+        :param work: features of states 0..H, (H + 1, n, F), of which those after 0 are written;
+            the trunk's plan of states 0..H-1; source of randomness
+        :return: the actions chosen in states 0..H-1, (H, n, ...)
         """
-        dynamics, actor = self.policy.world_model.dynamics, self.policy.actor
-        rows = feat.shape[1]
+        feat, plan, generator = work
+        dynamics = self.policy.world_model.dynamics
+        imagination = dynamics.imagination(feat.shape[1])
         actions = []
-        with th.no_grad():
-            imagination = dynamics.imagination(rows)
-            trunk = StackTape(actor.body.kernels(), self.horizon * rows)
-            for t in range(self.horizon):
-                policy = actor.policy(trunk.forward(feat[t]))
-                actions.append(policy.sample(self._generator))
-                encoded = self.policy.action_codec.encode(actions[-1])
-                shape = (rows, dynamics.stoch, 1)
-                draws = th.rand(shape, generator=self._generator, device=feat.device)
-                imagination.step(feat[t], encoded, draws, out=feat[t + 1])
-        # The trunk was evaluated once; here it gets its gradient.
-        hidden = actor.body.attach(trunk)
-        policy = actor.policy(hidden.view(self.horizon, rows, -1))
-        return policy.log_prob(th.stack(actions)), policy.entropy()
+        for t, piece in enumerate(plan):
+            policy = self.policy.actor.policy(trunk.evaluate(piece))
+            actions.append(policy.sample(generator))
+            encoded = self.policy.action_codec.encode(actions[-1])
+            shape = (feat.shape[1], dynamics.stoch)
+            draws = th.rand(shape, generator=generator, device=feat.device)
+            imagination.step(feat[t], encoded, draws, out=feat[t + 1])
+        return th.stack(actions)
 
     def _behavior_loss(
         self, dream: Dream, is_terminal: Tensor
@@ -377,13 +391,11 @@ class DreamerV3(WorldModelAlgorithm):
         :return: losses, lambda returns (H, N), details
         """
         critic = self.policy.critic
-        logits = by_rows(critic, dream.feat[:-1])  # (H, N, bins)
+        logits, slow, reward, discount = self._evaluate_dream(dream.feat)
         with th.no_grad():
-            reward, discount = self.policy.world_model.reward_and_discount(dream.feat)
             if self.start_cont == "data":
                 discount[0] = 1.0 - is_terminal.flatten().float()
             value = th.cat([critic.twohot.mean(logits), critic.mean(dream.feat[-1:])])
-            slow = self.policy.critic_target.mean(dream.feat[:-1])
             # The discount contains gamma: it must not be applied a second time.
             returns = lambda_return(reward, discount, value, self.gae_lambda)  # (H, N)
             weight = discount.cumprod(0)[:-1]
@@ -408,6 +420,31 @@ class DreamerV3(WorldModelAlgorithm):
             "weight": weight,
         }
         return losses, returns, details
+
+    def _evaluate_dream(self, feat: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """
+        Let every head look at imagined states, all of them at some rows before the next rows.
+
+        :param feat: features of states 0..H, (H + 1, N, F)
+        :return: critic's logits, with gradient, and slow value of states 0..H-1, (H, N, ...);
+            reward and discount of states 0..H
+        """
+        critic, model = self.policy.critic, self.policy.world_model
+        rows = feat[:-1].flatten(0, 1)
+        trunk = critic.body.tape(len(rows))
+
+        def evaluate(piece: Piece) -> Tensor:
+            trunk.evaluate(piece)
+            x = piece[1]
+            return th.stack([self.policy.critic_target.mean(x), *model.reward_and_discount(x)])
+
+        parts = map_pieces(evaluate, trunk.plan(rows.split(CACHED_ROWS)), feat.device)
+        slow, *predicted = th.cat(parts, dim=1).view(3, len(feat) - 1, -1)
+        with th.no_grad():
+            last = model.reward_and_discount(feat[-1:])
+        reward, discount = (th.cat(pair) for pair in zip(predicted, last, strict=True))
+        logits = critic.out(critic.body.attach(trunk)).view(*slow.shape, -1)
+        return logits, slow, reward, discount
 
     def _replay_critic_loss(
         self, feat: Tensor, batch: SequenceBatch, starts: slice, boot: Tensor

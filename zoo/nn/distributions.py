@@ -7,7 +7,9 @@ import torch as th
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dreamzoo.nn.layers import by_rows
+from dreamzoo.nn import kernels
+from dreamzoo.nn.layers import CACHED_ROWS, by_rows
+from dreamzoo.nn.threads import map_pieces
 
 
 def symlog(x: Tensor) -> Tensor:
@@ -46,19 +48,13 @@ class SymexpTwoHot(nn.Module):
         """
         Read out the expectation, exactly zero for uniform logits.
 
-        The outer bins lie at +-5e8, so a plain float32 sum is off by about one. The difference
-        of mirrored probabilities is taken before the product, which cancels them exactly.
-
         :param logits: (..., bins)
         :return: (...)
         """
-        return by_rows(self._mean, logits.float())
-
-    def _mean(self, logits: Tensor) -> Tensor:
-        probs = logits.softmax(-1)
-        middle = probs.shape[-1] // 2
-        upper, lower = probs[:, middle + 1 :], probs[:, :middle].flip(-1)
-        return (upper - lower) @ self.outer
+        rows = logits.detach().float().flatten(0, -2).contiguous()
+        return by_rows(lambda piece: kernels.two_hot_mean(piece, self.outer), rows).view(
+            logits.shape[:-1]
+        )
 
     def encode(self, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """
@@ -96,10 +92,6 @@ class SymexpTwoHot(nn.Module):
         return loss.view(logits.shape[:-1])
 
 
-#: Rows of 255 float32 logits that fit in a CPU's second-level cache.
-_CACHED_ROWS = 512
-
-
 class _TwoHotCrossEntropy(th.autograd.Function):
     """
     Cross-entropy of rows of logits with several two-hot targets, summed over targets.
@@ -112,7 +104,8 @@ class _TwoHotCrossEntropy(th.autograd.Function):
     def forward(
         ctx: Any, logits: Tensor, below: Tensor, above: Tensor, upper: Tensor, scale: Tensor
     ) -> Tensor:
-        normalizer = th.cat([piece.logsumexp(-1) for piece in logits.split(_CACHED_ROWS)])
+        logits = logits.contiguous()
+        normalizer = by_rows(kernels.log_normalizer, logits)
         ctx.save_for_backward(logits, normalizer, below, above, upper, scale)
         picked = th.lerp(logits.gather(-1, below), logits.gather(-1, above), upper)
         return scale.sum() * normalizer - (picked * scale).sum(-1)
@@ -122,9 +115,9 @@ class _TwoHotCrossEntropy(th.autograd.Function):
         logits, normalizer, below, above, upper, scale = ctx.saved_tensors
         out = th.empty_like(logits)
         total = scale.sum() * grad
-        for piece in (slice(i, i + _CACHED_ROWS) for i in range(0, len(logits), _CACHED_ROWS)):
-            th.sub(logits[piece], normalizer[piece, None], out=out[piece])
-            out[piece].exp_().mul_(total[piece, None])
+        split = (x.split(CACHED_ROWS) for x in (logits, normalizer, total, out))
+        pieces = list(zip(*split, strict=True))
+        map_pieces(lambda piece: kernels.scaled_softmax(*piece), pieces, logits.device)
         each = grad[:, None] * scale
         out.scatter_add_(-1, below, (upper - 1) * each)
         out.scatter_add_(-1, above, -upper * each)
@@ -163,25 +156,6 @@ def one_hot(index: Tensor, classes: int) -> Tensor:
     """Encode indices (...) as float one-hot vectors (..., classes)."""
     out = th.zeros(*index.shape, classes, device=index.device)
     return out.scatter_(-1, index[..., None], 1.0)
-
-
-def one_hot_sample(probs: Tensor, draw: Tensor | None, out: Tensor | None = None) -> Tensor:
-    """
-    Draw as :func:`categorical_sample` does, straight to one-hot vectors.
-
-    :param probs: (..., classes)
-    :param draw: uniform random numbers, (..., 1); None takes the most likely class
-    :param out: written if given, (..., classes)
-    """
-    if draw is None:
-        index = probs.argmax(-1, keepdim=True)
-        out = th.zeros_like(probs) if out is None else out.zero_()
-        return out.scatter_(-1, index, 1.0)
-    # 0 ... 0 1 ... 1 over the classes, for sure 1 at the last; the sample is where it steps up.
-    out = th.gt(probs.cumsum(-1), draw, out=th.empty_like(probs) if out is None else out)
-    out[..., -1] = 1.0
-    out[..., 1:] -= out[..., :-1].clone()
-    return out
 
 
 def straight_through_sample(

@@ -8,7 +8,9 @@ import torch as th
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dreamzoo.nn.tapes import NORM_EPS, Layer, Stack, StackTape
+from dreamzoo.nn.kernels import NORM_EPS, norm_silu
+from dreamzoo.nn.tapes import Layer, Stack, StackTape
+from dreamzoo.nn.threads import map_pieces
 
 #: Inverse standard deviation of a unit normal truncated at +-2 (reference nets.py, Initializer).
 TRUNC_NORMAL_GAIN = 1.1368
@@ -39,13 +41,13 @@ def by_rows(function: Callable[[Tensor], Tensor], x: Tensor, rows: int = CACHED_
     """
     Apply a function of rows piece by piece, so that what it computes stays in the CPU's cache.
 
-    :param function: (N, in) to (N, ...)
+    :param function: (N, in) to (N, ...); runs without a gradient
     :param x: (..., in)
     :param rows: rows of a piece
     :return: (..., ...)
     """
     flat = x.flatten(0, -2)
-    out = th.cat([function(piece) for piece in flat.split(rows)])
+    out = th.cat(map_pieces(function, flat.split(rows), x.device))
     return out.view(*x.shape[:-1], *out.shape[1:])
 
 
@@ -105,11 +107,11 @@ class DenseBlock(nn.Module):
         return self.linear.weight, self.linear.bias, self.norm.weight
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.activate(self.linear(x))
-
-    def activate(self, x: Tensor) -> Tensor:
-        """Normalise and activate what the linear part gave."""
-        return F.silu(self.norm(x))
+        x = self.linear(x)
+        if th.is_grad_enabled():
+            return F.silu(self.norm(x))
+        rows = x.flatten(0, -2)
+        return norm_silu(rows, self.norm.weight.detach()[None], rows).view_as(x)
 
 
 class MLP(nn.Sequential):
@@ -133,11 +135,13 @@ class MLP(nn.Sequential):
         if not len(self) or not th.is_grad_enabled():
             return super().forward(x)
         rows = x.flatten(0, -2)
-        tape = StackTape(self.kernels(), len(rows))
-        with th.no_grad():
-            for piece in rows.split(CACHED_ROWS):
-                tape.forward(piece)
+        tape = self.tape(len(rows))
+        map_pieces(tape.evaluate, tape.plan(rows.detach().split(CACHED_ROWS)), x.device)
         return self.attach(tape, rows).view(*x.shape[:-1], -1)
+
+    def tape(self, rows: int) -> StackTape:
+        """Prepare to evaluate N rows and to attach the gradient later."""
+        return StackTape(self.kernels(), rows)
 
     def attach(self, tape: StackTape, rows: Tensor | None = None) -> Tensor:
         """
@@ -146,7 +150,9 @@ class MLP(nn.Sequential):
         :param tape: all rows evaluated
         :param rows: these rows (N, in), if the gradient shall reach them
         """
-        return Stack.apply(tape, rows, *(weight for layer in tape.layers for weight in layer))
+        if not len(self):
+            return th.cat([piece for _, piece in tape.pieces]) if rows is None else rows
+        return Stack.apply(tape, rows, *(weight for layer in self.kernels() for weight in layer))
 
 
 class BlockLinear(nn.Module):

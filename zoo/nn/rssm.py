@@ -82,9 +82,7 @@ class BlockGRU(nn.Module):
             hidden_bias=self.hidden.bias,
             hidden_scale=self.hidden_norm.get_parameter("0.weight"),
             gates=self.gates.weight,
-            gates_bias=(self.gates.bias.view(self.blocks, 3, -1) - self.update_shift).view(
-                self.blocks, 1, -1
-            ),
+            gates_bias=(self.gates.bias.view(self.blocks, 3, -1) - self.update_shift).flatten(1),
         )
 
     def split_hidden(self) -> tuple[Tensor, Tensor]:
@@ -193,7 +191,7 @@ class BlockRSSM(nn.Module):
         evidence = F.linear(tokens, from_tokens, linear.bias)
         draws = None
         if not mode:
-            shape = (tokens.shape[1], len(tokens), self.stoch, 1)
+            shape = (tokens.shape[1], len(tokens), self.stoch)
             draws = th.rand(shape, generator=generator, device=tokens.device)
         post = EvidenceKernels(
             from_deter, norm.weight, self.post_logits.weight, self.post_logits.bias

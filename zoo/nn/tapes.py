@@ -6,59 +6,21 @@ pieces. That leaves out most of what autograd would do for a small layer: its RM
 six operations forward and a dozen back.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch as th
 from torch import Tensor
 
-#: Added to the mean square inside the root (reference nets.py, Norm); torch's default differs.
-NORM_EPS = 1e-4
-#: Index of a piece of a tape: a step, or some rows.
-Slot = int | slice
+from dreamzoo.nn.kernels import norm_silu, norm_silu_backward
+from dreamzoo.nn.threads import map_pieces
+
 #: Weight (out, in), bias and norm scale of a layer.
 Layer = tuple[Tensor, Tensor, Tensor]
-
-
-class NormSilu:
-    """
-    SiLU of an RMS norm, piece by piece, with all that its gradient needs.
-
-    A *slot* is what indexes a piece: a step of a sequence, or a slice of rows.
-
-    :param like: any tensor of the wanted dtype and device
-    :param shape: of everything together, (..., n)
-    :param scale: weight of the norm; its shape is that of the last axes
-    """
-
-    def __init__(self, like: Tensor, shape: tuple[int, ...], scale: Tensor) -> None:
-        self.scale = scale
-        self.inverse = like.new_empty(*shape[:-1], 1)  # 1 / root mean square
-        self.unit = like.new_empty(shape)  # x / root mean square
-        self.normed = like.new_empty(shape)
-        self.grad = like.new_empty(0)  # of normed
-
-    def forward(self, slot: Slot, x: Tensor, out: Tensor) -> Tensor:
-        """Activate x (..., n); ``out`` may be x itself."""
-        inverse, unit, normed = self.inverse[slot], self.unit[slot], self.normed[slot]
-        th.mean(th.mul(x, x, out=unit), -1, keepdim=True, out=inverse)
-        inverse.add_(NORM_EPS).rsqrt_()
-        th.mul(th.mul(x, inverse, out=unit), self.scale, out=normed)
-        return th.ops.aten.silu.out(normed, out=out)
-
-    def backward(self, slot: Slot, grad: Tensor, out: Tensor) -> Tensor:
-        """Turn the gradient of the output into that of the input, written to ``out``."""
-        if not len(self.grad):
-            self.grad = th.empty_like(self.normed)
-        normed = self.normed[slot]
-        g = th.ops.aten.silu_backward.grad_input(grad, normed, grad_input=self.grad[slot])
-        along = (g * normed).mean(-1, keepdim=True)
-        th.mul(g, self.scale, out=out)
-        return out.addcmul_(self.unit[slot], along, value=-1).mul_(self.inverse[slot])
-
-    def scale_grad(self) -> Tensor:
-        """Sum the weight's gradient over all pieces."""
-        product = self.grad.mul_(self.unit)
-        return product.sum(dim=tuple(range(product.dim() - self.scale.dim())))
+#: Rows (n, in) and where among all rows they lie.
+Piece = tuple[slice, Tensor]
+#: Parts in which weight gradients are summed; the most threads that can do it.
+PARTS = 4
 
 
 class StackTape:
@@ -70,22 +32,34 @@ class StackTape:
     """
 
     def __init__(self, layers: list[Layer], rows: int) -> None:
-        self.layers, self.rows = layers, rows
-        like = layers[0][0]
-        self.norms = [NormSilu(like, (rows, len(scale)), scale) for _, _, scale in layers]
-        self.hidden = [like.new_empty(rows, len(scale)) for _, _, scale in layers]
-        self.pieces: list[tuple[slice, Tensor]] = []  # what was evaluated where
+        self.layers = [(w.detach(), b.detach(), s.detach()) for w, b, s in layers]
+        self.rows = rows
+        self.pre = [s.new_empty(rows, len(s)) for _, _, s in self.layers]
+        self.hidden = [s.new_empty(rows, len(s)) for _, _, s in self.layers]
+        self.pieces: list[Piece] = []
+
+    def plan(self, pieces: Sequence[Tensor]) -> list[Piece]:
+        """Give further pieces (n, in) their place; they are then evaluated in any order."""
+        start = self.pieces[-1][0].stop if self.pieces else 0
+        planned = []
+        for x in pieces:
+            planned.append((slice(start, start + len(x)), x))
+            start += len(x)
+        self.pieces += planned
+        return planned
 
     def forward(self, x: Tensor) -> Tensor:
         """Evaluate the next n rows, (n, in) to (n, out)."""
-        start = self.pieces[-1][0].stop if self.pieces else 0
-        slot = slice(start, start + len(x))
-        self.pieces.append((slot, x))
-        for (weight, bias, _), norm, hidden in zip(
-            self.layers, self.norms, self.hidden, strict=True
+        return self.evaluate(*self.plan([x]))
+
+    def evaluate(self, piece: Piece) -> Tensor:
+        """Evaluate a planned piece."""
+        slot, x = piece
+        for (weight, bias, scale), pre, hidden in zip(
+            self.layers, self.pre, self.hidden, strict=True
         ):
-            out = th.addmm(bias, x, weight.t(), out=hidden[slot])
-            x = norm.forward(slot, out, out)
+            th.addmm(bias, x, weight.t(), out=pre[slot])
+            x = norm_silu(pre[slot], scale[None], hidden[slot])
         return x
 
     def backward(self, grad: Tensor, into_x: bool) -> tuple[Tensor | None, list[Tensor]]:
@@ -96,21 +70,37 @@ class StackTape:
         :param into_x: whether the gradient of what was evaluated is wanted
         :return: that gradient or None, and those of all weights, biases and scales in turn
         """
-        weights = [th.zeros_like(weight) for weight, _, _ in self.layers]
-        biases = [th.zeros_like(bias) for _, bias, _ in self.layers]
         x_grad = grad.new_empty(self.rows, self.layers[0][0].shape[1]) if into_x else None
-        for slot, x in self.pieces:
-            into = grad[slot]
-            for i in reversed(range(len(self.layers))):
-                into = self.norms[i].backward(slot, into, th.empty_like(self.hidden[i][slot]))
-                weights[i].addmm_(into.t(), self.hidden[i - 1][slot] if i else x)
-                biases[i].add_(into.sum(0))
-                if i:
-                    into = into @ self.layers[i][0]
-                elif x_grad is not None:
-                    th.mm(into, self.layers[0][0], out=x_grad[slot])
-        scales = [norm.scale_grad() for norm in self.norms]
-        return x_grad, [g for layer in zip(weights, biases, scales, strict=True) for g in layer]
+        grad = grad.contiguous()
+
+        def part_backward(pieces: list[Piece]) -> list[Tensor]:
+            grads = [th.zeros_like(x) for layer in self.layers for x in layer]
+            for piece in pieces:
+                self._piece_backward(piece, grad, x_grad, grads)
+            return grads
+
+        # Sums over a few parts, so that the result does not depend on the number of threads.
+        parts = [self.pieces[i::PARTS] for i in range(min(PARTS, len(self.pieces)))]
+        first, *others = map_pieces(part_backward, parts, grad.device)
+        for other in others:
+            th._foreach_add_(first, other)
+        return x_grad, first
+
+    def _piece_backward(
+        self, piece: Piece, grad: Tensor, x_grad: Tensor | None, grads: list[Tensor]
+    ) -> None:
+        slot, x = piece
+        into = grad[slot]
+        for i in reversed(range(len(self.layers))):
+            weight, _, scale = self.layers[i]
+            weight_grad, bias_grad, scale_grad = grads[3 * i : 3 * i + 3]
+            into = norm_silu_backward(self.pre[i][slot], scale[None], into, scale_grad[None])
+            weight_grad.addmm_(into.t(), self.hidden[i - 1][slot] if i else x)
+            bias_grad.add_(into.sum(0))
+            if i:
+                into = into @ weight
+            elif x_grad is not None:
+                th.mm(into, weight, out=x_grad[slot])
 
 
 class Stack(th.autograd.Function):

@@ -1,0 +1,75 @@
+"""Work in threads: same results, no gradient, the setting of the user untouched."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+import torch as th
+from torch import Tensor
+
+from dreamzoo.nn.layers import MLP, by_rows
+from dreamzoo.nn.threads import map_pieces, split_generator
+
+CPU = th.device("cpu")
+
+
+@pytest.fixture(params=[1, 2, 3])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = th.get_num_threads()
+    th.set_num_threads(request.param)
+    yield request.param
+    th.set_num_threads(before)
+
+
+def test_pieces_come_back_in_order_and_without_gradient(threads: int) -> None:
+    weight = th.ones(1, requires_grad=True)
+    out = map_pieces(lambda i: weight * i, range(7), CPU)
+    assert [float(x) for x in out] == list(range(7))
+    assert not any(x.requires_grad for x in out)
+    assert th.is_grad_enabled()
+
+
+def test_every_piece_runs_on_one_core_and_the_setting_comes_back(threads: int) -> None:
+    assert map_pieces(lambda _: th.get_num_threads(), range(4), CPU) == [1] * 4
+    assert th.get_num_threads() == threads
+    with pytest.raises(ZeroDivisionError):
+        map_pieces(lambda i: 1 // i, [1, 0, 1], CPU)
+    assert th.get_num_threads() == threads
+
+
+def test_pieces_run_at_the_same_time(threads: int) -> None:
+    """Every piece waits for the others: in order this would time out."""
+    barrier = threading.Barrier(threads, timeout=20)
+    map_pieces(lambda _: barrier.wait(), range(threads), CPU)
+
+
+def test_other_devices_are_worked_on_in_order(threads: int) -> None:
+    names = map_pieces(lambda _: threading.current_thread().name, range(3), th.device("meta"))
+    assert set(names) == {threading.current_thread().name}
+
+
+def test_results_do_not_depend_on_the_number_of_threads() -> None:
+    """Bit for bit, gradients too: sums are over the same parts in the same order."""
+    stack, x = MLP(4, [8, 8]), th.randn(2000, 4)
+    results: list[list[Tensor]] = []
+    before = th.get_num_threads()
+    for threads in (1, 2, 3):
+        th.set_num_threads(threads)
+        rows = x.clone().requires_grad_()
+        out = stack(rows)
+        gradients = th.autograd.grad(out.square().sum(), [rows, *stack.parameters()])
+        results.append([by_rows(stack, x), out.detach(), *gradients])
+    th.set_num_threads(before)
+    for other in results[1:]:
+        assert all(th.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+def test_split_generators_are_reproducible_and_independent() -> None:
+    def draw(n: int) -> list[Tensor]:
+        generators = split_generator(th.Generator().manual_seed(3), n)
+        return [th.rand(4, generator=g) for g in generators]
+
+    assert all(th.equal(a, b) for a, b in zip(draw(3), draw(3), strict=True))
+    assert len({tuple(x.tolist()) for x in draw(3)}) == 3
+    one = th.Generator().manual_seed(3)
+    assert split_generator(one, 1) == [one]

@@ -1,0 +1,292 @@
+"""
+Element-wise arithmetic of the hot loops, each function in one pass over memory.
+
+Every function exists twice: in plain torch, for any device and dtype, and compiled for float32
+on a CPU if `numba <https://numba.pydata.org>`_ is installed (``pip install dreamzoo[fast]``). Both
+compute the same up to rounding. Torch alone needs six to ten passes, each with its own call;
+its ``exp`` on a CPU takes several times as long as the polynomial here.
+``DREAMZOO_NUMBA=0`` in the environment turns the compiled form off.
+
+All tensors are contiguous. Where a result is one part of wider rows, ``at`` says in which column
+it begins. Nothing here has a gradient: the callers go back by hand.
+"""
+
+import os
+
+import numpy as np
+import torch as th
+from torch import Tensor
+
+try:
+    if os.environ.get("DREAMZOO_NUMBA") == "0":
+        raise ImportError
+    from dreamzoo.nn import compiled
+except ImportError:
+    compiled = None  # type: ignore[assignment]
+
+#: Added to the mean square inside the root (reference nets.py, Norm); torch's default differs.
+NORM_EPS = 1e-4
+
+
+def is_compiled(x: Tensor) -> bool:
+    """Tell whether the compiled form handles tensors like x."""
+    return compiled is not None and x.dtype == th.float32 and x.device.type == "cpu"
+
+
+def norm_silu(x: Tensor, scale: Tensor, out: Tensor, at: int = 0) -> Tensor:
+    """
+    SiLU of the RMS norm of x, (N, G, M), every group of M by itself.
+
+    :param x: (N, G * M)
+    :param scale: (G, M)
+    :param out: (N, >= G * M), written from column ``at`` on; may be x
+    :return: out
+    """
+    if is_compiled(x):
+        compiled.norm_silu(x.numpy(), scale.numpy(), out.numpy(), at)
+        return out
+    groups = x.unflatten(1, scale.shape)
+    normed = groups * _inverse_rms(groups) * scale
+    out[:, at : at + x.shape[1]] = th.nn.functional.silu(normed).flatten(1)
+    return out
+
+
+def norm_silu_backward(
+    x: Tensor, scale: Tensor, grad: Tensor, scale_grad: Tensor, at: int = 0
+) -> Tensor:
+    """
+    Gradient of :func:`norm_silu`.
+
+    :param grad: of the result, (N, >= G * M), read from column ``at`` on
+    :param scale_grad: added to, (G, M)
+    :return: gradient of x, (N, G * M)
+    """
+    out = th.empty_like(x)
+    if is_compiled(x):
+        compiled.norm_silu_backward(
+            x.numpy(), scale.numpy(), grad.numpy(), out.numpy(), scale_grad.numpy(), at
+        )
+        return out
+    groups = x.unflatten(1, scale.shape)
+    inverse = _inverse_rms(groups)
+    unit = groups * inverse
+    normed = unit * scale
+    into = th.ops.aten.silu_backward(grad[:, at : at + x.shape[1]].view_as(groups), normed)
+    scale_grad += (into * unit).sum(0)
+    along = (into * normed).mean(-1, keepdim=True)
+    th.mul(into * scale - unit * along, inverse, out=out.view_as(groups))
+    return out
+
+
+def _inverse_rms(x: Tensor) -> Tensor:
+    return th.rsqrt(x.square().mean(-1, keepdim=True) + NORM_EPS)
+
+
+def block_norm_silu(dense: Tensor, own: Tensor, scale: Tensor, out: Tensor) -> None:
+    """
+    SiLU of the RMS norm of a sum, whose second part and result are stored block after block.
+
+    :param dense: (N, D); becomes the sum
+    :param own: (g, N, D / g)
+    :param scale: (D,)
+    :param out: (g, N, D / g), written
+    """
+    if is_compiled(dense):
+        compiled.block_norm_silu(dense.numpy(), own.numpy(), scale.numpy(), out.numpy())
+        return
+    blocks = len(own)
+    dense.unflatten(1, (blocks, -1)).add_(own.transpose(0, 1))
+    normed = dense * _inverse_rms(dense) * scale
+    th.nn.functional.silu(normed, inplace=True)
+    out.copy_(normed.unflatten(1, (blocks, -1)).transpose(0, 1))
+
+
+def block_norm_silu_backward(
+    total: Tensor, scale: Tensor, grad: Tensor, out: Tensor, scale_grad: Tensor
+) -> None:
+    """
+    Gradient of :func:`block_norm_silu`.
+
+    :param total: the sum, (N, D)
+    :param grad: of the result, (g, N, D / g)
+    :param out: gradient of the sum, written, (N, D)
+    :param scale_grad: added to, (D,)
+    """
+    if is_compiled(total):
+        compiled.block_norm_silu_backward(
+            total.numpy(), scale.numpy(), grad.numpy(), out.numpy(), scale_grad.numpy()
+        )
+        return
+    rows = grad.transpose(0, 1).flatten(1)
+    out.copy_(norm_silu_backward(total, scale[None], rows, scale_grad[None]))
+
+
+def gru(gates: Tensor, bias: Tensor, deter: Tensor, out: Tensor) -> None:
+    """
+    Next state from the gates: update * tanh(reset * candidate) + (1 - update) * deter.
+
+    :param gates: reset, candidate and update of every block before bias and activation,
+        (g, N, 3 D / g)
+    :param bias: (g, 3 D / g)
+    :param deter: state before, (N, >= D)
+    :param out: state after, (N, >= D), the first D columns are written
+    """
+    if is_compiled(gates):
+        compiled.gru(gates.numpy(), bias.numpy(), deter.numpy(), out.numpy())
+        return
+    _, candidate, update, _ = _gru_parts(gates, bias)
+    by_block = _by_block(out, gates)
+    by_block.copy_(th.lerp(_by_block(deter, gates), candidate, update))
+
+
+def gru_backward(
+    gates: Tensor, bias: Tensor, deter: Tensor, grad: Tensor, gates_grad: Tensor
+) -> Tensor:
+    """
+    Gradient of :func:`gru`.
+
+    :param grad: of the state after, (N, D)
+    :param gates_grad: of the gates, written, (g, N, 3 D / g)
+    :return: gradient of the state before, without the way through the gates, (N, D)
+    """
+    out = th.empty_like(grad)
+    if is_compiled(gates):
+        compiled.gru_backward(
+            gates.numpy(),
+            bias.numpy(),
+            deter.numpy(),
+            grad.numpy(),
+            gates_grad.numpy(),
+            out.numpy(),
+        )
+        return out
+    reset, candidate, update, before = _gru_parts(gates, bias)
+    after = _by_block(grad, gates)
+    taken = after * update
+    into = th.ops.aten.tanh_backward(taken, candidate)
+    aten = th.ops.aten
+    parts = (
+        aten.sigmoid_backward(into * before, reset),
+        into * reset,
+        aten.sigmoid_backward(after * (candidate - _by_block(deter, gates)), update),
+    )
+    th.cat(parts, dim=-1, out=gates_grad)
+    _by_block(out, gates).copy_(after - taken)
+    return out
+
+
+def _by_block(x: Tensor, gates: Tensor) -> Tensor:
+    """View the first D columns of x as (g, N, D / g)."""
+    blocks, _, width = gates.shape
+    return x[:, : blocks * width // 3].unflatten(1, (blocks, -1)).transpose(0, 1)
+
+
+def _gru_parts(gates: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
+    reset, before, update = (gates + bias[:, None]).chunk(3, dim=-1)
+    reset = th.sigmoid(reset)
+    # tanh(x) = 2 sigmoid(2 x) - 1; torch's tanh takes four times as long on a CPU.
+    candidate = 2 * th.sigmoid(2 * reset * before) - 1
+    return reset, candidate, th.sigmoid(update), before
+
+
+def sample_mixed(
+    logits: Tensor, unimix: float, draws: Tensor | None, probs: Tensor, out: Tensor, at: int = 0
+) -> None:
+    """
+    Mix categoricals with the uniform one and draw from them by inverting their distribution.
+
+    :param logits: (N, S, C)
+    :param unimix: share of the uniform distribution
+    :param draws: uniform random numbers, (N, S); None takes the most likely class
+    :param probs: mixed probabilities, written, (N, S, C)
+    :param out: one-hot samples, (N, >= S * C), written from column ``at`` on
+    """
+    if is_compiled(logits) and draws is not None:
+        compiled.sample_mixed(logits.numpy(), unimix, draws.numpy(), probs.numpy(), out.numpy(), at)
+        return
+    # Over a last axis of a few classes torch's softmax is not vectorised (ten times slower).
+    softmax = logits.transpose(1, 2).softmax(1).transpose(1, 2)
+    th.add((1 - unimix) * softmax, unimix / logits.shape[2], out=probs)
+    width = logits.shape[1] * logits.shape[2]
+    out[:, at : at + width] = one_hot_sample(probs, draws).flatten(1)
+
+
+def one_hot_sample(probs: Tensor, draws: Tensor | None) -> Tensor:
+    """
+    Draw one-hot vectors by inverting the cumulative distribution: one random number a draw.
+
+    :param probs: (..., C)
+    :param draws: uniform random numbers, (...); None takes the most likely class
+    """
+    if draws is None:
+        return th.zeros_like(probs).scatter_(-1, probs.argmax(-1, keepdim=True), 1.0)
+    # 0 ... 0 1 ... 1 over the classes, for sure 1 at the last; the sample is where it steps up.
+    out = (probs.cumsum(-1) > draws[..., None]).to(probs.dtype)
+    out[..., -1] = 1.0  # the sum may round to slightly below one
+    out[..., 1:] -= out[..., :-1].clone()
+    return out
+
+
+def mixed_backward(probs: Tensor, unimix: float, grad: Tensor, out: Tensor) -> None:
+    """
+    Gradient of the mixed probabilities of :func:`sample_mixed` towards the logits.
+
+    :param probs: mixed probabilities, (N, S, C)
+    :param grad: of them, (N, S, C)
+    :param out: of the logits, written, (N, S, C)
+    """
+    if is_compiled(probs):
+        compiled.mixed_backward(probs.numpy(), unimix, grad.numpy(), out.numpy())
+        return
+    share = probs - unimix / probs.shape[-1]  # (1 - unimix) * softmax
+    weighted = grad * share
+    th.sub(weighted, share * (weighted.sum(-1, keepdim=True) / (1 - unimix)), out=out)
+
+
+def two_hot_mean(logits: Tensor, outer: Tensor) -> Tensor:
+    """
+    Expectation of symmetric bins.
+
+    The outer bins lie at +-5e8, so a plain float32 sum is off by about one. The difference of
+    mirrored probabilities is taken before the product, which cancels them exactly.
+
+    :param logits: (N, 2 K + 1)
+    :param outer: the K positive bins, increasing, (K,)
+    :return: (N,)
+    """
+    if is_compiled(logits):
+        out = np.empty(len(logits), np.float32)
+        compiled.two_hot_mean(logits.numpy(), outer.numpy(), out)
+        return th.from_numpy(out)
+    probs = logits.softmax(-1)
+    middle = len(outer)
+    return (probs[:, middle + 1 :] - probs[:, :middle].flip(-1)) @ outer
+
+
+def log_normalizer(logits: Tensor) -> Tensor:
+    """
+    Log of the sum of exponentials, (N, K) to (N,).
+
+    :param logits: (N, K)
+    """
+    if is_compiled(logits):
+        out = np.empty(len(logits), np.float32)
+        compiled.log_normalizer(logits.numpy(), out)
+        return th.from_numpy(out)
+    return logits.logsumexp(-1)
+
+
+def scaled_softmax(logits: Tensor, normalizer: Tensor, scale: Tensor, out: Tensor) -> None:
+    """
+    Write ``scale * exp(logits - normalizer)``, row by row.
+
+    :param logits: (N, K)
+    :param normalizer: of :func:`log_normalizer`, (N,)
+    :param scale: (N,)
+    :param out: (N, K)
+    """
+    if is_compiled(logits):
+        compiled.scaled_softmax(logits.numpy(), normalizer.numpy(), scale.numpy(), out.numpy())
+        return
+    th.sub(logits, normalizer[:, None], out=out)
+    out.exp_().mul_(scale[:, None])

@@ -1,0 +1,69 @@
+"""Work on pieces of a batch in threads: for networks whose single operations are too small."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from typing import TypeVar
+
+import torch as th
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def map_pieces(
+    function: Callable[[Item], Result], pieces: Sequence[Item], device: th.device
+) -> list[Result]:
+    """
+    Apply a function to every piece, on a CPU in ``torch.get_num_threads()`` threads.
+
+    An operation on a few hundred rows is over before a second thread has begun to help it.
+    Here every thread takes pieces of its own instead, each operation on one core. The result
+    does not depend on the number of threads as long as the pieces do not.
+
+    :param function: must not need a gradient: it runs without one
+    :param pieces: their number is the most threads that can be used
+    :param device: where the tensors are; anything but a CPU is worked on in order
+    """
+    threads = min(th.get_num_threads(), len(pieces)) if device.type == "cpu" else 1
+    if threads == 1:
+        with th.no_grad():
+            return [function(piece) for piece in pieces]
+
+    def without_gradient(piece: Item) -> Result:
+        with th.no_grad():  # holds for the thread that says so
+            return function(piece)
+
+    with _one_core_each():
+        return list(_pool(threads).map(without_gradient, pieces))
+
+
+@contextmanager
+def _one_core_each() -> Iterator[None]:
+    """Let every operation run on one core, this thread's and, by initialisation, the pool's."""
+    threads = th.get_num_threads()
+    th.set_num_threads(1)
+    try:
+        yield
+    finally:
+        th.set_num_threads(threads)
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(
+        threads, thread_name_prefix="dreamzoo", initializer=th.set_num_threads, initargs=(1,)
+    )
+
+
+def split_generator(generator: th.Generator | None, n: int) -> list[th.Generator | None]:
+    """
+    Derive n independent generators from one; a single one is the generator itself.
+
+    :param generator: None is torch's global one
+    """
+    if n == 1:
+        return [generator]
+    seeds = th.randint(2**63 - 1, (n,), generator=generator)
+    return [th.Generator().manual_seed(seed) for seed in seeds.tolist()]
