@@ -1,6 +1,7 @@
 """Layers: initial deviations, norms, block-diagonal products, row-wise evaluation."""
 
 import math
+import weakref
 
 import pytest
 import torch as th
@@ -150,6 +151,20 @@ def test_hand_written_gradients_of_a_stack_equal_those_of_autograd(rows: int) ->
         strict=True,
     ):
         th.testing.assert_close(one, other)
+
+
+def test_a_stack_is_freed_with_its_result() -> None:
+    """A tape that held the result, whose history holds the tape, would never be freed."""
+    stack = MLP(4, [6, 5])
+    tape = stack.tape(2)
+    tape.forward(th.randn(2, 4))
+    freed = weakref.ref(tape)
+    out = stack.attach(tape)
+    out.sum().backward()
+    del tape
+    assert freed() is not None
+    del out
+    assert freed() is None
 
 
 def test_a_stack_gives_the_same_with_and_without_gradient() -> None:

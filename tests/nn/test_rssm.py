@@ -1,5 +1,7 @@
 """The recurrent model against a literal form, its independences and its gradients."""
 
+import weakref
+
 import pytest
 import torch as th
 import torch.nn.functional as F
@@ -135,6 +137,19 @@ def test_gradients_through_time_equal_those_of_the_plain_loop(rssm: BlockRSSM) -
     for name, one, other in zip(names, *results, strict=True):
         assert other.abs().max() > 0, name
         th.testing.assert_close(one, other, msg=name)
+
+
+def test_a_filtered_sequence_is_freed_with_its_result(rssm: BlockRSSM) -> None:
+    actions, tokens = _sequence(3, 4)
+    states, post = rssm.observe(_latent(3), actions, tokens, th.zeros(3, 4, dtype=th.bool))
+    assert states.deter.grad_fn is not None
+    node = states.deter.grad_fn.next_functions[0][0]  # behind the transposition
+    freed = weakref.ref(node.tape[0])
+    del node
+    (states.deter.sum() + post.sum()).backward()
+    assert freed() is not None
+    del states, post
+    assert freed() is None
 
 
 def test_core_of_nothing_is_a_constant(rssm: BlockRSSM) -> None:

@@ -114,7 +114,7 @@ class Stack(th.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tape: StackTape, x: Tensor | None, *weights: Tensor) -> Tensor:
         ctx.tape = tape
-        return tape.hidden[-1]
+        return tape.hidden[-1].detach()  # the tensor itself would refer to its own history: a leak
 
     @staticmethod
     @th.autograd.function.once_differentiable
