@@ -8,7 +8,7 @@ import torch as th
 from torch import Tensor
 
 from dreamzoo.nn.layers import MLP, by_rows
-from dreamzoo.nn.threads import map_pieces, split_generator
+from dreamzoo.nn.threads import backward_side_by_side, map_pieces, split_generator
 
 CPU = th.device("cpu")
 
@@ -62,6 +62,18 @@ def test_results_do_not_depend_on_the_number_of_threads() -> None:
     th.set_num_threads(before)
     for other in results[1:]:
         assert all(th.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+def test_losses_go_back_side_by_side_as_their_sum_would(threads: int) -> None:
+    shared, own = MLP(4, [8]), MLP(4, [8])
+    x = th.randn(1500, 4)
+    parameters = [*shared.parameters(), *own.parameters()]
+    losses = [(shared(x) * own(x)).sum(), shared(2 * x).square().sum()]
+    expected = th.autograd.grad(losses[0] + losses[1], parameters, retain_graph=True)
+    backward_side_by_side(losses)
+    for p, gradient in zip(parameters, expected, strict=True):
+        assert p.grad is not None
+        assert th.equal(p.grad, gradient)
 
 
 def test_split_generators_are_reproducible_and_independent() -> None:

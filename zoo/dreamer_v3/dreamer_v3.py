@@ -28,7 +28,7 @@ from dreamzoo.nn.layers import CACHED_ROWS
 from dreamzoo.nn.returns import lambda_return, replay_return
 from dreamzoo.nn.rssm import Latent
 from dreamzoo.nn.tapes import Piece, StackTape
-from dreamzoo.nn.threads import map_pieces, split_generator
+from dreamzoo.nn.threads import backward_side_by_side, map_pieces, split_generator
 from dreamzoo.nn.world_model import Filtered
 
 SelfDreamerV3 = TypeVar("SelfDreamerV3", bound="DreamerV3")
@@ -252,10 +252,13 @@ class DreamerV3(WorldModelAlgorithm):
         """
         assert self.replay_buffer is not None
         latent, losses, details = self._losses(batch)
-        loss = th.stack([self._loss_weight(k) * v for k, v in losses.items()]).sum()
-        check_finite(self, loss, losses)
+        weighted = {k: self._loss_weight(k) * v for k, v in losses.items()}
+        # The dream has no graph into the world model, so their backward passes can share time.
+        behavior = weighted.pop("actor") + weighted.pop("critic")
+        model = th.stack(list(weighted.values())).sum()
+        check_finite(self, behavior + model, losses)
         self.policy.optimizer.zero_grad()
-        loss.backward()
+        backward_side_by_side([behavior, model])
         gradients = [p.grad for p in self.policy.trained_parameters() if p.grad is not None]
         details["grad_norm"] = th.nn.utils.get_total_norm(gradients)  # before clipping
         self.policy.optimizer.step()
@@ -293,7 +296,7 @@ class DreamerV3(WorldModelAlgorithm):
         """Reconstruction, reward, continuation and the two KL terms (eq. 2 and 3)."""
         model = self.policy.world_model
         filtered = model.observe_sequence(
-            self._start_latent(batch),
+            self.start_latent(batch),
             self.policy.action_codec.encode(batch.actions),
             batch.observations,
             batch.is_first,
@@ -316,10 +319,10 @@ class DreamerV3(WorldModelAlgorithm):
         details = {"prior_ent": categorical_entropy(prior), "post_ent": categorical_entropy(post)}
         return filtered, losses, details
 
-    def _start_latent(self, batch: SequenceBatch) -> Latent:
-        dynamics = self.policy.world_model.dynamics
+    def start_latent(self, batch: SequenceBatch) -> Latent:
         if not batch.latents:
-            return dynamics.initial(len(batch.rewards))
+            return super().start_latent(batch)
+        dynamics = self.policy.world_model.dynamics
         stoch = one_hot(batch.latents["stoch"].long(), dynamics.classes)
         return Latent(batch.latents["deter"], stoch)
 

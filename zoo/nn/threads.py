@@ -39,6 +39,19 @@ def map_pieces(
         return list(_pool(threads).map(without_gradient, pieces))
 
 
+def backward_side_by_side(losses: Sequence[th.Tensor]) -> None:
+    """
+    Go back from several losses, on a CPU at the same time; gradients add up as for their sum.
+
+    :param losses: scalars whose graphs have nothing in common but parameters
+    """
+    if losses[0].device.type != "cpu" or th.get_num_threads() == 1:
+        th.stack(list(losses)).sum().backward()
+        return
+    with _one_core_each():
+        list(_pool(len(losses)).map(th.Tensor.backward, losses))
+
+
 @contextmanager
 def _one_core_each() -> Iterator[None]:
     """Let every operation run on one core, this thread's and, by initialisation, the pool's."""
