@@ -1,7 +1,19 @@
-"""Environments: real suites in the form the papers use, one call each."""
+"""Environments: real suites in the form the papers use, one call each, and dreams."""
 
 from dreamzoo.envs.atari import DreamerAtariPreprocessing, make_atari
 from dreamzoo.envs.dmc import make_dmc
+from dreamzoo.envs.dream_env import DreamEnv
+from dreamzoo.envs.dream_vec_env import DreamVecEnv
+from dreamzoo.envs.dream_vector_env import DreamVectorEnv
 from dreamzoo.envs.make import make_env, make_pixels
 
-__all__ = ["DreamerAtariPreprocessing", "make_atari", "make_dmc", "make_env", "make_pixels"]
+__all__ = [
+    "DreamEnv",
+    "DreamVecEnv",
+    "DreamVectorEnv",
+    "DreamerAtariPreprocessing",
+    "make_atari",
+    "make_dmc",
+    "make_env",
+    "make_pixels",
+]

@@ -411,7 +411,7 @@ def test_pitfall_18_windows_start_from_stored_latents(collected: MakeAgent) -> N
     """A state of another batch, or none without a zero start, trains on unrelated states."""
     agent = collected()
     batch = _sample(agent)
-    start = agent._start_latent(batch)
+    start = agent.start_latent(batch)
     assert agent.replay_buffer is not None
     for b, (env, first) in enumerate(zip(*batch.windows, strict=True)):
         stored = {k: v[first - 1, env] for k, v in agent.replay_buffer.latents.items()}
@@ -458,7 +458,7 @@ def test_pitfall_18_without_context_windows_start_from_zero(make_agent: MakeAgen
     agent.learn(40)
     batch = _sample(agent)
     assert batch.is_first[:, 0].all()
-    assert not any(part.any() for part in agent._start_latent(batch))
+    assert not any(part.any() for part in agent.start_latent(batch))
     agent.train(2, 4)
 
 

@@ -339,6 +339,7 @@ class SequenceReplayBuffer(ReplayBuffer):
         batch_length: int | None = None,
         *,
         online: bool = True,
+        rng: np.random.Generator | None = None,
     ) -> SequenceBatch:
         """
         Draw windows: first those queued as new, then uniformly over all start positions.
@@ -349,6 +350,8 @@ class SequenceReplayBuffer(ReplayBuffer):
         :param env: normalises observations and rewards on their way out, if given
         :param batch_length: trained steps T; default: the buffer's
         :param online: take queued windows; False (reports) leaves the queue untouched
+        :param rng: chooses instead of the buffer's own stream, so that a report does not change
+            what training draws next
         :raises ValueError: if nothing was stored yet
         """
         stored = np.minimum(self._count, self.buffer_size)
@@ -358,7 +361,7 @@ class SequenceReplayBuffer(ReplayBuffer):
         wanted = (batch_length or self.batch_length) + context
         length = int(min(wanted, stored.max()))
         queued = self._pop_online(batch_size) if online and length == self._window_length() else []
-        envs, starts = self._draw(batch_size - len(queued), length, stored)
+        envs, starts = self._draw(batch_size - len(queued), length, stored, rng or self.rng)
         if queued:
             envs = np.concatenate([[env_ for env_, _ in queued], envs])
             starts = np.concatenate([[start for _, start in queued], starts])
@@ -372,11 +375,13 @@ class SequenceReplayBuffer(ReplayBuffer):
                 popped.append((env, start))
         return popped
 
-    def _draw(self, n: int, length: int, stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _draw(
+        self, n: int, length: int, stored: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Draw streams and first records, every complete window with the same probability."""
         items = np.maximum(stored - length + 1, 0)
         edges = np.cumsum(items)
-        draw = self.rng.integers(edges[-1], size=n)
+        draw = rng.integers(edges[-1], size=n)
         envs = np.searchsorted(edges, draw, side="right")
         oldest = self._count[envs] - stored[envs]
         return envs, oldest + draw - (edges - items)[envs]

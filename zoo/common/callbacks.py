@@ -62,18 +62,13 @@ class DreamVideoCallback(BaseCallback):
         buffer = self.model.replay_buffer
         assert buffer is not None
         generator = th.Generator(device=self.model.device).manual_seed(self.seed)
-        stream = buffer.rng
-        # A private stream for the choice, so that training draws what it would have drawn.
-        buffer.rng = np.random.default_rng(self.seed)
-        try:
-            batch = buffer.sample(
-                4 * self.n_sequences,
-                self.model.get_vec_normalize_env(),
-                batch_length=self.length,
-                online=False,
-            )
-        finally:
-            buffer.rng = stream
+        batch = buffer.sample(
+            4 * self.n_sequences,
+            self.model.get_vec_normalize_env(),
+            batch_length=self.length,
+            online=False,
+            rng=np.random.default_rng(self.seed),
+        )
         # A dream does not reset: where an episode ends, nothing is left to compare.
         resets = batch.is_first[:, 1:].sum(1)
         rows = resets.argsort(stable=True)[: self.n_sequences]

@@ -67,6 +67,10 @@ class WorldModelPolicy(BasePolicy):
         :return: actions in replay form, (n, dims)
         """
 
+    def value(self, latent: Latent) -> th.Tensor | None:
+        """Estimate the return that follows states, (n, ...) to (n,); None without a critic."""
+        return None
+
     def initial_state(self, n: int) -> ActingState:
         """Return what an agent remembers before the first step of n episodes."""
         latent = self.world_model.initial(n)

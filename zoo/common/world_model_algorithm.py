@@ -5,7 +5,7 @@ import pathlib
 import pickle
 import sys
 import warnings
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 import torch as th
@@ -19,10 +19,14 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from stable_baselines3.common.utils import obs_as_tensor
 
-from dreamzoo.common.buffers import LatentSpec, SequenceReplayBuffer
+from dreamzoo.common.buffers import LatentSpec, SequenceBatch, SequenceReplayBuffer
 from dreamzoo.common.env_state import load_env_state, save_env_state
 from dreamzoo.common.policies import ActingState, WorldModelPolicy
+from dreamzoo.nn.rssm import Latent
 from dreamzoo.nn.world_model import WorldModel
+
+if TYPE_CHECKING:
+    from dreamzoo.envs.dream_vec_env import DreamVecEnv
 
 SelfWorldModelAlgorithm = TypeVar("SelfWorldModelAlgorithm", bound="WorldModelAlgorithm")
 
@@ -367,6 +371,59 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
                     f"{self.num_timesteps}. Nothing of this step was stored; the model is as it "
                     "was. Mend the environment; SB3's VecCheckNan finds where it happens."
                 )
+
+    # ------------------------------------------------------------------ dreams
+
+    def dream_env(self, n_envs: int = 1, **kwargs: Any) -> "DreamVecEnv":
+        """
+        Offer the learned model as an environment for any agent of Stable-Baselines3.
+
+        ``PPO("MlpPolicy", model.dream_env(n_envs=256)).learn(...)`` trains in the dream alone.
+
+        :param n_envs: dreams side by side
+        :param kwargs: of :class:`dreamzoo.envs.DreamVectorEnv`
+        """
+        from dreamzoo.envs.dream_vec_env import DreamVecEnv  # it needs this module
+
+        return DreamVecEnv(self, n_envs, **kwargs)
+
+    @th.no_grad()
+    def replay_latents(self, generator: th.Generator | None = None) -> Latent:
+        """
+        Filter replayed sequences: states for dreams to begin in.
+
+        The last step of an episode is left out: nothing follows it.
+
+        :param generator: source of the latents' randomness
+        :return: states of about ``batch_size * batch_length`` steps, (P, ...)
+        :raises ValueError: if the replay holds too little
+        """
+        buffer = self.replay_buffer
+        windows = 0 if buffer is None else buffer.n_windows()
+        if buffer is None or not windows:
+            raise ValueError(
+                "The replay buffer holds no sequence to begin a dream in. Let the agent learn, or "
+                "load_replay_buffer() first, or use start='initial' or a context."
+            )
+        seed = int(th.randint(2**31, (), generator=generator, device=self.device))
+        batch = buffer.sample(
+            self.batch_size,
+            self.get_vec_normalize_env(),
+            online=False,
+            rng=np.random.default_rng(seed),
+        )
+        latent = self.policy.world_model.observe_sequence(
+            self.start_latent(batch),
+            self.policy.action_codec.encode(batch.actions),
+            batch.observations,
+            batch.is_first,
+            generator,
+        ).latent
+        return Latent(*(part[~batch.is_last] for part in latent))
+
+    def start_latent(self, batch: SequenceBatch) -> Latent:
+        """Return the states that precede the rows of a batch, (B, ...)."""
+        return self.policy.world_model.initial(len(batch.rewards))
 
     # ------------------------------------------------------------------ saving
 

@@ -148,6 +148,9 @@ class DreamerV3Policy(WorldModelPolicy):
         policy = self.actor(latent.feat)
         return policy.mode() if deterministic else policy.sample(generator)
 
+    def value(self, latent: Latent) -> Tensor:
+        return self.critic.mean(latent.feat)
+
     def set_training_mode(self, mode: bool) -> None:
         self.train(mode)
         self.critic_target.train(False)

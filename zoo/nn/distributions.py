@@ -56,6 +56,10 @@ class SymexpTwoHot(nn.Module):
             logits.shape[:-1]
         )
 
+    def sample(self, logits: Tensor, generator: th.Generator | None = None) -> Tensor:
+        """Draw one of the bins, (..., bins) to (...)."""
+        return self.bins[categorical_sample(logits.float().softmax(-1), generator)]
+
     def encode(self, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """
         Find the neighbouring bins of a value and the weight of the upper one.

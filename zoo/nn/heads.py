@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import torch as th
 from gymnasium import spaces
 from torch import Tensor, nn
 
@@ -73,6 +74,7 @@ class ActionCodec:
         self.space = space
         self.sizes: list[int] = []
         self.start = 0
+        self._constants: dict[tuple[str, th.device], Tensor] = {}
         if isinstance(space, spaces.Box):
             self.dim = int(np.prod(space.shape))
             return
@@ -92,6 +94,31 @@ class ActionCodec:
     @property
     def is_discrete(self) -> bool:
         return bool(self.sizes)
+
+    def from_env(self, action: Tensor) -> Tensor:
+        """
+        Turn actions of the environment into replay form; continuous ones are clipped.
+
+        :param action: (n, *space.shape)
+        :return: (n, number of dimensions)
+        """
+        space = self.space
+        if isinstance(space, spaces.Box):
+            low, high = self._constant("low", action), self._constant("high", action)
+            unit = 2.0 * (action.float() - low) / (high - low) - 1.0
+            return unit.clamp(-1.0, 1.0).reshape(len(action), self.dim)
+        if isinstance(space, spaces.MultiDiscrete):
+            action = action - self._constant("start", action)
+        return action.reshape(len(action), len(self.sizes)) - self.start
+
+    def _constant(self, name: str, like: Tensor) -> Tensor:
+        """Keep an array of the space on the device of a tensor."""
+        key = (name, like.device)
+        if key not in self._constants:
+            value = np.asarray(getattr(self.space, name))
+            value = value.astype(np.int64 if self.is_discrete else np.float32)
+            self._constants[key] = th.as_tensor(value, device=like.device)
+        return self._constants[key]
 
     def encode(self, action: Tensor) -> Tensor:
         """

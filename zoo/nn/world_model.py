@@ -6,6 +6,7 @@ import torch as th
 from torch import Tensor, nn
 
 from dreamzoo.nn.decoders import Decoder
+from dreamzoo.nn.distributions import categorical_entropy
 from dreamzoo.nn.encoders import CnnKind
 from dreamzoo.nn.heads import Head, TwoHotHead
 from dreamzoo.nn.layers import by_rows
@@ -128,6 +129,19 @@ class WorldModel(nn.Module):
     ) -> Latent:
         """Predict the state after an encoded action (n, A), without an observation."""
         return self.dynamics.imagine_step(latent, action, generator, mode=mode)
+
+    def first_state(self, n: int, generator: th.Generator | None = None) -> Latent:
+        """Draw n states that the model believes in before the first observation of an episode."""
+        nothing = self.initial(n)
+        return self.imagine_step(nothing, nothing.deter.new_zeros(n, self.action_dim), generator)
+
+    def entropy(self, latent: Latent) -> Tensor:
+        """
+        Compute the entropy of the model's prediction of the stochastic part of states.
+
+        :return: nats, (...): high where the model is unsure, whatever it was that it then drew
+        """
+        return categorical_entropy(self.dynamics.prior(latent.deter))
 
     def reward_and_discount(self, feat: Tensor) -> tuple[Tensor, Tensor]:
         """

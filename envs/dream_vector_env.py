@@ -1,0 +1,489 @@
+"""The dream: a learned world model as a batch of environments, in torch on the model's device."""
+
+import io
+import pathlib
+import zipfile
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal, Protocol
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from gymnasium.error import ResetNeeded
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from stable_baselines3.common.save_util import load_from_zip_file
+from torch import Tensor
+
+from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
+from dreamzoo.envs.errors import requires_extra
+from dreamzoo.nn.observations import Observation
+from dreamzoo.nn.rssm import Latent
+
+#: An agent, a file it was saved to, or a function that returns one of these.
+Model = WorldModelAlgorithm | str | pathlib.Path | Callable[[], Any]
+
+#: What observations and starts of a dream may be.
+ObservationMode = Literal["decoded", "latent"]
+StartMode = Literal["initial", "replay"]
+
+
+class Starts(Protocol):
+    """Where dreams begin."""
+
+    def __call__(self, n: int, generator: th.Generator) -> Latent:
+        """Draw n latents."""
+
+
+def load_model(model: Model, device: th.device | str = "auto") -> WorldModelAlgorithm:
+    """
+    Get an agent from whatever names it.
+
+    :param model: an agent, a file written by its ``save``, or a function that returns one of these
+    :param device: of a model that is loaded from a file
+    :raises FileNotFoundError: if there is no such file
+    :raises ValueError: if the file does not hold an agent of dreamzoo
+    """
+    from dreamzoo import AGENTS  # the agents import this package
+
+    if isinstance(model, WorldModelAlgorithm):
+        return model
+    if callable(model):
+        return load_model(model(), device)
+    if not isinstance(model, (str, pathlib.Path)):
+        raise TypeError(
+            f"model={model!r} must be an agent of dreamzoo, the path of a saved one, or a function "
+            "that returns one of these."
+        )
+    path = pathlib.Path(model)
+    path = path if path.exists() else path.with_suffix(".zip")
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {model}; save an agent with agent.save(path).")
+    try:
+        data, _, _ = load_from_zip_file(io.BytesIO(path.read_bytes()), device="cpu")
+        policy_class = (data or {})["policy_class"]
+    except (ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is not a file that agent.save() wrote: {error}") from error
+    for agent in AGENTS.values():
+        own = tuple(agent.policy_aliases.values())
+        if isinstance(policy_class, type) and issubclass(policy_class, own):
+            loaded = agent.load(path, device=device)
+            assert isinstance(loaded, WorldModelAlgorithm)
+            return loaded
+    raise ValueError(
+        f"{path} holds an agent with the policy {policy_class}, which has no world model. Expected "
+        f"one of {', '.join(agent.__name__ for agent in AGENTS.values())}."
+    )
+
+
+class DreamVectorEnv(VectorEnv):
+    """
+    N dreams side by side: a world model behind the interface of a gymnasium ``VectorEnv``.
+
+    All values are torch tensors on the model's device: observations, rewards and flags, (N, ...),
+    and what ``info`` holds. Nothing is copied to the host, and no step loops over environments.
+    A policy for the real environment runs here unchanged, as far as it takes tensors;
+    :class:`DreamEnv` and :class:`DreamVecEnv` speak numpy.
+
+    ``info`` holds, (N, ...) each: ``latent`` (features of the state), ``continue`` (predicted
+    probability that the episode goes on), ``entropy`` (of the model's prediction of the state, in
+    nats: high where it is unsure) and, where the agent has a critic, ``value``. Where an episode
+    ended they belong to the state that follows the reset; the others are in ``final_info``.
+
+    Resets are in the same step: a row whose episode ended returns the first observation of the
+    next, the last one is in ``info["final_obs"]`` where ``info["_final_obs"]`` is true. With
+    ``AutoresetMode.DISABLED`` call ``reset(options={"reset_mask": rows})``, a bool tensor (N,).
+
+    Agents that were trained behind ``VecNormalize`` dream normalised observations and rewards.
+
+    :param model: an agent, a file it was saved to, or a function that returns one of these. A
+        live agent is not copied: as it learns, the dream changes
+    :param num_envs: dreams N
+    :param horizon: steps after which an episode is truncated; at least 2, or None for no limit
+    :param observation: ``decoded``: as the real environment gives them (images channels first, as
+        Stable-Baselines3 hands them to a policy); ``latent``: the model's features, a Box
+    :param start: ``initial``: what the model believes before the first observation of an
+        episode; ``replay``: states of the agent's replay buffer, filtered at every full reset. A
+        context of real steps is given to :meth:`reset`
+    :param sample_reward: draw rewards from the predicted distribution instead of its mean
+    :param termination: ``"sample"`` draws from the predicted probability of continuing; a number
+        ends an episode where that probability is below it; None never does
+    :param details: False leaves ``info`` empty but for what an ended episode needs: faster
+    :param autoreset_mode: ``SAME_STEP`` or ``DISABLED``
+    :param render_mode: ``rgb_array`` or None
+    :param device: of a model that is loaded from a file
+    :raises ValueError: if the model, or an option, does not fit
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {
+        "render_modes": ["rgb_array"],
+        "render_fps": 15,
+        "autoreset_mode": AutoresetMode.SAME_STEP,
+    }
+
+    def __init__(
+        self,
+        model: Model,
+        num_envs: int = 1,
+        *,
+        horizon: int | None = 1_000,
+        observation: ObservationMode = "decoded",
+        start: StartMode = "initial",
+        sample_reward: bool = False,
+        termination: Literal["sample"] | float | None = "sample",
+        details: bool = True,
+        autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP,
+        render_mode: str | None = None,
+        device: th.device | str = "auto",
+    ) -> None:
+        _check_options(
+            num_envs, horizon, observation, start, termination, autoreset_mode, render_mode
+        )
+        self.model = load_model(model, device)
+        self.policy = self.model.policy
+        self.device = self.policy.device
+        self.num_envs, self.horizon, self.start = num_envs, horizon, start
+        self.observation, self.details = observation, details
+        self.sample_reward, self.termination = sample_reward, termination
+        self.render_mode = render_mode
+        self.metadata = {**self.metadata, "autoreset_mode": autoreset_mode}
+        self.same_step = autoreset_mode == AutoresetMode.SAME_STEP
+        self.single_action_space = self.model.action_space
+        self.single_observation_space = self._observation_space()
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._generator = th.Generator(device=self.device)
+        self._starts: Starts | None = None
+        self._latent: Latent | None = None
+        self._age = th.zeros(num_envs, dtype=th.long, device=self.device)
+        self._last_reward = th.zeros(num_envs, device=self.device)
+
+    def _observation_space(self) -> spaces.Space:
+        if self.observation == "decoded":
+            return self.model.observation_space
+        width = self.policy.world_model.initial(1).feat.shape[1]
+        return spaces.Box(-np.inf, np.inf, (width,), np.float32)
+
+    @property
+    def latent(self) -> Latent:
+        """States of all dreams, (N, ...)."""
+        if self._latent is None:
+            raise ResetNeeded("Call reset() before the first step.")
+        return self._latent
+
+    # ------------------------------------------------------------------ interface
+
+    @th.no_grad()
+    def reset(
+        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """
+        Begin new dreams.
+
+        :param seed: of everything random; all rows share one stream, so of a list the first
+            number counts. None goes on with the stream
+        :param options: ``context``: real steps to begin after, for this and all later resets:
+            ``{"observations": (1 or N, T, ...), "actions": (1 or N, T - 1, ...)}`` in the
+            environment's units, ``actions[:, t]`` chosen after ``observations[:, t]``; ``None``
+            goes back to ``start``. ``reset_mask``: bool (N,), the rows to reset; default all
+        :return: first observations (N, ...) and info
+        :raises ValueError: for options that do not fit
+        """
+        seed = seed[0] if isinstance(seed, list) else seed
+        super().reset(seed=seed)
+        if seed is not None or self._latent is None:
+            self._generator.manual_seed(int(self.np_random.integers(2**31)))
+        options = options or {}
+        unknown = set(options) - {"context", "reset_mask"}
+        if unknown:
+            raise ValueError(f"Unknown reset options {sorted(unknown)}: context, reset_mask.")
+        mask = self._reset_mask(options.get("reset_mask"))
+        if "context" in options:
+            context = options["context"]
+            self._starts = None if context is None else _Fixed(self._filter(context), self.num_envs)
+        if self._starts is None or (mask is None and isinstance(self._starts, _Pool)):
+            self._starts = self._make_starts()
+        fresh = self._starts(self.num_envs, self._generator)
+        if mask is None:
+            self._latent = fresh
+            self._age.zero_()
+            self._last_reward.zero_()
+        else:
+            self._restart(mask, fresh)
+        return self._observe(self.latent), self._info(self.latent)
+
+    @th.no_grad()
+    def step(
+        self, actions: Tensor | np.ndarray
+    ) -> tuple[Observation, Tensor, Tensor, Tensor, dict[str, Any]]:
+        """
+        Dream one step.
+
+        :param actions: in the environment's units, (N, ...), torch or numpy; continuous actions
+            outside their bounds are clipped
+        :return: observations (N, ...), rewards (N,), terminated and truncated (N,) bool, info
+        :raises ResetNeeded: before the first reset
+        :raises ValueError: for actions of a wrong shape or, where it can be seen without waiting
+            for the device, a wrong value
+        """
+        before = self.latent
+        encoded = self.policy.action_codec.encode(self._to_model_action(actions))
+        latent = self.policy.world_model.imagine_step(before, encoded, self._generator)
+        reward, cont = self.policy.world_model.predict(latent)
+        if self.sample_reward:
+            head = self.policy.world_model.reward
+            reward = head.twohot.sample(head(latent.feat), self._generator)
+        terminated = self._terminated(cont)
+        self._age += 1
+        endless = self.horizon is None
+        truncated = th.zeros_like(terminated) if endless else self._age >= self.horizon
+        self._latent, self._last_reward = latent, reward
+        info: dict[str, Any] = {}
+        done = terminated | truncated
+        # A look at the flags costs nothing on a CPU; elsewhere it would wait for the device.
+        if self.same_step and (self.device.type != "cpu" or bool(done.any())):
+            info["final_obs"], info["_final_obs"] = self._observe(latent), done
+            info["final_info"], info["_final_info"] = self._info(latent, cont), done
+            assert self._starts is not None
+            self._restart(done, self._starts(self.num_envs, self._generator))
+            info |= self._info(self.latent)
+        else:
+            info |= self._info(latent, cont)
+        return self._observe(self.latent), reward, terminated, truncated, info
+
+    @th.no_grad()
+    def render(self) -> tuple[np.ndarray, ...] | None:
+        """
+        Draw every dream: its decoded image, or its numbers as bars.
+
+        :return: uint8 frames (height, width, 3), one for each dream; None without a render mode
+        """
+        if self.render_mode is None:
+            return None
+        obs = self.policy.world_model.decode(self.latent)
+        codec = self.policy.observation_codec
+        if codec.image_keys:
+            key = codec.image_keys[0]
+            images = obs[key.name] if isinstance(obs, dict) else obs
+            return tuple(_to_frame(image) for image in images.cpu().numpy())
+        parts = obs if isinstance(obs, dict) else {"observation": obs}
+        host = {name: part.cpu().numpy() for name, part in parts.items()}
+        rewards = self._last_reward.cpu().numpy()
+        return tuple(
+            _draw_numbers({name: part[i] for name, part in host.items()}, float(rewards[i]))
+            for i in range(self.num_envs)
+        )
+
+    # ------------------------------------------------------------------ parts of a step
+
+    def _terminated(self, cont: Tensor) -> Tensor:
+        if self.termination is None:
+            return th.zeros_like(cont, dtype=th.bool)
+        if self.termination == "sample":
+            draw = th.rand(cont.shape, generator=self._generator, device=cont.device)
+            return draw >= cont
+        return cont < self.termination
+
+    def _restart(self, rows: Tensor, fresh: Latent) -> None:
+        """Put fresh latents where ``rows`` is true."""
+        self._latent = Latent(
+            *(
+                th.where(rows.view(-1, *[1] * (new.dim() - 1)), new, old)
+                for new, old in zip(fresh, self.latent, strict=True)
+            )
+        )
+        self._age = th.where(rows, th.zeros_like(self._age), self._age)
+
+    def _observe(self, latent: Latent) -> Observation:
+        if self.observation == "latent":
+            return latent.feat
+        return self.policy.world_model.decode(latent)
+
+    def _info(self, latent: Latent, cont: Tensor | None = None) -> dict[str, Any]:
+        if not self.details:
+            return {}
+        if cont is None:
+            cont = self.policy.world_model.predict(latent)[1]
+        info = {
+            "latent": latent.feat,
+            "continue": cont,
+            "entropy": self.policy.world_model.entropy(latent),
+        }
+        value = self.policy.value(latent)
+        return info if value is None else info | {"value": value}
+
+    def _to_model_action(self, actions: Tensor | np.ndarray) -> Tensor:
+        space = self.single_action_space
+        given = th.as_tensor(actions)
+        expected = (self.num_envs, *space.shape)  # type: ignore[misc]
+        if tuple(given.shape) != expected:
+            raise ValueError(
+                f"actions have the shape {tuple(given.shape)}; expected {expected}: one action of "
+                f"{space} for each of the {self.num_envs} dreams."
+            )
+        if given.device.type == "cpu" and not all(map(_in_space(space), given.numpy())):
+            raise ValueError(f"actions={given} are not all in {space}.")
+        return self.policy.action_codec.from_env(given.to(self.device))
+
+    # ------------------------------------------------------------------ starts
+
+    def _make_starts(self) -> Starts:
+        if self.start == "initial":
+            return _Initial(self.policy.world_model.first_state)
+        return _Pool(self.model.replay_latents(self._generator))
+
+    def _reset_mask(self, mask: Any) -> Tensor | None:
+        if mask is None:
+            return None
+        rows = th.as_tensor(mask, device=self.device)
+        if rows.dtype != th.bool or tuple(rows.shape) != (self.num_envs,):
+            raise ValueError(
+                f"reset_mask is {rows.dtype} of the shape {tuple(rows.shape)}; expected bool "
+                f"({self.num_envs},)."
+            )
+        if self._latent is None:
+            raise ResetNeeded("Reset all dreams once before some of them.")
+        return rows
+
+    def _filter(self, context: dict[str, Any]) -> Latent:
+        """Let the model see real steps, and return the states it ends in, (1 or N, ...)."""
+        if set(context) != {"observations", "actions"}:
+            raise ValueError(
+                f"context has the keys {sorted(context)}; expected actions and observations."
+            )
+        model = self.policy.world_model
+        obs = _to_tensors(context["observations"], self.device)
+        actions = th.as_tensor(context["actions"], device=self.device)
+        lead = _lead_shape(obs, self.model.observation_space)
+        rows, steps = lead
+        expected = (rows, steps - 1, *self.single_action_space.shape)  # type: ignore[misc]
+        if rows not in (1, self.num_envs) or steps < 1 or tuple(actions.shape) != expected:
+            raise ValueError(
+                f"context has observations of {rows} rows and {steps} steps and actions of the "
+                f"shape {tuple(actions.shape)}; expected 1 or {self.num_envs} rows, at least one "
+                f"step, and actions of the shape {expected}: one less than observations."
+            )
+        codec = self.policy.action_codec
+        encoded = codec.encode(codec.from_env(actions.flatten(0, 1)))
+        before = th.cat(
+            [encoded.new_zeros(rows, 1, codec.dim), encoded.view(rows, steps - 1, codec.dim)], 1
+        )
+        first = th.zeros(rows, steps, dtype=th.bool, device=self.device)
+        first[:, 0] = True
+        states = model.observe_sequence(model.initial(rows), before, obs, first, self._generator)
+        return Latent(*(part[:, -1] for part in states.latent))
+
+
+class _Initial:
+    """What the model believes before the first observation of an episode."""
+
+    def __init__(self, first_state: Callable[[int, th.Generator], Latent]) -> None:
+        self.first_state = first_state
+
+    def __call__(self, n: int, generator: th.Generator) -> Latent:
+        return self.first_state(n, generator)
+
+
+class _Pool:
+    """Some of many states, drawn with replacement."""
+
+    def __init__(self, latents: Latent) -> None:
+        self.latents = latents
+
+    def __call__(self, n: int, generator: th.Generator) -> Latent:
+        deter = self.latents.deter
+        rows = th.randint(len(deter), (n,), generator=generator, device=deter.device)
+        return Latent(*(part[rows] for part in self.latents))
+
+
+class _Fixed:
+    """The same state for a row at every reset."""
+
+    def __init__(self, latents: Latent, n: int) -> None:
+        self.latents = Latent(*(part.expand(n, *part.shape[1:]).clone() for part in latents))
+
+    def __call__(self, n: int, generator: th.Generator) -> Latent:
+        return self.latents
+
+
+def _check_options(
+    num_envs: int,
+    horizon: int | None,
+    observation: str,
+    start: str,
+    termination: str | float | None,
+    autoreset_mode: AutoresetMode,
+    render_mode: str | None,
+) -> None:
+    if num_envs < 1 or (horizon is not None and horizon < 2):
+        raise ValueError(f"{num_envs=} must be at least 1 and {horizon=} at least 2, or None.")
+    if observation not in ("decoded", "latent") or start not in ("initial", "replay"):
+        raise ValueError(
+            f"{observation=} must be 'decoded' or 'latent' and {start=} 'initial' or 'replay'."
+        )
+    number = isinstance(termination, (int, float)) and 0 < termination < 1
+    if termination not in ("sample", None) and not number:
+        raise ValueError(f"{termination=} must be 'sample', a probability or None.")
+    if autoreset_mode not in (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED):
+        raise ValueError(f"{autoreset_mode=} must be AutoresetMode.SAME_STEP or DISABLED.")
+    if render_mode not in (None, "rgb_array"):
+        raise ValueError(f"{render_mode=} must be 'rgb_array' or None.")
+
+
+def _in_space(space: spaces.Space) -> Callable[[np.ndarray], bool]:
+    """Return a check of one action; continuous ones must only be numbers, they are clipped."""
+    if isinstance(space, spaces.Box):
+        return lambda action: bool(np.isfinite(action).all())
+    return lambda action: bool(np.issubdtype(action.dtype, np.integer) and action in space)
+
+
+def _to_tensors(obs: Any, device: th.device) -> Observation:
+    if isinstance(obs, dict):
+        return {name: th.as_tensor(part, device=device) for name, part in obs.items()}
+    return th.as_tensor(obs, device=device)
+
+
+def _lead_shape(obs: Observation, space: spaces.Space) -> tuple[int, int]:
+    """Check the shapes of a batch of sequences and return its rows and steps."""
+    parts = obs if isinstance(obs, dict) else {"observation": obs}
+    shapes = space.spaces if isinstance(space, spaces.Dict) else {"observation": space}
+    leads = set()
+    for name, part_space in shapes.items():
+        part, shape = parts.get(name), tuple(part_space.shape or ())
+        if part is None or part.dim() != len(shape) + 2 or tuple(part.shape[2:]) != shape:
+            found = "missing" if part is None else f"of the shape {tuple(part.shape)}"
+            raise ValueError(f"context {name!r} is {found}; expected (rows, steps, *{shape}).")
+        leads.add(tuple(part.shape[:2]))
+    if len(leads) != 1:
+        raise ValueError(f"The parts of the context differ in rows or steps: {sorted(leads)}.")
+    rows, steps = leads.pop()
+    return rows, steps
+
+
+def _to_frame(image: np.ndarray) -> np.ndarray:
+    """Turn (C, H, W), the last of a stack, into an RGB frame."""
+    image = image[-3:] if len(image) % 3 == 0 else image[-1:]
+    if image.dtype != np.uint8:
+        image = (255 * image).round().clip(0, 255).astype(np.uint8)
+    image = np.ascontiguousarray(image.transpose(1, 2, 0))
+    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
+
+
+def _draw_numbers(parts: dict[str, np.ndarray], reward: float) -> np.ndarray:
+    """Draw every number of an observation as a bar."""
+    with requires_extra("video"):
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4, 3), dpi=100, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    axes = np.atleast_1d(figure.subplots(len(parts), 1))
+    for axis, (name, part) in zip(axes, parts.items(), strict=True):
+        values = np.asarray(part, np.float64).reshape(-1)
+        axis.bar(np.arange(len(values)), np.sign(values) * np.log1p(np.abs(values)))
+        axis.set_ylim(-3, 3)
+        axis.set_ylabel(f"symlog {name}")
+        axis.set_xticks([])
+    axes[0].set_title(f"reward {reward:.3f}")
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
