@@ -6,12 +6,14 @@ from dreamzoo.envs.dream_env import DreamEnv
 from dreamzoo.envs.dream_vec_env import DreamVecEnv
 from dreamzoo.envs.dream_vector_env import DreamVectorEnv
 from dreamzoo.envs.make import make_env, make_pixels
+from dreamzoo.envs.vector_env_to_vec_env import VectorEnvToVecEnv
 
 __all__ = [
     "DreamEnv",
     "DreamVecEnv",
     "DreamVectorEnv",
     "DreamerAtariPreprocessing",
+    "VectorEnvToVecEnv",
     "make_atari",
     "make_dmc",
     "make_env",

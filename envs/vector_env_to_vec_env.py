@@ -1,0 +1,133 @@
+"""Any gymnasium ``VectorEnv``, numpy or torch, as a ``VecEnv`` of Stable-Baselines3."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch as th
+from gymnasium.vector import AutoresetMode, VectorEnv
+from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
+
+
+class VectorEnvToVecEnv(VecEnv):
+    """
+    Let agents of Stable-Baselines3 train in a gymnasium ``VectorEnv``.
+
+    For simulators that step many environments at once (Atari's vector environment, those on a
+    GPU, dreams), whose speed a ``DummyVecEnv`` of single ones would lose. Wrap it in
+    ``VecMonitor`` for episode statistics.
+
+    :param env: resets in the same step (``AutoresetMode.SAME_STEP``), or not at all
+        (``DISABLED``) and by ``reset_mask`` then
+    :raises ValueError: if it resets in the next step: what a real step would be there is not one
+        for SB3; make it with ``autoreset_mode=AutoresetMode.SAME_STEP``
+    """
+
+    def __init__(self, env: VectorEnv) -> None:
+        mode = env.metadata.get("autoreset_mode")
+        if mode not in (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED):
+            raise ValueError(
+                f"{env} has autoreset_mode={mode}. Stable-Baselines3 expects the first observation "
+                "of the next episode together with the end of the last: make the environment with "
+                "autoreset_mode=AutoresetMode.SAME_STEP (gymnasium.make_vec: "
+                "vector_kwargs=dict(autoreset_mode=...), Atari's own: autoreset_mode=...)."
+            )
+        self.env = env
+        self._same_step = mode == AutoresetMode.SAME_STEP
+        self._actions: np.ndarray | None = None
+        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+        self.metadata = env.metadata
+
+    def _get_render_mode(self) -> str | None:
+        return self.env.render_mode
+
+    def reset(self) -> np.ndarray | dict[str, np.ndarray]:  # type: ignore[override]
+        # From one seed a VectorEnv derives those of all rows, as SB3's seed() does.
+        obs, info = self.env.reset(seed=self._seeds[0], options=self._options[0] or None)
+        self._reset_seeds()
+        self._reset_options()
+        self.reset_infos = self._row_infos(info)
+        return to_host(obs)
+
+    def step_async(self, actions: np.ndarray) -> None:
+        self._actions = actions
+
+    def step_wait(self) -> VecEnvStepReturn:
+        assert self._actions is not None
+        obs, reward, terminated, truncated, info = self.env.step(self._actions)
+        ended, limit = to_host(terminated), to_host(truncated)
+        dones = ended | limit
+        last, last_info = info.pop("final_obs", None), info.pop("final_info", {})
+        for mask in ("_final_obs", "_final_info"):
+            info.pop(mask, None)
+        infos = self._row_infos(info)
+        if dones.any():
+            if not self._same_step:
+                last, last_info = obs, info
+                obs, _ = self.env.reset(options={"reset_mask": dones})
+            last, ends = to_host(last), self._row_infos(last_info)
+            for i in np.flatnonzero(dones):
+                infos[i] = ends[i]
+                infos[i]["terminal_observation"] = (
+                    {name: part[i] for name, part in last.items()}
+                    if isinstance(last, dict)
+                    else last[i]
+                )
+                infos[i]["TimeLimit.truncated"] = bool(limit[i] and not ended[i])
+        rewards = to_host(reward).astype(np.float32)
+        return to_host(obs), rewards, dones, infos  # type: ignore[return-value]
+
+    def _row_infos(self, info: dict[str, Any]) -> list[dict[str, Any]]:
+        """Turn one dictionary of arrays into one dictionary for every row that has its keys."""
+        rows: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        for name, value in info.items():
+            if name.startswith("_") and name[1:] in info:
+                continue
+            mask = info.get(f"_{name}")
+            has = np.ones(self.num_envs, bool) if mask is None else to_host(mask)
+            parts = self._row_infos(value) if isinstance(value, dict) else to_host(value)
+            for i in np.flatnonzero(has):
+                rows[i][name] = parts[i]
+        return rows
+
+    def close(self) -> None:
+        self.env.close()
+
+    def get_images(self) -> Sequence[np.ndarray | None]:
+        return self.env.render() or [None] * self.num_envs  # type: ignore[return-value]
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        value = getattr(self.env, attr_name, None)
+        value = getattr(self.env.unwrapped, attr_name) if value is None else value
+        return [value for _ in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        self._only_all("set_attr", indices)
+        setattr(self.env.unwrapped, attr_name, value)
+
+    def env_method(
+        self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any
+    ) -> list[Any]:
+        self._only_all("env_method", indices)
+        return [getattr(self.env, method_name)(*args, **kwargs)] * self.num_envs
+
+    def env_is_wrapped(
+        self, wrapper_class: type[gym.Wrapper], indices: VecEnvIndices = None
+    ) -> list[bool]:
+        return [False for _ in self._get_indices(indices)]  # its rows are no environments
+
+    def _only_all(self, name: str, indices: VecEnvIndices) -> None:
+        if len(set(self._get_indices(indices))) != self.num_envs:
+            raise ValueError(
+                f"{name}(indices={indices}): the environments are one batch; leave indices out to "
+                "mean all."
+            )
+
+
+def to_host(value: Any) -> Any:
+    """Copy tensors to the host, as arrays of their own; leave everything else as it is."""
+    if isinstance(value, dict):
+        return {name: to_host(part) for name, part in value.items()}
+    return value.cpu().numpy() if isinstance(value, th.Tensor) else value

@@ -1,0 +1,131 @@
+"""Gymnasium's vector environments under Stable-Baselines3."""
+
+from typing import Any
+
+import ale_py
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch as th
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector.utils import batch_space
+from stable_baselines3 import PPO
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecMonitor
+
+from dreamzoo import DreamerV3
+from dreamzoo.envs import VectorEnvToVecEnv
+
+SAME, DISABLED = AutoresetMode.SAME_STEP, AutoresetMode.DISABLED
+
+
+class TorchCounters(VectorEnv):
+    """Rows that count their steps in torch and end after row + 2 of them; odd rows by a limit."""
+
+    def __init__(self, n: int = 3, mode: AutoresetMode = SAME) -> None:
+        self.num_envs = n
+        self.metadata = {"autoreset_mode": mode}
+        self.single_observation_space = spaces.Dict(
+            {"age": spaces.Box(0, 100, (1,), np.float32), "row": spaces.Discrete(n)}
+        )
+        self.single_action_space = spaces.Discrete(2)
+        self.observation_space = batch_space(self.single_observation_space, n)
+        self.action_space = batch_space(self.single_action_space, n)
+        self.same_step = mode == SAME
+        self.age = th.zeros(n)
+
+    def observe(self) -> dict[str, th.Tensor]:
+        return {"age": self.age[:, None].clone(), "row": th.arange(self.num_envs)}
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> Any:
+        mask = th.as_tensor((options or {}).get("reset_mask", np.ones(self.num_envs, bool)))
+        self.age = th.where(mask, th.zeros_like(self.age), self.age)
+        return self.observe(), {}
+
+    def step(self, actions: Any) -> Any:
+        self.age = self.age + 1
+        done = self.age >= th.arange(self.num_envs) + 2
+        odd = th.arange(self.num_envs) % 2 == 1
+        info: dict[str, Any] = {"age": self.age.clone()}
+        if self.same_step:
+            info = {"final_obs": self.observe(), "_final_obs": done, "final_info": dict(info)}
+            self.age = th.where(done, th.zeros_like(self.age), self.age)
+        return self.observe(), th.ones(self.num_envs), done & ~odd, done & odd, info
+
+
+@pytest.mark.parametrize("mode", [SAME, DISABLED])
+def test_ends_and_starts_arrive_together(mode: AutoresetMode) -> None:
+    env = VectorEnvToVecEnv(TorchCounters(3, mode))
+    assert env.reset()["age"].tolist() == [[0]] * 3  # type: ignore[call-overload]
+    ages = []
+    for step in range(1, 7):
+        obs, reward, dones, infos = env.step(np.zeros(3, int))
+        assert isinstance(obs, dict)
+        assert (reward.dtype, dones.dtype) == (np.float32, bool)
+        expected = [step % (row + 2) == 0 for row in range(3)]
+        assert dones.tolist() == expected
+        ages.append(obs["age"][:, 0].tolist())
+        for row, info in enumerate(infos):
+            if dones[row]:
+                assert info["terminal_observation"]["age"].tolist() == [row + 2]
+                assert info["TimeLimit.truncated"] is (row == 1)
+                assert info["age"] == row + 2
+            else:
+                assert "terminal_observation" not in info
+    assert ages == [[t % (row + 2) for row in range(3)] for t in range(1, 7)]
+
+
+@pytest.mark.parametrize("mode", [SAME, DISABLED])
+def test_equals_a_dummy_vec_env_of_the_same_environments(mode: AutoresetMode) -> None:
+    """CartPole, 3 rows, 200 steps: everything that SB3 sees is the same to the bit."""
+    makers = [lambda: gym.make("CartPole-v1", max_episode_steps=30) for _ in range(3)]
+    ours = VectorEnvToVecEnv(SyncVectorEnv(makers, autoreset_mode=mode))
+    theirs = make_vec_env("CartPole-v1", 3, env_kwargs=dict(max_episode_steps=30))
+    for env in (ours, theirs):
+        env.seed(7)
+        env.action_space.seed(0)
+    np.testing.assert_array_equal(ours.reset(), theirs.reset())  # type: ignore[arg-type]
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        actions = rng.integers(2, size=3)
+        one, other = ours.step(actions), theirs.step(actions)
+        for a, b in zip(one[:3], other[:3], strict=True):
+            np.testing.assert_array_equal(a, b)  # type: ignore[arg-type]
+        for a, b in zip(one[3], other[3], strict=True):
+            assert a.get("TimeLimit.truncated", False) == b["TimeLimit.truncated"]
+            if "terminal_observation" in b:
+                np.testing.assert_array_equal(a["terminal_observation"], b["terminal_observation"])
+
+
+def test_atari_vector_environment_trains_sb3_and_our_agents() -> None:
+    gym.register_envs(ale_py)
+    env = gym.make_vec("ALE/Pong-v5", 2, autoreset_mode=SAME, img_height=64, img_width=64)
+    vec = VecMonitor(VectorEnvToVecEnv(env))
+    vec.seed(0)
+    PPO("CnnPolicy", vec, n_steps=4, batch_size=8, n_epochs=1).learn(8)
+    DreamerV3(
+        "CnnPolicy",
+        vec,
+        policy_kwargs=dict(size="debug"),
+        batch_size=2,
+        batch_length=4,
+        train_ratio=1,
+    ).learn(20)
+
+
+def test_next_step_resets_are_refused_with_the_remedy() -> None:
+    env = gym.make_vec("CartPole-v1", 2, vectorization_mode="sync")
+    with pytest.raises(ValueError, match=r"autoreset_mode=AutoresetMode\.SAME_STEP"):
+        VectorEnvToVecEnv(env)
+
+
+def test_single_rows_cannot_be_addressed() -> None:
+    env = VectorEnvToVecEnv(TorchCounters(3))
+    assert env.get_attr("same_step") == [True] * 3
+    env.set_attr("same_step", False)
+    assert env.get_attr("same_step", 1) == [False]
+    with pytest.raises(ValueError, match="one batch"):
+        env.env_method("observe", indices=0)
+    assert len(env.env_method("observe")) == 3
+    assert env.env_is_wrapped(gym.Wrapper) == [False] * 3
