@@ -1,6 +1,6 @@
 """One dream, in numpy: a learned world model as a gymnasium environment."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -23,7 +23,7 @@ class DreamEnv(gym.Env):
         ``start``, ``sample_reward``, ``termination``, ``details``, ``device``
     """
 
-    metadata: ClassVar[dict[str, Any]] = {
+    metadata: dict[str, Any] = {  # noqa: RUF012
         "render_modes": DreamVectorEnv.metadata["render_modes"],
         "render_fps": DreamVectorEnv.metadata["render_fps"],
     }

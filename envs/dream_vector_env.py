@@ -4,7 +4,7 @@ import io
 import pathlib
 import zipfile
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch as th
@@ -115,7 +115,7 @@ class DreamVectorEnv(VectorEnv):
     :raises ValueError: if the model, or an option, does not fit
     """
 
-    metadata: ClassVar[dict[str, Any]] = {
+    metadata: dict[str, Any] = {  # noqa: RUF012
         "render_modes": ["rgb_array"],
         "render_fps": 15,
         "autoreset_mode": AutoresetMode.SAME_STEP,
@@ -235,8 +235,8 @@ class DreamVectorEnv(VectorEnv):
             reward = head.twohot.sample(head(latent.feat), self._generator)
         terminated = self._terminated(cont)
         self._age += 1
-        endless = self.horizon is None
-        truncated = th.zeros_like(terminated) if endless else self._age >= self.horizon
+        limit = self.horizon
+        truncated = th.zeros_like(terminated) if limit is None else self._age >= limit
         self._latent, self._last_reward = latent, reward
         info: dict[str, Any] = {}
         done = terminated | truncated

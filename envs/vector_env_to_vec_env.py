@@ -43,7 +43,7 @@ class VectorEnvToVecEnv(VecEnv):
     def _get_render_mode(self) -> str | None:
         return self.env.render_mode
 
-    def reset(self) -> np.ndarray | dict[str, np.ndarray]:  # type: ignore[override]
+    def reset(self) -> np.ndarray | dict[str, np.ndarray]:
         # From one seed a VectorEnv derives those of all rows, as SB3's seed() does.
         obs, info = self.env.reset(seed=self._seeds[0], options=self._options[0] or None)
         self._reset_seeds()
@@ -77,7 +77,7 @@ class VectorEnvToVecEnv(VecEnv):
                 )
                 infos[i]["TimeLimit.truncated"] = bool(limit[i] and not ended[i])
         rewards = to_host(reward).astype(np.float32)
-        return to_host(obs), rewards, dones, infos  # type: ignore[return-value]
+        return to_host(obs), rewards, dones, infos
 
     def _row_infos(self, info: dict[str, Any]) -> list[dict[str, Any]]:
         """Turn one dictionary of arrays into one dictionary for every row that has its keys."""

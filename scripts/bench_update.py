@@ -36,7 +36,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from dreamzoo import DreamerV3
 from dreamzoo.nn.kernels import is_compiled
 
-OBSERVATIONS = {
+OBSERVATIONS: dict[str, spaces.Box] = {
     "vector": spaces.Box(-np.inf, np.inf, (24,), np.float32),
     "image": spaces.Box(0, 255, (64, 64, 3), np.uint8),
 }

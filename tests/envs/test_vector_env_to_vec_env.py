@@ -57,7 +57,7 @@ class TorchCounters(VectorEnv):
 @pytest.mark.parametrize("mode", [SAME, DISABLED])
 def test_ends_and_starts_arrive_together(mode: AutoresetMode) -> None:
     env = VectorEnvToVecEnv(TorchCounters(3, mode))
-    assert env.reset()["age"].tolist() == [[0]] * 3  # type: ignore[call-overload]
+    assert env.reset()["age"].tolist() == [[0]] * 3
     ages = []
     for step in range(1, 7):
         obs, reward, dones, infos = env.step(np.zeros(3, int))
@@ -85,13 +85,13 @@ def test_equals_a_dummy_vec_env_of_the_same_environments(mode: AutoresetMode) ->
     for env in (ours, theirs):
         env.seed(7)
         env.action_space.seed(0)
-    np.testing.assert_array_equal(ours.reset(), theirs.reset())  # type: ignore[arg-type]
+    np.testing.assert_array_equal(ours.reset(), theirs.reset())
     rng = np.random.default_rng(0)
     for _ in range(200):
         actions = rng.integers(2, size=3)
         one, other = ours.step(actions), theirs.step(actions)
         for a, b in zip(one[:3], other[:3], strict=True):
-            np.testing.assert_array_equal(a, b)  # type: ignore[arg-type]
+            np.testing.assert_array_equal(a, b)
         for a, b in zip(one[3], other[3], strict=True):
             assert a.get("TimeLimit.truncated", False) == b["TimeLimit.truncated"]
             if "terminal_observation" in b:

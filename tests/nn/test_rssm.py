@@ -1,6 +1,7 @@
 """The recurrent model against a literal form, its independences and its gradients."""
 
 import weakref
+from typing import Any
 
 import pytest
 import torch as th
@@ -143,7 +144,7 @@ def test_a_filtered_sequence_is_freed_with_its_result(rssm: BlockRSSM) -> None:
     actions, tokens = _sequence(3, 4)
     states, post = rssm.observe(_latent(3), actions, tokens, th.zeros(3, 4, dtype=th.bool))
     assert states.deter.grad_fn is not None
-    node = states.deter.grad_fn.next_functions[0][0]  # behind the transposition
+    node: Any = states.deter.grad_fn.next_functions[0][0]  # behind the transposition
     freed = weakref.ref(node.tape[0])
     del node
     (states.deter.sum() + post.sum()).backward()

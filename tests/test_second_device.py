@@ -1,0 +1,187 @@
+"""
+Everything runs on a device that refuses CPU tensors, as CUDA does.
+
+The device is ``second_device``; tests marked ``gpu`` do the same on a real one.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch as th
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, VectorEnv
+from stable_baselines3 import PPO
+from stable_baselines3.common.env_util import make_vec_env
+
+from dreamzoo import DreamerV3
+from dreamzoo.envs import DreamVectorEnv
+from dreamzoo.wrappers import vector
+from tests import second_device
+
+
+class Pixels(gym.Env):
+    """An image and a vector, five steps an episode."""
+
+    def __init__(self) -> None:
+        self.observation_space = spaces.Dict(
+            {
+                "image": spaces.Box(0, 255, (36, 36, 3), np.uint8),
+                "vector": spaces.Box(-1, 1, (2,), np.float32),
+            }
+        )
+        self.action_space = spaces.Box(-2, 2, (2,), np.float32)
+        self.age = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        super().reset(seed=seed)
+        self.age = 0
+        return self.observation_space.sample(), {}
+
+    def step(self, action: Any) -> Any:
+        self.age += 1
+        return self.observation_space.sample(), 1.0, self.age == 5, False, {}
+
+
+@pytest.fixture(params=[second_device.NAME, pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == second_device.NAME:
+        second_device.install(monkeypatch)
+    return request.param
+
+
+def make_agent(device: str, env: str | type[gym.Env] = "CartPole-v1") -> DreamerV3:
+    return DreamerV3(
+        "MlpPolicy" if isinstance(env, str) else "MultiInputPolicy",
+        make_vec_env(env, 2, seed=0),
+        device=device,
+        seed=0,
+        policy_kwargs=dict(size="debug"),
+        batch_size=2,
+        batch_length=8,
+        train_ratio=2,
+    )
+
+
+@pytest.mark.parametrize("env", ["CartPole-v1", Pixels], ids=["vector", "image"])
+def test_learn_save_load_and_act(device: str, env: Any, tmp_path: Path) -> None:
+    agent = make_agent(device, env).learn(60)
+    assert agent._n_updates > 3
+    assert {p.device.type for p in agent.policy.parameters()} == {device}
+    agent.save(tmp_path / "agent")
+    agent.save_replay_buffer(tmp_path / "replay")
+    on_cpu = DreamerV3.load(tmp_path / "agent", device="cpu")
+    for name, value in agent.policy.state_dict().items():
+        th.testing.assert_close(value.cpu(), on_cpu.policy.state_dict()[name])
+    again = DreamerV3.load(tmp_path / "agent", make_vec_env(env, 2, seed=0), device=device)
+    again.load_replay_buffer(tmp_path / "replay")
+    again.learn(20, reset_num_timesteps=False)
+    obs = make_vec_env(env, 2, seed=0).reset()
+    assert len(again.predict(obs)[0]) == 2  # type: ignore[arg-type]
+
+
+def test_the_second_device_computes_what_the_cpu_does() -> None:
+    """Same seed, same numbers: the plain kernels against those for a CPU, over 5 updates."""
+    losses = []
+    for name in ("cpu", second_device.NAME):
+        with pytest.MonkeyPatch.context() as patch:
+            second_device.install(patch)
+            agent = make_agent(name).learn(60)
+        losses.append([p.detach().cpu() for p in agent.policy.trained_parameters()])
+    for one, other in zip(*losses, strict=True):
+        th.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("env", ["CartPole-v1", Pixels], ids=["vector", "image"])
+@pytest.mark.parametrize("start", ["initial", "replay"])
+def test_dreams_reset_step_and_draw(device: str, env: Any, start: Any) -> None:
+    agent = make_agent(device, env).learn(40)
+    dream = DreamVectorEnv(agent, 3, horizon=4, start=start, render_mode="rgb_array")
+    dream.reset(seed=0)
+    for _ in range(6):
+        obs, reward, terminated, truncated, info = dream.step(dream.action_space.sample())
+        parts = [*(obs.values() if isinstance(obs, dict) else [obs]), reward, terminated, truncated]
+        assert {x.device.type for x in [*parts, *info["final_info"].values()]} == {device}
+    dream.reset(options={"reset_mask": th.tensor([True, False, True])})
+    frames = dream.render()
+    assert frames is not None
+    assert len(frames) == 3
+    PPO(
+        "MlpPolicy" if isinstance(env, str) else "MultiInputPolicy",
+        agent.dream_env(2),
+        n_steps=4,
+        batch_size=8,
+        n_epochs=1,
+        device="cpu",
+    ).learn(8)
+
+
+WRAPPERS: dict[str, Callable[[VectorEnv], VectorEnv]] = {
+    "RepeatAction": lambda env: vector.RepeatAction(env, 2),
+    "SymlogObservation": vector.SymlogObservation,
+    "SymlogReward": vector.SymlogReward,
+    "TanhReward": vector.TanhReward,
+    "EpisodeDiscount": lambda env: vector.EpisodeDiscount(env, 0.9, add_to_observation=True),
+    "NormalizeAction": vector.NormalizeAction,
+    "OneHotAction": vector.OneHotAction,
+    "PreviousActionReward": vector.PreviousActionReward,
+}
+
+
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_wrappers_stay_on_the_device_and_copy_nothing_to_the_host(device: str, name: str) -> None:
+    agent = make_agent(device, Pixels if name == "NormalizeAction" else "CartPole-v1").learn(20)
+    disabled = AutoresetMode.DISABLED if name == "RepeatAction" else AutoresetMode.SAME_STEP
+    env = WRAPPERS[name](DreamVectorEnv(agent, 3, horizon=4, autoreset_mode=disabled))
+    env.reset(seed=0)
+    actions = th.as_tensor(env.action_space.sample(), device=device)
+    env.step(actions)
+    with second_device.counting() as copies:
+        for _ in range(6):
+            obs, reward, terminated, truncated, _ = env.step(actions)
+    assert not copies
+    parts = list(obs.values()) if isinstance(obs, dict) else [obs]
+    assert {x.device.type for x in [*parts, reward, terminated, truncated]} == {device}
+
+
+def test_a_cpu_tensor_that_slips_in_is_found() -> None:
+    """The tests above can fail: a buffer left behind, and an action made on the host."""
+    with pytest.MonkeyPatch.context() as patch:
+        second_device.install(patch)
+        agent = make_agent(second_device.NAME).learn(40)
+        head = agent.world_model.reward.twohot
+        head.outer = head.outer.cpu()
+        with pytest.raises(RuntimeError, match="same device"):
+            agent.train(1, 2)
+
+
+def test_a_dream_step_copies_nothing_to_the_host(device: str) -> None:
+    if device != second_device.NAME:
+        pytest.skip("CUDA has a mode of its own for this")
+    agent = make_agent(device).learn(40)
+    dream = DreamVectorEnv(agent, 3, horizon=4)
+    dream.reset(seed=0)
+    actions = th.zeros(3, dtype=th.long).to(device)
+    with second_device.counting() as copies:
+        for _ in range(6):
+            dream.step(actions)
+    assert not copies
+    with second_device.counting() as copies:
+        float(dream.step(actions)[1].sum())
+    assert sum(copies.values()) == 1  # what a copy looks like
+
+
+@pytest.mark.gpu
+def test_a_dream_step_does_not_wait_for_cuda() -> None:
+    dream = DreamVectorEnv(make_agent("cuda").learn(40), 3, horizon=4)
+    dream.reset(seed=0)
+    actions = th.zeros(3, dtype=th.long, device="cuda")
+    dream.step(actions)  # constants are copied to the device the first time
+    th.cuda.set_sync_debug_mode("error")
+    try:
+        dream.step(actions)
+    finally:
+        th.cuda.set_sync_debug_mode("default")
