@@ -31,8 +31,9 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import VecEnv
 
 from dreamzoo import DreamerV3
+from dreamzoo.common.agreement import compare_with_dream
 from dreamzoo.common.callbacks import DreamVideoCallback
-from dreamzoo.common.dreams import OpenLoop, dream_returns
+from dreamzoo.common.dreams import OpenLoop
 from dreamzoo.common.evaluation import RandomPolicy
 
 ENV_ID = "CartPole-v1"
@@ -158,14 +159,14 @@ def main(argv: list[str] | None = None) -> None:
 
     loaded = DreamerV3.load(args.out / "model", env=eval_env)
     real_mean, _ = evaluate_policy(loaded, eval_env, args.episodes, deterministic=False)
-    dream = dream_returns(loaded.policy, eval_env, args.episodes, MAX_EPISODE_STEPS)
+    dream = compare_with_dream(loaded, loaded, eval_env, MAX_EPISODE_STEPS, seed=args.seed)
     summary = {
         "env_id": ENV_ID,
         "total_timesteps": model.num_timesteps,
         "seconds": round(time.monotonic() - start, 1),
         "random_return_mean": random_mean,
         "real_return_mean": real_mean,
-        "dream_return_mean": float(dream.mean()),
+        "dream_return_mean": float(dream.dream_returns.mean()),
         "n_eval_episodes": args.episodes,
         "seed": args.seed,
     }

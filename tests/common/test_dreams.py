@@ -14,9 +14,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from dreamzoo import DreamerV3
 from dreamzoo.common.buffers import SequenceBatch
 from dreamzoo.common.callbacks import DreamVideoCallback
-from dreamzoo.common.dreams import dream_returns, open_loop
+from dreamzoo.common.dreams import open_loop
 from dreamzoo.common.figures import image_frames, image_keys, vector_figure
-from dreamzoo.nn import Latent
 
 
 class Moving(gym.Env):
@@ -106,39 +105,6 @@ def test_open_loop_keeps_the_shape_and_dtype_of_observations(model: DreamerV3) -
 def test_open_loop_refuses_a_context_that_leaves_nothing(model: DreamerV3, context: int) -> None:
     with pytest.raises(ValueError, match="context"):
         open_loop(model.policy, sample(model), context)
-
-
-def test_dream_return_sums_predicted_rewards_until_the_predicted_end(model: DreamerV3) -> None:
-    policy, env = model.policy, make_vec_env(Moving, n_envs=2, seed=0)
-    with th.no_grad():
-        policy.world_model.cont.out.bias.fill_(50.0)  # goes on for certain
-    forever = [dream_returns(policy, env, 4, n) for n in (0, 5)]
-    np.testing.assert_array_equal(forever[0], 0.0)
-    # The fresh reward head says 0; with all mass on one bin it says that bin's value.
-    index = 131
-    if policy.critic.twohot.bins.numel() < 255:
-        index = policy.critic.twohot.bins.numel() // 2 + 1
-    with th.no_grad():
-        policy.world_model.reward.out.bias[index] = 100.0
-    value = float(policy.critic.twohot.bins[index])
-    np.testing.assert_allclose(dream_returns(policy, env, 4, 5), 5 * value, rtol=1e-4)
-    with th.no_grad():
-        policy.world_model.cont.out.bias.fill_(-50.0)  # ends with the first dreamed step
-    np.testing.assert_allclose(dream_returns(policy, env, 4, 5), value, rtol=1e-4)
-
-
-def test_deterministic_dreams_choose_the_mode_from_the_first_step(
-    model: DreamerV3, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    choose, asked = model.policy.choose, []
-
-    def spy(latent: Latent, generator: th.Generator | None, deterministic: bool) -> th.Tensor:
-        asked.append(deterministic)
-        return choose(latent, generator, deterministic)
-
-    monkeypatch.setattr(model.policy, "choose", spy)
-    dream_returns(model.policy, make_vec_env(Moving), 2, 3, deterministic=True)
-    assert asked == [True, True, True]
 
 
 def test_image_frames_show_truth_on_top_and_a_grey_error_where_there_is_none(

@@ -1,10 +1,8 @@
-"""Looking into a world model: open-loop predictions, and returns inside the dream."""
+"""Looking into a world model: open-loop predictions."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import torch as th
-from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from dreamzoo.common.buffers import SequenceBatch
@@ -72,48 +70,3 @@ def _part(obs: Observation, steps: slice) -> Observation:
     if isinstance(obs, dict):
         return {key: value[:, steps] for key, value in obs.items()}
     return obs[:, steps]
-
-
-@th.no_grad()
-def dream_returns(
-    policy: WorldModelPolicy,
-    env: VecEnv,
-    n_episodes: int,
-    max_steps: int,
-    *,
-    deterministic: bool = False,
-    generator: th.Generator | None = None,
-) -> np.ndarray:
-    """
-    Roll the policy out inside its own model, from real first observations.
-
-    Only the first observation of each episode is real. An episode ends where a draw from the
-    predicted probability of continuing says so, or after ``max_steps``.
-
-    :param policy: acts and owns the model
-    :param env: gives first observations; it is reset, never stepped
-    :param n_episodes: episodes, dreamed side by side
-    :param max_steps: limit of an episode
-    :param deterministic: most likely actions; the model's own randomness stays
-    :param generator: source of randomness
-    :return: predicted returns, (n_episodes,)
-    """
-    firsts: list[Any] = [env.reset() for _ in range(-(-n_episodes // env.num_envs))]
-    if isinstance(firsts[0], dict):
-        keys = firsts[0].keys()
-        joined: Any = {k: np.concatenate([f[k] for f in firsts])[:n_episodes] for k in keys}
-    else:
-        joined = np.concatenate(firsts)[:n_episodes]
-    obs, _ = policy.obs_to_tensor(joined)
-    is_first = th.ones(n_episodes, dtype=th.bool, device=policy.device)
-    model, start = policy.world_model, policy.initial_state(n_episodes)
-    latent = model.observe(start.latent, start.prev_action, obs, is_first, generator)
-    alive = th.ones(n_episodes, device=policy.device)
-    returns = th.zeros(n_episodes, device=policy.device)
-    for _ in range(max_steps):
-        action = policy.choose(latent, generator, deterministic)
-        latent = model.imagine_step(latent, policy.action_codec.encode(action), generator)
-        reward, cont = model.predict(latent)
-        returns += alive * reward
-        alive *= th.rand(cont.shape, generator=generator, device=cont.device) < cont
-    return returns.cpu().numpy()
