@@ -107,6 +107,71 @@ def test_evaluate_and_dream_read_what_train_wrote(
     assert written == {"observation.mp4", "observation.png", "open_loop.png"}
 
 
+@pytest.mark.parametrize("arguments", [["--repeat", "2", "--breakdown"], ["--act", "1", "3"]])
+def test_bench_update_prints_one_line_a_case(
+    capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    shape = ["--size", "debug", "--batch", "2", "--length", "4", "--horizon", "3", "--threads", "1"]
+    load("bench_update").main([*shape, *arguments])
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    if "--act" in arguments:
+        assert [line["n_envs"] for line in lines] == [1, 3]
+        assert all(line["milliseconds"] > 0 for line in lines)
+        return
+    (line,) = lines
+    assert {"cpu_seconds", "parameters", "peak_rss_mb", "warmup_seconds"} <= set(line)
+    assert 0 <= line["fraction_of_limit"] < 1
+    assert line["wall_seconds"] > 0
+    parts = {"replay", "filtering", "decoding and heads", "imagination", "actor and critic"}
+    assert set(line["breakdown"]) == {*parts, "backward", "optimizer", "other"}
+    assert sum(line["breakdown"].values()) > 0
+
+
+def test_counted_arithmetic_is_that_of_the_shapes() -> None:
+    """Twice the horizon costs twice the imagination: counts grow as the shapes say."""
+    bench = load("bench_update")
+    counts = []
+    for horizon in (2, 4, 6):
+        args = ["--size", "debug", "--batch", "2", "--length", "4", "--horizon", str(horizon)]
+        counts.append(bench.count_gflop(bench.make_model(bench.parse_args(args))))
+    assert counts[2] - counts[1] == pytest.approx(counts[1] - counts[0], rel=1e-9)
+
+
+def test_bench_dream_prints_one_line_an_environment(capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = ["--dreams", "1", "4", "--share-at", "2", "--size", "debug", "--seconds", "0.02"]
+    load("bench_dream").main(["--envs", "CartPole-v1", "pixels/CartPole-v1", *sizes])
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["env"] for line in lines] == ["CartPole-v1", "pixels/CartPole-v1"]
+    for line in lines:
+        assert line["real_steps_per_second"] > 0
+        assert set(line["dream_steps_per_second"]) == {"1", "4"}
+        assert {"DreamVecEnv", "details=True"} <= set(line["extra_cost_at_2"])
+
+
+def test_dreams_are_compared_and_trained_in(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load("train").main(["--steps", "100", "--eval-every", "1000", "--out", str(tmp_path), *TINY])
+    capsys.readouterr()
+    model = ["--model", str(tmp_path / "model.zip")]
+    ppo = load("ppo_in_dream")
+    few = ["--dream-steps", "500", "--n-dreams", "8", "--episodes", "2"]
+    ppo.main([*model, "--replay", str(tmp_path / "replay_buffer.pkl"), *few])
+    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert line["real_steps"] == 100
+    for name in ("random", "dreamer", "ppo_in_dream", "ppo_real"):
+        assert line[name]["mean"] > 5
+    compare = load("compare_dream")
+    out = ["--out", str(tmp_path / "compare"), "--episodes", "3", "--horizon", "20"]
+    compare.main([*model, "--policy", "random", *out])
+    assert "observation   reward  continue" in capsys.readouterr().out
+    assert (tmp_path / "compare" / "agreement.png").stat().st_size > 1_000
+    saved = json.loads((tmp_path / "compare" / "agreement.json").read_text())
+    assert len(saved["dream_returns"]) == 3
+    with pytest.raises(SystemExit, match="expected agent, random or one of"):
+        compare.main([*model, "--policy", "nonsense", *out])
+
+
 def test_random_policy_is_random() -> None:
     env = make_vec_env("CartPole-v1", n_envs=50, seed=0)
     actions, state = RandomPolicy(env).predict(env.reset())

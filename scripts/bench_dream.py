@@ -1,0 +1,159 @@
+"""
+Measure how many steps a second a dream makes, beside the real environment.
+
+    python scripts/bench_dream.py --envs CartPole-v1 dmc/walker-walk atari/pong
+
+One JSON line per environment: steps per second of the real environment, of ``DreamVectorEnv`` at
+several numbers of dreams, and of its face for Stable-Baselines3; and what the wrappers cost, as a
+share of a step of ``--share-at`` dreams. The models are untrained: a step costs the same.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, VectorEnv
+from stable_baselines3.common.env_util import make_vec_env
+
+from dreamzoo import DreamerV3
+from dreamzoo.envs import DreamVecEnv, DreamVectorEnv, make_env
+from dreamzoo.wrappers import vector
+
+
+def rate(step: Callable[[], Any], steps: int, seconds: float) -> float:
+    """
+    Count steps per second.
+
+    :param step: makes ``steps`` steps
+    :param seconds: how long to look, after one call that does not count
+    """
+    step()
+    calls, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        step()
+        calls += 1
+    return calls * steps / (time.perf_counter() - start)
+
+
+def real_rate(name: str, seconds: float) -> float:
+    """Measure one real environment under random actions, resets included."""
+    env: gym.Env = make_env(name)
+    env.reset(seed=0)
+    env.action_space.seed(0)
+    actions = [env.action_space.sample() for _ in range(100)]
+
+    def step() -> None:
+        for action in actions:
+            _, _, terminated, truncated, _ = env.step(action)
+            if terminated or truncated:
+                env.reset()
+
+    measured = rate(step, len(actions), seconds)
+    env.close()
+    return measured
+
+
+def dream_rate(env: VectorEnv, seconds: float, device: th.device) -> float:
+    """Measure a vector environment in torch under the same random actions at every step."""
+    env.reset(seed=0)
+    env.action_space.seed(0)
+    actions = th.as_tensor(env.action_space.sample(), device=device)
+
+    def step() -> None:
+        env.step(actions)
+        if device.type == "cuda":
+            th.cuda.synchronize(device)
+
+    return rate(step, env.num_envs, seconds)
+
+
+def sb3_rate(env: DreamVecEnv, seconds: float) -> float:
+    """Measure the face for Stable-Baselines3."""
+    env.reset()
+    actions = np.stack([env.action_space.sample() for _ in range(env.num_envs)])
+    return rate(lambda: env.step(actions), env.num_envs, seconds)
+
+
+def wrappers_for(dream: DreamVectorEnv) -> dict[str, Callable[[VectorEnv], VectorEnv]]:
+    """List the wrappers that fit the spaces of a dream."""
+    listed: dict[str, Callable[[VectorEnv], VectorEnv]] = {
+        "SymlogReward": vector.SymlogReward,
+        "TanhReward": vector.TanhReward,
+        "EpisodeDiscount": vector.EpisodeDiscount,
+        "PreviousActionReward": vector.PreviousActionReward,
+    }
+    if isinstance(dream.single_action_space, spaces.Discrete):
+        listed["OneHotAction"] = vector.OneHotAction
+    else:
+        listed["NormalizeAction"] = vector.NormalizeAction
+    if "uint8" not in str(dream.single_observation_space):
+        listed["SymlogObservation"] = vector.SymlogObservation
+    return listed
+
+
+def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
+    """Measure everything about one environment."""
+    env = make_vec_env(lambda: make_env(name), 1, seed=0)
+    is_dict = isinstance(env.observation_space, spaces.Dict)
+    is_image = len(env.observation_space.shape or ()) == 3
+    policy = "MultiInputPolicy" if is_dict else "CnnPolicy" if is_image else "MlpPolicy"
+    model = DreamerV3(
+        policy, env, policy_kwargs=dict(size=args.size), device=args.device, buffer_size=10
+    )
+
+    def dream(n: int, **kwargs: Any) -> DreamVectorEnv:
+        return DreamVectorEnv(model, n, details=False, **kwargs)
+
+    n, device = args.share_at, model.device
+    plain = dream_rate(dream(n), args.seconds, device)
+    shares = {}
+    for title, wrap in wrappers_for(dream(1)).items():
+        wrapped = dream_rate(wrap(dream(n)), args.seconds, device)
+        shares[title] = round(plain / wrapped - 1, 3)
+    detailed = dream_rate(DreamVectorEnv(model, n), args.seconds, device)
+    repeated = vector.RepeatAction(dream(n, autoreset_mode=AutoresetMode.DISABLED), 1)
+    shares |= {
+        "RepeatAction(1)": round(plain / dream_rate(repeated, args.seconds, device) - 1, 3),
+        "details=True": round(plain / detailed - 1, 3),
+        "DreamVecEnv": round(plain / sb3_rate(model.dream_env(n), args.seconds) - 1, 3),
+    }
+    return {
+        "env": name,
+        "size": args.size or ("12m" if model.policy.observation_codec.image_keys else "1m"),
+        "device": str(device),
+        "threads": args.threads,
+        "real_steps_per_second": round(real_rate(name, args.seconds)),
+        "dream_steps_per_second": {
+            m: round(dream_rate(dream(m), args.seconds, device)) for m in args.dreams
+        },
+        f"extra_cost_at_{n}": shares,
+    }
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--envs", nargs="+", default=["CartPole-v1", "dmc/walker-walk", "atari/pong"]
+    )
+    parser.add_argument("--dreams", type=int, nargs="+", default=[1, 16, 256, 1024])
+    parser.add_argument("--share-at", type=int, default=256, help="dreams")
+    parser.add_argument("--size", help="default: the agent's own for the environment")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int, default=th.get_num_threads())
+    parser.add_argument("--seconds", type=float, default=3.0, help="for every figure")
+    args = parser.parse_args(argv)
+    th.set_num_threads(args.threads)
+    for name in args.envs:
+        print(json.dumps(measure(name, args)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""
+Train PPO inside the dream of a trained world-model agent, then let it act in reality.
+
+    python scripts/ppo_in_dream.py --model runs/demo/model.zip --env CartPole-v1
+
+PPO sees nothing but the learned model. Prints one JSON line: mean returns in the real
+environment, with 95 % confidence intervals (normal approximation), of
+
+- ``random``: random actions
+- ``dreamer``: the agent whose model it is, after ``real_steps`` in the real environment
+- ``ppo_in_dream``: PPO after ``dream_steps`` in the dream
+- ``ppo_real``: PPO, same settings, after ``real_steps`` in the real environment
+- ``ppo_in_dream_promised``: what PPO earned in the dream at the end of its training there
+"""
+
+import argparse
+import json
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch as th
+from stable_baselines3 import PPO
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import VecEnv, VecMonitor
+
+from dreamzoo.common.evaluation import RandomPolicy
+from dreamzoo.envs import make_env
+from dreamzoo.envs.dream_vector_env import load_model
+
+#: Settings of PPO for the dream and for reality. More epochs and a shorter discount than SB3's
+#: defaults, as RL Zoo has them for small tasks.
+PPO_SETTINGS: dict[str, Any] = dict(n_steps=32, batch_size=256, gamma=0.98, gae_lambda=0.8)
+
+
+def interval(policy: Any, env: VecEnv, episodes: int, seed: int) -> dict[str, float]:
+    """Play whole episodes: mean return and half width of its 95 % confidence interval."""
+    env.seed(seed)
+    env.action_space.seed(seed)
+    returns, _ = evaluate_policy(
+        policy, env, episodes, deterministic=False, return_episode_rewards=True
+    )
+    half = 1.96 * np.std(returns, ddof=1) / np.sqrt(len(returns))
+    return {"mean": round(float(np.mean(returns)), 2), "half_width_95": round(float(half), 2)}
+
+
+def train_ppo(env: VecEnv, steps: int, seed: int) -> PPO:
+    """Train PPO on whatever environment it is given."""
+    policy = "MultiInputPolicy" if hasattr(env.observation_space, "spaces") else "MlpPolicy"
+    return PPO(policy, env, seed=seed, device="cpu", **PPO_SETTINGS).learn(steps)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--replay", type=Path, help="begin dreams in states of this replay")
+    parser.add_argument("--env", default="CartPole-v1", help="see dreamzoo.envs.make_env")
+    parser.add_argument("--dream-steps", type=int, default=200_000)
+    parser.add_argument("--n-dreams", type=int, default=64)
+    parser.add_argument("--horizon", type=int, default=200, help="steps of a dream at most")
+    parser.add_argument("--episodes", type=int, default=50)
+    parser.add_argument("--n-envs", type=int, default=8)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=th.get_num_threads())
+    args = parser.parse_args(argv)
+    th.set_num_threads(args.threads)
+    env = make_vec_env(partial(make_env, args.env), n_envs=args.n_envs, seed=args.seed)
+    model = load_model(args.model)
+    if args.replay is not None:
+        model.load_replay_buffer(args.replay)
+    dream = VecMonitor(
+        model.dream_env(
+            args.n_dreams,
+            horizon=args.horizon,
+            start="initial" if args.replay is None else "replay",
+        )
+    )
+    start = time.monotonic()
+    dreamer_ppo = train_ppo(dream, args.dream_steps, args.seed)
+    seconds = time.monotonic() - start
+    assert dreamer_ppo.ep_info_buffer is not None
+    promised = float(np.mean([episode["r"] for episode in dreamer_ppo.ep_info_buffer]))
+    real_ppo = train_ppo(env, model.num_timesteps, args.seed)
+    policies = {
+        "random": RandomPolicy(env),
+        "dreamer": model,
+        "ppo_in_dream": dreamer_ppo,
+        "ppo_real": real_ppo,
+    }
+    returns = {
+        name: interval(policy, env, args.episodes, args.seed + 10_000)
+        for name, policy in policies.items()
+    }
+    settings = {
+        "env": args.env,
+        "model": str(args.model),
+        "seed": args.seed,
+        "real_steps": model.num_timesteps,
+        "dream_steps": args.dream_steps,
+        "horizon": args.horizon,
+        "episodes": args.episodes,
+    }
+    costs = {
+        "ppo_in_dream_promised": round(promised, 2),
+        "dream_steps_per_second": round(args.dream_steps / seconds),
+    }
+    print(json.dumps(settings | returns | costs))
+
+
+if __name__ == "__main__":
+    main()
