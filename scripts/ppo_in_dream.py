@@ -43,7 +43,7 @@ def interval(policy: Any, env: VecEnv, episodes: int, seed: int) -> dict[str, fl
     returns, _ = evaluate_policy(
         policy, env, episodes, deterministic=False, return_episode_rewards=True
     )
-    half = 1.96 * np.std(returns, ddof=1) / np.sqrt(len(returns))
+    half = 1.96 * np.std(returns, ddof=1) / np.sqrt(np.size(returns))
     return {"mean": round(float(np.mean(returns)), 2), "half_width_95": round(float(half), 2)}
 
 
