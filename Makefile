@@ -6,11 +6,11 @@ BENCH_ARGS ?=
 BIN = $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow bench-replay types lint format clean
+.PHONY: help setup demo test test-slow bench-replay bench-update bench-dream types lint format clean
 
 help: ## list the targets and the variables
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
-		awk -F '|' '{printf "make %-14s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z -]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
+		awk -F '|' '{printf "make %-37s %s\n", $$1, $$2}'
 	@echo "Variables: PYTHON=python3.12, VENV=.venv, CONSTRAINTS= (newest versions), DEMO_ARGS, BENCH_ARGS"
 
 # System packages are looked for before anything is downloaded. The stamp comes last, so that an
@@ -42,8 +42,8 @@ test: setup ## all checks: lint, format, types, fast tests
 test-slow: setup ## the tests that train agents (long)
 	$(BIN)/pytest -m "slow or learning"
 
-bench-replay: setup ## measure the replay buffer (BENCH_ARGS=--help)
-	$(BIN)/python scripts/bench_replay.py $(BENCH_ARGS)
+bench-replay bench-update bench-dream: setup ## measure replay, updates, dreams (BENCH_ARGS=--help)
+	$(BIN)/python scripts/$(subst -,_,$@).py $(BENCH_ARGS)
 
 # mypy finds neither the package of an editable install nor the renamed folders. A tree of links
 # shows them under their names of import.

@@ -25,6 +25,9 @@ from dreamzoo import DreamerV3
 from dreamzoo.envs import DreamVecEnv, DreamVectorEnv, make_env
 from dreamzoo.wrappers import vector
 
+#: Turns of every two that are compared.
+ROUNDS = 5
+
 
 def rate(step: Callable[[], Any], steps: int, seconds: float) -> float:
     """
@@ -39,6 +42,19 @@ def rate(step: Callable[[], Any], steps: int, seconds: float) -> float:
         step()
         calls += 1
     return calls * steps / (time.perf_counter() - start)
+
+
+def extra_cost(plain: Callable[[], Any], other: Callable[[], Any], seconds: float) -> float:
+    """
+    Say how much longer one kind of step takes than another, as a share of the other.
+
+    Both take turns, so that a machine that slows down slows both.
+    """
+    ratios = []
+    for _ in range(ROUNDS):
+        rates = [rate(step, 1, seconds / ROUNDS) for step in (plain, other)]
+        ratios.append(rates[0] / rates[1] - 1)
+    return round(float(np.median(ratios)), 3)
 
 
 def real_rate(name: str, seconds: float) -> float:
@@ -59,8 +75,8 @@ def real_rate(name: str, seconds: float) -> float:
     return measured
 
 
-def dream_rate(env: VectorEnv, seconds: float, device: th.device) -> float:
-    """Measure a vector environment in torch under the same random actions at every step."""
+def stepper(env: VectorEnv, device: th.device) -> Callable[[], Any]:
+    """Prepare to step a vector environment in torch with the same random actions every time."""
     env.reset(seed=0)
     env.action_space.seed(0)
     actions = th.as_tensor(env.action_space.sample(), device=device)
@@ -70,14 +86,14 @@ def dream_rate(env: VectorEnv, seconds: float, device: th.device) -> float:
         if device.type == "cuda":
             th.cuda.synchronize(device)
 
-    return rate(step, env.num_envs, seconds)
+    return step
 
 
-def sb3_rate(env: DreamVecEnv, seconds: float) -> float:
-    """Measure the face for Stable-Baselines3."""
+def sb3_stepper(env: DreamVecEnv) -> Callable[[], Any]:
+    """Prepare to step the face for Stable-Baselines3."""
     env.reset()
     actions = np.stack([env.action_space.sample() for _ in range(env.num_envs)])
-    return rate(lambda: env.step(actions), env.num_envs, seconds)
+    return lambda: env.step(actions)
 
 
 def wrappers_for(dream: DreamVectorEnv) -> dict[str, Callable[[VectorEnv], VectorEnv]]:
@@ -111,18 +127,17 @@ def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
         return DreamVectorEnv(model, n, details=False, **kwargs)
 
     n, device = args.share_at, model.device
-    plain = dream_rate(dream(n), args.seconds, device)
-    shares = {}
-    for title, wrap in wrappers_for(dream(1)).items():
-        wrapped = dream_rate(wrap(dream(n)), args.seconds, device)
-        shares[title] = round(plain / wrapped - 1, 3)
-    detailed = dream_rate(DreamVectorEnv(model, n), args.seconds, device)
-    repeated = vector.RepeatAction(dream(n, autoreset_mode=AutoresetMode.DISABLED), 1)
-    shares |= {
-        "RepeatAction(1)": round(plain / dream_rate(repeated, args.seconds, device) - 1, 3),
-        "details=True": round(plain / detailed - 1, 3),
-        "DreamVecEnv": round(plain / sb3_rate(model.dream_env(n), args.seconds) - 1, 3),
+    others = {
+        title: stepper(wrap(dream(n)), device) for title, wrap in wrappers_for(dream(1)).items()
     }
+    repeated = vector.RepeatAction(dream(n, autoreset_mode=AutoresetMode.DISABLED), 1)
+    others |= {
+        "RepeatAction(1)": stepper(repeated, device),
+        "details=True": stepper(DreamVectorEnv(model, n), device),
+        "DreamVecEnv": sb3_stepper(model.dream_env(n)),
+    }
+    plain = stepper(dream(n), device)
+    shares = {title: extra_cost(plain, other, args.seconds) for title, other in others.items()}
     return {
         "env": name,
         "size": args.size or ("12m" if model.policy.observation_codec.image_keys else "1m"),
@@ -130,7 +145,7 @@ def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
         "threads": args.threads,
         "real_steps_per_second": round(real_rate(name, args.seconds)),
         "dream_steps_per_second": {
-            m: round(dream_rate(dream(m), args.seconds, device)) for m in args.dreams
+            m: round(rate(stepper(dream(m), device), m, args.seconds)) for m in args.dreams
         },
         f"extra_cost_at_{n}": shares,
     }

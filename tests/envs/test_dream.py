@@ -261,11 +261,10 @@ def test_disabled_autoreset_resets_the_rows_that_are_asked_for(agent: DreamerV3)
 def test_initial_starts_are_what_the_model_believes_before_it_sees(agent: DreamerV3) -> None:
     dream = DreamVectorEnv(agent, 500)
     dream.reset(seed=0)
-    dynamics = agent.world_model.dynamics
+    nothing, still = agent.world_model.initial(1), th.zeros(1, agent.world_model.action_dim)
     with th.no_grad():
-        nothing = dynamics.core.embed_action(th.zeros(1, agent.world_model.action_dim))
-        deter = dynamics.core(dynamics.initial(1), nothing, dynamics.core.split_hidden())
-        probs = dynamics.prior(deter)[0]
+        deter = agent.world_model.imagine_step(nothing, still).deter
+        probs = agent.world_model.dynamics.prior(deter)[0]
     th.testing.assert_close(dream.latent.deter, deter.expand(500, -1), atol=1e-5, rtol=1e-5)
     assert (dream.latent.stoch.mean(0) - probs).abs().max() < 0.1
 
@@ -404,7 +403,11 @@ def test_gymnasium_makes_dreams_from_a_file(agent: DreamerV3, tmp_path: Path) ->
     assert DreamEnv(str(path)[:-4]).dream.model is not agent
 
 
-def test_gymnasium_tools_work_on_a_dream(image_agent: DreamerV3, tmp_path: Path) -> None:
+def test_gymnasium_tools_work_on_a_dream(
+    image_agent: DreamerV3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # SDL's own choice without a screen would shut down EGL for the tests that render after this.
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     env = DreamEnv(image_agent, render_mode="rgb_array", horizon=6, termination=None)
     with RecordVideo(env, str(tmp_path), episode_trigger=lambda _: True) as video:
         video.reset(seed=0)

@@ -6,7 +6,7 @@ import torch as th
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dreamzoo.nn.distributions import mix_uniform, straight_through_sample
+from dreamzoo.nn.distributions import mix_uniform
 from dreamzoo.nn.layers import MLP, BlockLinear, DenseBlock, Linear, RMSNorm
 from dreamzoo.nn.presets import Size
 from dreamzoo.nn.unroll import EvidenceKernels, Imagination, Kernels, Unroll
@@ -69,57 +69,28 @@ class BlockGRU(nn.Module):
         return self.action_in(action / action.abs().clamp(min=1.0).detach())
 
     def kernels(self) -> Kernels:
-        """Lay the weights out as the steps of a sequence read them. Do it once for a sequence."""
-        own, shared = self.split_hidden()
+        """
+        Lay the weights out as :class:`CoreTape` reads them. Do it once for a sequence.
+
+        Every block of ``hidden`` reads [its own part of h, the shared embeddings]. The rows that
+        read the shared embeddings form one dense matrix, so these need not be repeated for each
+        block.
+        """
+        weight, gates_bias = self.hidden.weight, self.gates.bias.view(self.blocks, 3, -1)
+        own = weight.shape[2]
         return Kernels(
             deter_in=self.deter_in.linear.weight,
             deter_bias=self.deter_in.linear.bias,
             stoch_in=self.stoch_in.linear.weight,
             stoch_bias=self.stoch_in.linear.bias,
             in_scale=th.stack([self.deter_in.norm.weight, self.stoch_in.norm.weight]),
-            own=own,
-            shared=shared,
+            own=weight[:, :own],
+            shared=weight[:, own:].transpose(0, 1).flatten(1),
             hidden_bias=self.hidden.bias,
             hidden_scale=self.hidden_norm.get_parameter("0.weight"),
             gates=self.gates.weight,
-            gates_bias=(self.gates.bias.view(self.blocks, 3, -1) - self.update_shift).flatten(1),
+            gates_bias=(gates_bias - self.update_shift).flatten(1),
         )
-
-    def split_hidden(self) -> tuple[Tensor, Tensor]:
-        """
-        Split the kernel of ``hidden`` by what its rows read. Do it once for a sequence.
-
-        Every block reads [its own part of h, the shared embeddings]. The rows that read the
-        shared embeddings form one dense matrix, so these need not be repeated for each block.
-
-        :return: own (g, D / g, D / g) and shared (3 hidden, D)
-        """
-        weight = self.hidden.weight
-        own = weight.shape[2]
-        return weight[:, :own], weight[:, own:].transpose(0, 1).flatten(1)
-
-    def forward(
-        self, latent: Latent, action_embed: Tensor, kernels: tuple[Tensor, Tensor]
-    ) -> Tensor:
-        """
-        :param latent: state before the action, (N, ...)
-        :param action_embed: of :meth:`embed_action`, (N, hidden)
-        :param kernels: of :meth:`split_hidden`
-        :return: next deterministic state, (N, D)
-        """
-        own, shared = kernels
-        deter, stoch = latent
-        blocks = deter.unflatten(1, (self.blocks, -1)).transpose(0, 1)  # (g, N, D/g)
-        inputs = th.cat([self.deter_in(deter), self.stoch_in(stoch.flatten(1)), action_embed], -1)
-        x = th.addmm(self.hidden.bias, inputs, shared).unflatten(1, (self.blocks, -1))
-        x = self.hidden_norm((x + th.bmm(blocks, own).transpose(0, 1)).flatten(1))
-        x = x.unflatten(1, (self.blocks, -1)).transpose(0, 1)
-        bias = self.gates.bias.view(self.blocks, 1, -1)
-        gates = th.baddbmm(bias, x, self.gates.weight)  # (g, N, 3 D/g), split inside each block
-        reset, candidate, update = gates.chunk(3, dim=-1)
-        # tanh(x) = 2 sigmoid(2 x) - 1; torch's tanh takes four times as long on a CPU.
-        candidate = 2 * th.sigmoid(2 * th.sigmoid(reset) * candidate) - 1
-        return th.lerp(blocks, candidate, th.sigmoid(update - 1)).transpose(0, 1).flatten(1)
 
 
 class BlockRSSM(nn.Module):
@@ -189,10 +160,8 @@ class BlockRSSM(nn.Module):
         linear, norm = self.post_hidden.linear, self.post_hidden.norm
         from_deter, from_tokens = linear.weight.split([self.deter, tokens.shape[-1]], dim=1)
         evidence = F.linear(tokens, from_tokens, linear.bias)
-        draws = None
-        if not mode:
-            shape = (tokens.shape[1], len(tokens), self.stoch)
-            draws = th.rand(shape, generator=generator, device=tokens.device)
+        shape = (tokens.shape[1], len(tokens), self.stoch)
+        draws = None if mode else _draws(shape, generator, tokens.device)
         post = EvidenceKernels(
             from_deter, norm.weight, self.post_logits.weight, self.post_logits.bias
         )
@@ -228,17 +197,23 @@ class BlockRSSM(nn.Module):
         generator: th.Generator | None = None,
         *,
         mode: bool = False,
-        kernels: tuple[Tensor, Tensor] | None = None,
     ) -> Latent:
         """
-        Predict the next state without an observation.
+        Predict the next state without an observation, and without a gradient.
 
         :param latent: current state, (N, ...)
         :param action: encoded action taken in it, (N, A)
         :param generator: source of randomness
         :param mode: take the most likely latent instead of a sample
-        :param kernels: of ``core.split_hidden()``, where many steps follow each other
         """
-        kernels = kernels or self.core.split_hidden()
-        deter = self.core(latent, self.core.embed_action(action), kernels)
-        return Latent(deter, straight_through_sample(self.prior(deter), generator, mode=mode))
+        feat = latent.feat
+        draws = None if mode else _draws((len(feat), self.stoch), generator, feat.device)
+        with th.no_grad():
+            out = self.imagination(len(feat)).step(feat, action, draws, th.empty_like(feat))
+        deter, stoch = out.split([self.deter, self.stoch * self.classes], dim=1)
+        return Latent(deter, stoch.unflatten(1, (self.stoch, self.classes)))
+
+
+def _draws(shape: tuple[int, ...], generator: th.Generator | None, device: th.device) -> Tensor:
+    """Draw one uniform number for every latent."""
+    return th.rand(shape, generator=generator, device=device)
