@@ -1,5 +1,6 @@
 """Work in threads: same results, no gradient, the setting of the user untouched."""
 
+import os
 import threading
 from collections.abc import Iterator
 
@@ -62,6 +63,22 @@ def test_results_do_not_depend_on_the_number_of_threads() -> None:
     th.set_num_threads(before)
     for other in results[1:]:
         assert all(th.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:.*fork.*")
+def test_a_forked_process_makes_threads_of_its_own() -> None:
+    before = th.get_num_threads()
+    th.set_num_threads(2)
+    try:
+        barrier = threading.Barrier(2, timeout=20)
+        map_pieces(lambda _: barrier.wait(), range(2), CPU)
+        child = os.fork()
+        if child == 0:  # nothing of the test's own must run here
+            os._exit(sum(map_pieces(lambda i: i, range(3), CPU)))
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+    finally:
+        th.set_num_threads(before)
 
 
 def test_losses_go_back_side_by_side_as_their_sum_would(threads: int) -> None:

@@ -1,5 +1,6 @@
 """Work on pieces of a batch in threads: for networks whose single operations are too small."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -80,3 +81,8 @@ def split_generator(generator: th.Generator | None, n: int) -> list[th.Generator
         return [generator]
     seeds = th.randint(2**63 - 1, (n,), generator=generator)
     return [th.Generator().manual_seed(seed) for seed in seeds.tolist()]
+
+
+# A forked process inherits the pool without its threads and would wait for them for ever.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)
