@@ -150,6 +150,23 @@ def test_a_filtered_sequence_is_freed_with_its_result(rssm: BlockRSSM) -> None:
     assert freed() is None
 
 
+@pytest.mark.parametrize("change", ["in place", "data", "load"])
+def test_a_kept_layout_follows_every_change_of_the_weights(rssm: BlockRSSM, change: str) -> None:
+    core, latent, action = rssm.core, _latent(3), th.randn(3, ACTION_DIM)
+    before = _core(core, latent, action)
+    with th.no_grad():
+        assert core.kernels() is core.kernels()
+        if change == "in place":
+            core.hidden.weight.mul_(2)
+        elif change == "data":
+            core.hidden.weight.data = 2 * core.hidden.weight.data
+        else:
+            core.load_state_dict({k: 2 * v for k, v in core.state_dict().items()})
+    after = _core(core, latent, action)
+    assert not th.equal(after, before)
+    th.testing.assert_close(after, _literal_core(core, latent, action), rtol=1e-4, atol=1e-5)
+
+
 def test_core_of_nothing_is_a_constant(rssm: BlockRSSM) -> None:
     """Checklist D4: at an episode start h is core(0, 0, 0), the same in every row."""
     zero = th.zeros(3, ACTION_DIM)

@@ -135,7 +135,8 @@ class WorldModelPolicy(BasePolicy):
         :param deterministic: most likely latent and action instead of samples
         :return: actions, and the state: ``(deter (n, D), stoch (n, S * C), prev_action (n, A))``
         """
-        self.set_training_mode(False)
+        if self.training:  # telling every module once more takes a third of a prediction
+            self.set_training_mode(False)
         if isinstance(observation, tuple) and len(observation) == 2:
             raise ValueError(
                 "You have passed a tuple to predict() instead of a numpy array or a dict. You are "

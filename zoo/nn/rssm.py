@@ -1,6 +1,6 @@
 """Recurrent state-space model of DreamerV3: block GRU and categorical latents."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch as th
 import torch.nn.functional as F
@@ -54,6 +54,7 @@ class BlockGRU(nn.Module):
         self.hidden = BlockLinear(size.deter + size.blocks * 3 * hidden, size.deter, size.blocks)
         self.hidden_norm = nn.Sequential(RMSNorm(size.deter), nn.SiLU())
         self.gates = BlockLinear(size.deter, 3 * size.deter, size.blocks)
+        self._kept: tuple[list[Any], Kernels] | None = None
         # A constant, not state: the update gate starts at sigmoid(-1).
         self.update_shift: Tensor
         shift = th.tensor([[0.0], [0.0], [1.0]])  # of reset, candidate, update
@@ -70,11 +71,25 @@ class BlockGRU(nn.Module):
 
     def kernels(self) -> Kernels:
         """
-        Lay the weights out as :class:`CoreTape` reads them. Do it once for a sequence.
+        Lay the weights out as :class:`CoreTape` reads them.
 
-        Every block of ``hidden`` reads [its own part of h, the shared embeddings]. The rows that
-        read the shared embeddings form one dense matrix, so these need not be repeated for each
-        block.
+        Without a gradient the last layout is kept for as long as no weight changes: acting asks
+        for it at every step.
+        """
+        if th.is_grad_enabled():
+            return self._lay_out()
+        # Every change in place raises a tensor's version; a new tensor lies elsewhere.
+        state = [(p.data_ptr(), p._version, p.device) for p in self.parameters()]
+        if self._kept is None or self._kept[0] != state:
+            self._kept = state, self._lay_out()
+        return self._kept[1]
+
+    def _lay_out(self) -> Kernels:
+        """
+        Split the kernel of ``hidden``, whose blocks read [their own part of h, the embeddings].
+
+        The rows that read the embeddings form one dense matrix, so that these, which all blocks
+        share, need not be repeated for each.
         """
         weight, gates_bias = self.hidden.weight, self.gates.bias.view(self.blocks, 3, -1)
         own = weight.shape[2]
