@@ -7,6 +7,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import pygame
 import pytest
 import torch as th
 from gymnasium import spaces
@@ -406,8 +407,10 @@ def test_gymnasium_makes_dreams_from_a_file(agent: DreamerV3, tmp_path: Path) ->
 def test_gymnasium_tools_work_on_a_dream(
     image_agent: DreamerV3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # SDL's own choice without a screen would shut down EGL for the tests that render after this.
+    # SDL's own choice without a screen would shut down EGL for the tests that render after this,
+    # and it keeps to what it chose when CartPole was drawn.
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    pygame.quit()
     env = DreamEnv(image_agent, render_mode="rgb_array", horizon=6, termination=None)
     with RecordVideo(env, str(tmp_path), episode_trigger=lambda _: True) as video:
         video.reset(seed=0)
@@ -416,6 +419,7 @@ def test_gymnasium_tools_work_on_a_dream(
     assert list(tmp_path.glob("*.mp4"))
     game = PlayableGame(env, {(ord("a"),): 0})
     assert game.video_size == (36, 36)
+    pygame.quit()
 
 
 # -------------------------------------------------------------------- for Stable-Baselines3
