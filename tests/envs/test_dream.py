@@ -273,7 +273,6 @@ def test_initial_starts_are_what_the_model_believes_before_it_sees(agent: Dreame
 def test_replay_starts_are_posterior_states(agent: DreamerV3) -> None:
     dream = DreamVectorEnv(agent, 30, start="replay")
     dream.reset(seed=0)
-    assert isinstance(dream._starts, object)
     pool = dream._starts.latents.feat  # type: ignore[union-attr]
     difference = (dream.latent.feat[:, None] - pool).abs().amax(-1)
     assert not difference.amin(1).any()
@@ -287,22 +286,20 @@ def test_a_context_is_filtered_and_every_reset_returns_to_it(agent: DreamerV3) -
     context = {"observations": obs, "actions": actions}
     dream = DreamVectorEnv(agent, 3, horizon=2, termination=None)
     dream.reset(seed=0, options={"context": context})
-    state, generator = agent.policy.initial_state(3), th.Generator()
-    generator.manual_seed(int(np.random.default_rng(0).integers(2**31)))
     begin = dream.latent.feat
+    # One observation after the other, with the dream's own random numbers.
+    numbers, _ = gym.utils.seeding.np_random(0)
+    generator = th.Generator().manual_seed(int(numbers.integers(2**31)))
+    codec, state = agent.policy.action_codec, agent.policy.initial_state(3)
+    latent, before = state.latent, state.prev_action
     with th.no_grad():
-        latent = state.latent
-        before = state.prev_action
         for t in range(5):
             first = th.full((3,), t == 0)
-            latent = agent.world_model.observe(
-                latent, before, th.as_tensor(obs[:, t]), first, mode=True
-            )
+            shown = th.as_tensor(obs[:, t])
+            latent = agent.world_model.observe(latent, before, shown, first, generator)
             if t < 4:
-                codec = agent.policy.action_codec
                 before = codec.encode(codec.from_env(th.as_tensor(actions[:, t])))
-    # Latents are drawn, so only the shape of the walk can be compared: h at the first step.
-    assert begin.shape == latent.feat.shape
+    th.testing.assert_close(begin, latent.feat)
     dream.step(np.ones(3, int))
     dream.step(np.ones(3, int))  # the horizon: back to the context
     assert th.equal(dream.latent.feat, begin)
