@@ -17,8 +17,8 @@ from torch import Tensor
 
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.envs.errors import requires_extra
+from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.observations import Observation
-from dreamzoo.nn.rssm import Latent
 
 #: An agent, a file it was saved to, or a function that returns one of these.
 Model = WorldModelAlgorithm | str | pathlib.Path | Callable[[], Any]
@@ -231,8 +231,7 @@ class DreamVectorEnv(VectorEnv):
         latent = self.policy.world_model.imagine_step(before, encoded, self._generator)
         reward, cont = self.policy.world_model.predict(latent)
         if self.sample_reward:
-            head = self.policy.world_model.reward
-            reward = head.twohot.sample(head(latent.feat), self._generator)
+            reward = self.policy.world_model.reward.sample(latent.feat, self._generator)
         terminated = self._terminated(cont)
         self._age += 1
         limit = self.horizon

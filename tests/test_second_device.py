@@ -152,7 +152,7 @@ def test_a_cpu_tensor_that_slips_in_is_found() -> None:
     with pytest.MonkeyPatch.context() as patch:
         second_device.install(patch)
         agent = make_agent(second_device.NAME).learn(40)
-        head = agent.world_model.reward.twohot
+        head = agent.policy.world_model.reward.twohot
         head.outer = head.outer.cpu()
         with pytest.raises(RuntimeError, match="same device"):
             agent.train(1, 2)

@@ -56,7 +56,7 @@ def make_agent(as_dict: bool = False) -> DreamerV3:
 
 def predict_always(agent: DreamerV3, cont: float) -> float:
     """Let the model predict the smallest positive bin as reward, and one chance to go on."""
-    model = agent.world_model
+    model = agent.policy.world_model
     bins = model.reward.twohot.bins
     index = len(bins) // 2 + 1
     with th.no_grad():
@@ -112,7 +112,7 @@ def test_observation_errors_are_in_standard_deviations(monkeypatch: pytest.Monke
     predict_always(agent, cont=50.0)
     guess = th.tensor([3.0, 0.0])
     monkeypatch.setattr(
-        agent.world_model, "decode", lambda latent: guess.expand(len(latent.deter), 2)
+        agent.policy.world_model, "decode", lambda latent: guess.expand(len(latent.deter), 2)
     )
     result = compare_with_dream(agent, up, make_vec_env(Ladder, 2), horizon=5)
     steps = np.arange(1, 6)

@@ -17,8 +17,8 @@ from gymnasium import spaces
 from dreamzoo import DreamerV3
 from dreamzoo.common.buffers import SequenceBatch
 from dreamzoo.dreamer_v3.dreamer_v3 import Dream
+from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.heads import TwoHotHead
-from dreamzoo.nn.rssm import Latent
 from dreamzoo.nn.unroll import Imagination
 
 MakeAgent = Callable[..., DreamerV3]
@@ -266,7 +266,7 @@ def test_pitfall_08_kl_is_summed_over_latents_then_clipped_then_averaged(
         batch.observations,
         batch.is_first,
     )
-    monkeypatch.setattr(model, "observe_sequence", lambda *_: filtered._replace(post=post))
+    monkeypatch.setattr(model, "observe_sequence", lambda *_: filtered._replace(belief=post))
     monkeypatch.setattr(model.dynamics, "prior", lambda _deter: prior)
     _, losses, _ = agent._world_model_loss(batch)
     kl = 0.97 * math.log(0.97 / 0.25) + 0.03 * math.log(0.01 / 0.25)

@@ -235,7 +235,7 @@ def test_rewards_are_the_mean_or_a_draw(agent: DreamerV3) -> None:
         dream.reset(seed=0)
     actions = np.ones(2_000, int)
     _, expected, _, _, info = mean.step(actions)
-    head = agent.world_model.reward
+    head = agent.policy.world_model.reward
     with th.no_grad():
         th.testing.assert_close(expected, head.mean(info["latent"]))
     _, reward, *_ = drawn.step(actions)
@@ -262,10 +262,13 @@ def test_disabled_autoreset_resets_the_rows_that_are_asked_for(agent: DreamerV3)
 def test_initial_starts_are_what_the_model_believes_before_it_sees(agent: DreamerV3) -> None:
     dream = DreamVectorEnv(agent, 500)
     dream.reset(seed=0)
-    nothing, still = agent.world_model.initial(1), th.zeros(1, agent.world_model.action_dim)
+    nothing, still = (
+        agent.policy.world_model.initial(1),
+        th.zeros(1, agent.policy.world_model.action_dim),
+    )
     with th.no_grad():
-        deter = agent.world_model.imagine_step(nothing, still).deter
-        probs = agent.world_model.dynamics.prior(deter)[0]
+        deter = agent.policy.world_model.imagine_step(nothing, still).deter
+        probs = agent.policy.world_model.dynamics.prior(deter)[0]
     th.testing.assert_close(dream.latent.deter, deter.expand(500, -1), atol=1e-5, rtol=1e-5)
     assert (dream.latent.stoch.mean(0) - probs).abs().max() < 0.1
 

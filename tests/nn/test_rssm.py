@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from dreamzoo.nn import kernels
 from dreamzoo.nn.distributions import categorical_kl, straight_through_sample
+from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.layers import DenseBlock
 from dreamzoo.nn.presets import Size
-from dreamzoo.nn.rssm import BlockGRU, BlockRSSM, Latent
+from dreamzoo.nn.rssm import BlockGRU, BlockRSSM
 from dreamzoo.nn.unroll import CoreTape
 
 SIZE = Size(units=6, deter=16, classes=3, cnn_depth=2, hidden=5, stoch=4, blocks=4)

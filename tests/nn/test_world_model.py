@@ -5,23 +5,23 @@ import pytest
 import torch as th
 from gymnasium import spaces
 
+from dreamzoo.dreamer_v3.policies import DreamerV3WorldModel
+from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.encoders import Encoder
 from dreamzoo.nn.observations import ObservationCodec
 from dreamzoo.nn.presets import SIZES, Size, get_size
-from dreamzoo.nn.rssm import Latent
-from dreamzoo.nn.world_model import WorldModel
 
 GAMMA = 0.9
 
 
 @pytest.fixture
-def model() -> WorldModel:
+def model() -> DreamerV3WorldModel:
     codec = ObservationCodec(spaces.Box(-np.inf, np.inf, (3,)))
     size = SIZES["debug"]
-    return WorldModel(codec, Encoder(codec, size), 2, size, GAMMA)
+    return DreamerV3WorldModel(codec, Encoder(codec, size), 2, size, GAMMA)
 
 
-def test_observe_equals_observe_sequence(model: WorldModel) -> None:
+def test_observe_equals_observe_sequence(model: DreamerV3WorldModel) -> None:
     obs, actions = th.randn(4, 5, 3), th.randn(4, 5, 2)
     first = th.zeros(4, 5, dtype=th.bool)
     first[2, 3] = True
@@ -35,16 +35,16 @@ def test_observe_equals_observe_sequence(model: WorldModel) -> None:
         th.testing.assert_close(latent.stoch, states.stoch[:, t])
 
 
-def test_initial_latent_is_zero(model: WorldModel) -> None:
+def test_initial_latent_is_zero(model: DreamerV3WorldModel) -> None:
     assert not any(part.any() for part in model.initial(3))
 
 
-def test_new_model_predicts_no_reward_at_all(model: WorldModel) -> None:
+def test_new_model_predicts_no_reward_at_all(model: DreamerV3WorldModel) -> None:
     latent = Latent(th.randn(7, 8), th.randn(7, 2, 4))
     assert th.equal(model.predict(latent)[0], th.zeros(7))
 
 
-def test_discount_contains_gamma_and_predict_does_not(model: WorldModel) -> None:
+def test_discount_contains_gamma_and_predict_does_not(model: DreamerV3WorldModel) -> None:
     """Pitfall 6: the continue head has learned gamma already; applying it again is double."""
     model.cont.out.weight.data.zero_()
     model.cont.out.bias.data.fill_(float(np.log(GAMMA / (1 - GAMMA))))
@@ -56,12 +56,12 @@ def test_discount_contains_gamma_and_predict_does_not(model: WorldModel) -> None
     assert float(model.predict(latent)[1].detach().max()) <= 1.0
 
 
-def test_predictions_keep_leading_axes(model: WorldModel) -> None:
+def test_predictions_keep_leading_axes(model: DreamerV3WorldModel) -> None:
     latent = Latent(th.randn(2, 6, 8), th.randn(2, 6, 2, 4))
     assert all(part.shape == (2, 6) for part in model.predict(latent))
 
 
-def test_imagination_is_driven_by_the_generator(model: WorldModel) -> None:
+def test_imagination_is_driven_by_the_generator(model: DreamerV3WorldModel) -> None:
     action = th.randn(50, 2)
     steps = [
         model.imagine_step(model.initial(50), action, th.Generator().manual_seed(s)).stoch

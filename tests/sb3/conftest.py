@@ -22,10 +22,24 @@ MakeEnv = Callable[..., "RandomEnv"]
 #: What makes an update of an agent take milliseconds, by its name in ``AGENTS``.
 TINY: dict[str, dict[str, Any]] = {
     "dreamer_v3": dict(batch_size=2, batch_length=4, horizon=2, train_ratio=4.0),
+    "planet": dict(
+        batch_size=2,
+        batch_length=4,
+        train_ratio=4.0,
+        learning_starts=11,
+        planning_horizon=2,
+        planning_iterations=2,
+        candidates=6,
+        elites=2,
+    ),
+}
+TINY_POLICY: dict[str, dict[str, Any]] = {
+    "dreamer_v3": dict(size="debug"),
+    "planet": dict(deter=8, stoch=3, units=8, reward_arch=[8], cnn_depth=2),
 }
 
 #: Action spaces of an agent that does not take all four; the tests of the others are skipped.
-ACTIONS: dict[str, tuple[type[spaces.Space], ...]] = {}
+ACTIONS: dict[str, tuple[type[spaces.Space], ...]] = {"planet": (spaces.Box,)}
 
 VECTOR = spaces.Box(-1.0, 1.0, (3,), np.float32)
 ACTION = spaces.Box(-1.0, 1.0, (2,), np.float32)
@@ -80,6 +94,19 @@ def agent_class(agent_name: str) -> type[Agent]:
 
 
 @pytest.fixture
+def tiny_policy(agent_name: str) -> dict[str, Any]:
+    """``policy_kwargs`` of the smallest networks."""
+    return TINY_POLICY[agent_name]
+
+
+@pytest.fixture
+def actor_critic(agent_name: str) -> None:
+    """Skip agents that plan instead."""
+    if agent_name == "planet":
+        pytest.skip("has neither actor nor critic")
+
+
+@pytest.fixture
 def make_env() -> MakeEnv:
     return RandomEnv
 
@@ -98,7 +125,7 @@ def make_agent(agent_name: str, agent_class: type[Agent]) -> MakeAgent:
         env = env or DummyVecEnv([lambda: Monitor(RandomEnv())] * n_envs)
         if not isinstance(env.action_space, ACTIONS.get(agent_name, spaces.Space)):
             pytest.skip(f"{agent_name} does not take {env.action_space}")
-        kwargs["policy_kwargs"] = {"size": "debug", **kwargs.pop("policy_kwargs", {})}
+        kwargs["policy_kwargs"] = {**TINY_POLICY[agent_name], **kwargs.pop("policy_kwargs", {})}
         settings = {**TINY[agent_name], "buffer_size": 1000, "seed": 0, **kwargs}
         return agent_class(policy, env, **settings)
 

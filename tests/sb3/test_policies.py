@@ -48,6 +48,7 @@ def n_parameters(module: th.nn.Module) -> int:
         ({"pi": [8]}, [8], []),
     ],
 )
+@pytest.mark.usefixtures("actor_critic")
 def test_widths_of_actor_and_critic(
     make_agent: Any, net_arch: Any, actor: list[int], critic: list[int]
 ) -> None:
@@ -56,18 +57,21 @@ def test_widths_of_actor_and_critic(
     assert agent.policy.net_arch == {"pi": actor, "vf": critic}
 
 
+@pytest.mark.usefixtures("actor_critic")
 def test_widths_of_actor_and_critic_by_default(make_agent: Any) -> None:
     arch = make_agent(policy_kwargs={"net_arch": None}).policy.net_arch
     assert arch["pi"] == arch["vf"]
     assert arch["pi"]
 
 
+@pytest.mark.usefixtures("actor_critic")
 def test_the_list_around_a_dict_is_old(make_agent: Any) -> None:
     with pytest.warns(UserWarning, match="without the list"):
         policy = make_agent(policy_kwargs={"net_arch": [{"pi": [8], "vf": [4]}]}).policy
     assert policy.net_arch == {"pi": [8], "vf": [4]}
 
 
+@pytest.mark.usefixtures("actor_critic")
 def test_unknown_networks_are_refused(make_agent: Any) -> None:
     with pytest.raises(ValueError, match="expected pi and vf"):
         make_agent(policy_kwargs={"net_arch": {"actor": [4]}})
@@ -76,6 +80,7 @@ def test_unknown_networks_are_refused(make_agent: Any) -> None:
 @pytest.mark.parametrize(
     ("policy", "space"), [("MlpPolicy", VECTOR), ("CnnPolicy", IMAGE), ("MultiInputPolicy", MIXED)]
 )
+@pytest.mark.usefixtures("actor_critic")
 def test_image_features_can_be_projected(
     make_agent: Any, make_env: Any, policy: str, space: spaces.Space
 ) -> None:
@@ -163,7 +168,7 @@ def test_policies_are_named_or_passed_as_classes(make_agent: Any, agent_class: A
 
 def test_a_dict_of_vectors_is_learned_like_a_vector(agent_class: Any, make_env: Any) -> None:
     # With the public defaults, so that the networks are the same, too.
-    settings = dict(seed=1, buffer_size=100, gamma=0.5)
+    settings = dict(seed=1, buffer_size=100)
     vector = agent_class("MlpPolicy", make_env(VECTOR), **settings)
     mixed = agent_class("MultiInputPolicy", make_env(spaces.Dict({"v": VECTOR})), **settings)
     observation = np.array([0.1, 0.2, -0.3], np.float32)

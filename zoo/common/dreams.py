@@ -7,8 +7,8 @@ from torch import Tensor
 
 from dreamzoo.common.buffers import SequenceBatch
 from dreamzoo.common.policies import WorldModelPolicy
+from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.observations import Observation
-from dreamzoo.nn.rssm import Latent
 
 
 class OpenLoop(NamedTuple):

@@ -1,16 +1,19 @@
 """The policy side that all world-model agents share: acting with a memory."""
 
 from abc import abstractmethod
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.preprocessing import is_image_space
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor
+from torch import Tensor, nn
 
+from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.heads import ActionCodec
-from dreamzoo.nn.observations import Observation, ObservationCodec
-from dreamzoo.nn.rssm import Latent
+from dreamzoo.nn.observations import SINGLE, Observation, ObservationCodec
 from dreamzoo.nn.world_model import WorldModel
 
 
@@ -26,6 +29,15 @@ class ActingState(NamedTuple):
     prev_action: th.Tensor
 
 
+class Choice(Protocol):
+    """How actions follow from states."""
+
+    def __call__(
+        self, latent: Latent, generator: th.Generator | None, deterministic: bool
+    ) -> th.Tensor:
+        """Choose actions in replay form, (n, dims), for latents (n, ...)."""
+
+
 class WorldModelPolicy(BasePolicy):
     """
     Owns every network of an agent; acts through a filtered latent.
@@ -39,6 +51,8 @@ class WorldModelPolicy(BasePolicy):
     """
 
     world_model: WorldModel
+    #: What a subclass was built with beside what every policy gets.
+    _arguments: dict[str, Any]
 
     def __init__(
         self,
@@ -48,11 +62,38 @@ class WorldModelPolicy(BasePolicy):
         images: bool,
         **kwargs: Any,
     ) -> None:
+        if kwargs.get("features_extractor_class") is None:
+            kwargs["features_extractor_class"] = (
+                FlattenExtractor  # named, as SB3 wants, never built
+            )
         super().__init__(observation_space, action_space, squash_output=True, **kwargs)
         self.observation_codec = ObservationCodec(
             observation_space, images=images, normalize_images=self.normalize_images
         )
         self.action_codec = ActionCodec(action_space)
+
+    def _own_encoder(self, extractor: type[BaseFeaturesExtractor] | None) -> nn.Module | None:
+        """Build an encoder from the user's ``features_extractor_class``, if there is one."""
+        if extractor is None:
+            return None
+        built = extractor(self.observation_space, **self.features_extractor_kwargs)
+        return ExtractorEncoder(built, self.observation_codec)
+
+    def _set_world_model(self, world_model: WorldModel) -> None:
+        """Own a world model; its encoder also gets the name that SB3 has for it."""
+        self.world_model = world_model
+        encoder = world_model.encoder
+        # Not a second registration: its parameters would be saved twice.
+        object.__setattr__(self, "features_extractor", getattr(encoder, "extractor", encoder))
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return {
+            "observation_space": self.observation_space,
+            "action_space": self.action_space,
+            "normalize_images": self.normalize_images,
+            "lr_schedule": self._dummy_schedule,  # not needed for acting
+            **self._arguments,
+        }
 
     @abstractmethod
     def choose(
@@ -85,6 +126,7 @@ class WorldModelPolicy(BasePolicy):
         generator: th.Generator | None = None,
         *,
         deterministic: bool = False,
+        choose: Choice | None = None,
     ) -> tuple[th.Tensor, ActingState]:
         """
         Filter one observation and act, all in torch.
@@ -94,12 +136,13 @@ class WorldModelPolicy(BasePolicy):
         :param is_first: bool, (n,)
         :param generator: source of randomness; None is torch's global one
         :param deterministic: most likely latent and action: a pure function of the arguments
+        :param choose: how to choose; None: :meth:`choose`
         :return: actions in replay form (n, dims) and what to remember
         """
         latent = self.world_model.observe(
             state.latent, state.prev_action, obs, is_first, generator, mode=deterministic
         )
-        action = self.choose(latent, generator, deterministic)
+        action = (choose or self.choose)(latent, generator, deterministic)
         return action, ActingState(latent, self.action_codec.encode(action))
 
     def to_env_action(self, action: np.ndarray) -> np.ndarray:
@@ -125,6 +168,8 @@ class WorldModelPolicy(BasePolicy):
         state: tuple[np.ndarray, ...] | None = None,
         episode_start: np.ndarray | None = None,
         deterministic: bool = False,
+        *,
+        choose: Choice | None = None,
     ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
         """
         Choose actions for observations; pass the returned state to the next call.
@@ -133,6 +178,7 @@ class WorldModelPolicy(BasePolicy):
         :param state: what the last call returned; None starts new episodes in every row
         :param episode_start: rows whose state is to be forgotten, (n,) bool
         :param deterministic: most likely latent and action instead of samples
+        :param choose: how to choose actions; None: as the agent does
         :return: actions, and the state: ``(deter (n, D), stoch (n, S * C), prev_action (n, A))``
         """
         if self.training:  # telling every module once more takes a third of a prediction
@@ -153,7 +199,11 @@ class WorldModelPolicy(BasePolicy):
             if episode_start is not None:
                 is_first = np.asarray(episode_start, bool).reshape(-1)
         action, memory = self.step(
-            obs, memory, th.as_tensor(is_first, device=self.device), deterministic=deterministic
+            obs,
+            memory,
+            th.as_tensor(is_first, device=self.device),
+            deterministic=deterministic,
+            choose=choose,
         )
         actions = self.to_env_action(action.cpu().numpy())
         return actions if vectorized else actions.squeeze(axis=0), self._pack(memory)
@@ -189,3 +239,41 @@ class WorldModelPolicy(BasePolicy):
 
     def forward(self, obs: Observation, deterministic: bool = False) -> th.Tensor:
         return self._predict(obs, deterministic)
+
+
+class ExtractorEncoder(nn.Module):
+    """
+    Let a Stable-Baselines3 features extractor stand in for the encoder.
+
+    :param extractor: gets observations as SB3 preprocesses them
+    :param codec: the observation space
+    """
+
+    def __init__(self, extractor: BaseFeaturesExtractor, codec: ObservationCodec) -> None:
+        super().__init__()
+        self.extractor = extractor
+        self.codec = codec
+        self.features_dim = extractor.features_dim
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        parts = {}
+        for key in self.codec.keys:
+            x = inputs[key.name]
+            shaped = isinstance(key.space, spaces.Box) and key.kind == "vector"
+            parts[key.name] = x.view(-1, *key.space.shape) if shaped else x  # type: ignore[misc]
+        return self.extractor(parts if self.codec.is_dict else parts[SINGLE])
+
+
+def check_image_space(space: spaces.Space, normalize_images: bool) -> None:
+    """
+    Refuse what a CnnPolicy cannot read.
+
+    :param space: observation space
+    :param normalize_images: whether images are bytes, to be divided by 255
+    :raises AssertionError: as SB3's policies do
+    """
+    assert is_image_space(space, check_channels=False, normalized_image=not normalize_images), (
+        f"CnnPolicy reads images: a uint8 Box of three axes with bounds 0 and 255, not {space}. "
+        "Use MlpPolicy for vectors, MultiInputPolicy for a Dict; for float images in [0, 1] pass "
+        "policy_kwargs=dict(normalize_images=False)."
+    )

@@ -5,6 +5,7 @@ import pathlib
 import pickle
 import sys
 import warnings
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
@@ -22,7 +23,8 @@ from stable_baselines3.common.utils import obs_as_tensor
 from dreamzoo.common.buffers import LatentSpec, SequenceBatch, SequenceReplayBuffer
 from dreamzoo.common.env_state import load_env_state, save_env_state
 from dreamzoo.common.policies import ActingState, WorldModelPolicy
-from dreamzoo.nn.rssm import Latent
+from dreamzoo.common.training import MeanMetrics
+from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.world_model import WorldModel
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
     """
     Off-policy algorithm that learns from sequences and acts with a memory.
 
-    Agents implement :meth:`train` and :meth:`latent_spec`.
+    Agents implement :meth:`_update` and, if the replay shall keep latents, :meth:`latent_spec`.
 
     Units: one *step* is one action of one environment (frames = steps x action repeat), also in
     ``num_timesteps``. After warm-up, ``updates = steps * train_ratio / (batch_size *
@@ -60,6 +62,8 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
     policy: WorldModelPolicy
     replay_buffer: SequenceReplayBuffer | None
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {}
+    #: Whether new windows are replayed once before others are drawn.
+    online_queue: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -270,6 +274,41 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
         callback.on_training_end()
         return self
 
+    def train(self, gradient_steps: int, batch_size: int = 16) -> None:
+        """
+        Update on replayed windows.
+
+        :param gradient_steps: number of updates
+        :param batch_size: rows of a batch
+        """
+        assert self.replay_buffer is not None
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+        metrics = MeanMetrics()
+        for _ in range(gradient_steps):
+            batch = self.replay_buffer.sample(
+                batch_size, self._vec_normalize_env, online=self.online_queue
+            )
+            metrics.add(self._update(batch))
+            self._n_updates += 1
+        self._log(metrics)
+
+    @abstractmethod
+    def _update(self, batch: SequenceBatch) -> dict[str, th.Tensor]:
+        """
+        Update everything once.
+
+        :return: losses and what else is worth a look
+        """
+
+    def _log(self, metrics: MeanMetrics) -> None:
+        """Record the means of one call of :meth:`train` under SB3's key style."""
+        ratio = self._n_updates * self.batch_size * self.batch_length / max(self.num_timesteps, 1)
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        self.logger.record("train/replay_ratio", ratio)
+        for name, value in metrics.means().items():
+            self.logger.record(f"train/{name}", value)
+
     def _may_train(self) -> bool:
         assert self.replay_buffer is not None
         if self.learning_starts is not None:
@@ -305,7 +344,7 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
         n_envs: int = 1,
     ) -> tuple[np.ndarray, np.ndarray]:
         """
-        Act with the policy; world-model agents need no random warm-up.
+        Act, and remember what was done.
 
         :return: action for the environment and action for the replay
         """
@@ -317,13 +356,20 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
             self._last_state,
             th.as_tensor(self._last_episode_starts, device=self.device),
             self._generator,
+            choose=self._choose,
         )
-        if action_noise is not None and isinstance(self.action_space, spaces.Box):
-            noise = np.asarray(action_noise(), np.float32).reshape(-1, action.shape[1])
-            action = action + th.as_tensor(noise, device=self.device)
-            self._last_state = self._last_state._replace(prev_action=action)
         buffer_action = action.cpu().numpy()
         return self.policy.to_env_action(buffer_action), buffer_action
+
+    def _choose(
+        self, latent: Latent, generator: th.Generator | None, deterministic: bool
+    ) -> th.Tensor:
+        """Choose actions while collecting: world-model agents need no random warm-up."""
+        action = self.policy.choose(latent, generator, deterministic)
+        if self.action_noise is None or not isinstance(self.action_space, spaces.Box):
+            return action
+        noise = np.asarray(self.action_noise(), np.float32).reshape(-1, action.shape[1])
+        return action + th.as_tensor(noise, device=self.device)
 
     def _stored_latents(self, state: ActingState) -> dict[str, np.ndarray]:
         """Turn the latents just filtered into what the replay stores, by ``latent_spec``."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dreamzoo.common.buffers import LatentSpec, SequenceBatch
 from dreamzoo.common.policies import ActingState
-from dreamzoo.common.training import MeanMetrics, check_finite
+from dreamzoo.common.training import check_finite
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.dreamer_v3.policies import CnnPolicy, DreamerV3Policy, MlpPolicy, MultiInputPolicy
 from dreamzoo.nn.distributions import (
@@ -24,9 +24,9 @@ from dreamzoo.nn.distributions import (
     one_hot,
     soft_bernoulli_loss,
 )
+from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.layers import CACHED_ROWS
 from dreamzoo.nn.returns import lambda_return, replay_return
-from dreamzoo.nn.rssm import Latent
 from dreamzoo.nn.tapes import Piece, StackTape
 from dreamzoo.nn.threads import backward_side_by_side, map_pieces, split_generator
 from dreamzoo.nn.world_model import Filtered
@@ -105,6 +105,7 @@ class DreamerV3(WorldModelAlgorithm):
     """
 
     policy: DreamerV3Policy
+    online_queue = True
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
         "MlpPolicy": MlpPolicy,
         "CnnPolicy": CnnPolicy,
@@ -227,29 +228,8 @@ class DreamerV3(WorldModelAlgorithm):
 
     # ------------------------------------------------------------------ the algorithm
 
-    def train(self, gradient_steps: int, batch_size: int = 16) -> None:
-        """
-        Update world model, actor and critic on replayed windows.
-
-        :param gradient_steps: number of updates
-        :param batch_size: rows of a batch
-        """
-        assert self.replay_buffer is not None
-        self.policy.set_training_mode(True)
-        self._update_learning_rate(self.policy.optimizer)
-        metrics = MeanMetrics()
-        for _ in range(gradient_steps):
-            metrics.add(
-                self._update(self.replay_buffer.sample(batch_size, self._vec_normalize_env))
-            )
-        self._log(metrics)
-
     def _update(self, batch: SequenceBatch) -> dict[str, Tensor]:
-        """
-        Update everything once.
-
-        :return: losses and what else is worth a look
-        """
+        """Update world model, actor and critic once, see :meth:`WorldModelAlgorithm.train`."""
         assert self.replay_buffer is not None
         latent, losses, details = self._losses(batch)
         weighted = {k: self._loss_weight(k) * v for k, v in losses.items()}
@@ -267,7 +247,6 @@ class DreamerV3(WorldModelAlgorithm):
         )
         if batch.latents:
             self.replay_buffer.write_latents(batch.windows, _to_stored(latent))
-        self._n_updates += 1
         return {f"{k}_loss": v.detach() for k, v in losses.items()} | details
 
     def _loss_weight(self, name: str) -> float:
@@ -312,7 +291,7 @@ class DreamerV3(WorldModelAlgorithm):
         alive = (1.0 - batch.is_terminal.float()) * self.gamma  # termination, never a time limit
         losses["cont"] = soft_bernoulli_loss(model.cont(feat)[..., 0], alive).mean()
 
-        post, prior = filtered.post, model.dynamics.prior(filtered.latent.deter)
+        post, prior = filtered.belief, model.dynamics.prior(filtered.latent.deter)
         # Summed over latents first, then clipped for each step.
         losses["dyn"] = categorical_kl(post.detach(), prior).clamp(min=self.free_nats).mean()
         losses["rep"] = categorical_kl(post, prior.detach()).clamp(min=self.free_nats).mean()
@@ -476,14 +455,6 @@ class DreamerV3(WorldModelAlgorithm):
             slow = self.policy.critic_target.mean(feat[:, :-1])
         loss = critic.loss(critic(feat[:, :-1]), targets, slow, weights=(1.0, self.slow_coef))
         return ((1 - is_last[:, :-1]) * loss).mean()
-
-    def _log(self, metrics: MeanMetrics) -> None:
-        """Record the means of one call of :meth:`train` under SB3's key style."""
-        ratio = self._n_updates * self.batch_size * self.batch_length / max(self.num_timesteps, 1)
-        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
-        self.logger.record("train/replay_ratio", ratio)
-        for name, value in metrics.means().items():
-            self.logger.record(f"train/{name}", value)
 
 
 def _to_stored(latent: Latent) -> dict[str, np.ndarray]:

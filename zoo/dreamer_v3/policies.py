@@ -6,23 +6,66 @@ from typing import Any
 
 import torch as th
 from gymnasium import spaces
-from stable_baselines3.common.preprocessing import is_image_space
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
-from dreamzoo.common.policies import WorldModelPolicy
+from dreamzoo.common.policies import WorldModelPolicy, check_image_space
+from dreamzoo.nn.decoders import Decoder
+from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.encoders import CnnKind, Encoder
-from dreamzoo.nn.heads import Actor, TwoHotHead
-from dreamzoo.nn.observations import SINGLE, ObservationCodec
+from dreamzoo.nn.heads import Actor, Head, TwoHotHead
+from dreamzoo.nn.observations import ObservationCodec
 from dreamzoo.nn.optim import LaProp
 from dreamzoo.nn.presets import Size, get_size
 from dreamzoo.nn.returns import ReturnNormalizer
-from dreamzoo.nn.rssm import Latent
+from dreamzoo.nn.rssm import BlockRSSM
 from dreamzoo.nn.world_model import WorldModel
 
 #: As ``net_arch`` of SB3's actor-critic policies: one list for both, or one for each.
 NetArch = Sequence[int] | dict[str, Sequence[int]]
+
+
+class DreamerV3WorldModel(WorldModel):
+    """
+    World model with a block GRU, categorical latents and two-hot rewards.
+
+    :param codec: the observation space
+    :param encoder: module from network inputs to tokens, with ``features_dim``
+    :param action_dim: width A of an encoded action
+    :param size: widths
+    :param gamma: discount that the continue head's targets contain
+    :param unimix: uniform share of the latent distributions
+    :param vector_outscale: initial scale of the vector decoder's last layer
+    :param cnn: kind of the image decoder
+    """
+
+    dynamics: BlockRSSM
+    decoder: Decoder
+    reward: TwoHotHead
+    cont: Head
+
+    def __init__(
+        self,
+        codec: ObservationCodec,
+        encoder: nn.Module,
+        action_dim: int,
+        size: Size,
+        gamma: float,
+        unimix: float = 0.01,
+        vector_outscale: float = 1.0,
+        cnn: CnnKind = "maxpool",
+    ) -> None:
+        super().__init__(
+            codec,
+            encoder,
+            BlockRSSM(int(encoder.features_dim), action_dim, size, unimix),  # type: ignore[arg-type]
+            Decoder(codec, size, vector_outscale, cnn),
+            TwoHotHead(size.feat, [size.units], size.bins),
+            Head(size.feat, 1, [size.units]),
+            action_dim,
+            gamma,
+        )
 
 
 class DreamerV3Policy(WorldModelPolicy):
@@ -51,6 +94,8 @@ class DreamerV3Policy(WorldModelPolicy):
     :param optimizer_kwargs: of that class
     """
 
+    world_model: DreamerV3WorldModel
+
     def __init__(
         self,
         observation_space: spaces.Space,
@@ -74,7 +119,7 @@ class DreamerV3Policy(WorldModelPolicy):
             observation_space,
             action_space,
             images=images,
-            features_extractor_class=features_extractor_class or FlattenExtractor,
+            features_extractor_class=features_extractor_class,
             features_extractor_kwargs=features_extractor_kwargs,
             normalize_images=normalize_images,
             optimizer_class=optimizer_class,
@@ -97,18 +142,18 @@ class DreamerV3Policy(WorldModelPolicy):
         widths = get_size(size or ("12m" if self.observation_codec.image_keys else "1m"))
         actor_arch, critic_arch = _split_arch(net_arch, widths)
         self.net_arch = dict(pi=actor_arch, vf=critic_arch)
-        encoder = self._make_encoder(widths, features_extractor_class, cnn)
-        # SB3's name for it. Not a second registration: its parameters would be saved twice.
-        object.__setattr__(self, "features_extractor", getattr(encoder, "extractor", encoder))
-        self.world_model = WorldModel(
-            self.observation_codec,
-            encoder,
-            self.action_codec.dim,
-            widths,
-            gamma,
-            unimix,
-            vector_decoder_outscale,
-            cnn,
+        encoder = self._own_encoder(features_extractor_class) or self._make_encoder(widths, cnn)
+        self._set_world_model(
+            DreamerV3WorldModel(
+                self.observation_codec,
+                encoder,
+                self.action_codec.dim,
+                widths,
+                gamma,
+                unimix,
+                vector_decoder_outscale,
+                cnn,
+            )
         )
         self.actor = Actor(widths.feat, actor_arch, self.action_codec, actor_unimix)
         self.critic = TwoHotHead(widths.feat, critic_arch, widths.bins)
@@ -122,14 +167,8 @@ class DreamerV3Policy(WorldModelPolicy):
             **self.optimizer_kwargs,
         )
 
-    def _make_encoder(
-        self, size: Size, extractor_class: type[BaseFeaturesExtractor] | None, cnn: CnnKind
-    ) -> nn.Module:
+    def _make_encoder(self, size: Size, cnn: CnnKind) -> nn.Module:
         kwargs = dict(self.features_extractor_kwargs)
-        if extractor_class is not None:
-            return ExtractorEncoder(
-                extractor_class(self.observation_space, **kwargs), self.observation_codec
-            )
         width = kwargs.pop("features_dim", None) or kwargs.pop("cnn_output_dim", None)
         if kwargs:
             raise ValueError(
@@ -154,15 +193,6 @@ class DreamerV3Policy(WorldModelPolicy):
     def set_training_mode(self, mode: bool) -> None:
         self.train(mode)
         self.critic_target.train(False)
-
-    def _get_constructor_parameters(self) -> dict[str, Any]:
-        return {
-            "observation_space": self.observation_space,
-            "action_space": self.action_space,
-            "normalize_images": self.normalize_images,
-            "lr_schedule": self._dummy_schedule,  # not needed for acting
-            **self._arguments,
-        }
 
 
 class MlpPolicy(DreamerV3Policy):
@@ -190,13 +220,7 @@ class CnnPolicy(DreamerV3Policy):
         normalize_images: bool = True,
         **kwargs: Any,
     ) -> None:
-        assert is_image_space(
-            observation_space, check_channels=False, normalized_image=not normalize_images
-        ), (
-            f"CnnPolicy reads images: a uint8 Box of three axes with bounds 0 and 255, not "
-            f"{observation_space}. Use MlpPolicy for vectors, MultiInputPolicy for a Dict; for "
-            "float images in [0, 1] pass policy_kwargs=dict(normalize_images=False)."
-        )
+        check_image_space(observation_space, normalize_images)
         super().__init__(
             observation_space,
             action_space,
@@ -208,29 +232,6 @@ class CnnPolicy(DreamerV3Policy):
 
 class MultiInputPolicy(DreamerV3Policy):
     """For a Dict of images, vectors, integers and binaries."""
-
-
-class ExtractorEncoder(nn.Module):
-    """
-    Let a Stable-Baselines3 features extractor stand in for the encoder.
-
-    :param extractor: gets observations as SB3 preprocesses them
-    :param codec: the observation space
-    """
-
-    def __init__(self, extractor: BaseFeaturesExtractor, codec: ObservationCodec) -> None:
-        super().__init__()
-        self.extractor = extractor
-        self.codec = codec
-        self.features_dim = extractor.features_dim
-
-    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        parts = {}
-        for key in self.codec.keys:
-            x = inputs[key.name]
-            shaped = isinstance(key.space, spaces.Box) and key.kind == "vector"
-            parts[key.name] = x.view(-1, *key.space.shape) if shaped else x  # type: ignore[misc]
-        return self.extractor(parts if self.codec.is_dict else parts[SINGLE])
 
 
 def _split_arch(net_arch: NetArch | None, size: Size) -> tuple[list[int], list[int]]:

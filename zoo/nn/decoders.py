@@ -151,7 +151,10 @@ class Decoder(nn.Module):
         :param targets: what :meth:`ObservationCodec.encode` returns
         :return: (N,) each
         """
-        return {k.name: _loss(k, predictions[k.name], targets[k.name]) for k in self.codec.keys}
+        return {
+            k.name: reconstruction_loss(k, predictions[k.name], targets[k.name])
+            for k in self.codec.keys
+        }
 
     def most_likely(self, predictions: dict[str, Tensor]) -> dict[str, Tensor]:
         """Turn raw predictions into values in network form (:meth:`ObservationCodec.decode`)."""
@@ -164,7 +167,15 @@ class Decoder(nn.Module):
         return values
 
 
-def _loss(key: Key, prediction: Tensor, target: Tensor) -> Tensor:
+def reconstruction_loss(key: Key, prediction: Tensor, target: Tensor) -> Tensor:
+    """
+    Compute DreamerV3's reconstruction loss of one key, summed over its dimensions.
+
+    :param key: which part of the observation
+    :param prediction: raw prediction, (N, ...)
+    :param target: network input, (N, ...)
+    :return: (N,)
+    """
     # Sums, not means: a mean would shrink reconstruction a thousandfold against the KL terms.
     if key.kind == "image":
         return (prediction - target).square().flatten(1).sum(1)

@@ -52,6 +52,10 @@ class TwoHotHead(Head):
         """Predict the scalar, (..., F) to (...)."""
         return by_rows(lambda rows: self.twohot.mean(self(rows)), feat)
 
+    def sample(self, feat: Tensor, generator: th.Generator | None = None) -> Tensor:
+        """Draw the scalar from the predicted distribution, (..., F) to (...)."""
+        return self.twohot.sample(self(feat), generator)
+
     def loss(
         self, logits: Tensor, *targets: Tensor, weights: Sequence[float] | None = None
     ) -> Tensor:

@@ -1,36 +1,16 @@
 """Recurrent state-space model of DreamerV3: block GRU and categorical latents."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch as th
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dreamzoo.nn.distributions import mix_uniform
+from dreamzoo.nn.distributions import categorical_entropy, mix_uniform
+from dreamzoo.nn.dynamics import Dynamics, Latent
 from dreamzoo.nn.layers import MLP, BlockLinear, DenseBlock, Linear, RMSNorm
 from dreamzoo.nn.presets import Size
 from dreamzoo.nn.unroll import EvidenceKernels, Imagination, Kernels, Unroll
-
-
-class Latent(NamedTuple):
-    """
-    State of a categorical world model, batch axes first.
-
-    :param deter: deterministic state h, (..., D)
-    :param stoch: one-hot stochastic state z, (..., S, C)
-    """
-
-    deter: Tensor
-    stoch: Tensor
-
-    @property
-    def feat(self) -> Tensor:
-        """Features that the heads read, (..., D + S * C)."""
-        return th.cat([self.deter, self.stoch.flatten(-2)], dim=-1)
-
-    def detach(self) -> "Latent":
-        """Cut the autograd graph."""
-        return Latent(self.deter.detach(), self.stoch.detach())
 
 
 class BlockGRU(nn.Module):
@@ -108,7 +88,7 @@ class BlockGRU(nn.Module):
         )
 
 
-class BlockRSSM(nn.Module):
+class BlockRSSM(Dynamics):
     """
     Block GRU with categorical prior and posterior (reference rssm.py, RSSM).
 
@@ -122,10 +102,9 @@ class BlockRSSM(nn.Module):
     """
 
     def __init__(self, token_dim: int, action_dim: int, size: Size, unimix: float = 0.01) -> None:
-        super().__init__()
+        super().__init__(size.deter, size.stoch, size.classes)
         if not 0 < unimix < 1:
             raise ValueError(f"unimix={unimix} must lie between 0 and 1: it keeps KL terms finite.")
-        self.stoch, self.classes, self.deter = size.stoch, size.classes, size.deter
         self.action_dim, self.unimix = action_dim, unimix
         hidden, flat = size.dynamics_hidden, size.stoch * size.classes
         self.core = BlockGRU(action_dim, size)
@@ -134,16 +113,12 @@ class BlockRSSM(nn.Module):
         self.post_hidden = DenseBlock(size.deter + token_dim, hidden)
         self.post_logits = Linear(hidden, flat)
 
-    def initial(self, n: int) -> Latent:
-        """Return the all-zero state that precedes every episode, n rows."""
-        weight = self.prior_logits.weight
-        return Latent(
-            weight.new_zeros(n, self.deter), weight.new_zeros(n, self.stoch, self.classes)
-        )
-
     def prior(self, deter: Tensor) -> Tensor:
         """Predict mixed probabilities of z from h, (..., D) to (..., S, C)."""
         return self._mixed(self.prior_logits(self.prior_hidden(deter)))
+
+    def entropy(self, latent: Latent) -> Tensor:
+        return categorical_entropy(self.prior(latent.deter))
 
     def _mixed(self, logits: Tensor) -> Tensor:
         return mix_uniform(logits.unflatten(-1, (self.stoch, self.classes)), self.unimix)
@@ -159,14 +134,8 @@ class BlockRSSM(nn.Module):
         mode: bool = False,
     ) -> tuple[Latent, Tensor]:
         """
-        Filter a batch of sequences, with gradient through time.
+        Filter a batch of sequences, see :meth:`Dynamics.observe`.
 
-        :param latent: state before the first step, (B, ...)
-        :param prev_actions: encoded, ``prev_actions[:, t]`` led to ``tokens[:, t]``, (B, T, A)
-        :param tokens: encoded observations, (B, T, E)
-        :param is_first: steps that start an episode; state and action before are zeroed, (B, T)
-        :param generator: source of randomness
-        :param mode: take the most likely latents instead of samples
         :return: states (B, T, ...) and posterior probabilities (B, T, S, C)
         """
         keep = (~is_first).to(tokens.dtype)[..., None]  # (B, T, 1)
@@ -213,14 +182,7 @@ class BlockRSSM(nn.Module):
         *,
         mode: bool = False,
     ) -> Latent:
-        """
-        Predict the next state without an observation, and without a gradient.
-
-        :param latent: current state, (N, ...)
-        :param action: encoded action taken in it, (N, A)
-        :param generator: source of randomness
-        :param mode: take the most likely latent instead of a sample
-        """
+        """Predict the next state, see :meth:`Dynamics.imagine_step`; without a gradient."""
         feat = latent.feat
         draws = None if mode else _draws((len(feat), self.stoch), generator, feat.device)
         with th.no_grad():

@@ -1,18 +1,16 @@
 """Encoder, dynamics, decoder, reward and continuation behind one small face."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch as th
 from torch import Tensor, nn
 
 from dreamzoo.nn.decoders import Decoder
-from dreamzoo.nn.distributions import categorical_entropy
-from dreamzoo.nn.encoders import CnnKind
+from dreamzoo.nn.dynamics import Dynamics, Latent
 from dreamzoo.nn.heads import Head, TwoHotHead
 from dreamzoo.nn.layers import by_rows
 from dreamzoo.nn.observations import Observation, ObservationCodec
-from dreamzoo.nn.presets import Size
-from dreamzoo.nn.rssm import BlockRSSM, Latent
+from dreamzoo.nn.plain import Endless, NormalHead, PlainDecoder
 
 
 class Filtered(NamedTuple):
@@ -20,56 +18,79 @@ class Filtered(NamedTuple):
     What filtering a batch of sequences yields.
 
     :param latent: states, (B, T, ...)
-    :param post: posterior probabilities, (B, T, S, C)
+    :param belief: what their stochastic part was drawn from, as the dynamics say it
     :param targets: network inputs that the decoder should reproduce, (B * T, ...)
     """
 
     latent: Latent
-    post: Tensor
+    belief: Any
     targets: dict[str, Tensor]
 
 
 class WorldModel(nn.Module):
     """
-    DreamerV3's world model; the calls that dreams, planners and videos rely on.
+    A learned environment; the calls that dreams, planners and videos rely on.
 
-    Observations are torch tensors of the environment's own shape and dtype; actions are encoded
-    (:class:`ActionCodec`).
+    Agents give it the networks of their paper. Observations are torch tensors of the environment's
+    own shape and dtype; actions are encoded (:class:`ActionCodec`).
 
     :param codec: the observation space
-    :param encoder: module from network inputs to tokens, with ``features_dim``
+    :param encoder: from network inputs to tokens, with ``features_dim``
+    :param dynamics: recurrent state-space model
+    :param decoder: from features to predictions of the inputs
+    :param reward: from features to a scalar
+    :param cont: from features to the logit of the discount
     :param action_dim: width A of an encoded action
-    :param size: widths
     :param gamma: discount that the continue head's targets contain
-    :param unimix: uniform share of the latent distributions
-    :param vector_outscale: initial scale of the vector decoder's last layer
-    :param cnn: kind of the image decoder
     """
 
     def __init__(
         self,
         codec: ObservationCodec,
         encoder: nn.Module,
+        dynamics: Dynamics,
+        decoder: Decoder | PlainDecoder,
+        reward: TwoHotHead | NormalHead,
+        cont: Head | Endless,
         action_dim: int,
-        size: Size,
-        gamma: float,
-        unimix: float = 0.01,
-        vector_outscale: float = 1.0,
-        cnn: CnnKind = "maxpool",
+        gamma: float = 1.0,
     ) -> None:
         super().__init__()
         self.codec = codec
         self.action_dim = action_dim
         self.gamma = gamma
         self.encoder = encoder
-        self.dynamics = BlockRSSM(int(encoder.features_dim), action_dim, size, unimix)  # type: ignore[arg-type]
-        self.decoder = Decoder(codec, size, vector_outscale, cnn)
-        self.reward = TwoHotHead(size.feat, [size.units], size.bins)
-        self.cont = Head(size.feat, 1, [size.units])
+        self.dynamics = dynamics
+        self.decoder = decoder
+        self.reward = reward
+        self.cont = cont
 
     def initial(self, n: int) -> Latent:
         """Return the latent before the first observation of n episodes."""
         return self.dynamics.initial(n)
+
+    def inputs(
+        self,
+        obs: Observation,
+        lead: int = 1,
+        generator: th.Generator | None = None,
+        *,
+        mode: bool = False,
+    ) -> dict[str, Tensor]:
+        """
+        Turn observations into what encoder and decoder's loss read, the same in both.
+
+        :param obs: (..., ...) with ``lead`` batch axes
+        :param lead: number of batch axes
+        :param generator: source of randomness, for models that add noise
+        :param mode: no noise
+        :return: one tensor for every key, (N, ...)
+        """
+        return {k: v.flatten(0, lead - 1) for k, v in self.codec.encode(obs, lead).items()}
+
+    def outputs(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Turn predictions of what :meth:`inputs` returns into what the codec decodes."""
+        return values
 
     def observe(
         self,
@@ -91,7 +112,7 @@ class WorldModel(nn.Module):
         :param generator: source of randomness
         :param mode: take the most likely latent instead of a sample
         """
-        tokens = self.encoder(self.codec.encode(obs))
+        tokens = self.encoder(self.inputs(obs, 1, generator, mode=mode))
         states, _ = self.dynamics.observe(
             latent, prev_action[:, None], tokens[:, None], is_first[:, None], generator, mode=mode
         )
@@ -114,10 +135,10 @@ class WorldModel(nn.Module):
         :param is_first: bool, (B, T)
         """
         batch, length = is_first.shape
-        targets = {k: v.flatten(0, 1) for k, v in self.codec.encode(obs, lead=2).items()}
+        targets = self.inputs(obs, 2, generator)
         tokens = self.encoder(targets).view(batch, length, -1)
-        states, post = self.dynamics.observe(latent, prev_actions, tokens, is_first, generator)
-        return Filtered(states, post, targets)
+        states, belief = self.dynamics.observe(latent, prev_actions, tokens, is_first, generator)
+        return Filtered(states, belief, targets)
 
     def imagine_step(
         self,
@@ -136,12 +157,8 @@ class WorldModel(nn.Module):
         return self.imagine_step(nothing, nothing.deter.new_zeros(n, self.action_dim), generator)
 
     def entropy(self, latent: Latent) -> Tensor:
-        """
-        Compute the entropy of the model's prediction of the stochastic part of states.
-
-        :return: nats, (...): high where the model is unsure, whatever it was that it then drew
-        """
-        return categorical_entropy(self.dynamics.prior(latent.deter))
+        """Compute how unsure the model is of states, see :meth:`Dynamics.entropy`."""
+        return self.dynamics.entropy(latent)
 
     def reward_and_discount(self, feat: Tensor) -> tuple[Tensor, Tensor]:
         """
@@ -167,4 +184,5 @@ class WorldModel(nn.Module):
 
     def decode(self, latent: Latent) -> Observation:
         """Reconstruct observations of states (n, ...) in the environment's shape and dtype."""
-        return self.codec.decode(self.decoder.most_likely(self.decoder(latent.feat)))
+        values = self.decoder.most_likely(self.decoder(latent.feat))
+        return self.codec.decode(self.outputs(values))

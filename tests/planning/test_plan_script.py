@@ -1,0 +1,74 @@
+"""The script that plans in the true simulator runs as its help says."""
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+TINY = ["--steps", "3", "--candidates", "20", "--iterations", "2", "--horizon", "3"]
+
+
+def load() -> ModuleType:
+    path = Path(__file__).parents[2] / "scripts" / "plan.py"
+    spec = importlib.util.spec_from_file_location("plan", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    load().main([*TINY, "--threads", "1", *arguments])
+    output = capsys.readouterr()
+    assert "episode 1: " in output.err
+    assert output.out.count("\n") == 1
+    return json.loads(output.out)
+
+
+def test_prints_one_line_that_the_seed_decides(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--task", "cheetah-run", "--episodes", "2", "--seed"]
+    first, again, other = (run(capsys, *arguments, seed) for seed in ("5", "5", "6"))
+    assert len(first["returns"]) == first["episodes"] == 2
+    assert first["returns"] == again["returns"] != other["returns"]
+    assert first["returns"][0] != first["returns"][1]
+    assert first["mean_return"] == pytest.approx(sum(first["returns"]) / 2, abs=1e-3)
+    spread = abs(first["returns"][0] - first["returns"][1]) / 2
+    assert first["std_return"] == pytest.approx(spread, abs=1e-3)
+    expected = {
+        "task": "cheetah-run",
+        "planner": "cem",
+        "published_return": 656,
+        "candidates": 20,
+        "iterations": 2,
+        "horizon": 3,
+        "elites": 2,
+        "action_repeat": 4,
+        "steps": 3,
+        "threads": 1,
+        "seed": 5,
+    }
+    assert expected.items() <= first.items()
+    assert first["mj_steps_per_second"] > 100
+
+
+def test_random_shooting_is_one_round_with_one_elite(capsys: pytest.CaptureFixture[str]) -> None:
+    line = run(capsys, "--planner", "random_shooting", "--task", "cartpole-swingup")
+    assert (line["iterations"], line["elites"]) == (1, 1)
+
+
+def test_video_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    video = tmp_path / "plan.mp4"
+    run(capsys, "--task", "reacher-easy", "--video", str(video))
+    assert video.stat().st_size > 1_000
+
+
+def test_other_tasks_need_an_action_repeat(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        load().main(["--task", "walker-stand"])
+    assert "give --action-repeat" in capsys.readouterr().err
+    line = run(capsys, "--task", "walker-stand", "--action-repeat", "2")
+    assert line["published_return"] is None

@@ -1,0 +1,96 @@
+"""What all recurrent state-space models have in common: their state and their calls."""
+
+from abc import abstractmethod
+from typing import Any, NamedTuple
+
+import torch as th
+from torch import Tensor, nn
+
+
+class Latent(NamedTuple):
+    """
+    State of a world model, batch axes first.
+
+    :param deter: deterministic state h, (..., D); a model without one has D = 0
+    :param stoch: stochastic state z, (..., S, C): one-hot vectors, or with C = 1 numbers
+    """
+
+    deter: Tensor
+    stoch: Tensor
+
+    @property
+    def feat(self) -> Tensor:
+        """Features that the heads read, (..., D + S * C)."""
+        return th.cat([self.deter, self.stoch.flatten(-2)], dim=-1)
+
+    def detach(self) -> "Latent":
+        """Cut the autograd graph."""
+        return Latent(self.deter.detach(), self.stoch.detach())
+
+
+class Dynamics(nn.Module):
+    """
+    A recurrent state-space model.
+
+    :param deter: width D of the deterministic state
+    :param stoch: number S of latents
+    :param classes: numbers C of one latent
+    """
+
+    def __init__(self, deter: int, stoch: int, classes: int) -> None:
+        super().__init__()
+        self.deter, self.stoch, self.classes = deter, stoch, classes
+
+    def initial(self, n: int) -> Latent:
+        """Return the all-zero state that precedes every episode, n rows."""
+        like = next(self.parameters())
+        return Latent(like.new_zeros(n, self.deter), like.new_zeros(n, self.stoch, self.classes))
+
+    @abstractmethod
+    def observe(
+        self,
+        latent: Latent,
+        prev_actions: Tensor,
+        tokens: Tensor,
+        is_first: Tensor,
+        generator: th.Generator | None = None,
+        *,
+        mode: bool = False,
+    ) -> tuple[Latent, Any]:
+        """
+        Filter a batch of sequences, with gradient through time.
+
+        :param latent: state before the first step, (B, ...)
+        :param prev_actions: encoded, ``prev_actions[:, t]`` led to ``tokens[:, t]``, (B, T, A)
+        :param tokens: encoded observations, (B, T, E)
+        :param is_first: steps that start an episode; state and action before are zeroed, (B, T)
+        :param generator: source of randomness
+        :param mode: take the most likely latents instead of samples
+        :return: states (B, T, ...) and what their stochastic part was drawn from
+        """
+
+    @abstractmethod
+    def imagine_step(
+        self,
+        latent: Latent,
+        action: Tensor,
+        generator: th.Generator | None = None,
+        *,
+        mode: bool = False,
+    ) -> Latent:
+        """
+        Predict the next state without an observation.
+
+        :param latent: current state, (N, ...)
+        :param action: encoded action taken in it, (N, A)
+        :param generator: source of randomness
+        :param mode: take the most likely latent instead of a sample
+        """
+
+    @abstractmethod
+    def entropy(self, latent: Latent) -> Tensor:
+        """
+        Compute the entropy of the prediction of the stochastic part of states.
+
+        :return: nats, (...): high where the model is unsure, whatever it was that it then drew
+        """

@@ -1,0 +1,303 @@
+"""PlaNet (Hafner et al., "Learning latent dynamics for planning from pixels")."""
+
+from typing import Any, ClassVar, TypeVar
+
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.noise import ActionNoise
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from torch import Tensor, nn
+
+from dreamzoo.common.buffers import SequenceBatch
+from dreamzoo.common.training import check_finite
+from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
+from dreamzoo.nn.dynamics import Latent
+from dreamzoo.nn.gaussian_rssm import Beliefs, gaussian_kl, overshoot
+from dreamzoo.nn.plain import unit_variance_loss
+from dreamzoo.nn.world_model import Filtered
+from dreamzoo.planet.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, PlaNetPolicy
+from dreamzoo.planning import CEM
+
+SelfPlaNet = TypeVar("SelfPlaNet", bound="PlaNet")
+
+#: Share of the posterior's way in the loss that draws the means of the deterministic model
+#: together: that of KL balancing in DreamerV2, eq. 2.
+POSTERIOR_SHARE = 0.2
+
+
+class PlaNet(WorldModelAlgorithm):
+    """
+    PlaNet: a world model and a planner; no policy network, no value.
+
+    Paper: https://arxiv.org/abs/1811.04551; constants are those of the authors' code,
+    https://github.com/google-research/planet. Differences are listed in the README.
+
+    Episodes are collected by planning, after ``seed_episodes`` random ones; after every episode
+    follow ``collect_interval`` updates. There is no model of termination: predictions always go on.
+    Actions must be continuous.
+
+    The ablations of figure 5 are settings: random shooting is ``planning_iterations=1, elites=1``,
+    random data ``random_collection=True``; those of figure 4 are ``policy_kwargs=
+    dict(dynamics="ssm")`` and ``dict(dynamics="rnn")``. In the purely deterministic model nothing
+    would train the prior's mean once the KL term is gone, so that open-loop predictions would be
+    noise (so in the authors' code, without overshooting); here the two means are drawn together.
+
+    :param policy: ``MlpPolicy``, ``CnnPolicy``, ``MultiInputPolicy`` or a class
+    :param env: environment, VecEnv or gymnasium id
+    :param learning_rate: of all networks (appendix A: 1e-3)
+    :param buffer_size: replay capacity in records of all environments together (paper: unlimited)
+    :param learning_starts: steps before the first update; None: ``seed_episodes``
+    :param batch_size: rows B (appendix A: 50)
+    :param batch_length: steps L of a row (appendix A: 50)
+    :param seed_episodes: random episodes before the first update S (appendix A: 5)
+    :param collect_interval: updates C after every episode (appendix A: 100)
+    :param train_ratio: replayed steps for every step of an environment, instead of
+        ``collect_interval``; None: that one counts
+    :param planning_horizon: planned steps H (appendix A: 12)
+    :param planning_iterations: rounds of the cross-entropy method I (appendix A: 10)
+    :param candidates: action sequences in a round J (appendix A: 1000)
+    :param elites: best sequences K, which the next round is fitted to (appendix A: 100)
+    :param exploration_noise: standard deviation of the noise on collected actions (appendix A: 0.3)
+    :param random_collection: collect with random actions; predictions still plan
+    :param free_nats: KL divergences below this have no gradient, in every step (appendix A: 3)
+    :param kl_coef: weight of the KL term (beta_1 = 1)
+    :param reward_coef: weight of the reward's likelihood (authors' code: 10; the paper names none)
+    :param overshooting_distance: latent overshooting over up to so many steps D; 1 or less: none,
+        as in the final agent
+    :param overshooting_coef: weight beta of the longer distances, all equal
+    :param max_grad_norm: the gradient is scaled down to this norm (appendix A: 1000)
+    :param train_freq: steps of the VecEnv between two rounds of updates
+    :param gradient_steps: updates in a round; None follows ``collect_interval`` or
+        ``train_ratio``, -1 makes one for every step collected, as in SB3
+    :param action_noise: added to actions while collecting, beside ``exploration_noise``
+    :param replay_buffer_class: a :class:`SequenceReplayBuffer` or None
+    :param replay_buffer_kwargs: of that class
+    :param optimize_memory_usage: accepted as in SB3; the replay stores observations once anyhow
+    :param policy_kwargs: of the policy, see :class:`PlaNetPolicy`
+    :param stats_window_size: episodes over which returns are averaged in the log
+    :param tensorboard_log: folder of TensorBoard logs
+    :param verbose: 0 silent, 1 info, 2 debug
+    :param seed: of everything random
+    :param device: ``auto``, ``cpu``, ``cuda``, ...
+    :param _init_setup_model: build the networks now
+    """
+
+    policy: PlaNetPolicy
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        "MlpPolicy": MlpPolicy,
+        "CnnPolicy": CnnPolicy,
+        "MultiInputPolicy": MultiInputPolicy,
+    }
+
+    def __init__(
+        self,
+        policy: str | type[PlaNetPolicy],
+        env: GymEnv | str | None,
+        learning_rate: float | Schedule = 1e-3,
+        buffer_size: int = 1_000_000,
+        learning_starts: int | None = None,
+        batch_size: int = 50,
+        batch_length: int = 50,
+        seed_episodes: int = 5,
+        collect_interval: int = 100,
+        train_ratio: float | None = None,
+        planning_horizon: int = 12,
+        planning_iterations: int = 10,
+        candidates: int = 1_000,
+        elites: int = 100,
+        exploration_noise: float = 0.3,
+        random_collection: bool = False,
+        free_nats: float = 3.0,
+        kl_coef: float = 1.0,
+        reward_coef: float = 10.0,
+        overshooting_distance: int = 0,
+        overshooting_coef: float = 1.0,
+        max_grad_norm: float = 1_000.0,
+        train_freq: int | tuple[int, str] = 1,
+        gradient_steps: int | None = None,
+        action_noise: ActionNoise | None = None,
+        replay_buffer_class: type[ReplayBuffer] | None = None,
+        replay_buffer_kwargs: dict[str, Any] | None = None,
+        optimize_memory_usage: bool = False,
+        policy_kwargs: dict[str, Any] | None = None,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: th.device | str = "auto",
+        _init_setup_model: bool = True,
+    ) -> None:
+        super().__init__(
+            policy,
+            env,
+            learning_rate,
+            buffer_size=buffer_size,
+            learning_starts=learning_starts,
+            batch_size=batch_size,
+            batch_length=batch_length,
+            train_ratio=train_ratio or 0.0,
+            train_freq=train_freq,
+            gradient_steps=gradient_steps,
+            action_noise=action_noise,
+            replay_buffer_class=replay_buffer_class,
+            replay_buffer_kwargs=replay_buffer_kwargs,
+            optimize_memory_usage=optimize_memory_usage,
+            policy_kwargs=policy_kwargs,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            verbose=verbose,
+            device=device,
+            seed=seed,
+            supported_action_spaces=(spaces.Box,),
+        )
+        if seed_episodes < 0 or collect_interval < 0 or exploration_noise < 0:
+            raise ValueError(
+                f"{seed_episodes=}, {collect_interval=} and {exploration_noise=} must be at least "
+                "zero."
+            )
+        self.seed_episodes = seed_episodes
+        self.collect_interval = collect_interval
+        self.planner = CEM(planning_horizon, planning_iterations, candidates, elites)
+        self.exploration_noise = exploration_noise
+        self.random_collection = random_collection
+        self.free_nats = free_nats
+        self.kl_coef = kl_coef
+        self.reward_coef = reward_coef
+        self.overshooting_distance = overshooting_distance
+        self.overshooting_coef = overshooting_coef
+        self.max_grad_norm = max_grad_norm
+        self._episodes_trained: int | None = None  # None until the first update is allowed
+        if _init_setup_model:
+            self._setup_model()
+
+    def _policy_kwargs(self) -> dict[str, Any]:
+        return {"planner": self.planner, **self.policy_kwargs}
+
+    def learn(
+        self: SelfPlaNet,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 4,
+        tb_log_name: str = "PlaNet",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> SelfPlaNet:
+        return super().learn(
+            total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar
+        )
+
+    # ------------------------------------------------------------------ collection
+
+    def _may_train(self) -> bool:
+        if self.learning_starts is not None:
+            return super()._may_train()
+        assert self.replay_buffer is not None
+        return self._episode_num >= self.seed_episodes and self.replay_buffer.n_windows() > 0
+
+    def _count_updates(self, steps: int) -> int:
+        """Say how many updates follow a collection: ``collect_interval`` for every episode."""
+        if self.gradient_steps is not None or self.train_ratio:
+            return super()._count_updates(steps)
+        if not self._may_train():
+            return 0
+        if self._episodes_trained is None:  # as in the paper, seed episodes count as one
+            self._episodes_trained = self._episode_num - 1
+        episodes = self._episode_num - self._episodes_trained
+        self._episodes_trained = self._episode_num
+        return episodes * self.collect_interval
+
+    def _choose(
+        self, latent: Latent, generator: th.Generator | None, deterministic: bool
+    ) -> Tensor:
+        """Choose actions while collecting: random ones at first, then plans with noise."""
+        shape = (len(latent.stoch), self.policy.action_codec.dim)
+        if self.random_collection or not self._may_train():
+            return 2.0 * th.rand(shape, generator=generator, device=self.device) - 1.0
+        action = super()._choose(latent, generator, deterministic)
+        noise = th.randn(shape, generator=generator, device=self.device)
+        return (action + self.exploration_noise * noise).clamp(-1.0, 1.0)
+
+    # ------------------------------------------------------------------ the algorithm
+
+    def _update(self, batch: SequenceBatch) -> dict[str, Tensor]:
+        """Update the world model once, see :meth:`WorldModelAlgorithm.train`."""
+        losses, details = self._losses(batch)
+        weights = {
+            "kl": self.kl_coef,
+            "reward": self.reward_coef,
+            "overshooting": self.overshooting_coef,
+        }
+        loss = th.stack([weights.get(name, 1.0) * term for name, term in losses.items()]).sum()
+        check_finite(self, loss, losses)
+        self.policy.optimizer.zero_grad()
+        loss.backward()
+        parameters = self.policy.world_model.parameters()
+        details["grad_norm"] = nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
+        self.policy.optimizer.step()
+        return {f"{name}_loss": term.detach() for name, term in losses.items()} | details
+
+    def _losses(self, batch: SequenceBatch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """
+        Compute every term of the loss on one batch (PlaNet, eq. 3; eq. 6 for overshooting).
+
+        Likelihoods are summed over what they describe, then averaged over steps and rows.
+
+        :return: the terms, and what else is worth a look
+        """
+        model = self.policy.world_model
+        actions = self.policy.action_codec.encode(batch.actions)
+        filtered = model.observe_sequence(
+            self.start_latent(batch), actions, batch.observations, batch.is_first, self._generator
+        )
+        feat = filtered.latent.feat
+        predictions = model.decoder(feat.flatten(0, 1))
+        losses = {
+            f"recon_{name}" if model.codec.is_dict else "recon": loss.mean()
+            for name, loss in model.decoder.loss(predictions, filtered.targets).items()
+        }
+        losses["reward"] = unit_variance_loss(model.reward(feat), batch.rewards).mean()
+        belief: Beliefs = filtered.belief
+        losses["kl"] = self._divergence(belief).mean()
+        if self.overshooting_distance > 1:
+            losses["overshooting"] = self._overshooting_loss(filtered, actions, batch.is_first)
+        details = {
+            "kl": gaussian_kl(*belief),
+            "prior_ent": belief.prior.entropy(),
+            "post_ent": belief.post.entropy(),
+        }
+        return losses, {name: value.detach() for name, value in details.items()}
+
+    def _divergence(self, belief: Beliefs) -> Tensor:
+        """Say how far what was seen is from what was expected, (B, T)."""
+        if self.policy.dynamics_kind == "rnn":
+            post, prior = belief.post.mean, belief.prior.mean
+            to_prior = unit_variance_loss(prior, post.detach()).sum(-1)
+            to_post = unit_variance_loss(post, prior.detach()).sum(-1)
+            return to_prior + POSTERIOR_SHARE * to_post
+        # Clipped in every step, before anything is averaged.
+        return (gaussian_kl(*belief) - self.free_nats).clamp(min=0.0)
+
+    def _overshooting_loss(self, filtered: Filtered, actions: Tensor, is_first: Tensor) -> Tensor:
+        """
+        Draw predictions over 2 to D steps to the posterior, which is held fixed (eq. 6).
+
+        A distance of one step is the ordinary KL term.
+        """
+        distance = self.overshooting_distance
+        prior, exists = overshoot(
+            self.policy.world_model.dynamics,
+            filtered.latent,
+            actions,
+            is_first,
+            distance,
+            self._generator,
+        )
+        post = filtered.belief.post.detach()
+        if self.policy.dynamics_kind == "rnn":
+            divergence = unit_variance_loss(prior.mean, post.mean).sum(-1)
+        else:
+            divergence = (gaussian_kl(post, prior) - self.free_nats).clamp(min=0.0)
+        longer = th.where(exists, divergence, 0.0)[1:]  # (D - 1, B, T)
+        return longer.mean(dim=(1, 2)).sum() / distance

@@ -1,0 +1,249 @@
+"""Networks and planner of PlaNet as Stable-Baselines3 policies."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.type_aliases import Schedule
+from torch import Tensor
+
+from dreamzoo.common.policies import WorldModelPolicy, check_image_space
+from dreamzoo.nn.dynamics import Latent
+from dreamzoo.nn.gaussian_rssm import DynamicsKind, GaussianDynamics, GaussianRSSM, GaussianSSM
+from dreamzoo.nn.observations import Observation
+from dreamzoo.nn.plain import Activation, Endless, NormalHead, PlainDecoder, PlainEncoder
+from dreamzoo.nn.world_model import WorldModel
+from dreamzoo.planning import CEM
+from dreamzoo.planning.planner import check_continuous, plan_actions
+
+#: Images are reduced to this many levels of every colour: 5 bits (PlaNet, section 5).
+LEVELS = 32
+_BYTES_A_LEVEL = 256 // LEVELS
+
+
+class PlaNetWorldModel(WorldModel):
+    """
+    World model with Gaussian latents and unit-variance heads.
+
+    Images are quantised to 5 bits and dequantised with uniform noise, drawn anew whenever an image
+    is read, in training and in acting (reference ``preprocess``; Kingma and Dhariwal, 2018). What
+    the encoder reads is also what the decoder has to reproduce.
+    """
+
+    dynamics: GaussianDynamics
+    decoder: PlainDecoder
+    reward: NormalHead
+
+    def inputs(
+        self,
+        obs: Observation,
+        lead: int = 1,
+        generator: th.Generator | None = None,
+        *,
+        mode: bool = False,
+    ) -> dict[str, Tensor]:
+        inputs = super().inputs(obs, lead, generator, mode=mode)
+        for key in self.codec.image_keys:
+            inputs[key.name] = quantise(inputs[key.name], generator, mode=mode)
+        return inputs
+
+    def outputs(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        images = {key.name for key in self.codec.image_keys}
+        return {name: dequantise(x) if name in images else x for name, x in values.items()}
+
+
+def quantise(
+    images: Tensor, generator: th.Generator | None = None, *, mode: bool = False
+) -> Tensor:
+    """
+    Reduce images to 5 bits around zero, and spread every level evenly over its width.
+
+    :param images: in [0, 1], any shape
+    :param generator: source of the noise
+    :param mode: put every level in the middle of its width instead
+    :return: in [-0.5, 0.5)
+    """
+    level = (images * 255.0).round().div(_BYTES_A_LEVEL, rounding_mode="floor")
+    noise = (
+        th.full_like(images, 0.5)
+        if mode
+        else th.rand(images.shape, generator=generator, device=images.device)
+    )
+    return (level + noise) / LEVELS - 0.5
+
+
+def dequantise(images: Tensor) -> Tensor:
+    """Turn predictions around zero into images of 5 bits in [0, 1] (reference ``postprocess``)."""
+    level = ((images + 0.5) * LEVELS).floor().clamp(0, LEVELS - 1)
+    return level * _BYTES_A_LEVEL / 255.0
+
+
+class PlaNetPolicy(WorldModelPolicy):
+    """
+    World model of PlaNet, and the planner that acts in it. Actions must be continuous.
+
+    :param observation_space: observation space; images are resized to 64x64
+    :param action_space: Box (finite)
+    :param lr_schedule: learning rate
+    :param planner: how actions are searched for; the algorithm passes its own
+    :param dynamics: ``rssm``; figure 4's ablations: ``ssm`` is purely stochastic, ``rnn`` purely
+        deterministic: its latents are means, and its loss draws the two means together
+    :param deter: width of the GRU (paper, appendix A: 200)
+    :param stoch: number of latents (30)
+    :param units: width of the dynamics' and the vectors' hidden layers (200)
+    :param reward_arch: hidden layers of the reward head (authors' code: three of 300; the paper's
+        text has two of 200)
+    :param cnn_depth: channels of the first convolution (32)
+    :param activation: of all layers (ReLU; ELU helps ``ssm``, figure 9)
+    :param images: read uint8 images with a CNN; False flattens them
+    :param features_extractor_class: an encoder of the user's own, SB3's interface; None: the
+        paper's encoder
+    :param features_extractor_kwargs: of that class
+    :param normalize_images: whether images are bytes
+    :param optimizer_class: optimizer of all networks
+    :param optimizer_kwargs: of that class; by default an epsilon of 1e-4 (appendix A)
+    """
+
+    world_model: PlaNetWorldModel
+
+    def __init__(
+        self,
+        observation_space: spaces.Space,
+        action_space: spaces.Space,
+        lr_schedule: Schedule,
+        planner: CEM | None = None,
+        dynamics: DynamicsKind = "rssm",
+        deter: int = 200,
+        stoch: int = 30,
+        units: int = 200,
+        reward_arch: Sequence[int] = (300, 300, 300),
+        cnn_depth: int = 32,
+        activation: Activation = "relu",
+        images: bool = True,
+        features_extractor_class: type[BaseFeaturesExtractor] | None = None,
+        features_extractor_kwargs: dict[str, Any] | None = None,
+        normalize_images: bool = True,
+        optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
+        optimizer_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        if optimizer_kwargs is None and optimizer_class is th.optim.Adam:
+            optimizer_kwargs = dict(eps=1e-4)
+        super().__init__(
+            observation_space,
+            action_space,
+            images=images,
+            features_extractor_class=features_extractor_class,
+            features_extractor_kwargs=features_extractor_kwargs,
+            normalize_images=normalize_images,
+            optimizer_class=optimizer_class,
+            optimizer_kwargs=optimizer_kwargs,
+        )
+        self._arguments = dict(
+            planner=planner,
+            dynamics=dynamics,
+            deter=deter,
+            stoch=stoch,
+            units=units,
+            reward_arch=reward_arch,
+            cnn_depth=cnn_depth,
+            activation=activation,
+            images=images,
+            features_extractor_class=features_extractor_class,
+            features_extractor_kwargs=features_extractor_kwargs,
+            optimizer_class=optimizer_class,
+            optimizer_kwargs=optimizer_kwargs,
+        )
+        check_continuous(self)
+        self.planner = planner or CEM()
+        self.dynamics_kind = dynamics
+        codec, action_dim = self.observation_codec, self.action_codec.dim
+        if features_extractor_class is None and features_extractor_kwargs:
+            raise ValueError(
+                f"features_extractor_kwargs={features_extractor_kwargs} belong to a "
+                "features_extractor_class, which is not given; this agent's own encoder takes "
+                "units and cnn_depth."
+            )
+        encoder = self._own_encoder(features_extractor_class) or PlainEncoder(
+            codec, cnn_depth, units, activation, activation
+        )
+        token_dim = int(encoder.features_dim)  # type: ignore[arg-type]
+        model: GaussianDynamics
+        if dynamics == "ssm":
+            model = GaussianSSM(token_dim, action_dim, stoch, units, activation)
+        elif dynamics in ("rssm", "rnn"):
+            sample = dynamics == "rssm"
+            model = GaussianRSSM(
+                token_dim, action_dim, deter, stoch, units, activation, sample=sample
+            )
+        else:
+            raise ValueError(f"{dynamics=} must be 'rssm', 'ssm' or 'rnn'.")
+        feat_dim = model.deter + model.stoch
+        self._set_world_model(
+            PlaNetWorldModel(
+                codec,
+                encoder,
+                model,
+                PlainDecoder(codec, feat_dim, cnn_depth, units, activation, activation),
+                NormalHead(feat_dim, reward_arch, activation),
+                Endless(),
+                action_dim,
+            )
+        )
+        self.optimizer = self.optimizer_class(
+            self.world_model.parameters(),
+            lr=lr_schedule(1),  # type: ignore[call-arg]
+            **self.optimizer_kwargs,
+        )
+
+    def choose(
+        self, latent: Latent, generator: th.Generator | None = None, deterministic: bool = False
+    ) -> Tensor:
+        return plan_actions(
+            self.world_model,
+            self.planner,
+            latent,
+            self.action_codec.dim,
+            generator,
+            deterministic,
+        )
+
+
+class MlpPolicy(PlaNetPolicy):
+    """For vectors, integers and binaries. An image is flattened."""
+
+    def __init__(
+        self,
+        observation_space: spaces.Space,
+        action_space: spaces.Space,
+        lr_schedule: Schedule,
+        images: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(observation_space, action_space, lr_schedule, images=images, **kwargs)
+
+
+class CnnPolicy(PlaNetPolicy):
+    """For one image."""
+
+    def __init__(
+        self,
+        observation_space: spaces.Space,
+        action_space: spaces.Space,
+        lr_schedule: Schedule,
+        normalize_images: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        check_image_space(observation_space, normalize_images)
+        super().__init__(
+            observation_space,
+            action_space,
+            lr_schedule,
+            normalize_images=normalize_images,
+            **kwargs,
+        )
+
+
+class MultiInputPolicy(PlaNetPolicy):
+    """For a Dict of images, vectors, integers and binaries."""

@@ -1,0 +1,144 @@
+"""Acting by planning in a learned model."""
+
+from typing import Any
+
+import numpy as np
+import torch as th
+from torch import Tensor
+
+from dreamzoo.common.policies import WorldModelPolicy
+from dreamzoo.nn.dynamics import Latent
+from dreamzoo.nn.world_model import WorldModel
+from dreamzoo.planning.cem import CEM
+
+
+class ModelRollout:
+    """
+    Rate action sequences by the rewards that a learned model predicts, undiscounted.
+
+    Where the model predicts that episodes end, a reward counts with the probability that the
+    episode lasts until there.
+
+    :param world_model: the model
+    :param latent: states of N environments, (N, ...)
+    :param generator: source of the latents' randomness
+    :param mode: follow the most likely latents instead of samples
+    """
+
+    def __init__(
+        self,
+        world_model: WorldModel,
+        latent: Latent,
+        generator: th.Generator | None = None,
+        *,
+        mode: bool = False,
+    ) -> None:
+        self.world_model = world_model
+        self.latent, self.generator, self.mode = latent, generator, mode
+
+    @th.no_grad()
+    def __call__(self, actions: Tensor) -> Tensor:
+        """Rate encoded actions (N, J, H, A), see :class:`dreamzoo.planning.Rollout`."""
+        n, candidates = actions.shape[:2]
+        state = Latent(*(part.repeat_interleave(candidates, dim=0) for part in self.latent))
+        total = actions.new_zeros(n * candidates)
+        alive = th.ones_like(total)
+        for step in actions.flatten(0, 1).unbind(1):
+            state = self.world_model.imagine_step(state, step, self.generator, mode=self.mode)
+            reward, cont = self.world_model.predict(state)
+            total += alive * reward
+            alive *= cont
+        return total.view(n, candidates)
+
+
+def plan_actions(
+    world_model: WorldModel,
+    cem: CEM,
+    latent: Latent,
+    action_dim: int,
+    generator: th.Generator | None = None,
+    deterministic: bool = False,
+) -> Tensor:
+    """
+    Plan in a learned model and return the first action of every plan.
+
+    :param world_model: the model
+    :param cem: the planner
+    :param latent: states of n environments, (n, ...)
+    :param action_dim: width A of a continuous action
+    :param generator: source of randomness
+    :param deterministic: the same candidates for every state and the most likely future of each:
+        a pure function of the state, and of no other row
+    :return: in [-1, 1], (n, A)
+    """
+    device = latent.stoch.device
+    if deterministic:
+        generator = th.Generator(device).manual_seed(0)
+    rollout = ModelRollout(world_model, latent, generator, mode=deterministic)
+    plan = cem.plan(
+        rollout, action_dim, len(latent.stoch), generator, device, common_noise=deterministic
+    )
+    return plan.mean[:, 0]
+
+
+class CEMPlanner:
+    """
+    Let any agent's model act by planning: a policy for the real environment and for dreams.
+
+    ``CEMPlanner(DreamerV3.load("walker")).predict(obs, state, episode_start)`` plans in the world
+    model of a DreamerV3 where the agent itself would ask its actor.
+
+    :param model: an agent, or a dream of one: whatever has its ``policy``
+    :param cem: the planner; :func:`dreamzoo.planning.random_shooting` makes another
+    :raises ValueError: where actions are not continuous
+    """
+
+    def __init__(self, model: Any, cem: CEM | None = None) -> None:
+        policy = getattr(model, "policy", model)
+        if not isinstance(policy, WorldModelPolicy):
+            raise ValueError(f"{model!r} has no world model; expected an agent or a dream of one.")
+        check_continuous(policy)
+        self.policy, self.cem = policy, cem or CEM()
+
+    def predict(
+        self,
+        observation: Any,
+        state: tuple[np.ndarray, ...] | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+        """
+        Choose actions, see :meth:`dreamzoo.common.policies.WorldModelPolicy.predict`.
+
+        :param observation: of the agent's environment, numpy or torch, one or a batch
+        :param state: what the last call returned
+        :param episode_start: rows whose state is to be forgotten
+        :param deterministic: a pure function of the arguments
+        """
+        if isinstance(observation, dict):
+            observation = {key: _to_host(part) for key, part in observation.items()}
+        return self.policy.predict(
+            _to_host(observation), state, episode_start, deterministic, choose=self.choose
+        )
+
+    def choose(
+        self, latent: Latent, generator: th.Generator | None = None, deterministic: bool = False
+    ) -> Tensor:
+        """Plan from filtered latents, (n, ...) to (n, A)."""
+        dim = self.policy.action_codec.dim
+        return plan_actions(
+            self.policy.world_model, self.cem, latent, dim, generator, deterministic
+        )
+
+
+def check_continuous(policy: WorldModelPolicy) -> None:
+    """Refuse action spaces that the cross-entropy method cannot search."""
+    if policy.action_codec.is_discrete:
+        raise ValueError(
+            f"Planning refits a normal distribution to actions, which {policy.action_space} does "
+            "not have; it needs a Box."
+        )
+
+
+def _to_host(part: Any) -> Any:
+    return part.cpu().numpy() if isinstance(part, Tensor) else part
