@@ -3,11 +3,13 @@ Train an agent, evaluate it on the way, keep everything that is needed to go on.
 
     python scripts/train.py --env CartPole-v1 --n-envs 16 --steps 24000 --eval-every 2000
     python scripts/train.py --env dmc/cartpole-balance --policy MultiInputPolicy -p size=1m
+    python scripts/train.py --agent sac --env Pendulum-v1 --deterministic-eval
+    python scripts/train.py --agent planet --env dmc_pixels/cartpole-swingup --published
     python scripts/train.py --env CartPole-v1 --out runs/cartpole --resume
 
 Writes to ``--out``: config.json, progress.csv, TensorBoard logs, evaluations.npz, model.zip and
-replay_buffer.pkl, the last two also on the way. A resumed run adds to them: an entry to
-config.json, progress_<step>.csv, further rows to evaluations.npz.
+replay_buffer.pkl (not PPO, which has no replay), the last two also on the way. A resumed run adds
+to them: an entry to config.json, progress_<step>.csv, further rows to evaluations.npz.
 """
 
 import argparse
@@ -21,14 +23,20 @@ from typing import Any
 
 import numpy as np
 import torch as th
+from stable_baselines3 import PPO, SAC
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, EvalCallback, EveryNTimesteps
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import Logger, make_output_format
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 import dreamzoo
 from dreamzoo import AGENTS
 from dreamzoo.envs import make_env
+from dreamzoo.hyperparams import HYPERPARAMS
 
+#: SB3's own agents to compare with, trained and evaluated by the same loop.
+BASELINES: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "sac": SAC}
 LOG_FORMATS = ("csv", "tensorboard", "log")
 
 
@@ -48,12 +56,13 @@ class SaveCallback(BaseCallback):
         return True
 
 
-def save(model: Any, folder: Path) -> None:
+def save(model: BaseAlgorithm, folder: Path) -> None:
     """Save model and replay so that a crash in between leaves the older pair intact."""
     model.save(folder / "model.new.zip")
-    model.save_replay_buffer(folder / "replay_buffer.new.pkl")
+    if isinstance(model, OffPolicyAlgorithm):
+        model.save_replay_buffer(folder / "replay_buffer.new.pkl")
+        (folder / "replay_buffer.new.pkl").replace(folder / "replay_buffer.pkl")
     (folder / "model.new.zip").replace(folder / "model.zip")
-    (folder / "replay_buffer.new.pkl").replace(folder / "replay_buffer.pkl")
 
 
 def parse_value(text: str) -> tuple[str, Any]:
@@ -69,7 +78,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--agent", default="dreamer_v3", choices=AGENTS)
+    parser.add_argument("--agent", default="dreamer_v3", choices=AGENTS | BASELINES)
     parser.add_argument("--env", default="CartPole-v1", help="see dreamzoo.envs.make_env")
     parser.add_argument("-e", "--env-kwargs", nargs="*", type=parse_value, default=[])
     parser.add_argument("--policy", default="MlpPolicy")
@@ -84,9 +93,35 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=th.get_num_threads())
+    parser.add_argument(
+        "--published", action="store_true", help="the paper's settings (dreamzoo.hyperparams)"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/train"))
     parser.add_argument("--resume", action="store_true", help="go on from --out")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.published:
+        parser.set_defaults(**published(args.agent, args.env))
+        args = parser.parse_args(argv)  # what the command line says still counts
+    return args
+
+
+def published(agent: str, env: str) -> dict[str, Any]:
+    """
+    Look up the published settings of an agent on an environment, as this script's arguments.
+
+    :raises SystemExit: if there are none
+    """
+    known = HYPERPARAMS.get(agent, {})
+    if env not in known:
+        raise SystemExit(f"No published settings of {agent} on {env}; there are: {sorted(known)}.")
+    settings = dict(known[env])
+    return {
+        "policy": settings.pop("policy"),
+        "steps": settings.pop("n_timesteps"),
+        "env_kwargs": list(settings.pop("env_kwargs", {}).items()),
+        "policy_kwargs": list(settings.pop("policy_kwargs", {}).items()),
+        "agent_kwargs": list(settings.items()),
+    }
 
 
 def describe(args: argparse.Namespace) -> dict[str, Any]:
@@ -129,10 +164,11 @@ def main(argv: list[str] | None = None) -> None:
     maker = partial(make_env, args.env, **dict(args.env_kwargs))
     env = make_vec_env(maker, n_envs=args.n_envs, seed=args.seed)
     eval_env = make_vec_env(maker, n_envs=args.eval_episodes, seed=args.seed + 1_000)
-    agent = AGENTS[args.agent]
+    agent = (AGENTS | BASELINES)[args.agent]
     if args.resume:
         model = agent.load(args.out / "model.zip", env=env, device=args.device)
-        model.load_replay_buffer(args.out / "replay_buffer.pkl")  # type: ignore[attr-defined]
+        if isinstance(model, OffPolicyAlgorithm):
+            model.load_replay_buffer(args.out / "replay_buffer.pkl")
     else:
         model = agent(
             args.policy,

@@ -125,6 +125,15 @@ def install(patch: pytest.MonkeyPatch) -> None:
     """Stand in for what the device lacks."""
     patch.setattr(th, "Generator", HostGenerator)
     patch.setattr(th, "load", _load_on_host)
+    patch.setattr(th.nn.GRUCell, "forward", _plain_gru)
+
+
+def _plain_gru(cell: th.nn.GRUCell, x: th.Tensor, h: th.Tensor) -> th.Tensor:
+    """Compute a GRU from single operations: off the CPU, torch wants a fused kernel for it."""
+    from_x = th.nn.functional.linear(x, cell.weight_ih, cell.bias_ih).chunk(3, dim=1)
+    from_h = th.nn.functional.linear(h, cell.weight_hh, cell.bias_hh).chunk(3, dim=1)
+    reset, update = (th.sigmoid(a + b) for a, b in zip(from_x[:2], from_h[:2], strict=True))
+    return (1 - update) * th.tanh(from_x[2] + reset * from_h[2]) + update * h
 
 
 def _unwrap(x: Any) -> Any:

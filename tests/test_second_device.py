@@ -17,10 +17,11 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 
-from dreamzoo import DreamerV3
+from dreamzoo import DreamerV3, PlaNet
 from dreamzoo.envs import DreamVectorEnv
 from dreamzoo.wrappers import vector
 from tests import second_device
+from tests.sb3.conftest import TINY, TINY_POLICY
 
 
 class Pixels(gym.Env):
@@ -81,6 +82,39 @@ def test_learn_save_load_and_act(device: str, env: Any, tmp_path: Path) -> None:
     again.learn(20, reset_num_timesteps=False)
     obs = make_vec_env(env, 2, seed=0).reset()
     assert len(again.predict(obs)[0]) == 2  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("env", ["Pendulum-v1", Pixels], ids=["vector", "image"])
+def test_planet_learns_loads_and_plans(device: str, env: Any, tmp_path: Path) -> None:
+    agent = PlaNet(
+        "MlpPolicy" if isinstance(env, str) else "MultiInputPolicy",
+        make_vec_env(env, 2, seed=0),
+        device=device,
+        seed=0,
+        policy_kwargs=TINY_POLICY["planet"],
+        **TINY["planet"],
+        overshooting_distance=2,
+    ).learn(30)
+    assert agent._n_updates > 3
+    agent.save(tmp_path / "agent")
+    again = PlaNet.load(tmp_path / "agent", device=device)
+    obs = make_vec_env(env, 2, seed=0).reset()
+    one, other = (x.predict(obs, deterministic=True)[0] for x in (agent, again))  # type: ignore[arg-type]
+    assert np.array_equal(one, other)
+    dream = DreamVectorEnv(agent, 3, horizon=4)
+    dream.reset(seed=0)
+    actions = th.as_tensor(dream.action_space.sample(), device=device)
+    with second_device.counting() as copies:
+        dream.step(actions)
+    assert not copies
+
+
+def test_the_gru_of_the_second_device_is_torchs() -> None:
+    cell, x, h = th.nn.GRUCell(3, 4), th.randn(5, 3), th.randn(5, 4)
+    expected = cell(x, h)
+    with pytest.MonkeyPatch.context() as patch:
+        second_device.install(patch)
+        th.testing.assert_close(cell(x, h), expected)
 
 
 def test_the_second_device_computes_what_the_cpu_does() -> None:

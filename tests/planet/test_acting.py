@@ -13,6 +13,7 @@ from dreamzoo import DreamerV3, PlaNet
 from dreamzoo.envs import DreamVectorEnv
 from dreamzoo.nn.dynamics import Latent
 from dreamzoo.planning import CEM, CEMPlanner, ModelRollout
+from scripts import train
 from tests.sb3.conftest import RandomEnv
 
 MakeAgent = Callable[..., PlaNet]
@@ -183,3 +184,20 @@ def test_numbers_that_make_no_agent(make_agent: MakeAgent, settings: dict[str, A
 def test_unknown_dynamics(make_agent: MakeAgent) -> None:
     with pytest.raises(ValueError, match="'rssm', 'ssm' or 'rnn'"):
         make_agent(policy_kwargs=dict(dynamics="lstm"))
+
+
+def test_published_settings() -> None:
+    args = train.parse_args(
+        ["--agent", "planet", "--env", "dmc_pixels/cartpole-swingup", "--published"]
+    )
+    assert (args.policy, args.steps) == ("CnnPolicy", 125_000)
+    assert dict(args.env_kwargs) == {"action_repeat": 8}
+    agent = PlaNet(args.policy, RandomEnv(spaces.Box(0, 255, (64, 64, 3), np.uint8)))
+    assert (agent.batch_size, agent.batch_length, agent.free_nats) == (50, 50, 3.0)
+    assert agent.planner == CEM(horizon=12, iterations=10, candidates=1_000, elites=100)
+    fewer = train.parse_args(
+        ["--agent", "planet", "--env", "dmc_pixels/cartpole-swingup", "--published", "--steps", "9"]
+    )
+    assert fewer.steps == 9
+    with pytest.raises(SystemExit, match="No published settings"):
+        train.parse_args(["--agent", "planet", "--env", "CartPole-v1", "--published"])

@@ -39,7 +39,11 @@ class Gaussian(NamedTuple):
 
     def entropy(self) -> Tensor:
         """Sum of the latents' entropies, nats, (...)."""
-        return th.distributions.Normal(*self).entropy().sum(-1)
+        return self.distribution().entropy().sum(-1)
+
+    def distribution(self) -> th.distributions.Normal:
+        """As torch's distribution; checking its numbers would wait for the device."""
+        return th.distributions.Normal(*self, validate_args=False)
 
 
 def gaussian_kl(p: Gaussian, q: Gaussian) -> Tensor:
@@ -50,8 +54,7 @@ def gaussian_kl(p: Gaussian, q: Gaussian) -> Tensor:
     :param q: (..., S)
     :return: nats, (...)
     """
-    normals = (th.distributions.Normal(*x) for x in (p, q))
-    return th.distributions.kl_divergence(*normals).sum(-1)
+    return th.distributions.kl_divergence(p.distribution(), q.distribution()).sum(-1)
 
 
 class Beliefs(NamedTuple):

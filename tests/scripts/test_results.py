@@ -1,0 +1,154 @@
+"""Learning results: SB3's agents in the training script, tables and pictures of runs."""
+
+import inspect
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from stable_baselines3 import PPO, SAC
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from dreamzoo.envs import make_dmc
+from scripts import results, train
+
+
+def write_run(
+    folder: Path,
+    returns: list[float],
+    agent: str = "dreamer_v3",
+    task: str = "dmc/walker-walk",
+    seed: int = 0,
+    steps: int = 25_000,
+    **changes: object,
+) -> Path:
+    """Write what scripts/train.py leaves: evaluations of two episodes, 10 apart around a mean."""
+    folder.mkdir()
+    args = dict(agent=agent, env=task, env_kwargs=[["flatten", True]], seed=seed, steps=steps)
+    args |= dict(n_envs=4, eval_every=2_500, deterministic_eval=agent != "dreamer_v3")
+    entries = [{"args": args | changes, "commit": "abc"}]
+    (folder / "config.json").write_text(json.dumps(entries))
+    timesteps = 2_500 * np.arange(1, len(returns) + 1)
+    episodes = np.array([[x - 5, x + 5] for x in returns])
+    np.savez(folder / "evaluations.npz", timesteps=timesteps, results=episodes)
+    return folder
+
+
+@pytest.fixture
+def collected(tmp_path: Path) -> Path:
+    """Two seeds of DreamerV3 and one of PPO, which completes its rollout, in one file."""
+    runs = [
+        write_run(tmp_path / "a", [100.0 + 10 * i for i in range(1, 11)]),
+        write_run(tmp_path / "b", [300.0 + 10 * i for i in range(1, 11)], seed=1),
+        write_run(tmp_path / "c", [10.0] * 10 + [999.0] * 3, agent="ppo"),
+    ]
+    to = tmp_path / "out" / "results.csv"
+    results.main(["collect", *map(str, runs), "--to", str(to)])
+    return to
+
+
+def test_collected_rows_are_the_evaluations(collected: Path) -> None:
+    lines = collected.read_text().splitlines()
+    assert lines[0] == (
+        "agent,task,seed,steps,frames,mean_return,std_return,episodes,deterministic,commit"
+    )
+    assert lines[1] == "dreamer_v3,dmc/walker-walk,0,2500,5000,110.0,5.0,2,0,abc"
+    assert lines[-1] == "ppo,dmc/walker-walk,0,25000,50000,10.0,5.0,2,1,abc"
+    assert len(lines) == 1 + 3 * 10
+
+
+def test_collecting_again_replaces_the_run(collected: Path, tmp_path: Path) -> None:
+    again = write_run(tmp_path / "again", [7.0] * 10, agent="ppo")
+    results.main(["collect", str(again), "--to", str(collected)])
+    rows = results.read(collected, results.Evaluation)
+    assert len(rows) == 30
+    assert {row.mean_return for row in rows if row.agent == "ppo"} == {7.0}
+    with pytest.raises(SystemExit, match="same agent, task and seed"):
+        results.main(["collect", str(again), str(tmp_path / "c"), "--to", str(collected)])
+
+
+def test_unfinished_runs_are_refused(tmp_path: Path) -> None:
+    run, to = write_run(tmp_path / "run", [100.0] * 9), tmp_path / "results.csv"
+    with pytest.raises(SystemExit, match="evaluated at 22500 of 25000 steps"):
+        results.main(["collect", str(run), "--to", str(to)])
+    (run / "evaluations.npz").unlink()
+    with pytest.raises(SystemExit, match="evaluated at 0 of 25000 steps"):
+        results.main(["collect", str(run), "--to", str(to)])
+    assert not to.exists()
+
+
+def test_frames_are_steps_times_action_repeat(tmp_path: Path) -> None:
+    assert results.REPEATS["dmc"] == inspect.signature(make_dmc).parameters["action_repeat"].default
+    slow = write_run(tmp_path / "slow", [1.0] * 10, env_kwargs=[["action_repeat", 4]])
+    assert results.read_run(slow)[-1].frames == 100_000
+    plain = write_run(tmp_path / "plain", [1.0] * 10, task="Pendulum-v1")
+    assert results.read_run(plain)[-1].frames == 25_000
+
+
+@pytest.mark.parametrize(
+    ("options", "dreamer", "published"),
+    [
+        # At 50k frames the seeds stand at 200 and 400; the window of 25k holds 160..200, 360..400.
+        (["--frames", "50000"], "300 (200 to 400; 2)", "176 +- 35 (5)"),
+        (["--frames", "50000", "--window", "25000"], "280 (180 to 380; 2)", "176 +- 35 (5)"),
+        (["--frames", "27000"], "250 (150 to 350; 2)", "66 +- 15 (5)"),
+        (["--frames", "100000"], "-", "454 +- 139 (5)"),
+    ],
+)
+def test_table_says_what_the_runs_did(
+    collected: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    dreamer: str,
+    published: str,
+) -> None:
+    capsys.readouterr()
+    results.main(["table", "--results", str(collected), *options])
+    head, _, walker, cartpole, _, _, caption = capsys.readouterr().out.splitlines()
+    assert head.startswith("| task | DreamerV3 | SAC | PPO | DreamerV3, published | D4PG")
+    cells = [cell.strip() for cell in walker.strip("|").split("|")]
+    assert cells[:2] == ["walker-walk", dreamer]
+    assert cells[2] == "-"
+    assert cells[3] == ("-" if dreamer == "-" else "10 (10 to 10; 1)")
+    assert cells[4] == published
+    assert cartpole.startswith("| cartpole-swingup | - | - | - |")
+    assert "2 episodes each; actions: DreamerV3 sampled, PPO most likely" in caption
+
+
+def test_table_without_runs_is_empty_but_for_what_is_published(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results.main(["table", "--results", str(tmp_path / "none.csv"), "--frames", "26000"])
+    walker = capsys.readouterr().out.splitlines()[2]
+    # D4PG's first window ends at 50,000 frames.
+    assert walker == "| walker-walk | - | - | - | 66 +- 15 (5) | - | 36 +- 0 (5) |"
+
+
+def test_plot_writes_a_picture(collected: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "new" / "curves.png"
+    results.main(["plot", "--results", str(collected), "--out", str(picture)])
+    assert picture.stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("agent", "kind", "kwargs"),
+    [("ppo", PPO, ["n_steps=64", "batch_size=32"]), ("sac", SAC, ["learning_starts=150"])],
+)
+def test_train_runs_and_resumes_agents_of_sb3(
+    tmp_path: Path, agent: str, kind: type[BaseAlgorithm], kwargs: list[str]
+) -> None:
+    run = tmp_path / "run"
+    common = ["--agent", agent, "--env", "Pendulum-v1", "-a", *kwargs, "--deterministic-eval"]
+    common += ["-p", "net_arch=[8]", "--eval-every", "64", "--save-every", "64"]
+    common += ["--eval-episodes", "2", "--out", str(run)]
+    train.main(["--steps", "192", *common])
+    assert (run / "replay_buffer.pkl").exists() == (agent == "sac")
+    first = kind.load(run / "model.zip")
+    assert first.num_timesteps == 192
+    train.main(["--steps", "256", "--resume", *common])
+    second = kind.load(run / "model.zip")
+    assert second.num_timesteps == 256
+    assert second._n_updates > first._n_updates
+    rows = results.read_run(run)
+    assert [row.steps for row in rows] == [64, 128, 192, 256]
+    assert rows[-1].mean_return < 0
