@@ -6,7 +6,7 @@ BENCH_ARGS ?=
 BIN = $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow bench-replay bench-update bench-dream types lint format clean
+.PHONY: help setup demo test test-slow bench-replay bench-update bench-dream bench-planner types lint format clean
 
 help: ## list the targets and the variables
 	@sed -n 's/^\([a-z -]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
@@ -42,7 +42,7 @@ test: setup ## all checks: lint, format, types, fast tests
 test-slow: setup ## the tests that train agents (long)
 	$(BIN)/pytest -m "slow or learning"
 
-bench-replay bench-update bench-dream: setup ## measure replay, updates, dreams (BENCH_ARGS=--help)
+bench-replay bench-update bench-dream bench-planner: setup ## measure replay, updates, dreams, plans (BENCH_ARGS=--help)
 	$(BIN)/python scripts/$(subst -,_,$@).py $(BENCH_ARGS)
 
 # mypy finds neither the package of an editable install nor the renamed folders. A tree of links

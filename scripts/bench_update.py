@@ -34,6 +34,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from torch.utils.flop_counter import FlopCounterMode
 
 from dreamzoo import DreamerV3
+from dreamzoo.benchmark import measure_peak
 from dreamzoo.nn.kernels import is_compiled
 
 OBSERVATIONS: dict[str, spaces.Box] = {
@@ -115,18 +116,6 @@ def make_model(args: argparse.Namespace) -> DreamerV3:
         seed=0,
     )
     return model.learn(args.batch * (2 * args.length + 20))
-
-
-def measure_peak(device: th.device, n: int = 2048) -> float:
-    """Measure the rate of a large float32 matrix product, GFLOP/s."""
-    a, b = th.randn(n, n, device=device), th.randn(n, n, device=device)
-    out, rates = th.empty_like(a), []
-    clock = Clock(device)
-    for _ in range(8):
-        start = clock.now()
-        th.mm(a, b, out=out)
-        rates.append(2 * n**3 / (clock.now() - start) / 1e9)
-    return max(rates)
 
 
 def count_gflop(model: DreamerV3) -> float:

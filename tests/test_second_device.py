@@ -16,8 +16,10 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.logger import configure
 
 from dreamzoo import DreamerV3, PlaNet
+from dreamzoo.common.buffers import SequenceReplayBuffer
 from dreamzoo.envs import DreamVectorEnv
 from dreamzoo.wrappers import vector
 from tests import second_device
@@ -107,6 +109,69 @@ def test_planet_learns_loads_and_plans(device: str, env: Any, tmp_path: Path) ->
     with second_device.counting() as copies:
         dream.step(actions)
     assert not copies
+
+
+@pytest.mark.parametrize("env", ["CartPole-v1", Pixels], ids=["vector", "image"])
+@pytest.mark.parametrize("updates", [1, 3])
+def test_an_update_copies_nothing_to_the_host_but_what_is_logged(
+    device: str, env: Any, updates: int
+) -> None:
+    agent = make_agent(device, env).learn(60)
+    with second_device.counting() as copies:
+        agent.train(updates, 2)
+    assert copies == {"tolist": 1}
+
+
+def test_planets_update_copies_nothing_to_the_host_but_what_is_logged(device: str) -> None:
+    agent = PlaNet(
+        "MlpPolicy",
+        make_vec_env("Pendulum-v1", 2, seed=0),
+        device=device,
+        policy_kwargs=TINY_POLICY["planet"],
+        **TINY["planet"],
+    ).learn(30)
+    with second_device.counting() as copies:
+        agent.train(3, 2)
+    assert copies == {"tolist": 1}
+
+
+def test_a_loss_that_is_not_finite_stops_after_the_round(device: str, tmp_path: Path) -> None:
+    """Nobody waits for the device to look at a loss; until someone does, nothing is learned."""
+    agent = make_agent(device).learn(60)
+    agent.set_logger(configure(str(tmp_path), []))
+    assert agent.replay_buffer is not None
+    agent.replay_buffer.rewards[:] = np.nan
+    with pytest.raises(FloatingPointError, match="reward = nan"):
+        agent.train(3, 2)
+    (path,) = tmp_path.glob("last_good_*.zip")
+    saved = DreamerV3.load(path, device="cpu").policy.state_dict()
+    assert all(bool(value.isfinite().all()) for value in saved.values())
+
+
+def test_latents_live_on_the_device_and_travel(device: str, tmp_path: Path) -> None:
+    agent = make_agent(device).learn(60)
+    assert agent.replay_buffer is not None
+    kept = agent.replay_buffer.latents["deter"]
+    assert kept.device.type == device
+    assert bool((kept.cpu() != 0).any())
+    agent.save(tmp_path / "agent")
+    agent.save_replay_buffer(tmp_path / "replay")
+    for place in ("cpu", device):
+        other = DreamerV3.load(tmp_path / "agent", device=place)
+        other.load_replay_buffer(tmp_path / "replay")
+        assert other.replay_buffer is not None
+        latents = th.as_tensor(other.replay_buffer.latents["deter"])
+        assert latents.device.type == place
+        assert th.equal(latents.cpu(), kept.cpu())
+    on_host = SequenceReplayBuffer(
+        100,
+        agent.observation_space,
+        agent.action_space,
+        device=device,
+        latents=agent.latent_spec(),
+        latents_on_host=True,
+    )
+    assert isinstance(on_host.latents["deter"], np.ndarray)
 
 
 def test_the_gru_of_the_second_device_is_torchs() -> None:

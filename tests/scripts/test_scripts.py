@@ -137,6 +137,16 @@ def test_counted_arithmetic_is_that_of_the_shapes() -> None:
     assert counts[2] - counts[1] == pytest.approx(counts[1] - counts[0], rel=1e-9)
 
 
+def test_bench_planner_prints_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = ["--candidates", "500", "--iterations", "2", "--horizon", "3", "--units", "8"]
+    load("bench_planner").main([*sizes, "--repeat", "1"])
+    result = json.loads(capsys.readouterr().out)
+    # Per step: the input, a GRU, two layers of the prior with its two heads, the reward head.
+    forward = 36 * 8 + 2 * 3 * 8 * 8 + 8 * 8 + 2 * 8 * 30 + 38 * 8 + 8 * 8 + 8
+    assert result["gflop"] == round(2 * forward * 500 * 2 * 3 / 1e9, 4)
+    assert result["steps_per_second"] > 0
+
+
 def test_bench_dream_prints_one_line_an_environment(capsys: pytest.CaptureFixture[str]) -> None:
     sizes = ["--dreams", "1", "4", "--share-at", "2", "--size", "debug", "--seconds", "0.02"]
     load("bench_dream").main(["--envs", "CartPole-v1", "pixels/CartPole-v1", *sizes])

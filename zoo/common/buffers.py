@@ -2,7 +2,6 @@
 
 import os
 from collections import deque
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,10 +10,8 @@ from gymnasium import spaces
 from stable_baselines3.common.buffers import BaseBuffer, ReplayBuffer
 from stable_baselines3.common.vec_env import VecNormalize
 
+from dreamzoo.common.latent_store import LatentSpec, LatentStore, Values, choose_device
 from dreamzoo.nn.observations import Observation
-
-#: Shape of one record's latent and the dtype it is stored in, by name.
-LatentSpec = Mapping[str, tuple[tuple[int, ...], np.dtype | type]]
 
 
 class Windows(NamedTuple):
@@ -97,6 +94,8 @@ class SequenceReplayBuffer(ReplayBuffer):
     :param batch_length: trained steps T of a window
     :param latents: what to store of the agent's latent with every record; None stores nothing
         and starts every window as if an episode started there
+    :param latents_on_host: keep latents in the host's memory; False keeps them where batches go, if
+        they take less than half of the memory that is free there
     :param seed: of the sampling
     :raises ValueError: where sizes make no sense
     :raises MemoryError: where the operating system refuses the arrays
@@ -113,6 +112,7 @@ class SequenceReplayBuffer(ReplayBuffer):
         handle_timeout_termination: bool = True,
         batch_length: int = 64,
         latents: LatentSpec | None = None,
+        latents_on_host: bool = False,
         seed: int | None = None,
     ) -> None:
         if buffer_size < 1 or batch_length < 1:
@@ -124,11 +124,13 @@ class SequenceReplayBuffer(ReplayBuffer):
         self.handle_timeout_termination = handle_timeout_termination
         self.batch_length = batch_length
         self.latent_spec = dict(latents or {})
+        self.latents_on_host = latents_on_host
         self.rng = np.random.default_rng(seed)
         self.resume_state: dict[str, Any] | None = None
-        self._staged: dict[str, np.ndarray] = {}
+        self._staged: Values = {}
         try:
             self._allocate()
+            self.place_latents()
         except MemoryError as error:
             raise MemoryError(self._too_large(buffer_size, self._bytes_per_record())) from error
         self.reset()
@@ -150,14 +152,31 @@ class SequenceReplayBuffer(ReplayBuffer):
                 layout[f"observations.{key}"] = (self.obs_shape[key], space.dtype)  # type: ignore[call-overload]
         else:
             layout["observations"] = (self.obs_shape, self.observation_space.dtype)
-        for name, spec in self.latent_spec.items():
-            layout[f"latents.{name}"] = spec
         return layout
 
     def _allocate(self) -> None:
         shape = (self.buffer_size, self.n_envs)
         self._arrays = {k: np.zeros(shape + s, d) for k, (s, d) in self._layout().items()}
         self._name_arrays()
+        self._keep_latents(th.device("cpu"))
+
+    def place_latents(self) -> None:
+        """Move the latents to where they belong now that ``device`` is known."""
+        home = th.device("cpu" if self.latents_on_host else self.device)
+        home = choose_device(home, sum(x.nbytes for x in self._store.tensors.values()))
+        if home.type != self._store.device.type:
+            before = self._store
+            self._keep_latents(home)
+            for name, tensor in before.tensors.items():
+                self._store.tensors[name].copy_(tensor)
+
+    def _keep_latents(self, device: th.device) -> None:
+        self._store = LatentStore(self.latent_spec, (self.buffer_size, self.n_envs), device)
+        # On the host under the names that SB3's buffers would give them: views, never copies.
+        self.latents: dict[str, Any] = {
+            name: tensor.numpy() if device.type == "cpu" else tensor
+            for name, tensor in self._store.tensors.items()
+        }
 
     def _name_arrays(self) -> None:
         """Give the arrays the names that SB3's buffers have; they are views, never copies."""
@@ -165,7 +184,6 @@ class SequenceReplayBuffer(ReplayBuffer):
         self.dones, self.timeouts = self._arrays["dones"], self._arrays["timeouts"]
         self.episode_starts = self._arrays["episode_starts"]
         self.observations = self._group("observations")
-        self.latents = self._group("latents")
 
     def _group(self, name: str) -> Any:
         if name in self._arrays:
@@ -174,7 +192,8 @@ class SequenceReplayBuffer(ReplayBuffer):
         return {k[len(prefix) :]: v for k, v in self._arrays.items() if k.startswith(prefix)}
 
     def _bytes_per_record(self) -> int:
-        return sum(int(np.prod(s)) * np.dtype(d).itemsize for s, d in self._layout().values())
+        layout = [*self._layout().values(), *self.latent_spec.values()]
+        return sum(int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in layout)
 
     def nbytes(self, records: int | None = None) -> int:
         """
@@ -227,7 +246,7 @@ class SequenceReplayBuffer(ReplayBuffer):
         self._next_first[:] = True
         self._next_reward[:] = 0.0
 
-    def stage_latents(self, latents: Mapping[str, np.ndarray]) -> None:
+    def stage_latents(self, latents: Values) -> None:
         """
         Hand over the latents of the observations that the next :meth:`add` stores.
 
@@ -260,12 +279,11 @@ class SequenceReplayBuffer(ReplayBuffer):
         everyone = np.arange(self.n_envs)
         record = {
             **self._flatten_obs(obs),
-            **{f"latents.{name}": value for name, value in self._staged.items()},
             "actions": np.asarray(action).reshape(self.n_envs, self.action_dim),
             "rewards": self._next_reward,
             "episode_starts": self._next_first,
         }
-        self._append(everyone, record)
+        self._append(everyone, record, self._staged)
         self._staged = {}
         self._next_reward[:] = np.where(done, 0.0, reward)
         self._next_first[:] = done
@@ -274,7 +292,7 @@ class SequenceReplayBuffer(ReplayBuffer):
             record = {k: v[ended] for k, v in self._flatten_obs(next_obs).items()}
             record["rewards"] = np.asarray(reward)[ended]
             record["dones"], record["timeouts"] = done[ended], timeout[ended]
-            self._append(ended, record)
+            self._append(ended, record, {})
 
     def _flatten_obs(self, obs: np.ndarray | dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         if isinstance(self.observation_space, spaces.Dict):
@@ -284,11 +302,12 @@ class SequenceReplayBuffer(ReplayBuffer):
             parts = {"observations": obs}  # type: ignore[dict-item]
         return {k: np.asarray(v).reshape(self._arrays[k][0].shape) for k, v in parts.items()}
 
-    def _append(self, envs: np.ndarray, record: dict[str, np.ndarray]) -> None:
+    def _append(self, envs: np.ndarray, record: dict[str, np.ndarray], latents: Values) -> None:
         """Write one record to each of the streams ``envs``; what is not given becomes zero."""
         rows = self._count[envs] % self.buffer_size
         for name, array in self._arrays.items():
             array[rows, envs] = record.get(name, 0)
+        self._store.put(rows, envs, latents)
         self._queue_online(envs)
         self._count[envs] += 1
         longest = int(self._count.max())
@@ -302,7 +321,7 @@ class SequenceReplayBuffer(ReplayBuffer):
             if last % window == 0 and last >= window - 1:
                 self._online.append((int(env), last - window + 1))
 
-    def write_latents(self, windows: Windows, latents: Mapping[str, np.ndarray]) -> None:
+    def write_latents(self, windows: Windows, latents: Values) -> None:
         """
         Refresh stored latents with those of the newest filtering.
 
@@ -312,11 +331,14 @@ class SequenceReplayBuffer(ReplayBuffer):
         :param latents: (B, T, ...) each
         """
         length = next(iter(latents.values())).shape[1]
-        index = windows.start[:, None] + np.arange(length)  # (B, T)
-        env = np.broadcast_to(windows.env[:, None], index.shape)
-        alive = index >= self._count[env] - self.buffer_size
-        for name, values in latents.items():
-            self.latents[name][index[alive] % self.buffer_size, env[alive]] = values[alive]
+        index = (windows.start[:, None] + np.arange(length)).ravel()  # (B * T,)
+        env = windows.env.repeat(length)
+        record = index % self.buffer_size * self.n_envs + env
+        # The first of a reversed list is the last: writing one record twice has no order on a GPU.
+        kept = len(record) - 1 - np.unique(record[::-1], return_index=True)[1]
+        kept = kept[index[kept] >= self._count[env[kept]] - self.buffer_size]
+        flat = {k: v.reshape(len(record), *v.shape[2:])[kept] for k, v in latents.items()}
+        self._store.put(index[kept] % self.buffer_size, env[kept], flat)
 
     # ------------------------------------------------------------------ sampling
 
@@ -409,7 +431,7 @@ class SequenceReplayBuffer(ReplayBuffer):
         trained = slice(context, None)
         latents = {}
         if context:
-            latents = {k: self.to_torch(v[rows[:, 0], envs]) for k, v in self.latents.items()}
+            latents = self._store.get(rows[:, 0], envs, th.device(self.device))
         return SequenceBatch(
             self._gather_observations(flat[:, trained], vec_normalize),
             self.to_torch(previous[:, trained]),
@@ -447,16 +469,21 @@ class SequenceReplayBuffer(ReplayBuffer):
         used = int(min(self._count.max(), self.buffer_size))
         for name in ("actions", "rewards", "dones", "timeouts", "episode_starts"):
             del state[name]
-        del state["observations"], state["latents"]
+        del state["observations"], state["latents"], state["_store"]
         state["_arrays"] = {name: array[:used] for name, array in self._arrays.items()}
+        latents = self._store.to_host(used)
+        state["_arrays"] |= {f"latents.{name}": array for name, array in latents.items()}
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         used = state.pop("_arrays")
+        self.latents_on_host = False
         self.__dict__.update(state)
         self._allocate()
+        # On the host for now: the device that it was saved on may not be here.
+        arrays = self._arrays | {f"latents.{name}": array for name, array in self.latents.items()}
         for name, array in used.items():
-            self._arrays[name][: len(array)] = array
+            arrays[name][: len(array)] = array
 
 
 def physical_memory() -> int:

@@ -1,8 +1,10 @@
 """What the update steps of all agents need beside mathematics: means and a finite check."""
 
+import math
 import pathlib
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NoReturn
 
 import torch as th
 from torch import Tensor
@@ -39,22 +41,55 @@ def check_finite(model: "BaseAlgorithm", loss: Tensor, terms: dict[str, Tensor])
     """
     Stop before an update that would destroy the parameters.
 
-    Nothing was updated yet with this batch, so the model is still good: it is saved.
+    On a CPU only: elsewhere looking at the loss would wait for the device. There
+    :func:`drop_bad_gradients` protects the parameters until :func:`check_means` looks.
 
     :param model: the agent
     :param loss: total
     :param terms: named parts of it
-    :raises FloatingPointError: names the terms, the step and the file
+    :raises FloatingPointError: names the terms, the step and the file of the last good model
     """
-    if th.isfinite(loss):
+    if loss.device.type == "cpu" and not th.isfinite(loss):
+        _stop(model, {name: term.item() for name, term in terms.items()})
+
+
+def drop_bad_gradients(parameters: Iterable[Tensor], loss: Tensor) -> None:
+    """
+    Set gradients to zero, on an accelerator, if the loss is not finite.
+
+    :param parameters: with their gradients
+    :param loss: total
+    """
+    if loss.device.type == "cpu":
         return
-    bad = [name for name, term in terms.items() if not th.isfinite(term)]
+    finite = th.isfinite(loss)
+    for parameter in parameters:
+        if parameter.grad is not None:
+            parameter.grad = th.where(finite, parameter.grad, 0.0)
+
+
+def check_means(model: "BaseAlgorithm", means: dict[str, float]) -> None:
+    """
+    Stop if the loss of one of several updates was not finite.
+
+    :param model: the agent
+    :param means: of the metrics; terms of the loss end in ``_loss``
+    :raises FloatingPointError: as :func:`check_finite`
+    """
+    terms = {k.removesuffix("_loss"): v for k, v in means.items() if k.endswith("_loss")}
+    if not all(map(math.isfinite, terms.values())):
+        _stop(model, terms)
+
+
+def _stop(model: "BaseAlgorithm", terms: dict[str, float]) -> NoReturn:
+    """Save the model, which no bad update has touched, and say what happened."""
+    bad = {name: value for name, value in terms.items() if not math.isfinite(value)}
     folder = pathlib.Path(model.logger.get_dir() or ".")
     path = folder / f"last_good_{model.num_timesteps}_steps.zip"
     model.save(path)
+    named = ", ".join(f"{name} = {value}" for name, value in bad.items())
     raise FloatingPointError(
         f"The loss is not finite at step {model.num_timesteps}, update {model._n_updates}: "
-        f"{', '.join(f'{name} = {terms[name].item()}' for name in bad)}. The parameters of before "
-        f"this update are saved in {path}. Look at the observations and rewards of the "
-        "environment first, then lower learning_rate."
+        f"{named}. The parameters of before this update are saved in {path}. Look at the "
+        "observations and rewards of the environment first, then lower learning_rate."
     )

@@ -20,10 +20,11 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from stable_baselines3.common.utils import obs_as_tensor
 
-from dreamzoo.common.buffers import LatentSpec, SequenceBatch, SequenceReplayBuffer
+from dreamzoo.common.buffers import SequenceBatch, SequenceReplayBuffer
 from dreamzoo.common.env_state import load_env_state, save_env_state
+from dreamzoo.common.latent_store import LatentSpec
 from dreamzoo.common.policies import ActingState, WorldModelPolicy
-from dreamzoo.common.training import MeanMetrics
+from dreamzoo.common.training import MeanMetrics, check_means
 from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.world_model import WorldModel
 
@@ -306,7 +307,9 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
         ratio = self._n_updates * self.batch_size * self.batch_length / max(self.num_timesteps, 1)
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/replay_ratio", ratio)
-        for name, value in metrics.means().items():
+        means = metrics.means()
+        check_means(self, means)
+        for name, value in means.items():
             self.logger.record(f"train/{name}", value)
 
     def _may_train(self) -> bool:
@@ -371,7 +374,7 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
         noise = np.asarray(self.action_noise(), np.float32).reshape(-1, action.shape[1])
         return action + th.as_tensor(noise, device=self.device)
 
-    def _stored_latents(self, state: ActingState) -> dict[str, np.ndarray]:
+    def _stored_latents(self, state: ActingState) -> dict[str, th.Tensor]:
         """Turn the latents just filtered into what the replay stores, by ``latent_spec``."""
         return {}
 
@@ -516,6 +519,7 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
             found = type(self.replay_buffer).__name__
             self.replay_buffer = before
             raise ValueError(f"{path} holds a {found}; expected a SequenceReplayBuffer.")
+        self.replay_buffer.place_latents()
         state = self.replay_buffer.resume_state
         self.replay_buffer.resume_state = None
         same_envs = self.replay_buffer.n_envs == self.n_envs

@@ -13,9 +13,10 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from stable_baselines3.common.utils import polyak_update
 from torch import Tensor
 
-from dreamzoo.common.buffers import LatentSpec, SequenceBatch
+from dreamzoo.common.buffers import SequenceBatch
+from dreamzoo.common.latent_store import LatentSpec
 from dreamzoo.common.policies import ActingState
-from dreamzoo.common.training import check_finite
+from dreamzoo.common.training import check_finite, drop_bad_gradients
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.dreamer_v3.policies import CnnPolicy, DreamerV3Policy, MlpPolicy, MultiInputPolicy
 from dreamzoo.nn.distributions import (
@@ -210,7 +211,7 @@ class DreamerV3(WorldModelAlgorithm):
         # The class of a one-hot latent is one byte; the vector itself would be 4 * C of them.
         return {"deter": ((dynamics.deter,), np.float32), "stoch": ((dynamics.stoch,), np.uint8)}
 
-    def _stored_latents(self, state: ActingState) -> dict[str, np.ndarray]:
+    def _stored_latents(self, state: ActingState) -> dict[str, Tensor]:
         return _to_stored(state.latent) if self.replay_context else {}
 
     def learn(
@@ -236,9 +237,11 @@ class DreamerV3(WorldModelAlgorithm):
         # The dream has no graph into the world model, so their backward passes can share time.
         behavior = weighted.pop("actor") + weighted.pop("critic")
         model = th.stack(list(weighted.values())).sum()
-        check_finite(self, behavior + model, losses)
+        loss = behavior.detach() + model.detach()
+        check_finite(self, loss, losses)
         self.policy.optimizer.zero_grad()
         backward_side_by_side([behavior, model])
+        drop_bad_gradients(self.policy.trained_parameters(), loss)
         gradients = [p.grad for p in self.policy.trained_parameters() if p.grad is not None]
         details["grad_norm"] = th.nn.utils.get_total_norm(gradients)  # before clipping
         self.policy.optimizer.step()
@@ -457,9 +460,6 @@ class DreamerV3(WorldModelAlgorithm):
         return ((1 - is_last[:, :-1]) * loss).mean()
 
 
-def _to_stored(latent: Latent) -> dict[str, np.ndarray]:
+def _to_stored(latent: Latent) -> dict[str, Tensor]:
     """Turn latents into what the replay stores (:meth:`DreamerV3.latent_spec`)."""
-    return {
-        "deter": latent.deter.cpu().numpy(),
-        "stoch": latent.stoch.argmax(-1).to(th.uint8).cpu().numpy(),
-    }
+    return {"deter": latent.deter, "stoch": latent.stoch.argmax(-1).to(th.uint8)}

@@ -11,7 +11,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from torch import Tensor, nn
 
 from dreamzoo.common.buffers import SequenceBatch
-from dreamzoo.common.training import check_finite
+from dreamzoo.common.training import check_finite, drop_bad_gradients
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.gaussian_rssm import Beliefs, gaussian_kl, overshoot
@@ -233,7 +233,8 @@ class PlaNet(WorldModelAlgorithm):
         check_finite(self, loss, losses)
         self.policy.optimizer.zero_grad()
         loss.backward()
-        parameters = self.policy.world_model.parameters()
+        parameters = list(self.policy.world_model.parameters())
+        drop_bad_gradients(parameters, loss)
         details["grad_norm"] = nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
         self.policy.optimizer.step()
         return {f"{name}_loss": term.detach() for name, term in losses.items()} | details
