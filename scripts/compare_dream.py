@@ -22,6 +22,7 @@ from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecEnv
 
+from dreamzoo.benchmark import parse_value
 from dreamzoo.common.agreement import Agreement, compare_with_dream
 from dreamzoo.common.evaluation import RandomPolicy
 from dreamzoo.envs import make_env
@@ -77,6 +78,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--env", default="CartPole-v1", help="see dreamzoo.envs.make_env")
+    parser.add_argument("-e", "--env-kwargs", nargs="*", type=parse_value, default=[])
     parser.add_argument("--policy", default="agent", help="agent, random or ppo:FILE, ...")
     parser.add_argument("--episodes", type=int, default=20)
     parser.add_argument("--horizon", type=int, default=500)
@@ -88,7 +90,8 @@ def main(argv: list[str] | None = None) -> None:
     th.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
     model = load_model(args.model)
-    env = make_vec_env(partial(make_env, args.env), n_envs=args.episodes, seed=args.seed)
+    maker = partial(make_env, args.env, **dict(args.env_kwargs))
+    env = make_vec_env(maker, n_envs=args.episodes, seed=args.seed)
     result = compare_with_dream(
         model,
         load_policy(args.policy, model, env),

@@ -19,6 +19,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv
 
 from dreamzoo import AGENTS
+from dreamzoo.benchmark import parse_value
 from dreamzoo.common.evaluation import RandomPolicy
 from dreamzoo.envs import make_env
 
@@ -43,6 +44,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--agent", default="dreamer_v3", choices=AGENTS)
     parser.add_argument("--env", default="CartPole-v1", help="see dreamzoo.envs.make_env")
+    parser.add_argument("-e", "--env-kwargs", nargs="*", type=parse_value, default=[])
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--episodes", type=int, default=50)
     parser.add_argument("--n-envs", type=int, default=10)
@@ -51,7 +53,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=th.get_num_threads())
     args = parser.parse_args(argv)
     th.set_num_threads(args.threads)
-    env = make_vec_env(partial(make_env, args.env), n_envs=args.n_envs, seed=args.seed)
+    maker = partial(make_env, args.env, **dict(args.env_kwargs))
+    env = make_vec_env(maker, n_envs=args.n_envs, seed=args.seed)
     model = AGENTS[args.agent].load(args.model, env=env, custom_objects={"verbose": 0})
     env.seed(args.seed)
     env.action_space.seed(args.seed)

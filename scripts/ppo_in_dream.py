@@ -27,6 +27,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
+from dreamzoo.benchmark import parse_value
 from dreamzoo.common.evaluation import RandomPolicy
 from dreamzoo.envs import make_env
 from dreamzoo.envs.dream_vector_env import load_model
@@ -60,6 +61,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--replay", type=Path, help="begin dreams in states of this replay")
     parser.add_argument("--env", default="CartPole-v1", help="see dreamzoo.envs.make_env")
+    parser.add_argument("-e", "--env-kwargs", nargs="*", type=parse_value, default=[])
     parser.add_argument("--dream-steps", type=int, default=200_000)
     parser.add_argument("--n-dreams", type=int, default=64)
     parser.add_argument("--horizon", type=int, default=200, help="steps of a dream at most")
@@ -69,7 +71,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=th.get_num_threads())
     args = parser.parse_args(argv)
     th.set_num_threads(args.threads)
-    env = make_vec_env(partial(make_env, args.env), n_envs=args.n_envs, seed=args.seed)
+    maker = partial(make_env, args.env, **dict(args.env_kwargs))
+    env = make_vec_env(maker, n_envs=args.n_envs, seed=args.seed)
     model = load_model(args.model)
     if args.replay is not None:
         model.load_replay_buffer(args.replay)
@@ -98,6 +101,7 @@ def main(argv: list[str] | None = None) -> None:
     }
     settings = {
         "env": args.env,
+        "env_kwargs": dict(args.env_kwargs),
         "model": str(args.model),
         "seed": args.seed,
         "real_steps": model.num_timesteps,

@@ -13,7 +13,6 @@ to them: an entry to config.json, progress_<step>.csv, further rows to evaluatio
 """
 
 import argparse
-import ast
 import json
 import platform
 import subprocess
@@ -32,6 +31,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 import dreamzoo
 from dreamzoo import AGENTS
+from dreamzoo.benchmark import parse_value
 from dreamzoo.envs import make_env
 from dreamzoo.hyperparams import HYPERPARAMS
 
@@ -63,15 +63,6 @@ def save(model: BaseAlgorithm, folder: Path) -> None:
         model.save_replay_buffer(folder / "replay_buffer.new.pkl")
         (folder / "replay_buffer.new.pkl").replace(folder / "replay_buffer.pkl")
     (folder / "model.new.zip").replace(folder / "model.zip")
-
-
-def parse_value(text: str) -> tuple[str, Any]:
-    """Split ``key=value``; the value is a Python literal or else a string."""
-    key, _, value = text.partition("=")
-    try:
-        return key, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return key, value
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
