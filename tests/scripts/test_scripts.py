@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from types import ModuleType
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from stable_baselines3.common.env_util import make_vec_env
@@ -187,3 +188,33 @@ def test_random_policy_is_random() -> None:
     actions, state = RandomPolicy(env).predict(env.reset())
     assert state is None
     assert set(np.unique(actions)) == {0, 1}
+
+
+def test_the_torch_pendulum_is_gymnasiums() -> None:
+    script = load("ppo_in_vector_env")
+    rows, real = script.TorchPendulum(3), gym.make("Pendulum-v1")
+    obs, _ = rows.reset(seed=0)
+    rng = np.random.default_rng(0)
+    states = list(zip(rows.angle.tolist(), rows.speed.tolist(), strict=True))
+    actions = rng.uniform(-3, 3, (200, 3, 1)).astype(np.float32)  # some beyond the bounds
+    seen, rewards = [obs], []
+    for action in actions:
+        obs, reward, _, truncated, info = rows.step(action)
+        seen.append(info.get("final_obs", obs))
+        rewards.append(reward)
+    assert truncated.all()
+    for row, state in enumerate(states):
+        real.reset(seed=0)
+        real.unwrapped.state = np.array(state)  # type: ignore[attr-defined]
+        for t in range(100):  # a pendulum is chaotic: float32 departs from float64
+            got, reward, *_ = real.step(actions[t, row])
+            np.testing.assert_allclose(seen[t + 1][row], got, atol=2e-3)
+            assert float(rewards[t][row]) == pytest.approx(float(reward), abs=1e-2)
+
+
+def test_ppo_trains_in_a_vector_environment(capsys: pytest.CaptureFixture[str]) -> None:
+    load("ppo_in_vector_env").main(["--n-envs", "16", "--steps", "1024"])
+    result = json.loads(capsys.readouterr().out)
+    assert result["steps"] == 1024
+    assert min(result["steps_per_second"].values()) > 0
+    assert result["random_return"] < -800
