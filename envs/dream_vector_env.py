@@ -65,11 +65,9 @@ def load_model(model: Model, device: th.device | str = "auto") -> WorldModelAlgo
     except (ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is not a file that agent.save() wrote: {error}") from error
     for agent in AGENTS.values():
-        own = tuple(agent.policy_aliases.values())
-        if isinstance(policy_class, type) and issubclass(policy_class, own):
-            loaded = agent.load(path, device=device)
-            assert isinstance(loaded, WorldModelAlgorithm)
-            return loaded
+        assert issubclass(agent, WorldModelAlgorithm)
+        if isinstance(policy_class, type) and issubclass(policy_class, agent.policy_base):
+            return agent.load(path, device=device)
     raise ValueError(
         f"{path} holds an agent with the policy {policy_class}, which has no world model. Expected "
         f"one of {', '.join(agent.__name__ for agent in AGENTS.values())}."

@@ -9,21 +9,19 @@ the actions alone. Writes a video for each image, and a figure of everything els
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 import imageio.v3 as imageio
 import numpy as np
 
-from dreamzoo import AGENTS
 from dreamzoo.common.callbacks import DreamVideoCallback
 from dreamzoo.common.figures import image_frames, image_keys, vector_figure
+from dreamzoo.envs.dream_vector_env import load_model
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--agent", default="dreamer_v3", choices=AGENTS)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--replay", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("runs/dream"))
@@ -34,7 +32,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     args.out.mkdir(parents=True, exist_ok=True)
-    model: Any = AGENTS[args.agent].load(args.model)
+    model = load_model(args.model)
     model.load_replay_buffer(args.replay)
     look = DreamVideoCallback(
         n_sequences=args.sequences, length=args.length, context=args.context, seed=args.seed

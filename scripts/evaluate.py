@@ -18,10 +18,10 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv
 
-from dreamzoo import AGENTS
 from dreamzoo.benchmark import parse_value
 from dreamzoo.common.evaluation import RandomPolicy
 from dreamzoo.envs import make_env
+from dreamzoo.envs.dream_vector_env import load_model
 
 
 def returns(policy: Any, env: VecEnv, episodes: int, deterministic: bool = False) -> np.ndarray:
@@ -42,7 +42,6 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--agent", default="dreamer_v3", choices=AGENTS)
     parser.add_argument("--env", default="CartPole-v1", help="see dreamzoo.envs.make_env")
     parser.add_argument("-e", "--env-kwargs", nargs="*", type=parse_value, default=[])
     parser.add_argument("--model", type=Path, required=True)
@@ -55,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
     th.set_num_threads(args.threads)
     maker = partial(make_env, args.env, **dict(args.env_kwargs))
     env = make_vec_env(maker, n_envs=args.n_envs, seed=args.seed)
-    model = AGENTS[args.agent].load(args.model, env=env, custom_objects={"verbose": 0})
+    model = load_model(args.model)
     env.seed(args.seed)
     env.action_space.seed(args.seed)
     agent_returns = returns(model, env, args.episodes, args.deterministic)

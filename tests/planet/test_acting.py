@@ -1,6 +1,7 @@
 """Collecting, planning and predicting."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 
 from dreamzoo import DreamerV3, PlaNet
 from dreamzoo.envs import DreamVectorEnv
+from dreamzoo.envs.dream_vector_env import load_model
 from dreamzoo.nn.dynamics import Latent
 from dreamzoo.planning import CEM, CEMPlanner, ModelRollout
 from scripts import train
@@ -184,6 +186,14 @@ def test_numbers_that_make_no_agent(make_agent: MakeAgent, settings: dict[str, A
 def test_unknown_dynamics(make_agent: MakeAgent) -> None:
     with pytest.raises(ValueError, match="'rssm', 'ssm' or 'rnn'"):
         make_agent(policy_kwargs=dict(dynamics="lstm"))
+
+
+def test_files_of_the_other_agent(make_agent: MakeAgent, tmp_path: Path) -> None:
+    """An agent refuses them by name; what takes any agent finds out which it is."""
+    make_agent().save(tmp_path / "planet")
+    with pytest.raises(ValueError, match=r"DreamerV3 needs a DreamerV3Policy, not the MlpPolicy"):
+        DreamerV3.load(tmp_path / "planet")
+    assert isinstance(load_model(tmp_path / "planet"), PlaNet)
 
 
 def test_published_settings() -> None:

@@ -63,6 +63,8 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
     policy: WorldModelPolicy
     replay_buffer: SequenceReplayBuffer | None
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {}
+    #: What a policy must be.
+    policy_base: ClassVar[type[WorldModelPolicy]]
     #: Whether new windows are replayed once before others are drawn.
     online_queue: ClassVar[bool] = False
 
@@ -134,10 +136,11 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
             )
         self.replay_buffer_class = buffer_class
         policy_class: Any = self.policy_class
-        if not issubclass(policy_class, WorldModelPolicy):
+        if not issubclass(policy_class, self.policy_base):
             raise ValueError(
-                f"{type(self).__name__} needs a WorldModelPolicy, not a {policy_class.__name__}; "
-                "a file of another algorithm holds that one's."
+                f"{type(self).__name__} needs a {self.policy_base.__name__}, not the "
+                f"{policy_class.__name__} of {policy_class.__module__}; a file of another "
+                "algorithm holds that one's."
             )
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)

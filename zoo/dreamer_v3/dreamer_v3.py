@@ -106,6 +106,7 @@ class DreamerV3(WorldModelAlgorithm):
     """
 
     policy: DreamerV3Policy
+    policy_base = DreamerV3Policy
     online_queue = True
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
         "MlpPolicy": MlpPolicy,

@@ -85,6 +85,7 @@ class PlaNet(WorldModelAlgorithm):
     """
 
     policy: PlaNetPolicy
+    policy_base = PlaNetPolicy
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
         "MlpPolicy": MlpPolicy,
         "CnnPolicy": CnnPolicy,
