@@ -36,6 +36,22 @@ def test_updates_follow_episodes(make_agent: MakeAgent, monkeypatch: pytest.Monk
     assert rounds == [(30, 7), (40, 7), (50, 7)]
 
 
+def test_a_second_call_of_learn_goes_on(
+    make_agent: MakeAgent, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """SB3 counts episodes anew then; the agent must neither act at random nor miss updates."""
+    agent = make_agent(seed_episodes=2, collect_interval=3, **SEEDED).learn(40)
+    assert agent._n_updates == 3 * 3
+    agent.save(tmp_path / "agent")
+    for again in (agent, PlaNet.load(tmp_path / "agent", env=agent.get_env())):
+        chosen: list[th.Tensor] = []
+        still = th.zeros(1, 2)
+        monkeypatch.setattr(again.policy, "choose", lambda *_, c=chosen, s=still: c.append(s) or s)
+        again.learn(20)
+        assert len(chosen) == 20
+        assert again._n_updates == 5 * 3
+
+
 def test_seed_episodes_are_uniformly_random(make_agent: MakeAgent) -> None:
     agent = make_agent(seed_episodes=1, length=3_000, candidates=2, elites=1, **SEEDED).learn(2_999)
     actions = actions_of(agent)

@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar, TypeVar
 
+import numpy as np
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.buffers import ReplayBuffer
@@ -169,6 +170,7 @@ class PlaNet(WorldModelAlgorithm):
         self.overshooting_distance = overshooting_distance
         self.overshooting_coef = overshooting_coef
         self.max_grad_norm = max_grad_norm
+        self._episodes = 0  # ever finished; SB3's own count begins anew with every learn()
         self._episodes_trained: int | None = None  # None until the first update is allowed
         if _init_setup_model:
             self._setup_model()
@@ -191,11 +193,27 @@ class PlaNet(WorldModelAlgorithm):
 
     # ------------------------------------------------------------------ collection
 
-    def _may_train(self) -> bool:
+    def _store_transition(
+        self,
+        replay_buffer: ReplayBuffer,
+        buffer_action: np.ndarray,
+        new_obs: np.ndarray | dict[str, np.ndarray],
+        reward: np.ndarray,
+        dones: np.ndarray,
+        infos: list[dict[str, Any]],
+    ) -> None:
+        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
+        self._episodes += int(dones.sum())
+
+    def _begins(self) -> bool:
+        """Say whether the agent knows too little to plan: its seed episodes are not over."""
         if self.learning_starts is not None:
-            return super()._may_train()
+            return self.num_timesteps <= self.learning_starts
+        return self._episodes < self.seed_episodes
+
+    def _may_train(self) -> bool:
         assert self.replay_buffer is not None
-        return self._episode_num >= self.seed_episodes and self.replay_buffer.n_windows() > 0
+        return not self._begins() and self.replay_buffer.n_windows() > 0
 
     def _count_updates(self, steps: int) -> int:
         """Say how many updates follow a collection: ``collect_interval`` for every episode."""
@@ -204,9 +222,9 @@ class PlaNet(WorldModelAlgorithm):
         if not self._may_train():
             return 0
         if self._episodes_trained is None:  # as in the paper, seed episodes count as one
-            self._episodes_trained = self._episode_num - 1
-        episodes = self._episode_num - self._episodes_trained
-        self._episodes_trained = self._episode_num
+            self._episodes_trained = self._episodes - 1
+        episodes = self._episodes - self._episodes_trained
+        self._episodes_trained = self._episodes
         return episodes * self.collect_interval
 
     def _choose(
@@ -214,7 +232,7 @@ class PlaNet(WorldModelAlgorithm):
     ) -> Tensor:
         """Choose actions while collecting: random ones at first, then plans with noise."""
         shape = (len(latent.stoch), self.policy.action_codec.dim)
-        if self.random_collection or not self._may_train():
+        if self.random_collection or self._begins():
             return 2.0 * th.rand(shape, generator=generator, device=self.device) - 1.0
         action = super()._choose(latent, generator, deterministic)
         noise = th.randn(shape, generator=generator, device=self.device)
