@@ -102,7 +102,7 @@ def make_env(name: str, num_envs: int) -> VectorEnv:
     options = dict(autoreset_mode=AutoresetMode.SAME_STEP)
     if name.startswith("ALE/"):
         return gym.make_vec(name, num_envs, **options)  # type: ignore[arg-type]
-    return gym.make_vec(name, num_envs, vector_kwargs=options)
+    return gym.make_vec(name, num_envs, vectorization_mode="sync", vector_kwargs=options)
 
 
 def steps_per_second(env: VectorEnv | VecEnv, num_envs: int, actions: Any, steps: int = 200) -> int:

@@ -91,8 +91,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--resume", action="store_true", help="go on from --out")
     args = parser.parse_args(argv)
     if args.published:
-        parser.set_defaults(**published(args.agent, args.env))
-        args = parser.parse_args(argv)  # what the command line says still counts
+        settings = published(args.agent, args.env)
+        parser.set_defaults(policy=settings["policy"], steps=settings["steps"])
+        args = parser.parse_args(argv)
+        # What the command line says still counts, key by key: the last of two entries does.
+        for name in ("env_kwargs", "policy_kwargs", "agent_kwargs"):
+            setattr(args, name, settings[name] + getattr(args, name))
     return args
 
 

@@ -220,10 +220,10 @@ def test_published_settings() -> None:
     assert dict(args.env_kwargs) == {"action_repeat": 8}
     agent = PlaNet(args.policy, RandomEnv(spaces.Box(0, 255, (64, 64, 3), np.uint8)))
     assert (agent.batch_size, agent.batch_length, agent.free_nats) == (50, 50, 3.0)
-    assert agent.planner == CEM(horizon=12, iterations=10, candidates=1_000, elites=100)
-    fewer = train.parse_args(
-        ["--agent", "planet", "--env", "dmc_pixels/cartpole-swingup", "--published", "--steps", "9"]
-    )
-    assert fewer.steps == 9
+    assert agent.policy.planner == CEM(horizon=12, iterations=10, candidates=1_000, elites=100)
+    task = ["--agent", "planet", "--env", "dmc_pixels/cartpole-swingup", "--published"]
+    assert train.parse_args([*task, "--steps", "9"]).steps == 9
+    fast = train.parse_args([*task, "-e", "render_quality=fast", "action_repeat=6"])
+    assert dict(fast.env_kwargs) == {"action_repeat": 6, "render_quality": "fast"}
     with pytest.raises(SystemExit, match="No published settings"):
         train.parse_args(["--agent", "planet", "--env", "CartPole-v1", "--published"])

@@ -79,7 +79,8 @@ class SequenceReplayBuffer(ReplayBuffer):
     after it (DreamerV3 spec; reference replay.py). An episode of n steps makes n + 1 records: the
     terminal observation, which a VecEnv delivers in ``infos``, is a record of its own, with
     action zero. Every observation is stored once, in its own dtype; the arrays are allocated
-    lazily by the operating system, so an empty buffer costs nothing.
+    lazily by the operating system, so an empty buffer costs nothing; latents on an accelerator are
+    allocated at once.
 
     Windows may run across episodes, never across the write head. With stored latents, a window
     has one record more than is trained: its latent and action start the filtering.

@@ -245,7 +245,8 @@ class ExtractorEncoder(nn.Module):
     """
     Let a Stable-Baselines3 features extractor stand in for the encoder.
 
-    :param extractor: gets observations as SB3 preprocesses them
+    :param extractor: gets observations as SB3 preprocesses them, but images as the agent's own
+        encoder would read them
     :param codec: the observation space
     """
 

@@ -42,7 +42,7 @@ def check_finite(model: "BaseAlgorithm", loss: Tensor, terms: dict[str, Tensor])
     Stop before an update that would destroy the parameters.
 
     On a CPU only: elsewhere looking at the loss would wait for the device. There
-    :func:`drop_bad_gradients` protects the parameters until :func:`check_means` looks.
+    :func:`guard_gradients` protects the parameters until :func:`check_means` looks.
 
     :param model: the agent
     :param loss: total
@@ -50,19 +50,28 @@ def check_finite(model: "BaseAlgorithm", loss: Tensor, terms: dict[str, Tensor])
     :raises FloatingPointError: names the terms, the step and the file of the last good model
     """
     if loss.device.type == "cpu" and not th.isfinite(loss):
-        _stop(model, {name: term.item() for name, term in terms.items()})
+        _stop(model, {name: term.item() for name, term in terms.items()} | {"loss": loss.item()})
 
 
-def drop_bad_gradients(parameters: Iterable[Tensor], loss: Tensor) -> None:
+def guard_gradients(
+    model: "BaseAlgorithm", parameters: Iterable[Tensor], loss: Tensor, norm: Tensor
+) -> None:
     """
-    Set gradients to zero, on an accelerator, if the loss is not finite.
+    Let no gradient that is not finite reach the parameters.
 
+    On a CPU it stops; elsewhere it sets all gradients of this update to zero.
+
+    :param model: the agent
     :param parameters: with their gradients
     :param loss: total
+    :param norm: of all gradients
+    :raises FloatingPointError: as :func:`check_finite`
     """
+    finite = th.isfinite(loss) & th.isfinite(norm)
     if loss.device.type == "cpu":
+        if not finite:
+            _stop(model, {"grad_norm": norm.item()})
         return
-    finite = th.isfinite(loss)
     for parameter in parameters:
         if parameter.grad is not None:
             parameter.grad = th.where(finite, parameter.grad, 0.0)
@@ -70,19 +79,20 @@ def drop_bad_gradients(parameters: Iterable[Tensor], loss: Tensor) -> None:
 
 def check_means(model: "BaseAlgorithm", means: dict[str, float]) -> None:
     """
-    Stop if the loss of one of several updates was not finite.
+    Stop if the loss or the gradient of one of several updates was not finite.
 
     :param model: the agent
     :param means: of the metrics; terms of the loss end in ``_loss``
     :raises FloatingPointError: as :func:`check_finite`
     """
     terms = {k.removesuffix("_loss"): v for k, v in means.items() if k.endswith("_loss")}
+    terms |= {k: v for k, v in means.items() if k == "grad_norm"}
     if not all(map(math.isfinite, terms.values())):
         _stop(model, terms)
 
 
 def _stop(model: "BaseAlgorithm", terms: dict[str, float]) -> NoReturn:
-    """Save the model, which no bad update has touched, and say what happened."""
+    """Save the model, which no bad gradient has reached, and say what happened."""
     bad = {name: value for name, value in terms.items() if not math.isfinite(value)}
     folder = pathlib.Path(model.logger.get_dir() or ".")
     path = folder / f"last_good_{model.num_timesteps}_steps.zip"
@@ -90,6 +100,6 @@ def _stop(model: "BaseAlgorithm", terms: dict[str, float]) -> NoReturn:
     named = ", ".join(f"{name} = {value}" for name, value in bad.items())
     raise FloatingPointError(
         f"The loss is not finite at step {model.num_timesteps}, update {model._n_updates}: "
-        f"{named}. The parameters of before this update are saved in {path}. Look at the "
-        "observations and rewards of the environment first, then lower learning_rate."
+        f"{named}. The parameters, which no gradient of it has reached, are saved in {path}. Look "
+        "at the observations and rewards of the environment first, then lower learning_rate."
     )

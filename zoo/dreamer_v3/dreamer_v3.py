@@ -16,7 +16,7 @@ from torch import Tensor
 from dreamzoo.common.buffers import SequenceBatch
 from dreamzoo.common.latent_store import LatentSpec
 from dreamzoo.common.policies import ActingState
-from dreamzoo.common.training import check_finite, drop_bad_gradients
+from dreamzoo.common.training import check_finite, guard_gradients
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.dreamer_v3.policies import CnnPolicy, DreamerV3Policy, MlpPolicy, MultiInputPolicy
 from dreamzoo.nn.distributions import (
@@ -242,9 +242,9 @@ class DreamerV3(WorldModelAlgorithm):
         check_finite(self, loss, losses)
         self.policy.optimizer.zero_grad()
         backward_side_by_side([behavior, model])
-        drop_bad_gradients(self.policy.trained_parameters(), loss)
         gradients = [p.grad for p in self.policy.trained_parameters() if p.grad is not None]
         details["grad_norm"] = th.nn.utils.get_total_norm(gradients)  # before clipping
+        guard_gradients(self, self.policy.trained_parameters(), loss, details["grad_norm"])
         self.policy.optimizer.step()
         polyak_update(
             self.policy.critic.parameters(), self.policy.critic_target.parameters(), self.tau

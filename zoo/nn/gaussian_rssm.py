@@ -1,5 +1,6 @@
 """Recurrent state-space models of PlaNet: Gaussian latents, with and without a memory."""
 
+import math
 from abc import abstractmethod
 from typing import Literal, NamedTuple
 
@@ -189,12 +190,26 @@ class GaussianRSSM(GaussianDynamics):
         super().__init__(deter, stoch, sample=sample)
         self.input = plain_mlp(stoch + action_dim, [units], activation)
         self.cell = nn.GRUCell(units, deter)
-        nn.init.xavier_uniform_(self.cell.weight_ih)
-        nn.init.orthogonal_(self.cell.weight_hh)
-        nn.init.zeros_(self.cell.bias_ih)
-        nn.init.zeros_(self.cell.bias_hh)
+        self._init_cell(units)
         self.prior_head = GaussianHead(deter, units, stoch, activation)
         self.post_head = GaussianHead(deter + token_dim, units, stoch, activation)
+
+    @th.no_grad()
+    def _init_cell(self, units: int) -> None:
+        """
+        Initialise the GRU as TensorFlow does, which reset and update gate leave mostly open.
+
+        Kernels are Glorot-uniform over input and memory together, both gates being one matrix; the
+        bias of the gates is one.
+        """
+        gates = 2 * self.deter
+        for rows, outputs in ((slice(gates), gates), (slice(gates, None), self.deter)):
+            limit = math.sqrt(6.0 / (units + self.deter + outputs))
+            for weight in (self.cell.weight_ih, self.cell.weight_hh):
+                weight[rows].uniform_(-limit, limit)
+        self.cell.bias_hh.zero_()
+        self.cell.bias_ih.zero_()
+        self.cell.bias_ih[:gates] = 1.0
 
     def prior(self, latent: Latent, action: Tensor) -> tuple[Tensor, Gaussian]:
         embedded = self.input(th.cat([latent.stoch.flatten(-2), action], dim=-1))
@@ -205,7 +220,8 @@ class GaussianRSSM(GaussianDynamics):
         return self.post_head(th.cat([deter, tokens], dim=-1))
 
     def entropy(self, latent: Latent) -> Tensor:
-        return self.prior_head(latent.deter).entropy()
+        entropy = self.prior_head(latent.deter).entropy()
+        return entropy if self.sample else th.zeros_like(entropy)
 
 
 class GaussianSSM(GaussianDynamics):

@@ -12,7 +12,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from torch import Tensor, nn
 
 from dreamzoo.common.buffers import SequenceBatch
-from dreamzoo.common.training import check_finite, drop_bad_gradients
+from dreamzoo.common.training import check_finite, guard_gradients
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.gaussian_rssm import Beliefs, gaussian_kl, overshoot
@@ -62,7 +62,8 @@ class PlaNet(WorldModelAlgorithm):
     :param elites: best sequences K, which the next round is fitted to (appendix A: 100)
     :param exploration_noise: standard deviation of the noise on collected actions (appendix A: 0.3)
     :param random_collection: collect with random actions; predictions still plan
-    :param free_nats: KL divergences below this have no gradient, in every step (appendix A: 3)
+    :param free_nats: KL divergences below this have no gradient, in every step (appendix A: 3); of
+        no use to ``rnn``, which has none
     :param kl_coef: weight of the KL term (beta_1 = 1)
     :param reward_coef: weight of the reward's likelihood (authors' code: 10; the paper names none)
     :param overshooting_distance: latent overshooting over up to so many steps D; 1 or less: none,
@@ -139,7 +140,7 @@ class PlaNet(WorldModelAlgorithm):
             learning_starts=learning_starts,
             batch_size=batch_size,
             batch_length=batch_length,
-            train_ratio=train_ratio or 0.0,
+            train_ratio=0.0 if train_ratio is None else train_ratio,
             train_freq=train_freq,
             gradient_steps=gradient_steps,
             action_noise=action_noise,
@@ -159,9 +160,13 @@ class PlaNet(WorldModelAlgorithm):
                 f"{seed_episodes=}, {collect_interval=} and {exploration_noise=} must be at least "
                 "zero."
             )
+        self._follows_episodes = train_ratio is None and gradient_steps is None
         self.seed_episodes = seed_episodes
         self.collect_interval = collect_interval
-        self.planner = CEM(planning_horizon, planning_iterations, candidates, elites)
+        self.planning_horizon = planning_horizon
+        self.planning_iterations = planning_iterations
+        self.candidates = candidates
+        self.elites = elites
         self.exploration_noise = exploration_noise
         self.random_collection = random_collection
         self.free_nats = free_nats
@@ -176,7 +181,8 @@ class PlaNet(WorldModelAlgorithm):
             self._setup_model()
 
     def _policy_kwargs(self) -> dict[str, Any]:
-        return {"planner": self.planner, **self.policy_kwargs}
+        cem = CEM(self.planning_horizon, self.planning_iterations, self.candidates, self.elites)
+        return {"planner": cem, **self.policy_kwargs}
 
     def learn(
         self: SelfPlaNet,
@@ -212,12 +218,15 @@ class PlaNet(WorldModelAlgorithm):
         return self._episodes < self.seed_episodes
 
     def _may_train(self) -> bool:
+        if self.learning_starts is not None:
+            return super()._may_train()
         assert self.replay_buffer is not None
-        return not self._begins() and self.replay_buffer.n_windows() > 0
+        enough = self.replay_buffer.n_windows() > 0 or self.replay_buffer.full
+        return enough and not self._begins()
 
     def _count_updates(self, steps: int) -> int:
         """Say how many updates follow a collection: ``collect_interval`` for every episode."""
-        if self.gradient_steps is not None or self.train_ratio:
+        if not self._follows_episodes:
             return super()._count_updates(steps)
         if not self._may_train():
             return 0
@@ -253,8 +262,10 @@ class PlaNet(WorldModelAlgorithm):
         self.policy.optimizer.zero_grad()
         loss.backward()
         parameters = list(self.policy.world_model.parameters())
-        drop_bad_gradients(parameters, loss)
-        details["grad_norm"] = nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        guard_gradients(self, parameters, loss, norm)
+        nn.utils.clip_grads_with_norm_(parameters, self.max_grad_norm, norm)
+        details["grad_norm"] = norm
         self.policy.optimizer.step()
         return {f"{name}_loss": term.detach() for name, term in losses.items()} | details
 
@@ -282,11 +293,15 @@ class PlaNet(WorldModelAlgorithm):
         losses["kl"] = self._divergence(belief).mean()
         if self.overshooting_distance > 1:
             losses["overshooting"] = self._overshooting_loss(filtered, actions, batch.is_first)
-        details = {
-            "kl": gaussian_kl(*belief),
-            "prior_ent": belief.prior.entropy(),
-            "post_ent": belief.post.entropy(),
-        }
+        details = (
+            {}
+            if self.policy.dynamics_kind == "rnn"
+            else {
+                "kl": gaussian_kl(*belief),
+                "prior_ent": belief.prior.entropy(),
+                "post_ent": belief.post.entropy(),
+            }
+        )
         return losses, {name: value.detach() for name, value in details.items()}
 
     def _divergence(self, belief: Beliefs) -> Tensor:
@@ -303,7 +318,8 @@ class PlaNet(WorldModelAlgorithm):
         """
         Draw predictions over 2 to D steps to the posterior, which is held fixed (eq. 6).
 
-        A distance of one step is the ordinary KL term.
+        A distance of one step is the ordinary KL term, which keeps its weight; the others are
+        divided by D. Predictions that would reach back across a start count as zero.
         """
         distance = self.overshooting_distance
         prior, exists = overshoot(

@@ -92,8 +92,8 @@ class CEM:
             noise = th.randn(shape, generator=generator, device=device)
             actions = (mean + std * noise).clamp_(-1.0, 1.0)  # (N, J, H, A)
             returns = rollout(actions)
-            # A simulation that blew up is the worst there is; topk would call NaN the best.
-            returns = returns.nan_to_num(nan=-th.inf)
+            # What blew up is the worst there is; topk would call NaN the best.
+            returns = returns.where(returns.isfinite(), -th.inf)
             best, index = returns.topk(self.elites, dim=1, sorted=False)  # (N, K)
             elites = actions.gather(1, index[..., None, None].expand(-1, -1, *actions.shape[2:]))
             mean = elites.mean(dim=1, keepdim=True)
