@@ -9,6 +9,7 @@ from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor
+from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
 from dreamzoo.nn.dynamics import Latent
@@ -239,6 +240,36 @@ class WorldModelPolicy(BasePolicy):
 
     def forward(self, obs: Observation, deterministic: bool = False) -> th.Tensor:
         return self._predict(obs, deterministic)
+
+
+class VectorInput:
+    """Makes an agent's policy an MlpPolicy: images are flattened unless asked otherwise."""
+
+    def __init__(
+        self,
+        observation_space: spaces.Space,
+        action_space: spaces.Space,
+        lr_schedule: Schedule,
+        images: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(observation_space, action_space, lr_schedule, images=images, **kwargs)  # type: ignore[call-arg]
+
+
+class ImageInput:
+    """Makes an agent's policy a CnnPolicy: it refuses what is no image."""
+
+    def __init__(
+        self,
+        observation_space: spaces.Space,
+        action_space: spaces.Space,
+        lr_schedule: Schedule,
+        normalize_images: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        check_image_space(observation_space, normalize_images)
+        kwargs["normalize_images"] = normalize_images
+        super().__init__(observation_space, action_space, lr_schedule, **kwargs)  # type: ignore[call-arg]
 
 
 class ExtractorEncoder(nn.Module):

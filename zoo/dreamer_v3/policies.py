@@ -10,7 +10,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
-from dreamzoo.common.policies import WorldModelPolicy, check_image_space
+from dreamzoo.common.policies import ImageInput, VectorInput, WorldModelPolicy
 from dreamzoo.nn.decoders import Decoder
 from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.encoders import CnnKind, Encoder
@@ -195,39 +195,12 @@ class DreamerV3Policy(WorldModelPolicy):
         self.critic_target.train(False)
 
 
-class MlpPolicy(DreamerV3Policy):
+class MlpPolicy(VectorInput, DreamerV3Policy):
     """For vectors, integers and binaries. An image is flattened."""
 
-    def __init__(
-        self,
-        observation_space: spaces.Space,
-        action_space: spaces.Space,
-        lr_schedule: Schedule,
-        images: bool = False,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(observation_space, action_space, lr_schedule, images=images, **kwargs)
 
-
-class CnnPolicy(DreamerV3Policy):
+class CnnPolicy(ImageInput, DreamerV3Policy):
     """For one image."""
-
-    def __init__(
-        self,
-        observation_space: spaces.Space,
-        action_space: spaces.Space,
-        lr_schedule: Schedule,
-        normalize_images: bool = True,
-        **kwargs: Any,
-    ) -> None:
-        check_image_space(observation_space, normalize_images)
-        super().__init__(
-            observation_space,
-            action_space,
-            lr_schedule,
-            normalize_images=normalize_images,
-            **kwargs,
-        )
 
 
 class MultiInputPolicy(DreamerV3Policy):

@@ -9,7 +9,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor
 
-from dreamzoo.common.policies import WorldModelPolicy, check_image_space
+from dreamzoo.common.policies import ImageInput, VectorInput, WorldModelPolicy
 from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.gaussian_rssm import DynamicsKind, GaussianDynamics, GaussianRSSM, GaussianSSM
 from dreamzoo.nn.observations import Observation
@@ -210,39 +210,12 @@ class PlaNetPolicy(WorldModelPolicy):
         )
 
 
-class MlpPolicy(PlaNetPolicy):
+class MlpPolicy(VectorInput, PlaNetPolicy):
     """For vectors, integers and binaries. An image is flattened."""
 
-    def __init__(
-        self,
-        observation_space: spaces.Space,
-        action_space: spaces.Space,
-        lr_schedule: Schedule,
-        images: bool = False,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(observation_space, action_space, lr_schedule, images=images, **kwargs)
 
-
-class CnnPolicy(PlaNetPolicy):
+class CnnPolicy(ImageInput, PlaNetPolicy):
     """For one image."""
-
-    def __init__(
-        self,
-        observation_space: spaces.Space,
-        action_space: spaces.Space,
-        lr_schedule: Schedule,
-        normalize_images: bool = True,
-        **kwargs: Any,
-    ) -> None:
-        check_image_space(observation_space, normalize_images)
-        super().__init__(
-            observation_space,
-            action_space,
-            lr_schedule,
-            normalize_images=normalize_images,
-            **kwargs,
-        )
 
 
 class MultiInputPolicy(PlaNetPolicy):
