@@ -16,6 +16,7 @@ import numpy as np
 import torch as th
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.utils import check_for_correct_spaces
 from stable_baselines3.common.vec_env import VecEnv
 
 from dreamzoo.benchmark import parse_value
@@ -55,6 +56,7 @@ def main(argv: list[str] | None = None) -> None:
     maker = partial(make_env, args.env, **dict(args.env_kwargs))
     env = make_vec_env(maker, n_envs=args.n_envs, seed=args.seed)
     model = load_model(args.model)
+    check_for_correct_spaces(env, model.observation_space, model.action_space)
     env.seed(args.seed)
     env.action_space.seed(args.seed)
     agent_returns = returns(model, env, args.episodes, args.deterministic)

@@ -4,8 +4,9 @@ Plan in the true simulator: what PlaNet's planner reaches with a perfect model (
     python scripts/plan.py --task reacher-easy --episodes 3 --candidates 1000 --iterations 10
 
 Prints one JSON line. ``std_return`` is the population's standard deviation over the episodes,
-``published_return`` the mean of 5 seeds x 10 episodes in the paper, with its 1000 candidates, 10
-iterations and horizon of 12. Episodes differ in their start; the seed decides all of them.
+``published_return`` the mean of 5 seeds x 10 episodes in the paper; it is null where horizon,
+iterations or action repeat are not the paper's or an episode is stopped early, not where there are
+fewer candidates. Episodes differ in their start; the seed decides all of them.
 """
 
 import argparse
@@ -34,6 +35,8 @@ PUBLISHED = {
     "reacher-easy": 964,
     "walker-walk": 994,
 }
+
+PAPER = CEM()
 
 
 def play(
@@ -80,7 +83,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--episodes", type=int, default=1)
     parser.add_argument("--planner", default="cem", choices=["cem", "random_shooting"])
     parser.add_argument("--candidates", type=int, default=1_000)
-    parser.add_argument("--iterations", type=int, default=10, help="of cem")
+    parser.add_argument("--iterations", type=int, help="of cem, default: 10")
     parser.add_argument("--horizon", type=int, default=12, help="planned actions")
     parser.add_argument("--elites", type=int, help="of cem, default: a tenth of the candidates")
     parser.add_argument("--action-repeat", type=int, help="default: the paper's for the task")
@@ -93,6 +96,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         if args.task not in PLANET_ACTION_REPEAT:
             parser.error(f"the paper has no {args.task}: give --action-repeat")
         args.action_repeat = PLANET_ACTION_REPEAT[args.task]
+    if args.planner == "random_shooting" and (args.iterations or args.elites):
+        parser.error("random_shooting has one round and keeps the best: no --iterations, --elites")
+    if args.episodes < 1:
+        parser.error(f"--episodes {args.episodes}: play at least one")
     return args
 
 
@@ -101,7 +108,18 @@ def make_planner(args: argparse.Namespace) -> CEM:
     if args.planner == "random_shooting":
         return random_shooting(args.horizon, args.candidates)
     elites = max(1, args.candidates // 10) if args.elites is None else args.elites
-    return CEM(args.horizon, args.iterations, args.candidates, elites)
+    iterations = PAPER.iterations if args.iterations is None else args.iterations
+    return CEM(args.horizon, iterations, args.candidates, elites)
+
+
+def published_return(args: argparse.Namespace, planner: CEM) -> float | None:
+    """Look up what the paper reports, if what was run is what it reports on."""
+    like_paper = (
+        (planner.horizon, planner.iterations) == (PAPER.horizon, PAPER.iterations)
+        and args.action_repeat == PLANET_ACTION_REPEAT.get(args.task)
+        and args.steps is None
+    )
+    return PUBLISHED.get(args.task) if like_paper else None
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -133,7 +151,7 @@ def main(argv: list[str] | None = None) -> None:
         "returns": [round(value, 3) for value in returns],
         "mean_return": round(float(np.mean(returns)), 3),
         "std_return": round(float(np.std(returns)), 3),
-        "published_return": PUBLISHED.get(args.task),
+        "published_return": published_return(args, planner),
         **asdict(planner),
         "action_repeat": args.action_repeat,
         "steps": args.steps,

@@ -26,11 +26,17 @@ from matplotlib.figure import Figure
 
 FOLDER = Path(__file__).parent / "results"
 TASKS = ["dmc/walker-walk", "dmc/cartpole-swingup", "dmc/reacher-easy"]
-AGENTS = {"dreamer_v3": "DreamerV3", "sac": "SAC", "ppo": "PPO"}
+AGENTS = {"dreamer_v3": "DreamerV3", "planet": "PlaNet", "sac": "SAC", "ppo": "PPO"}
 #: What is published for them, by its name in published.csv.
 METHODS = {"dreamerv3": "DreamerV3", "d4pg": "D4PG", "ppo_fixhp": "PPO"}
 SUITES = {"dmc": "dmc_proprio", "dmc_pixels": "dmc_vision"}
-COLORS = {"DreamerV3": "tab:red", "SAC": "tab:blue", "PPO": "tab:green", "D4PG": "tab:purple"}
+COLORS = {
+    "DreamerV3": "tab:red",
+    "PlaNet": "tab:orange",
+    "SAC": "tab:blue",
+    "PPO": "tab:green",
+    "D4PG": "tab:purple",
+}
 #: Frames of a step where a run does not say: the defaults of ``dreamzoo.envs.make_env``.
 REPEATS = {"dmc": 2, "dmc_pixels": 2, "atari": 4, "atari100k": 4}
 PUBLISHED_WINDOW = 25_000  # frames
@@ -162,12 +168,13 @@ def last_window(curve: Iterable[Published], frames: int) -> Published | None:
 
 def table(own: list[Evaluation], published: list[Published], args: argparse.Namespace) -> str:
     """Write a markdown table, tasks by agents, and a caption that says what the numbers are."""
-    columns = [*AGENTS.values(), *(f"{name}, published" for name in METHODS.values())]
+    agents = present(own)
+    columns = [*agents.values(), *(f"{name}, published" for name in METHODS.values())]
     lines = ["| task | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     ends: dict[str, int] = {}
     for task in args.tasks:
         cells = [task.partition("/")[2]]
-        for agent in AGENTS:
+        for agent in agents:
             curves = [row for row in own if (row.agent, row.task) == (agent, task)]
             x = final_returns(curves, args.frames, args.window)
             cells.append(f"{np.mean(x):.0f} ({min(x):.0f} to {max(x):.0f}; {len(x)})" if x else "-")
@@ -178,6 +185,12 @@ def table(own: list[Evaluation], published: list[Published], args: argparse.Name
                 ends[name] = row.env_frames_window_end
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", caption(own, ends, args)])
+
+
+def present(own: list[Evaluation]) -> dict[str, str]:
+    """Names of the agents that have runs, in the order of :data:`AGENTS`."""
+    found = {row.agent for row in own}
+    return {agent: name for agent, name in AGENTS.items() if agent in found}
 
 
 def caption(own: list[Evaluation], ends: dict[str, int], args: argparse.Namespace) -> str:
@@ -204,7 +217,7 @@ def listed(names: Iterable[str]) -> str:
 
 def draw(axis: Axes, own: list[Evaluation], published: list[Published], task: str) -> None:
     """Draw the curves of one task."""
-    for agent, name in AGENTS.items():
+    for agent, name in present(own).items():
         by_frames: dict[int, list[float]] = {}
         for row in own:
             if (row.agent, row.task) == (agent, task):

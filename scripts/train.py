@@ -24,7 +24,7 @@ import numpy as np
 import torch as th
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback, EvalCallback, EveryNTimesteps
+from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import Logger, make_output_format
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
@@ -32,37 +32,13 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 import dreamzoo
 from dreamzoo import AGENTS
 from dreamzoo.benchmark import parse_value
+from dreamzoo.common.callbacks import SaveCallback
 from dreamzoo.envs import make_env
 from dreamzoo.hyperparams import HYPERPARAMS
 
 #: SB3's own agents to compare with, trained and evaluated by the same loop.
 BASELINES: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "sac": SAC}
 LOG_FORMATS = ("csv", "tensorboard", "log")
-
-
-class SaveCallback(BaseCallback):
-    """
-    Save model and replay under fixed names.
-
-    :param folder: where to
-    """
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self.folder = folder
-
-    def _on_step(self) -> bool:
-        save(self.model, self.folder)
-        return True
-
-
-def save(model: BaseAlgorithm, folder: Path) -> None:
-    """Save model and replay so that a crash in between leaves the older pair intact."""
-    model.save(folder / "model.new.zip")
-    if isinstance(model, OffPolicyAlgorithm):
-        model.save_replay_buffer(folder / "replay_buffer.new.pkl")
-        (folder / "replay_buffer.new.pkl").replace(folder / "replay_buffer.pkl")
-    (folder / "model.new.zip").replace(folder / "model.zip")
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -188,12 +164,11 @@ def main(argv: list[str] | None = None) -> None:
     if args.resume:
         evaluation.n_calls = model.num_timesteps // args.n_envs  # evaluates at the same steps
         restore(evaluation, model.num_timesteps)
-    callbacks: list[BaseCallback] = [evaluation]
-    callbacks.append(EveryNTimesteps(args.save_every, SaveCallback(args.out)))
     model.learn(
-        args.steps - model.num_timesteps, callback=callbacks, reset_num_timesteps=not args.resume
+        args.steps - model.num_timesteps,
+        callback=[evaluation, SaveCallback(args.out, args.save_every)],
+        reset_num_timesteps=not args.resume,
     )
-    save(model, args.out)
 
 
 if __name__ == "__main__":

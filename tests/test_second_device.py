@@ -174,6 +174,14 @@ def test_latents_live_on_the_device_and_travel(device: str, tmp_path: Path) -> N
     assert isinstance(on_host.latents["deter"], np.ndarray)
 
 
+def test_latents_on_the_device_take_no_memory_of_the_host(device: str) -> None:
+    agent = make_agent(device)
+    assert agent.replay_buffer is not None
+    latents = sum(x.nbytes for x in agent.replay_buffer.latents.values())
+    full = agent.replay_buffer.nbytes()
+    assert agent.replay_buffer.check_memory(10**9) == full - latents
+
+
 def test_the_gru_of_the_second_device_is_torchs() -> None:
     cell, x, h = th.nn.GRUCell(3, 4), th.randn(5, 3), th.randn(5, 4)
     expected = cell(x, h)

@@ -97,6 +97,11 @@ def test_unsupported_spaces_are_named(
         {"train_ratio": -1.0},
         {"horizon": 0},
         {"start_cont": "both"},
+        {"learning_starts": -1},
+        {"imagination_last": 0},
+        {"gamma": 1.5},
+        {"tau": -0.1},
+        {"free_nats": -1.0},
         {"policy_kwargs": {"size": "3m"}},
         {"policy_kwargs": {"net_arch": {"policy": [8]}}},
         {"policy_kwargs": {"features_extractor_kwargs": {"depth": 3}}},
@@ -106,7 +111,7 @@ def test_settings_that_make_no_sense_are_refused(
     make_agent: MakeAgent, wrong: dict[str, Any]
 ) -> None:
     with pytest.raises(
-        ValueError, match=r"must be at least|Unknown model size|expected|does not know"
+        ValueError, match=r"must be (at least|between)|Unknown model size|expected|does not know"
     ):
         make_agent(**wrong)
 

@@ -18,54 +18,11 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from dreamzoo import DreamerV3
 from dreamzoo.common.buffers import SequenceReplayBuffer
+from tests.resuming import Returns, assert_equal, everything
 
 MakeAgent = Callable[..., DreamerV3]
 FIRST, THEN = 90, 70
-
-
-class _Returns(BaseCallback):
-    """Note step and return of every episode."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.returns: list[tuple[int, float]] = []
-
-    def _on_step(self) -> bool:
-        for info in self.locals["infos"]:
-            if "episode" in info:
-                self.returns.append((self.num_timesteps, info["episode"]["r"]))
-        return True
-
-
-def _everything(agent: DreamerV3) -> dict[str, Any]:
-    """Collect what must not depend on the interruption."""
-    assert agent.replay_buffer is not None
-    assert agent._generator is not None
-    return {
-        "policy": agent.policy.state_dict(),
-        "optimizer": agent.policy.optimizer.state_dict(),
-        "replay": {k: th.as_tensor(v) for k, v in agent.replay_buffer._arrays.items()},
-        "counts": agent.replay_buffer._count.tolist(),
-        "updates": agent._n_updates,
-        "steps": agent.num_timesteps,
-        "generator": agent._generator.get_state(),
-        "last_obs": th.as_tensor(agent._last_obs),
-    }
-
-
-def _assert_equal(one: Any, other: Any, path: str = "") -> None:
-    if isinstance(one, dict):
-        assert one.keys() == other.keys(), path
-        for key in one:
-            _assert_equal(one[key], other[key], f"{path}.{key}")
-    elif isinstance(one, (list, tuple)):
-        assert len(one) == len(other), path
-        for i, pair in enumerate(zip(one, other, strict=True)):
-            _assert_equal(*pair, f"{path}[{i}]")
-    elif isinstance(one, th.Tensor):
-        assert th.equal(one, other), path
-    else:
-        assert one == other, path
+ROOT = Path(__file__).parents[2]
 
 
 GO_ON = f"""
@@ -75,16 +32,16 @@ from stable_baselines3.common.env_util import make_vec_env
 from dreamzoo import DreamerV3
 
 sys.path.insert(0, sys.argv[2])
-import resume_helpers
+from tests.resuming import Returns, everything
 
 th.set_num_threads(1)
 folder = sys.argv[1]
 env = make_vec_env("CartPole-v1", n_envs=2, seed=5)
 agent = DreamerV3.load(folder + "/model", env=env, device="cpu")
 agent.load_replay_buffer(folder + "/replay")
-returns = resume_helpers._Returns()
+returns = Returns()
 agent.learn({THEN}, callback=returns, reset_num_timesteps=False)
-result = {{"all": resume_helpers._everything(agent), "returns": returns.returns}}
+result = {{"all": everything(agent), "returns": returns.returns}}
 th.save(result, folder + "/out.pt")
 """
 
@@ -92,17 +49,15 @@ th.save(result, folder + "/out.pt")
 def test_a_new_process_goes_on_exactly(make_agent: MakeAgent, tmp_path: Path) -> None:
     """Parameters, optimizer, replay and episode returns of N + M steps with and without a break."""
     whole = make_agent(make_vec_env("CartPole-v1", n_envs=2, seed=5))
-    expected = _Returns()
+    expected = Returns()
     whole.learn(FIRST + THEN, callback=expected)
 
     part = make_agent(make_vec_env("CartPole-v1", n_envs=2, seed=5))
-    before = _Returns()
+    before = Returns()
     part.learn(FIRST, callback=before)
     part.save(tmp_path / "model")
     part.save_replay_buffer(tmp_path / "replay")
-    helpers = tmp_path / "resume_helpers.py"
-    helpers.write_text(Path(__file__).read_text())
-    arguments = [sys.executable, "-c", GO_ON, str(tmp_path), str(tmp_path)]
+    arguments = [sys.executable, "-c", GO_ON, str(tmp_path), str(ROOT)]
     done = subprocess.run(arguments, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr
     result = th.load(tmp_path / "out.pt", weights_only=False)
@@ -110,7 +65,7 @@ def test_a_new_process_goes_on_exactly(make_agent: MakeAgent, tmp_path: Path) ->
     assert whole._n_updates > 20
     assert before.returns + result["returns"] == expected.returns
     assert len(result["returns"]) >= 2
-    _assert_equal(_everything(whole), result["all"])
+    assert_equal(everything(whole), result["all"])
 
 
 def _interrupted(agent: DreamerV3, env: VecEnv, folder: Path) -> DreamerV3:
@@ -133,7 +88,7 @@ def test_normalised_environments_go_on_exactly(make_agent: MakeAgent, tmp_path: 
     part.learn(FIRST)
     again = _interrupted(part, make(), tmp_path)
     again.learn(20, reset_num_timesteps=False)
-    _assert_equal(_everything(whole), _everything(again))
+    assert_equal(everything(whole), everything(again))
 
 
 def test_image_environments_go_on_exactly(
@@ -151,7 +106,7 @@ def test_image_environments_go_on_exactly(
     part.learn(60)
     again = _interrupted(part, make(), tmp_path)
     again.learn(20, reset_num_timesteps=False)
-    _assert_equal(_everything(whole), _everything(again))
+    assert_equal(everything(whole), everything(again))
 
 
 def test_without_the_replay_new_episodes_begin(make_agent: MakeAgent, tmp_path: Path) -> None:

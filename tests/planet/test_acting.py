@@ -192,10 +192,19 @@ def test_planners_need_a_model_and_continuous_actions() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [dict(elites=20), dict(seed_episodes=-1), dict(exploration_noise=-0.1), dict(candidates=0)],
+    [
+        dict(elites=20),
+        dict(seed_episodes=-1),
+        dict(exploration_noise=-0.1),
+        dict(candidates=0),
+        dict(free_nats=-1.0),
+        dict(kl_coef=-1.0),
+        dict(max_grad_norm=0.0),
+        dict(learning_starts=-1),
+    ],
 )
 def test_numbers_that_make_no_agent(make_agent: MakeAgent, settings: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="at least"):
+    with pytest.raises(ValueError, match=r"at least|more than zero"):
         make_agent(**settings)
 
 

@@ -41,7 +41,7 @@ def test_prints_one_line_that_the_seed_decides(capsys: pytest.CaptureFixture[str
     expected = {
         "task": "cheetah-run",
         "planner": "cem",
-        "published_return": 656,
+        "published_return": None,  # of whole episodes with a longer plan
         "candidates": 20,
         "iterations": 2,
         "horizon": 3,
@@ -56,8 +56,46 @@ def test_prints_one_line_that_the_seed_decides(capsys: pytest.CaptureFixture[str
 
 
 def test_random_shooting_is_one_round_with_one_elite(capsys: pytest.CaptureFixture[str]) -> None:
-    line = run(capsys, "--planner", "random_shooting", "--task", "cartpole-swingup")
+    tiny = ["--steps", "3", "--candidates", "20", "--horizon", "3", "--threads", "1"]
+    load().main([*tiny, "--planner", "random_shooting", "--task", "cartpole-swingup"])
+    line = json.loads(capsys.readouterr().out)
     assert (line["iterations"], line["elites"]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "published"),
+    [
+        ([], 964),
+        (["--candidates", "200"], 964),
+        (["--horizon", "6"], None),
+        (["--iterations", "5"], None),
+        (["--action-repeat", "2"], None),
+        (["--steps", "10"], None),
+        (["--planner", "random_shooting"], None),
+    ],
+)
+def test_the_published_return_stands_beside_the_papers_settings_only(
+    arguments: list[str], published: float | None
+) -> None:
+    plan = load()
+    args = plan.parse_args(["--task", "reacher-easy", *arguments])
+    assert plan.published_return(args, plan.make_planner(args)) == published
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--episodes", "0"], "play at least one"),
+        (["--planner", "random_shooting", "--iterations", "3"], "has one round"),
+        (["--planner", "random_shooting", "--elites", "3"], "has one round"),
+    ],
+)
+def test_arguments_that_would_be_ignored(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        load().parse_args(arguments)
+    assert message in capsys.readouterr().err
 
 
 def test_video_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -192,13 +192,13 @@ class SequenceReplayBuffer(ReplayBuffer):
         prefix = f"{name}."
         return {k[len(prefix) :]: v for k, v in self._arrays.items() if k.startswith(prefix)}
 
-    def _bytes_per_record(self) -> int:
-        layout = [*self._layout().values(), *self.latent_spec.values()]
+    def _bytes_per_record(self, latents: bool = True) -> int:
+        layout = [*self._layout().values(), *(self.latent_spec.values() if latents else ())]
         return sum(int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in layout)
 
     def nbytes(self, records: int | None = None) -> int:
         """
-        Count the memory of a number of records.
+        Count the memory of a number of records, wherever it lies.
 
         :param records: default: as many as fit, all environments together
         """
@@ -219,12 +219,14 @@ class SequenceReplayBuffer(ReplayBuffer):
         Refuse to start a run whose replay cannot fit in this machine.
 
         :param records: how many records the run is going to add, about
-        :return: bytes that the replay takes then
+        :return: bytes of the host's memory that the replay takes then; latents on an accelerator
+            have their place already
         :raises MemoryError: names the size and what to change
         """
-        needed = self.nbytes(self.size() * self.n_envs + records)
+        full = self.buffer_size * self.n_envs
+        each = self._bytes_per_record(latents=self._store.device.type == "cpu")
+        needed = each * min(self.size() * self.n_envs + records, full)
         if needed > physical_memory():
-            each = self._bytes_per_record()
             raise MemoryError(self._too_large(needed // each, each))
         return needed
 

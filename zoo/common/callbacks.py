@@ -1,9 +1,12 @@
-"""Callbacks that show what a world model has learned."""
+"""Callbacks that save a run as it can be continued, and that show what a model has learned."""
+
+import pathlib
 
 import numpy as np
 import torch as th
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Figure, Video
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from dreamzoo.common.dreams import OpenLoop, open_loop
 from dreamzoo.common.figures import image_frames, image_keys, vector_figure
@@ -11,6 +14,50 @@ from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 
 #: Formats of SB3's logger that cannot show videos or figures.
 _TEXT_FORMATS = ("stdout", "log", "json", "csv")
+
+
+class SaveCallback(BaseCallback):
+    """
+    Keep model and replay under fixed names, on the way and at the end of ``learn()``.
+
+    SB3's ``CheckpointCallback`` saves inside a step, between the environment's answer and its
+    storage, and that step is lost on loading. This one waits until the step is stored and its
+    updates are made: a run that is loaded from its files goes on as if it had not been cut off.
+    Works for SB3's own agents, too; those without a replay save the model alone.
+
+    :param folder: gets ``model.zip`` and ``replay_buffer.pkl``; created if it does not exist
+    :param every: steps of all environments together between two saves
+    """
+
+    def __init__(self, folder: str | pathlib.Path, every: int, verbose: int = 0) -> None:
+        super().__init__(verbose)
+        if every < 1:
+            raise ValueError(f"{every=} must be at least 1 step.")
+        self.folder, self.every = pathlib.Path(folder), every
+
+    def _on_training_start(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._saved_at = self.num_timesteps
+
+    def _on_rollout_start(self) -> None:
+        if self.num_timesteps // self.every > self._saved_at // self.every:
+            self.save()
+            self._saved_at = self.num_timesteps
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_training_end(self) -> None:
+        self.save()
+
+    def save(self) -> None:
+        """Save now. Files are complete before they take the place of older ones."""
+        new_model, new_replay = self.folder / "model.new.zip", self.folder / "replay_buffer.new.pkl"
+        self.model.save(new_model)
+        if isinstance(self.model, OffPolicyAlgorithm):
+            self.model.save_replay_buffer(new_replay)
+            new_replay.replace(self.folder / "replay_buffer.pkl")
+        new_model.replace(self.folder / "model.zip")
 
 
 class DreamVideoCallback(BaseCallback):

@@ -96,9 +96,10 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
             support_multi_env=True,
             **kwargs,
         )
-        if batch_size < 1 or batch_length < 1 or train_ratio < 0:
+        if batch_size < 1 or batch_length < 1 or train_ratio < 0 or (learning_starts or 0) < 0:
             raise ValueError(
-                f"{batch_size=} and {batch_length=} must be at least 1, {train_ratio=} at least 0."
+                f"{batch_size=} and {batch_length=} must be at least 1, {train_ratio=} and "
+                f"{learning_starts=} at least 0."
             )
         self.batch_length = batch_length
         self.train_ratio = train_ratio
@@ -522,6 +523,7 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
             found = type(self.replay_buffer).__name__
             self.replay_buffer = before
             raise ValueError(f"{path} holds a {found}; expected a SequenceReplayBuffer.")
+        del before  # its latents make room on the device
         self.replay_buffer.place_latents()
         state = self.replay_buffer.resume_state
         self.replay_buffer.resume_state = None

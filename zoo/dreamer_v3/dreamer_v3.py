@@ -188,6 +188,13 @@ class DreamerV3(WorldModelAlgorithm):
         for name, value in {"ent_coef": ent_coef, "tau": tau, "gae_lambda": gae_lambda}.items():
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise ValueError(f"{name}={value!r} must be a number: nothing is tuned on its own.")
+        if imagination_last is not None and imagination_last < 1:
+            raise ValueError(f"{imagination_last=} must be at least 1 step, or None for all.")
+        for name, value in {"gamma": gamma, "gae_lambda": gae_lambda, "tau": tau}.items():
+            if not 0.0 <= value <= 1.0:
+                raise ValueError(f"{name}={value} must be between 0 and 1.")
+        if free_nats < 0:
+            raise ValueError(f"{free_nats=} must be at least 0.")
         self.horizon = horizon
         self.gae_lambda = gae_lambda
         self.ent_coef = ent_coef

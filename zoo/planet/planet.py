@@ -155,11 +155,13 @@ class PlaNet(WorldModelAlgorithm):
             seed=seed,
             supported_action_spaces=(spaces.Box,),
         )
-        if seed_episodes < 0 or collect_interval < 0 or exploration_noise < 0:
+        if min(seed_episodes, collect_interval, exploration_noise, free_nats, kl_coef) < 0:
             raise ValueError(
-                f"{seed_episodes=}, {collect_interval=} and {exploration_noise=} must be at least "
-                "zero."
+                f"{seed_episodes=}, {collect_interval=}, {exploration_noise=}, {free_nats=} and "
+                f"{kl_coef=} must be at least zero."
             )
+        if max_grad_norm <= 0:
+            raise ValueError(f"{max_grad_norm=} must be more than zero: no gradient would be left.")
         self._follows_episodes = train_ratio is None and gradient_steps is None
         self.seed_episodes = seed_episodes
         self.collect_interval = collect_interval
