@@ -16,6 +16,10 @@ continuous actions. One JSON line per case:
 - ``parameters, peak_rss_mb, warmup_seconds`` (of the first update, compilation included)
 - with ``--breakdown``: wall seconds by part
 - with ``--act N ...``: milliseconds of one ``predict`` for N environments
+
+``--precision`` is that of the factors of matrix products, whose sums and everything else stay
+float32: ``bf16`` needs a processor with such instructions, or a GPU, which takes TF32 for it.
+``--compile`` fuses element-wise work with ``torch.compile``, for a GPU.
 """
 
 import argparse
@@ -35,7 +39,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dreamzoo import DreamerV3
 from dreamzoo.benchmark import measure_peak
-from dreamzoo.nn.kernels import is_compiled
+from dreamzoo.nn.kernels import fuse, is_compiled
 
 OBSERVATIONS: dict[str, spaces.Box] = {
     "vector": spaces.Box(-np.inf, np.inf, (24,), np.float32),
@@ -194,6 +198,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--size", default="1m")
     parser.add_argument("--obs", choices=OBSERVATIONS, default="vector")
     parser.add_argument("--threads", type=int, default=th.get_num_threads())
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
+    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--length", type=int, default=64)
     parser.add_argument("--horizon", type=int, default=15)
@@ -201,19 +207,31 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--repeat", type=int, default=10)
     parser.add_argument("--breakdown", action="store_true")
     parser.add_argument("--act", type=int, nargs="+", metavar="N", help="environments; no update")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.precision == "bf16" and args.device == "cpu" and not has_bf16():
+        parser.error("this processor multiplies no bf16: --precision fp32")
+    return args
+
+
+def has_bf16() -> bool:
+    """Tell whether torch has bf16 products for this processor."""
+    return th.ops.mkldnn._is_mkldnn_bf16_supported() and th.cpu._is_avx512_bf16_supported()
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     th.set_num_threads(args.threads)
+    th.set_float32_matmul_precision("medium" if args.precision == "bf16" else "highest")
+    if args.compile:
+        fuse()
     model = make_model(args)
     result: dict[str, Any] = {
         "size": args.size,
         "obs": args.obs,
         "threads": args.threads,
         "device": str(model.device),
-        "precision": "fp32",
+        "precision": args.precision,
+        "fused": args.compile,
         "compiled_kernels": is_compiled(next(model.policy.parameters())),
         "parameters": sum(p.numel() for p in model.policy.trained_parameters()),
     }

@@ -116,6 +116,18 @@ def test_compiled_equals_plain(case: Case, plain: pytest.MonkeyPatch) -> None:
         th.testing.assert_close(one, other, rtol=3e-6, atol=3e-6)
 
 
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("case", CASES)
+def test_fused_equals_plain(case: Case, backend: str, plain: pytest.MonkeyPatch) -> None:
+    """What an accelerator may use; the backend that writes real kernels needs a C++ compiler."""
+    plain.setattr(kernels, "compiled", None)
+    expected = case()
+    plain.setattr(kernels, "_backend", None)  # restored after the test
+    kernels.fuse(backend)
+    for one, other in zip(case(), expected, strict=True):
+        th.testing.assert_close(one, other, rtol=3e-6, atol=3e-6)
+
+
 def test_only_float32_on_a_cpu_is_compiled() -> None:
     assert not kernels.is_compiled(th.zeros(1, dtype=th.float64))
     assert not kernels.is_compiled(th.zeros(1, device="meta"))

@@ -2,12 +2,15 @@
 
 import math
 import weakref
+from typing import Any
 
 import pytest
 import torch as th
 import torch.nn.functional as F
 from torch import nn
 
+from dreamzoo.nn import layers
+from dreamzoo.nn.decoders import ImageDecoder
 from dreamzoo.nn.encoders import Conv, ImageEncoder
 from dreamzoo.nn.heads import Head
 from dreamzoo.nn.layers import (
@@ -20,6 +23,7 @@ from dreamzoo.nn.layers import (
     by_rows,
     init_trunc_normal_,
 )
+from dreamzoo.nn.presets import SIZES
 
 
 def test_rms_norm_vector() -> None:
@@ -114,6 +118,36 @@ def test_by_rows_equals_the_whole_at_once_and_has_no_gradient(rows: int) -> None
 
 def test_by_rows_keeps_leading_axes_of_scalar_functions() -> None:
     assert by_rows(lambda r: r.sum(-1), th.ones(3, 5, 4)).shape == (3, 5)
+
+
+@pytest.mark.parametrize("kind", ["maxpool", "strided"])
+def test_images_in_pieces_equal_the_whole_batch(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outputs and gradients of encoder and decoder, for pieces that do not divide the batch."""
+    size = SIZES["debug"]
+    encoder, decoder = (
+        ImageEncoder(3, 36, 40, size.cnn_depth, kind),
+        ImageDecoder(3, 36, 40, size, kind),
+    )
+    encoder, decoder = encoder.double(), decoder.double()
+    images = th.rand(7, 3, 36, 40, dtype=th.float64)
+    states = [th.randn(7, n, dtype=th.float64) for n in (size.deter, size.stoch * size.classes)]
+
+    def run() -> tuple[list[th.Tensor], list[int]]:
+        seen: list[int] = []
+        net = encoder.layers
+        hook = net.register_forward_hook(lambda _m, x, _y: seen.append(len(x[0])))
+        parameters = [*encoder.parameters(), *decoder.parameters()]
+        outputs = [encoder(images), decoder(*states)]
+        loss = th.stack([x.square().sum() for x in outputs]).sum()
+        hook.remove()
+        return [*outputs, *th.autograd.grad(loss, parameters)], seen
+
+    whole, at_once = run()
+    monkeypatch.setattr(layers, "CACHED_ACTIVATION", 3 * encoder.largest)
+    pieces, in_turn = run()
+    assert (at_once, in_turn) == ([7], [3, 3, 1])
+    for one, other in zip(whole, pieces, strict=True):
+        th.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (36, 40)])

@@ -50,7 +50,7 @@ class Dream(NamedTuple):
 
 
 #: Rows of imagination that one core computes together.
-DREAM_ROWS = 256
+DREAM_ROWS = 512
 
 
 class DreamerV3(WorldModelAlgorithm):
@@ -242,13 +242,15 @@ class DreamerV3(WorldModelAlgorithm):
         assert self.replay_buffer is not None
         latent, losses, details = self._losses(batch)
         weighted = {k: self._loss_weight(k) * v for k, v in losses.items()}
-        # The dream has no graph into the world model, so their backward passes can share time.
         behavior = weighted.pop("actor") + weighted.pop("critic")
         model = th.stack(list(weighted.values())).sum()
         loss = behavior.detach() + model.detach()
         check_finite(self, loss, losses)
         self.policy.optimizer.zero_grad()
-        backward_side_by_side([behavior, model])
+        # The dream has no graph into the world model, so their backward passes can share time. But
+        # convolutions take far longer than the rest, and use all cores by themselves.
+        images = bool(self.policy.world_model.codec.image_keys)
+        backward_side_by_side([behavior + model] if images else [behavior, model])
         gradients = [p.grad for p in self.policy.trained_parameters() if p.grad is not None]
         details["grad_norm"] = th.nn.utils.get_total_norm(gradients)  # before clipping
         guard_gradients(self, self.policy.trained_parameters(), loss, details["grad_norm"])

@@ -16,7 +16,7 @@ from dreamzoo.nn.encoders import (
     group_by_resolution,
     init_conv_,
 )
-from dreamzoo.nn.layers import MLP, BlockLinear, ChannelRMSNorm, DenseBlock, Linear
+from dreamzoo.nn.layers import MLP, BlockLinear, ChannelRMSNorm, DenseBlock, Linear, by_images
 from dreamzoo.nn.observations import Key, ObservationCodec
 from dreamzoo.nn.presets import Size
 
@@ -85,8 +85,12 @@ class ImageDecoder(nn.Module):
         final = Conv(last, channels) if kind == "strided" else None
         layers.append(final or UpConv(last, channels, sizes[0], kind))
         self.layers = nn.Sequential(*layers)
+        self.largest = height * width * last
 
     def forward(self, deter: Tensor, stoch: Tensor) -> Tensor:
+        return by_images(self._forward, self.largest, deter, stoch)
+
+    def _forward(self, deter: Tensor, stoch: Tensor) -> Tensor:
         # Block k holds its own share of the channels over all pixels.
         spatial = self.from_deter(deter).view(-1, self.seed_channels, *self.seed)
         flat = self.from_stoch(stoch).view(-1, self.seed_channels, *self.seed)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dreamzoo.nn.distributions import symlog
-from dreamzoo.nn.layers import MLP, ChannelRMSNorm, DenseBlock, init_trunc_normal_
+from dreamzoo.nn.layers import MLP, ChannelRMSNorm, DenseBlock, by_images, init_trunc_normal_
 from dreamzoo.nn.observations import Key, ObservationCodec
 from dreamzoo.nn.presets import Size
 
@@ -114,8 +114,12 @@ class ImageEncoder(nn.Module):
             layers += [ChannelRMSNorm(out_channels), nn.SiLU()]
         self.layers = nn.Sequential(*layers, nn.Flatten())
         self.out_dim = outs[-1] * sizes[-1][0] * sizes[-1][1]
+        self.largest = height * width * (depth if kind == "strided" else outs[0])
 
     def forward(self, images: Tensor) -> Tensor:
+        return by_images(self._forward, self.largest, images)
+
+    def _forward(self, images: Tensor) -> Tensor:
         # [0, 1] becomes [-0.5, 0.5]. Convolutions of few channels take half the time channels last.
         return self.layers((images - 0.5).contiguous(memory_format=th.channels_last))
 

@@ -7,11 +7,18 @@ compute the same up to rounding. Torch alone needs six to ten passes, each with 
 its ``exp`` on a CPU takes several times as long as the polynomial here.
 ``DREAMZOO_NUMBA=0`` in the environment turns the compiled form off.
 
+The plain form can be fused by ``torch.compile``, for accelerators, where every single operation is
+a kernel of its own: ``DREAMZOO_COMPILE=1`` in the environment, or :func:`fuse`. Off by default:
+compiling takes a minute or two at the first update.
+
 All tensors are contiguous. Where a result is one part of wider rows, ``at`` says in which column
 it begins. Nothing here has a gradient: the callers go back by hand.
 """
 
 import os
+from collections.abc import Callable
+from functools import cache, wraps
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 import torch as th
@@ -26,6 +33,45 @@ except ImportError:
 
 #: Added to the mean square inside the root (reference nets.py, Norm); torch's default differs.
 NORM_EPS = 1e-4
+
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+#: Shapes that one function may be compiled for; a model of the usual kind has about twenty.
+SHAPES = 128
+
+_backend: str | None = None
+
+
+def fuse(backend: str | None = "inductor") -> None:
+    """
+    Let ``torch.compile`` fuse every plain function from now on, each into one kernel or few.
+
+    :param backend: of ``torch.compile``; None: no longer
+    """
+    global _backend
+    _backend = backend
+    if backend is not None:
+        limit = th._dynamo.config.recompile_limit
+        th._dynamo.config.recompile_limit = max(limit, SHAPES)
+
+
+def _fusable(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Compile a function at its first call after :func:`fuse`."""
+
+    @cache
+    def compiled_by(backend: str) -> Callable[Arguments, Result]:
+        # One kernel for every shape that occurs; each layer has its own.
+        return th.compile(function, backend=backend, fullgraph=True, dynamic=False)
+
+    @wraps(function)
+    def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        if _backend is None:
+            return function(*args, **kwargs)
+        return compiled_by(_backend)(*args, **kwargs)
+
+    return call
 
 
 def is_compiled(x: Tensor) -> bool:
@@ -44,11 +90,16 @@ def norm_silu(x: Tensor, scale: Tensor, out: Tensor, at: int = 0) -> Tensor:
     """
     if is_compiled(x):
         compiled.norm_silu(x.numpy(), scale.numpy(), out.numpy(), at)
-        return out
+    else:
+        _norm_silu(x, scale, out, at)
+    return out
+
+
+@_fusable
+def _norm_silu(x: Tensor, scale: Tensor, out: Tensor, at: int) -> None:
     groups = x.unflatten(1, scale.shape)
     normed = groups * _inverse_rms(groups) * scale
     out[:, at : at + x.shape[1]] = th.nn.functional.silu(normed).flatten(1)
-    return out
 
 
 def norm_silu_backward(
@@ -66,16 +117,23 @@ def norm_silu_backward(
         compiled.norm_silu_backward(
             x.numpy(), scale.numpy(), grad.numpy(), out.numpy(), scale_grad.numpy(), at
         )
-        return out
+    else:
+        _norm_silu_backward(x, scale, grad[:, at : at + x.shape[1]], scale_grad, out)
+    return out
+
+
+@_fusable
+def _norm_silu_backward(
+    x: Tensor, scale: Tensor, grad: Tensor, scale_grad: Tensor, out: Tensor
+) -> None:
     groups = x.unflatten(1, scale.shape)
     inverse = _inverse_rms(groups)
     unit = groups * inverse
     normed = unit * scale
-    into = th.ops.aten.silu_backward(grad[:, at : at + x.shape[1]].view_as(groups), normed)
+    into = th.ops.aten.silu_backward(grad.view_as(groups), normed)
     scale_grad += (into * unit).sum(0)
     along = (into * normed).mean(-1, keepdim=True)
-    th.mul(into * scale - unit * along, inverse, out=out.view_as(groups))
-    return out
+    out.copy_(((into * scale - unit * along) * inverse).flatten(1))
 
 
 def _inverse_rms(x: Tensor) -> Tensor:
@@ -93,11 +151,15 @@ def block_norm_silu(dense: Tensor, own: Tensor, scale: Tensor, out: Tensor) -> N
     """
     if is_compiled(dense):
         compiled.block_norm_silu(dense.numpy(), own.numpy(), scale.numpy(), out.numpy())
-        return
+    else:
+        _block_norm_silu(dense, own, scale, out)
+
+
+@_fusable
+def _block_norm_silu(dense: Tensor, own: Tensor, scale: Tensor, out: Tensor) -> None:
     blocks = len(own)
     dense.unflatten(1, (blocks, -1)).add_(own.transpose(0, 1))
-    normed = dense * _inverse_rms(dense) * scale
-    th.nn.functional.silu(normed, inplace=True)
+    normed = th.nn.functional.silu(dense * _inverse_rms(dense) * scale)
     out.copy_(normed.unflatten(1, (blocks, -1)).transpose(0, 1))
 
 
@@ -133,7 +195,12 @@ def gru(gates: Tensor, bias: Tensor, deter: Tensor, out: Tensor) -> None:
     """
     if is_compiled(gates):
         compiled.gru(gates.numpy(), bias.numpy(), deter.numpy(), out.numpy())
-        return
+    else:
+        _gru(gates, bias, deter, out)
+
+
+@_fusable
+def _gru(gates: Tensor, bias: Tensor, deter: Tensor, out: Tensor) -> None:
     _, candidate, update, _ = _gru_parts(gates, bias)
     by_block = _by_block(out, gates)
     by_block.copy_(th.lerp(_by_block(deter, gates), candidate, update))
@@ -159,7 +226,15 @@ def gru_backward(
             gates_grad.numpy(),
             out.numpy(),
         )
-        return out
+    else:
+        _gru_backward(gates, bias, deter, grad, gates_grad, out)
+    return out
+
+
+@_fusable
+def _gru_backward(
+    gates: Tensor, bias: Tensor, deter: Tensor, grad: Tensor, gates_grad: Tensor, out: Tensor
+) -> None:
     reset, candidate, update, before = _gru_parts(gates, bias)
     after = _by_block(grad, gates)
     taken = after * update
@@ -170,9 +245,8 @@ def gru_backward(
         into * reset,
         aten.sigmoid_backward(after * (candidate - _by_block(deter, gates)), update),
     )
-    th.cat(parts, dim=-1, out=gates_grad)
+    gates_grad.copy_(th.cat(parts, dim=-1))
     _by_block(out, gates).copy_(after - taken)
-    return out
 
 
 def _by_block(x: Tensor, gates: Tensor) -> Tensor:
@@ -203,10 +277,17 @@ def sample_mixed(
     """
     if is_compiled(logits) and draws is not None:
         compiled.sample_mixed(logits.numpy(), unimix, draws.numpy(), probs.numpy(), out.numpy(), at)
-        return
+    else:
+        _sample_mixed(logits, unimix, draws, probs, out, at)
+
+
+@_fusable
+def _sample_mixed(
+    logits: Tensor, unimix: float, draws: Tensor | None, probs: Tensor, out: Tensor, at: int
+) -> None:
     # Over a last axis of a few classes torch's softmax is not vectorised (ten times slower).
     softmax = logits.transpose(1, 2).softmax(1).transpose(1, 2)
-    th.add((1 - unimix) * softmax, unimix / logits.shape[2], out=probs)
+    probs.copy_((1 - unimix) * softmax + unimix / logits.shape[2])
     width = logits.shape[1] * logits.shape[2]
     out[:, at : at + width] = one_hot_sample(probs, draws).flatten(1)
 
@@ -237,10 +318,15 @@ def mixed_backward(probs: Tensor, unimix: float, grad: Tensor, out: Tensor) -> N
     """
     if is_compiled(probs):
         compiled.mixed_backward(probs.numpy(), unimix, grad.numpy(), out.numpy())
-        return
+    else:
+        _mixed_backward(probs, unimix, grad, out)
+
+
+@_fusable
+def _mixed_backward(probs: Tensor, unimix: float, grad: Tensor, out: Tensor) -> None:
     share = probs - unimix / probs.shape[-1]  # (1 - unimix) * softmax
     weighted = grad * share
-    th.sub(weighted, share * (weighted.sum(-1, keepdim=True) / (1 - unimix)), out=out)
+    out.copy_(weighted - share * (weighted.sum(-1, keepdim=True) / (1 - unimix)))
 
 
 def two_hot_mean(logits: Tensor, outer: Tensor) -> Tensor:
@@ -258,6 +344,11 @@ def two_hot_mean(logits: Tensor, outer: Tensor) -> Tensor:
         out = np.empty(len(logits), np.float32)
         compiled.two_hot_mean(logits.numpy(), outer.numpy(), out)
         return th.from_numpy(out)
+    return _two_hot_mean(logits, outer)
+
+
+@_fusable
+def _two_hot_mean(logits: Tensor, outer: Tensor) -> Tensor:
     probs = logits.softmax(-1)
     middle = len(outer)
     return (probs[:, middle + 1 :] - probs[:, :middle].flip(-1)) @ outer
@@ -287,6 +378,14 @@ def scaled_softmax(logits: Tensor, normalizer: Tensor, scale: Tensor, out: Tenso
     """
     if is_compiled(logits):
         compiled.scaled_softmax(logits.numpy(), normalizer.numpy(), scale.numpy(), out.numpy())
-        return
-    th.sub(logits, normalizer[:, None], out=out)
-    out.exp_().mul_(scale[:, None])
+    else:
+        _scaled_softmax(logits, normalizer, scale, out)
+
+
+@_fusable
+def _scaled_softmax(logits: Tensor, normalizer: Tensor, scale: Tensor, out: Tensor) -> None:
+    out.copy_((logits - normalizer[:, None]).exp_() * scale[:, None])
+
+
+if os.environ.get("DREAMZOO_COMPILE") == "1":
+    fuse()

@@ -15,7 +15,9 @@ from dreamzoo.nn.threads import map_pieces
 #: Inverse standard deviation of a unit normal truncated at +-2 (reference nets.py, Initializer).
 TRUNC_NORMAL_GAIN = 1.1368
 #: Rows whose activations stay in a CPU's cache while layer follows layer.
-CACHED_ROWS = 512
+CACHED_ROWS = 2048
+#: Numbers of the largest activation of the images that pass through a CNN together.
+CACHED_ACTIVATION = 2**23
 
 
 def init_trunc_normal_(weight: Tensor, fan_in: int, outscale: float = 1.0) -> None:
@@ -49,6 +51,24 @@ def by_rows(function: Callable[[Tensor], Tensor], x: Tensor, rows: int = CACHED_
     flat = x.flatten(0, -2)
     out = th.cat(map_pieces(function, flat.split(rows), x.device))
     return out.view(*x.shape[:-1], *out.shape[1:])
+
+
+def by_images(function: Callable[..., Tensor], largest: int, *inputs: Tensor) -> Tensor:
+    """
+    Apply a CNN to some images after the others, with gradient.
+
+    On a CPU a whole batch would pass every layer by way of memory, forward and back: with all 1024
+    images of an update at once, the CNNs of size 12m take twice as long.
+
+    :param function: (N, ...) each to (N, ...)
+    :param largest: numbers in the largest activation of one image
+    :param inputs: (N, ...) each
+    """
+    images = max(CACHED_ACTIVATION // largest, 1)
+    if inputs[0].device.type != "cpu" or len(inputs[0]) <= images:
+        return function(*inputs)
+    pieces = zip(*(x.split(images) for x in inputs), strict=True)
+    return th.cat([function(*piece) for piece in pieces])
 
 
 class Linear(nn.Linear):

@@ -46,7 +46,7 @@ def backward_side_by_side(losses: Sequence[th.Tensor]) -> None:
 
     :param losses: scalars whose graphs have nothing in common but parameters
     """
-    if losses[0].device.type != "cpu" or th.get_num_threads() == 1:
+    if len(losses) == 1 or losses[0].device.type != "cpu" or th.get_num_threads() == 1:
         th.stack(list(losses)).sum().backward()
         return
     with _one_core_each():
