@@ -16,11 +16,10 @@ import numpy as np
 import torch as th
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.utils import check_for_correct_spaces
 from stable_baselines3.common.vec_env import VecEnv
 
 from dreamzoo.benchmark import parse_value
-from dreamzoo.common.evaluation import RandomPolicy
+from dreamzoo.common.evaluation import RandomPolicy, check_spaces
 from dreamzoo.envs import make_env
 from dreamzoo.envs.dream_vector_env import load_model
 
@@ -56,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
     maker = partial(make_env, args.env, **dict(args.env_kwargs))
     env = make_vec_env(maker, n_envs=args.n_envs, seed=args.seed)
     model = load_model(args.model)
-    check_for_correct_spaces(env, model.observation_space, model.action_space)
+    check_spaces(model, env)
     env.seed(args.seed)
     env.action_space.seed(args.seed)
     agent_returns = returns(model, env, args.episodes, args.deterministic)

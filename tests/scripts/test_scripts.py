@@ -108,11 +108,14 @@ def test_evaluate_and_dream_read_what_train_wrote(
     assert written == {"observation.mp4", "observation.png", "open_loop.png"}
 
 
-@pytest.mark.parametrize("script", ["evaluate", "ppo_in_dream"])
-def test_a_model_of_another_environment_is_refused(script: str, tmp_path: Path) -> None:
-    DreamerV3("MlpPolicy", "CartPole-v1", policy_kwargs=dict(size="debug")).save(tmp_path / "m")
+@pytest.mark.parametrize("script", ["evaluate", "ppo_in_dream", "compare_dream"])
+def test_a_model_of_another_environment_is_refused(
+    script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    DreamerV3("MlpPolicy", "CartPole-v1", policy_kwargs=dict(size="debug")).save("m")
     with pytest.raises(ValueError, match="spaces do not match"):
-        load(script).main(["--env", "Pendulum-v1", "--model", str(tmp_path / "m.zip")])
+        load(script).main(["--env", "Pendulum-v1", "--model", "m.zip"])
 
 
 @pytest.mark.parametrize("arguments", [["--repeat", "2", "--breakdown"], ["--act", "1", "3"]])

@@ -7,6 +7,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.vec_env import VecEnv
 
+from dreamzoo.common.evaluation import check_spaces
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.envs.dream_vector_env import DreamVectorEnv
 from dreamzoo.envs.vector_env_to_vec_env import to_host
@@ -76,7 +77,9 @@ def compare_with_dream(
     :param horizon: steps H at most
     :param deterministic: passed to the policy
     :param seed: of environment and dream
+    :raises ValueError: for an environment with other spaces
     """
+    check_spaces(model, env)
     env.seed(seed)
     env.action_space.seed(seed)
     real = _play(env.reset(), policy, _real_step(env), horizon, deterministic)

@@ -462,7 +462,10 @@ class SequenceReplayBuffer(ReplayBuffer):
 
     def to_torch(self, array: np.ndarray, copy: bool = False) -> th.Tensor:
         """Move a freshly gathered array to the device; there is nobody else to share it with."""
-        return super().to_torch(array, copy)
+        tensor, device = th.as_tensor(array), th.device(self.device)
+        if device.type == "cuda":
+            tensor = tensor.pin_memory()  # without it a copy waits for the device
+        return tensor.to(device, non_blocking=True)
 
     # ------------------------------------------------------------------ pickling
 

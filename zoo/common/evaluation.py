@@ -1,9 +1,21 @@
-"""What an agent is compared with."""
+"""What an agent is compared with, and whether it can be."""
 
 from typing import Any
 
 import numpy as np
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.utils import check_for_correct_spaces
 from stable_baselines3.common.vec_env import VecEnv
+
+
+def check_spaces(model: BaseAlgorithm, env: VecEnv) -> None:
+    """
+    Refuse an environment that a model does not know; images may have their channels first or last.
+
+    :raises ValueError: names both spaces
+    """
+    seen = model._wrap_env(env, verbose=0, monitor_wrapper=False)
+    check_for_correct_spaces(seen, model.observation_space, model.action_space)
 
 
 class RandomPolicy:
