@@ -39,6 +39,9 @@ PENDULUM_SETTINGS: dict[str, Any] = dict(
 #: RL Zoo's settings of PPO for Atari.
 IMAGE_SETTINGS: dict[str, Any] = dict(n_steps=128, batch_size=256, n_epochs=4, ent_coef=0.01)
 
+#: How long the speed of an environment is measured.
+SECONDS = 2.0
+
 
 class TorchPendulum(VectorEnv):
     """
@@ -105,13 +108,16 @@ def make_env(name: str, num_envs: int) -> VectorEnv:
     return gym.make_vec(name, num_envs, vectorization_mode="sync", vector_kwargs=options)
 
 
-def steps_per_second(env: VectorEnv | VecEnv, num_envs: int, actions: Any, steps: int = 200) -> int:
-    """Time steps with fixed actions."""
+def steps_per_second(env: VectorEnv | VecEnv, num_envs: int, actions: Any) -> int:
+    """Time steps with fixed actions, for two seconds after some that do not count."""
     env.reset()
-    start = time.perf_counter()
-    for _ in range(steps):
+    for _ in range(20):
         env.step(actions)
-    return round(steps * num_envs / (time.perf_counter() - start))
+    steps, start = 0, time.perf_counter()
+    while (spent := time.perf_counter() - start) < SECONDS:
+        env.step(actions)
+        steps += 1
+    return round(steps * num_envs / spent)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dreamzoo.nn import layers
-from dreamzoo.nn.decoders import ImageDecoder
+from dreamzoo.nn.decoders import ImageDecoder, UpConv
 from dreamzoo.nn.encoders import Conv, ImageEncoder
 from dreamzoo.nn.heads import Head
 from dreamzoo.nn.layers import (
@@ -118,6 +118,22 @@ def test_by_rows_equals_the_whole_at_once_and_has_no_gradient(rows: int) -> None
 
 def test_by_rows_keeps_leading_axes_of_scalar_functions() -> None:
     assert by_rows(lambda r: r.sum(-1), th.ones(3, 5, 4)).shape == (3, 5)
+
+
+@pytest.mark.parametrize("resolution", [(8, 12), (7, 12), (8, 11)])
+def test_growing_images_repeats_pixels_and_convolves(resolution: tuple[int, int]) -> None:
+    """The sums over 3x3 pixels and the 5x5 convolution that they stand for, with gradients."""
+    layer = UpConv(3, 5, resolution, "maxpool").double()
+    nn.init.normal_(layer.conv.bias)  # type: ignore[arg-type]
+    x = th.randn(2, 3, 4, 6, dtype=th.float64, requires_grad=True)
+    repeated = x.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    plain = layer.conv(repeated[..., : resolution[0], : resolution[1]])
+    weight = th.randn(plain.shape, dtype=th.float64)
+    inputs = [x, *layer.parameters()]
+    expected = th.autograd.grad((weight * plain).sum(), inputs)
+    out = layer(x)
+    th.testing.assert_close(out, plain, rtol=1e-10, atol=1e-10)
+    th.testing.assert_close(th.autograd.grad((weight * out).sum(), inputs), expected)
 
 
 @pytest.mark.parametrize("kind", ["maxpool", "strided"])
