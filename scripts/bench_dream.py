@@ -37,11 +37,11 @@ def rate(step: Callable[[], Any], steps: int, seconds: float) -> float:
     :param seconds: how long to look, after one call that does not count
     """
     step()
-    calls, start = 0, time.perf_counter()
-    while time.perf_counter() - start < seconds:
+    calls, spent, start = 0, 0.0, time.perf_counter()
+    while not calls or spent < seconds:
         step()
-        calls += 1
-    return calls * steps / (time.perf_counter() - start)
+        calls, spent = calls + 1, time.perf_counter() - start
+    return calls * steps / spent
 
 
 def extra_cost(plain: Callable[[], Any], other: Callable[[], Any], seconds: float) -> float:

@@ -71,6 +71,7 @@ def vector_figure(shown: OpenLoop, codec: ObservationCodec, sequence: int = 0) -
         axis.plot(prediction, color="tab:red", linestyle="--", label="model")
         axis.axvspan(-0.5, shown.context - 0.5, color="0.9", label="seen")
         axis.set_ylabel(name, rotation=0, ha="right")
-    axes[0].legend(loc="upper right", ncols=3, fontsize="small")
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=3, fontsize="small")
     axes[-1].set_xlabel("step; open loop after the grey part")
     return figure
