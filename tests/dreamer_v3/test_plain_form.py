@@ -137,7 +137,7 @@ def test_a_hundred_updates_equal_the_plain_form(
     # Outer bins of 5e8 turn a rounding of their probability into a return: away with them.
     decay = -0.5 * (th.arange(255) - 127).abs()
     for head in (agent.world_model.reward, agent.policy.critic, agent.policy.critic_target):
-        head.out.bias.data.copy_(decay)  # type: ignore[union-attr]
+        head.out.bias.data.copy_(decay)
     agent.learn(100)
     assert agent.replay_buffer is not None
     wrong = []
