@@ -6,7 +6,7 @@ Time sheeprl's DreamerV3 on the work that bench_update.py times, to set the two 
 
 Calls the package's own training function (``dreamer_v3_5``, the revised algorithm) with its own
 configuration for walker-walk: batch 16 x 64, horizon 15, 24 numbers or 64x64x3 pixels in, six
-actions. Prints one JSON line with the keys of bench_update.py; batches are ready in memory, so
+actions. Prints one JSON line with keys as in bench_update.py; batches are ready in memory, so
 sheeprl pays nothing for its replay. Needs nothing of this package. Turn off whatever else runs:
 on two threads both suffer far more from a busy core than a single thread does.
 """
@@ -17,6 +17,7 @@ import json
 import pathlib
 import resource
 import time
+from importlib.metadata import version
 from typing import Any
 
 import gymnasium as gym
@@ -137,7 +138,7 @@ def main() -> None:
         wall.append(time.perf_counter() - begun[0])
         cpu.append(time.process_time() - begun[1])
     result = {
-        "peer": "sheeprl 0.8.4",
+        "peer": f"sheeprl {version('sheeprl')}",
         **{name: getattr(args, name) for name in ("size", "obs", "threads", "precision")},
         "parameters": sum(p.numel() for p in parameters),
         "wall_seconds": round(float(np.median(wall)), 4),

@@ -34,6 +34,7 @@ import gymnasium as gym
 import numpy as np
 import torch as th
 from gymnasium import spaces
+from stable_baselines3.common.utils import get_device
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -208,14 +209,15 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--breakdown", action="store_true")
     parser.add_argument("--act", type=int, nargs="+", metavar="N", help="environments; no update")
     args = parser.parse_args(argv)
-    if args.precision == "bf16" and args.device == "cpu" and not has_bf16():
+    on_cpu = get_device(args.device).type == "cpu"
+    if args.precision == "bf16" and on_cpu and not has_bf16():
         parser.error("this processor multiplies no bf16: --precision fp32")
     return args
 
 
 def has_bf16() -> bool:
-    """Tell whether torch has bf16 products for this processor."""
-    return th.ops.mkldnn._is_mkldnn_bf16_supported() and th.cpu._is_avx512_bf16_supported()
+    """Tell whether torch's library for CPUs has bf16 products for this processor."""
+    return th.backends.mkldnn.is_available() and th.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -231,8 +233,8 @@ def main(argv: list[str] | None = None) -> None:
         "threads": args.threads,
         "device": str(model.device),
         "precision": args.precision,
-        "fused": args.compile,
         "compiled_kernels": is_compiled(next(model.policy.parameters())),
+        "fused": args.compile and not is_compiled(next(model.policy.parameters())),
         "parameters": sum(p.numel() for p in model.policy.trained_parameters()),
     }
     if args.act:

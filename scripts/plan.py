@@ -5,8 +5,8 @@ Plan in the true simulator: what PlaNet's planner reaches with a perfect model (
 
 Prints one JSON line. ``std_return`` is the population's standard deviation over the episodes,
 ``published_return`` the mean of 5 seeds x 10 episodes in the paper; it is null where horizon,
-iterations or action repeat are not the paper's or an episode is stopped early, not where there are
-fewer candidates. Episodes differ in their start; the seed decides all of them.
+iterations, share of elites or action repeat are not the paper's or an episode is stopped early, not
+where there are fewer candidates. Episodes differ in their start; the seed decides all of them.
 """
 
 import argparse
@@ -96,7 +96,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         if args.task not in PLANET_ACTION_REPEAT:
             parser.error(f"the paper has no {args.task}: give --action-repeat")
         args.action_repeat = PLANET_ACTION_REPEAT[args.task]
-    if args.planner == "random_shooting" and (args.iterations or args.elites):
+    given = [x for x in (args.iterations, args.elites) if x is not None]
+    if args.planner == "random_shooting" and given:
         parser.error("random_shooting has one round and keeps the best: no --iterations, --elites")
     if args.episodes < 1:
         parser.error(f"--episodes {args.episodes}: play at least one")
@@ -116,6 +117,7 @@ def published_return(args: argparse.Namespace, planner: CEM) -> float | None:
     """Look up what the paper reports, if what was run is what it reports on."""
     like_paper = (
         (planner.horizon, planner.iterations) == (PAPER.horizon, PAPER.iterations)
+        and planner.elites == max(1, planner.candidates // 10)
         and args.action_repeat == PLANET_ACTION_REPEAT.get(args.task)
         and args.steps is None
     )

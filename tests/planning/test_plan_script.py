@@ -67,6 +67,7 @@ def test_random_shooting_is_one_round_with_one_elite(capsys: pytest.CaptureFixtu
     [
         ([], 964),
         (["--candidates", "200"], 964),
+        (["--elites", "1"], None),
         (["--horizon", "6"], None),
         (["--iterations", "5"], None),
         (["--action-repeat", "2"], None),
@@ -88,6 +89,7 @@ def test_the_published_return_stands_beside_the_papers_settings_only(
         (["--episodes", "0"], "play at least one"),
         (["--planner", "random_shooting", "--iterations", "3"], "has one round"),
         (["--planner", "random_shooting", "--elites", "3"], "has one round"),
+        (["--planner", "random_shooting", "--iterations", "0"], "has one round"),
     ],
 )
 def test_arguments_that_would_be_ignored(

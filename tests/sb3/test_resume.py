@@ -4,11 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from gymnasium.utils import EzPickle
 from stable_baselines3 import PPO
-from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.callbacks import BaseCallback, EveryNTimesteps
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import DummyVecEnv
+from stable_baselines3.common.noise import OrnsteinUhlenbeckActionNoise
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from dreamzoo import PlaNet
 from dreamzoo.common.callbacks import SaveCallback
@@ -33,39 +36,101 @@ def _make_env(n_envs: int) -> DummyVecEnv:
     return env
 
 
-def _check(make: Callable[[], Any], n_envs: int, folder: Path) -> None:
+#: Steps between saves: the last before the crash lies inside an episode, or at the end of one.
+EVERY = {20: 40, 14: 56}
+
+
+def _check(make: Callable[[], Any], n_envs: int, every: int, folder: Path) -> None:
     """Compare 70 steps in one go with a run that breaks off and goes on from the last save."""
+    assert (EVERY[every] % (7 * n_envs) == 0) == (every == 14)
     whole, broken = make().learn(70), make()
     with pytest.raises(KeyboardInterrupt):
-        broken.learn(70, callback=[SaveCallback(folder, every=20), _Crash()])
+        broken.learn(70, callback=[SaveCallback(folder, every), _Crash()])
     again = type(whole).load(folder / "model", env=_make_env(n_envs))
     again.load_replay_buffer(folder / "replay_buffer.pkl")
-    assert 40 <= again.num_timesteps < 58
+    assert again.num_timesteps == EVERY[every]
     assert 0 < again._n_updates < whole._n_updates
     again.learn(70 - again.num_timesteps, reset_num_timesteps=False)
     assert_equal(everything(whole), everything(again))
 
 
+@pytest.mark.parametrize("every", EVERY)
 @pytest.mark.parametrize("n_envs", [1, 2])
 def test_a_run_goes_on_from_its_last_save(
-    make_agent: MakeAgent, n_envs: int, tmp_path: Path
+    make_agent: MakeAgent, n_envs: int, every: int, tmp_path: Path
 ) -> None:
-    """PlaNet's episode that ends with the saved step counts, DreamerV3's fraction of an update."""
+    """With the fraction of an update that was left over."""
     settings: dict[str, Any] = dict(learning_starts=11, train_ratio=1.0)
-    _check(lambda: make_agent(_make_env(n_envs), **settings), n_envs, tmp_path)
+    _check(lambda: make_agent(_make_env(n_envs), **settings), n_envs, every, tmp_path)
 
 
+@pytest.mark.parametrize("every", EVERY)
 @pytest.mark.parametrize("n_envs", [1, 2])
-def test_updates_after_every_episode_go_on(n_envs: int, tmp_path: Path) -> None:
-    """
-    PlaNet's own schedule. Every seventh step of a row ends an episode; the saves of one row at 20,
-    40 (not at an end) and those of two at 20 and 42 (at an end) are both covered.
-    """
+def test_updates_after_every_episode_go_on(n_envs: int, every: int, tmp_path: Path) -> None:
+    """PlaNet's own schedule: an episode that ends with the saved step has had its updates."""
     schedule = dict(
         learning_starts=None, train_ratio=None, seed_episodes=2, collect_interval=3, seed=0
     )
     settings = {**TINY["planet"], **schedule, "policy_kwargs": TINY_POLICY["planet"]}
-    _check(lambda: PlaNet("MlpPolicy", _make_env(n_envs), **settings), n_envs, tmp_path)
+    _check(lambda: PlaNet("MlpPolicy", _make_env(n_envs), **settings), n_envs, every, tmp_path)
+
+
+def test_noise_with_a_memory_goes_on(make_agent: MakeAgent, tmp_path: Path) -> None:
+    """SB3 resets the process of the noise at every call of learn()."""
+
+    def make() -> Any:
+        noise = OrnsteinUhlenbeckActionNoise(np.zeros(2), 0.5 * np.ones(2))
+        return make_agent(_make_env(1), action_noise=noise, learning_starts=11, train_ratio=1.0)
+
+    _check(make, 1, 20, tmp_path)
+
+
+def test_a_training_that_was_stopped_keeps_the_save_of_before(
+    make_agent: MakeAgent, tmp_path: Path
+) -> None:
+    """It stops inside a step, which would be lost."""
+
+    class _Stop(BaseCallback):
+        def _on_step(self) -> bool:
+            return self.num_timesteps < 33
+
+    make_agent(_make_env(1)).learn(70, callback=[SaveCallback(tmp_path, 20), _Stop()])
+    again = make_agent(_make_env(1)).load(tmp_path / "model", env=_make_env(1))
+    again.load_replay_buffer(tmp_path / "replay_buffer.pkl")
+    assert again.num_timesteps == 20
+    assert again._last_obs is not None
+
+
+class _NotCopied(RandomEnv, EzPickle):
+    """Pickles as its constructor's arguments, as MuJoCo's environments do."""
+
+    def __init__(self) -> None:
+        EzPickle.__init__(self)
+        RandomEnv.__init__(self)
+
+
+def test_normalisation_goes_on_where_environments_begin_anew(
+    make_agent: MakeAgent, tmp_path: Path
+) -> None:
+    def make() -> VecNormalize:
+        return VecNormalize(DummyVecEnv([lambda: Monitor(_NotCopied())]))
+
+    env = make()
+    make_agent(env).learn(30, callback=SaveCallback(tmp_path, 10))
+    other = make()
+    again = make_agent(make()).load(tmp_path / "model", env=other)
+    again.load_replay_buffer(tmp_path / "replay_buffer.pkl")
+    before, after = vars(env), vars(other)
+    assert before["obs_rms"].count > 30
+    assert after["obs_rms"].count == before["obs_rms"].count
+    np.testing.assert_array_equal(after["obs_rms"].mean, before["obs_rms"].mean)
+    assert after["ret_rms"].var == before["ret_rms"].var
+
+
+def test_inside_another_callback_it_is_refused(tmp_path: Path) -> None:
+    model = PPO("MlpPolicy", _make_env(1), n_steps=16, batch_size=16)
+    with pytest.raises(ValueError, match="inside EveryNTimesteps would never save"):
+        model.learn(16, callback=EveryNTimesteps(8, SaveCallback(tmp_path, 8)))
 
 
 def test_agents_without_a_replay_are_saved_too(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from gymnasium import spaces
 from stable_baselines3.common.buffers import BaseBuffer, ReplayBuffer
 from stable_baselines3.common.vec_env import VecNormalize
 
-from dreamzoo.common.latent_store import LatentSpec, LatentStore, Values, choose_device
+from dreamzoo.common.latent_store import LatentSpec, LatentStore, Values, choose_device, to_device
 from dreamzoo.nn.observations import Observation
 
 
@@ -462,10 +462,7 @@ class SequenceReplayBuffer(ReplayBuffer):
 
     def to_torch(self, array: np.ndarray, copy: bool = False) -> th.Tensor:
         """Move a freshly gathered array to the device; there is nobody else to share it with."""
-        tensor, device = th.as_tensor(array), th.device(self.device)
-        if device.type == "cuda":
-            tensor = tensor.pin_memory()  # without it a copy waits for the device
-        return tensor.to(device, non_blocking=True)
+        return to_device(array.copy() if copy else array, th.device(self.device))
 
     # ------------------------------------------------------------------ pickling
 

@@ -23,7 +23,10 @@ class SaveCallback(BaseCallback):
     SB3's ``CheckpointCallback`` saves inside a step, between the environment's answer and its
     storage, and that step is lost on loading. This one waits until the step is stored and its
     updates are made: a run that is loaded from its files goes on as if it had not been cut off.
-    Works for SB3's own agents, too; those without a replay save the model alone.
+    SB3's own agents are saved, too, those without a replay the model alone; they begin new
+    episodes with new random numbers.
+
+    Pass it in the list of callbacks itself: others do not tell it of more than steps.
 
     :param folder: gets ``model.zip`` and ``replay_buffer.pkl``; created if it does not exist
     :param every: steps of all environments together between two saves
@@ -35,9 +38,17 @@ class SaveCallback(BaseCallback):
             raise ValueError(f"{every=} must be at least 1 step.")
         self.folder, self.every = pathlib.Path(folder), every
 
+    def _init_callback(self) -> None:
+        if self.parent is not None:
+            raise ValueError(
+                f"SaveCallback inside {type(self.parent).__name__} would never save. Pass it to "
+                "learn() in a list: callback=[..., SaveCallback(...)]."
+            )
+
     def _on_training_start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._saved_at = self.num_timesteps
+        self._saved = False
 
     def _on_rollout_start(self) -> None:
         if self.num_timesteps // self.every > self._saved_at // self.every:
@@ -48,7 +59,9 @@ class SaveCallback(BaseCallback):
         return True
 
     def _on_training_end(self) -> None:
-        self.save()
+        # A callback that stops training does so inside a step: the last save is the better one.
+        if not (self._saved and getattr(self.model, "_in_step", False)):
+            self.save()
 
     def save(self) -> None:
         """Save now. Files are complete before they take the place of older ones."""
@@ -58,6 +71,7 @@ class SaveCallback(BaseCallback):
             self.model.save_replay_buffer(new_replay)
             new_replay.replace(self.folder / "replay_buffer.pkl")
         new_model.replace(self.folder / "model.zip")
+        self._saved = True
 
 
 class DreamVideoCallback(BaseCallback):

@@ -12,6 +12,14 @@ LatentSpec = Mapping[str, tuple[tuple[int, ...], np.dtype | type]]
 Values = Mapping[str, np.ndarray | th.Tensor]
 
 
+def to_device(array: np.ndarray, device: th.device) -> th.Tensor:
+    """Copy an array to a device without waiting for it; on a CPU share its memory."""
+    tensor = th.from_numpy(np.ascontiguousarray(array))
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()  # from other memory a copy waits for the device
+    return tensor.to(device, non_blocking=True)
+
+
 class LatentStore:
     """
     Latents of all records as tensors of one device.
@@ -60,8 +68,7 @@ class LatentStore:
         return {name: tensor[:used].cpu().numpy() for name, tensor in self.tensors.items()}
 
     def _index(self, rows: np.ndarray, envs: np.ndarray) -> tuple[th.Tensor, th.Tensor]:
-        rows, envs = (np.ascontiguousarray(x, np.int64) for x in (rows, envs))
-        return tuple(th.from_numpy(x).to(self.device, non_blocking=True) for x in (rows, envs))  # type: ignore[return-value]
+        return tuple(to_device(np.asarray(x, np.int64), self.device) for x in (rows, envs))  # type: ignore[return-value]
 
 
 def choose_device(device: th.device, nbytes: int) -> th.device:
@@ -71,6 +78,8 @@ def choose_device(device: th.device, nbytes: int) -> th.device:
     :param device: of the agent
     :param nbytes: of all latents
     """
-    if device.type == "cuda" and nbytes > th.cuda.mem_get_info(device)[0] / 2:
-        return th.device("cpu")
+    if device.type == "cuda":
+        kept = th.cuda.memory_reserved(device) - th.cuda.memory_allocated(device)
+        if nbytes > (th.cuda.mem_get_info(device)[0] + kept) / 2:  # torch's own store is free, too
+            return th.device("cpu")
     return device

@@ -6,6 +6,7 @@ import pickle
 import sys
 import warnings
 from abc import abstractmethod
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
@@ -200,10 +201,13 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
             # environment is one transition ahead of what is remembered.
             self._last_obs, self._in_step = None, False
         will_reset = reset_num_timesteps or self._last_obs is None
+        noise = deepcopy(self.action_noise)
         # Not OffPolicyAlgorithm's: it would mark a record of this buffer as done by itself.
         total_timesteps, callback = BaseAlgorithm._setup_learn(
             self, total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
+        if not will_reset:
+            self.action_noise = noise  # SB3 has reset it, in the middle of episodes
         self._announce_replay(buffer, total_timesteps - self.num_timesteps)
         self._fit_action_noise()
         if will_reset:
@@ -543,7 +547,11 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
             "torch": th.get_rng_state(),
             "numpy": np.random.get_state(),
             "env": None,
+            "normalizer": None,
         }
+        if self._vec_normalize_env is not None:  # also where environments cannot be copied
+            names = ("obs_rms", "ret_rms")
+            state["normalizer"] = {name: getattr(self._vec_normalize_env, name) for name in names}
         # Inside a step (a callback saves there) the environment is one transition ahead of the
         # replay: going on from it would join two observations that do not follow each other.
         if self._last_obs is not None and self._last_state is not None and not self._in_step:
@@ -562,6 +570,8 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
             self._generator.set_state(state["generator"])
         th.set_rng_state(state["torch"])
         np.random.set_state(state["numpy"])
+        if self._vec_normalize_env is not None:
+            vars(self._vec_normalize_env).update(state.get("normalizer") or {})
         if state["env"] is None or self.env is None:
             self.replay_buffer.start_new_episodes()
             self._last_obs = None

@@ -333,7 +333,7 @@ class DreamerV3(WorldModelAlgorithm):
         start = Latent(deter, stoch).feat
         feat = start.new_empty(self.horizon + 1, *start.shape)
         feat[0] = start
-        # On a CPU a few hundred rows at a time: their states stay in its cache.
+        # On a CPU some rows at a time, for its cache and for its cores.
         pieces = feat.split(DREAM_ROWS if feat.device.type == "cpu" else len(start), dim=1)
         trunk = self.policy.actor.body.tape(self.horizon * len(start))
         plan = trunk.plan([piece[t] for t in range(self.horizon) for piece in pieces])

@@ -15,10 +15,11 @@ All tensors are contiguous. Where a result is one part of wider rows, ``at`` say
 it begins. Nothing here has a gradient: the callers go back by hand.
 """
 
+import inspect
 import os
 from collections.abc import Callable
 from functools import cache, wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch as th
@@ -46,15 +47,14 @@ _backend: str | None = None
 
 def fuse(backend: str | None = "inductor") -> None:
     """
-    Let ``torch.compile`` fuse every plain function from now on, each into one kernel or few.
+    Let ``torch.compile`` fuse the plain functions from now on, each into one kernel or few.
+
+    Where the compiled form for a CPU is used, nothing changes.
 
     :param backend: of ``torch.compile``; None: no longer
     """
     global _backend
     _backend = backend
-    if backend is not None:
-        limit = th._dynamo.config.recompile_limit
-        th._dynamo.config.recompile_limit = max(limit, SHAPES)
 
 
 def _fusable(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
@@ -62,8 +62,12 @@ def _fusable(function: Callable[Arguments, Result]) -> Callable[Arguments, Resul
 
     @cache
     def compiled_by(backend: str) -> Callable[Arguments, Result]:
-        # One kernel for every shape that occurs; each layer has its own.
-        return th.compile(function, backend=backend, fullgraph=True, dynamic=False)
+        # One kernel for every shape that occurs; each layer has its own. Shapes beyond the limit
+        # run as they are. Older versions of torch have a limit of their own, 8.
+        limits: dict[str, Any] = {}
+        if "recompile_limit" in inspect.signature(th.compile).parameters:
+            limits["recompile_limit"] = SHAPES
+        return th.compile(function, backend=backend, dynamic=False, **limits)
 
     @wraps(function)
     def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
@@ -85,7 +89,7 @@ def norm_silu(x: Tensor, scale: Tensor, out: Tensor, at: int = 0) -> Tensor:
 
     :param x: (N, G * M)
     :param scale: (G, M)
-    :param out: (N, >= G * M), written from column ``at`` on; may be x
+    :param out: (N, >= G * M), written from column ``at`` on; may be x itself, not a view of it
     :return: out
     """
     if is_compiled(x):

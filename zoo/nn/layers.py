@@ -14,7 +14,8 @@ from dreamzoo.nn.threads import map_pieces
 
 #: Inverse standard deviation of a unit normal truncated at +-2 (reference nets.py, Initializer).
 TRUNC_NORMAL_GAIN = 1.1368
-#: Rows whose activations stay in a CPU's cache while layer follows layer.
+#: Rows that pass through a stack of layers together: few enough for the outer caches of a CPU, many
+#: enough that Python does not slow it down (measured on two cores).
 CACHED_ROWS = 2048
 #: Numbers of the largest activation of the images that pass through a CNN together.
 CACHED_ACTIVATION = 2**23

@@ -25,7 +25,7 @@ PARTS = 4
 
 class StackTape:
     """
-    A stack of linear, norm, SiLU layers, evaluated a few hundred rows at a time.
+    A stack of linear, norm, SiLU layers, evaluated some rows at a time.
 
     :param layers: weight (out, in), bias and scale of every layer
     :param rows: N
