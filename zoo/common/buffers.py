@@ -340,7 +340,10 @@ class SequenceReplayBuffer(ReplayBuffer):
         # The first of a reversed list is the last: writing one record twice has no order on a GPU.
         kept = len(record) - 1 - np.unique(record[::-1], return_index=True)[1]
         kept = kept[index[kept] >= self._count[env[kept]] - self.buffer_size]
-        flat = {k: v.reshape(len(record), *v.shape[2:])[kept] for k, v in latents.items()}
+        flat = {}
+        for name, values in latents.items():
+            rows = th.as_tensor(values).flatten(0, 1)
+            flat[name] = rows[to_device(kept, rows.device)]
         self._store.put(index[kept] % self.buffer_size, env[kept], flat)
 
     # ------------------------------------------------------------------ sampling
