@@ -7,8 +7,9 @@ Train an agent, evaluate it on the way, keep everything that is needed to go on.
     python scripts/train.py --agent planet --env dmc_pixels/cartpole-swingup --published
     python scripts/train.py --env CartPole-v1 --out runs/cartpole --resume
 
-Writes to ``--out``: config.json, progress.csv, TensorBoard logs, evaluations.npz, model.zip and
-replay_buffer.pkl (not PPO, which has no replay), the last two also on the way. A resumed run adds
+Writes to ``--out``: config.json, progress.csv, TensorBoard logs, evaluations.npz, model.zip,
+replay_buffer.pkl (not PPO, which has no replay) and with ``--normalize`` vecnormalize.pkl, the last
+three also on the way. A resumed run adds
 to them: an entry to config.json, progress_<step>.csv, further rows to evaluations.npz.
 """
 
@@ -28,11 +29,12 @@ from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import Logger, make_output_format
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 import dreamzoo
 from dreamzoo import AGENTS
 from dreamzoo.benchmark import parse_value
-from dreamzoo.common.callbacks import SaveCallback
+from dreamzoo.common.callbacks import NORMALIZER, SaveCallback
 from dreamzoo.envs import make_env
 from dreamzoo.hyperparams import HYPERPARAMS
 
@@ -51,6 +53,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--policy", default="MlpPolicy")
     parser.add_argument("-p", "--policy-kwargs", nargs="*", type=parse_value, default=[])
     parser.add_argument("-a", "--agent-kwargs", nargs="*", type=parse_value, default=[])
+    parser.add_argument(
+        "--normalize", action="store_true", help="observations of mean 0 and variance 1"
+    )
     parser.add_argument("--n-envs", type=int, default=1)
     parser.add_argument("--steps", type=int, default=24_000, help="of all environments together")
     parser.add_argument("--eval-every", type=int, default=2_000, help="steps")
@@ -127,14 +132,27 @@ def restore(evaluation: EvalCallback, num_timesteps: int) -> None:
     evaluation.evaluations_length = table["ep_lengths"][kept].tolist()
 
 
+def make_envs(args: argparse.Namespace) -> tuple[VecEnv, VecEnv]:
+    """Make the environments of training and of evaluation."""
+    maker = partial(make_env, args.env, **dict(args.env_kwargs))
+    env = make_vec_env(maker, n_envs=args.n_envs, seed=args.seed)
+    eval_env = make_vec_env(maker, n_envs=args.eval_episodes, seed=args.seed + 1_000)
+    if not args.normalize:
+        return env, eval_env
+    if args.resume:
+        env = VecNormalize.load(str(args.out / NORMALIZER), env)
+    else:
+        env = VecNormalize(env, norm_reward=False)
+    # EvalCallback hands it the statistics of training; it gathers none.
+    return env, VecNormalize(eval_env, training=False, norm_reward=False)
+
+
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     th.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
     note_run(args)
-    maker = partial(make_env, args.env, **dict(args.env_kwargs))
-    env = make_vec_env(maker, n_envs=args.n_envs, seed=args.seed)
-    eval_env = make_vec_env(maker, n_envs=args.eval_episodes, seed=args.seed + 1_000)
+    env, eval_env = make_envs(args)
     agent = (AGENTS | BASELINES)[args.agent]
     if args.resume:
         model = agent.load(args.out / "model.zip", env=env, device=args.device)

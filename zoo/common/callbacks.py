@@ -12,13 +12,15 @@ from dreamzoo.common.dreams import OpenLoop, open_loop
 from dreamzoo.common.figures import image_frames, image_keys, vector_figure
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 
+#: File of a run's ``VecNormalize``: without its statistics the model cannot read observations.
+NORMALIZER = "vecnormalize.pkl"
 #: Formats of SB3's logger that cannot show videos or figures.
 _TEXT_FORMATS = ("stdout", "log", "json", "csv")
 
 
 class SaveCallback(BaseCallback):
     """
-    Keep model and replay under fixed names, on the way and at the end of ``learn()``.
+    Keep all that a run is continued from under fixed names, on the way and at the end.
 
     SB3's ``CheckpointCallback`` saves inside a step, between the environment's answer and its
     storage, and that step is lost on loading. This one waits until the step is stored and its
@@ -28,7 +30,8 @@ class SaveCallback(BaseCallback):
 
     Pass it in the list of callbacks itself: others do not tell it of more than steps.
 
-    :param folder: gets ``model.zip`` and ``replay_buffer.pkl``; created if it does not exist
+    :param folder: gets ``model.zip``, ``replay_buffer.pkl`` and, where there is a ``VecNormalize``,
+        ``vecnormalize.pkl``; created if it does not exist
     :param every: steps of all environments together between two saves
     """
 
@@ -70,6 +73,11 @@ class SaveCallback(BaseCallback):
         if isinstance(self.model, OffPolicyAlgorithm):
             self.model.save_replay_buffer(new_replay)
             new_replay.replace(self.folder / "replay_buffer.pkl")
+        normalizer = self.model.get_vec_normalize_env()
+        if normalizer is not None:
+            new_normalizer = self.folder / "vecnormalize.new.pkl"
+            normalizer.save(str(new_normalizer))
+            new_normalizer.replace(self.folder / NORMALIZER)
         new_model.replace(self.folder / "model.zip")
         self._saved = True
 
