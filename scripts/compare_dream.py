@@ -25,6 +25,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from dreamzoo.benchmark import parse_value
 from dreamzoo.common.agreement import Agreement, compare_with_dream
 from dreamzoo.common.evaluation import RandomPolicy
+from dreamzoo.common.normalizer import as_in_training
 from dreamzoo.envs import make_env
 from dreamzoo.envs.dream_vector_env import load_model
 
@@ -91,7 +92,7 @@ def main(argv: list[str] | None = None) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     model = load_model(args.model)
     maker = partial(make_env, args.env, **dict(args.env_kwargs))
-    env = make_vec_env(maker, n_envs=args.episodes, seed=args.seed)
+    env = as_in_training(make_vec_env(maker, n_envs=args.episodes, seed=args.seed), args.model)
     result = compare_with_dream(
         model,
         load_policy(args.policy, model, env),

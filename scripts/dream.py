@@ -4,7 +4,8 @@ Show what a trained world model predicts: truth, model, error.
     python scripts/dream.py --model runs/train/model.zip --replay runs/train/replay_buffer.pkl
 
 Reads real sequences from the saved replay, lets the model see their first frames and go on with
-the actions alone. Writes a video for each image, and a figure of everything else.
+the actions alone. Writes a video for each image, and a figure of everything else. Observations are
+normalised as in training if vecnormalize.pkl lies beside the model.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import numpy as np
 
 from dreamzoo.common.callbacks import DreamVideoCallback
 from dreamzoo.common.figures import image_frames, image_keys, vector_figure
+from dreamzoo.common.normalizer import load_normalizer
 from dreamzoo.envs.dream_vector_env import load_model
 
 
@@ -38,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
         n_sequences=args.sequences, length=args.length, context=args.context, seed=args.seed
     )
     look.init_callback(model)
-    shown = look.look()
+    shown = look.look(load_normalizer(args.model))
     codec = model.policy.observation_codec
     for key in image_keys(codec):
         frames = image_frames(shown, key).transpose(0, 2, 3, 1)

@@ -4,6 +4,7 @@ Evaluate a trained agent beside a random policy.
     python scripts/evaluate.py --env CartPole-v1 --model runs/demo/model.zip --episodes 50
 
 Prints one JSON line: mean returns with 95 % confidence intervals (normal approximation).
+Observations are normalised as in training if vecnormalize.pkl lies beside the model.
 """
 
 import argparse
@@ -19,7 +20,8 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv
 
 from dreamzoo.benchmark import parse_value
-from dreamzoo.common.evaluation import RandomPolicy, check_spaces
+from dreamzoo.common.evaluation import RandomPolicy, check_spaces, confidence_interval
+from dreamzoo.common.normalizer import as_in_training
 from dreamzoo.envs import make_env
 from dreamzoo.envs.dream_vector_env import load_model
 
@@ -30,12 +32,6 @@ def returns(policy: Any, env: VecEnv, episodes: int, deterministic: bool = False
         policy, env, episodes, deterministic=deterministic, return_episode_rewards=True
     )
     return np.asarray(listed)
-
-
-def interval(values: np.ndarray) -> dict[str, float]:
-    """Mean and half width of its 95 % confidence interval."""
-    half = 1.96 * values.std(ddof=1) / np.sqrt(len(values))
-    return {"mean": round(float(values.mean()), 2), "half_width_95": round(float(half), 2)}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -53,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     th.set_num_threads(args.threads)
     maker = partial(make_env, args.env, **dict(args.env_kwargs))
-    env = make_vec_env(maker, n_envs=args.n_envs, seed=args.seed)
+    env = as_in_training(make_vec_env(maker, n_envs=args.n_envs, seed=args.seed), args.model)
     model = load_model(args.model)
     check_spaces(model, env)
     env.seed(args.seed)
@@ -64,8 +60,8 @@ def main(argv: list[str] | None = None) -> None:
         "model": str(args.model),
         "steps": model.num_timesteps,
         "episodes": args.episodes,
-        "agent": interval(agent_returns),
-        "random": interval(returns(RandomPolicy(env), env, args.episodes)),
+        "agent": confidence_interval(agent_returns),
+        "random": confidence_interval(returns(RandomPolicy(env), env, args.episodes)),
     }
     print(json.dumps(result))
 

@@ -28,7 +28,8 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
 from dreamzoo.benchmark import parse_value
-from dreamzoo.common.evaluation import RandomPolicy, check_spaces
+from dreamzoo.common.evaluation import RandomPolicy, check_spaces, confidence_interval
+from dreamzoo.common.normalizer import as_in_training
 from dreamzoo.envs import make_env
 from dreamzoo.envs.dream_vector_env import load_model
 
@@ -37,15 +38,14 @@ from dreamzoo.envs.dream_vector_env import load_model
 PPO_SETTINGS: dict[str, Any] = dict(n_steps=32, batch_size=256, gamma=0.98, gae_lambda=0.8)
 
 
-def interval(policy: Any, env: VecEnv, episodes: int, seed: int) -> dict[str, float]:
-    """Play whole episodes: mean return and half width of its 95 % confidence interval."""
+def evaluate(policy: Any, env: VecEnv, episodes: int, seed: int) -> dict[str, float]:
+    """Play whole episodes, always the same ones."""
     env.seed(seed)
     env.action_space.seed(seed)
     returns, _ = evaluate_policy(
         policy, env, episodes, deterministic=False, return_episode_rewards=True
     )
-    half = 1.96 * np.std(returns, ddof=1) / np.sqrt(np.size(returns))
-    return {"mean": round(float(np.mean(returns)), 2), "half_width_95": round(float(half), 2)}
+    return confidence_interval(np.asarray(returns))
 
 
 def train_ppo(env: VecEnv, steps: int, seed: int) -> PPO:
@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     th.set_num_threads(args.threads)
     maker = partial(make_env, args.env, **dict(args.env_kwargs))
-    env = make_vec_env(maker, n_envs=args.n_envs, seed=args.seed)
+    env = as_in_training(make_vec_env(maker, n_envs=args.n_envs, seed=args.seed), args.model)
     model = load_model(args.model)
     check_spaces(model, env)
     if args.replay is not None:
@@ -97,7 +97,7 @@ def main(argv: list[str] | None = None) -> None:
         "ppo_real": real_ppo,
     }
     returns = {
-        name: interval(policy, env, args.episodes, args.seed + 10_000)
+        name: evaluate(policy, env, args.episodes, args.seed + 10_000)
         for name, policy in policies.items()
     }
     settings = {

@@ -9,9 +9,11 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.running_mean_std import RunningMeanStd
 
 from dreamzoo import DreamerV3
 from dreamzoo.common.evaluation import RandomPolicy
+from dreamzoo.common.normalizer import as_in_training, load_normalizer
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,6 +45,43 @@ def test_train_writes_everything_and_resumes(tmp_path: Path) -> None:
     assert np.load(tmp_path / "evaluations.npz")["timesteps"].tolist() == [50, 100, 150]
     assert (tmp_path / "progress.csv").read_text() == first
     assert (tmp_path / "progress_100.csv").exists()
+
+
+def test_a_run_of_normalised_observations_keeps_its_statistics(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--normalize", "--eval-episodes", "2", "--eval-every", "50", *TINY]
+    common = [*arguments, "--env", "Pendulum-v1", "--out", str(tmp_path)]
+    load("train").main(["--steps", "100", *common])
+    model = tmp_path / "model.zip"
+
+    def statistics() -> RunningMeanStd:
+        normalizer = load_normalizer(model)
+        assert normalizer is not None
+        assert not normalizer.training
+        assert isinstance(normalizer.obs_rms, RunningMeanStd)
+        return normalizer.obs_rms
+
+    assert statistics().count == pytest.approx(101)  # the first observation of an episode, too
+    load("train").main(["--steps", "160", "--resume", *common])
+    later = statistics()
+    assert later.count == pytest.approx(161)
+    env = as_in_training(make_vec_env("Pendulum-v1"), model)
+    obs = env.reset()
+    raw = env.get_original_obs()  # type: ignore[attr-defined]
+    np.testing.assert_allclose(np.asarray(obs), (raw - later.mean) / np.sqrt(later.var), rtol=1e-5)
+    capsys.readouterr()
+    script = ["--env", "Pendulum-v1", "--model", str(model)]
+    load("evaluate").main([*script, "--episodes", "2", "--n-envs", "2"])
+    assert json.loads(capsys.readouterr().out)["steps"] == 160
+    replay = ["--replay", str(tmp_path / "replay_buffer.pkl"), "--length", "9", "--context", "3"]
+    load("dream").main(["--model", str(model), *replay, "--out", str(tmp_path / "dream")])
+    assert (tmp_path / "dream" / "open_loop.png").exists()
+
+
+def test_a_model_without_statistics_sees_the_environment_as_it_is(tmp_path: Path) -> None:
+    env = make_vec_env("Pendulum-v1")
+    assert as_in_training(env, tmp_path / "model.zip") is env
 
 
 @pytest.mark.parametrize(

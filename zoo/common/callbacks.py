@@ -7,13 +7,13 @@ import torch as th
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Figure, Video
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.vec_env import VecNormalize
 
 from dreamzoo.common.dreams import OpenLoop, open_loop
 from dreamzoo.common.figures import image_frames, image_keys, vector_figure
+from dreamzoo.common.normalizer import NORMALIZER
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 
-#: File of a run's ``VecNormalize``: without its statistics the model cannot read observations.
-NORMALIZER = "vecnormalize.pkl"
 #: Formats of SB3's logger that cannot show videos or figures.
 _TEXT_FORMATS = ("stdout", "log", "json", "csv")
 
@@ -126,14 +126,18 @@ class DreamVideoCallback(BaseCallback):
             self._log(self.look())
         return True
 
-    def look(self) -> OpenLoop:
-        """Make predictions for sequences of the replay; needs no logger."""
+    def look(self, normalizer: VecNormalize | None = None) -> OpenLoop:
+        """
+        Make predictions for sequences of the replay; needs no logger.
+
+        :param normalizer: of the raw observations in the replay; default: the agent's
+        """
         buffer = self.model.replay_buffer
         assert buffer is not None
         generator = th.Generator(device=self.model.device).manual_seed(self.seed)
         batch = buffer.sample(
             4 * self.n_sequences,
-            self.model.get_vec_normalize_env(),
+            normalizer or self.model.get_vec_normalize_env(),
             batch_length=self.length,
             online=False,
             rng=np.random.default_rng(self.seed),

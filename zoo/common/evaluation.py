@@ -18,6 +18,12 @@ def check_spaces(model: BaseAlgorithm, env: VecEnv) -> None:
     check_for_correct_spaces(seen, model.observation_space, model.action_space)
 
 
+def confidence_interval(returns: np.ndarray) -> dict[str, float]:
+    """Mean and half width of its 95 % confidence interval (normal approximation)."""
+    half = 1.96 * returns.std(ddof=1) / np.sqrt(len(returns))
+    return {"mean": round(float(returns.mean()), 2), "half_width_95": round(float(half), 2)}
+
+
 class RandomPolicy:
     """
     Act at random, behind the interface that ``evaluate_policy`` takes.
