@@ -83,6 +83,28 @@ def test_filtering_step_by_step(kind: str) -> None:
     assert (beliefs.post.std > 0.1).all()
 
 
+@pytest.mark.parametrize("sample", [True, False])
+def test_what_is_computed_outside_the_loop_changes_nothing(sample: bool) -> None:
+    """The loop of the base class on the same noise: states, beliefs and all gradients."""
+    model = GaussianRSSM(5, 2, 7, 3, 6, sample=sample).double()
+    first = th.zeros(2, 6, dtype=th.bool)
+    first[:, 0] = first[1, 3] = True
+    latent = Latent(th.randn(2, 7).double(), th.randn(2, 3, 1).double())
+    results = []
+    for observe in (GaussianRSSM.observe, GaussianDynamics.observe):
+        th.manual_seed(1)
+        actions, tokens = th.randn(2, 6, 2).double(), th.randn(2, 6, 5).double().requires_grad_()
+        generator = th.Generator().manual_seed(0)
+        states, beliefs = observe(model, latent, actions, tokens, first, generator)
+        outputs = [*states, *beliefs.post, *beliefs.prior]
+        loss = th.stack([(x * th.randn_like(x)).sum() for x in outputs]).sum()
+        gradients = th.autograd.grad(loss, [tokens, *model.parameters()])
+        results.append([*outputs, *gradients])
+    assert len(results[0]) == 6 + 1 + len(list(model.parameters()))
+    for fast, slow in zip(*results, strict=True):
+        th.testing.assert_close(fast, slow)
+
+
 class Sum(GaussianDynamics):
     """The next state is the last one and the action; nothing is random."""
 

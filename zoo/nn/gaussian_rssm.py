@@ -2,6 +2,7 @@
 
 import math
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import torch as th
@@ -87,8 +88,18 @@ class GaussianHead(nn.Module):
         self.std = PlainLinear(units, stoch)
 
     def forward(self, x: Tensor) -> Gaussian:
-        hidden = self.hidden(x)
-        return Gaussian(self.mean(hidden), F.softplus(self.std(hidden)) + MIN_STD)
+        return self.output()(self.hidden(x))
+
+    def output(self) -> Callable[[Tensor], Gaussian]:
+        """Join both last layers, for as long as weights do not change: hidden units to belief."""
+        weight = th.cat([self.mean.weight, self.std.weight])
+        bias = th.cat([self.mean.bias, self.std.bias])
+
+        def to_belief(hidden: Tensor) -> Gaussian:
+            mean, raw = F.linear(hidden, weight, bias).chunk(2, dim=-1)
+            return Gaussian(mean, F.softplus(raw) + MIN_STD)
+
+        return to_belief
 
 
 class GaussianDynamics(Dynamics):
@@ -219,6 +230,41 @@ class GaussianRSSM(GaussianDynamics):
     def posterior(self, deter: Tensor, prior: Gaussian, tokens: Tensor) -> Gaussian:
         return self.post_head(th.cat([deter, tokens], dim=-1))
 
+    def observe(
+        self,
+        latent: Latent,
+        prev_actions: Tensor,
+        tokens: Tensor,
+        is_first: Tensor,
+        generator: th.Generator | None = None,
+        *,
+        mode: bool = False,
+    ) -> tuple[Latent, Beliefs]:
+        """
+        Filter as :meth:`GaussianDynamics.observe`, with less work in the loop.
+
+        What actions and observations add to hidden layers is computed for all steps before it, the
+        prior, which no posterior asks for, after it.
+        """
+        keep = (~is_first).to(tokens.dtype)[..., None]  # (B, T, 1)
+        from_stoch, from_actions = _split_input(self.input[0], prev_actions * keep)
+        from_deter, from_tokens = _split_input(self.post_head.hidden[0], tokens)
+        to_belief = self.post_head.output()
+        deter, stoch = latent.deter, latent.stoch
+        deters, stochs, posts = [], [], []
+        steps = (x.unbind(1) for x in (keep, from_actions, from_tokens))
+        for kept, action, evidence in zip(*steps, strict=True):
+            embedded = th.addmm(action, stoch.flatten(-2) * kept, from_stoch)
+            deter = self.cell(self.input[1](embedded), deter * kept)
+            hidden = self.post_head.hidden[1](th.addmm(evidence, deter, from_deter))
+            posts.append(to_belief(hidden))
+            stoch = self.draw(posts[-1], generator, mode)
+            deters.append(deter)
+            stochs.append(stoch)
+        memory = th.stack(deters, dim=1)
+        beliefs = Beliefs(Gaussian(*_stack(posts)), self.prior_head(memory))
+        return Latent(memory, th.stack(stochs, dim=1)), beliefs
+
     def entropy(self, latent: Latent) -> Tensor:
         entropy = self.prior_head(latent.deter).entropy()
         return entropy if self.sample else th.zeros_like(entropy)
@@ -263,6 +309,21 @@ class GaussianSSM(GaussianDynamics):
         """
         zero = latent.stoch.new_zeros(*latent.stoch.shape[:-2], self.action_dim)
         return self.prior(latent, zero)[1].entropy()
+
+
+def _split_input(layer: nn.Module, known: Tensor) -> tuple[Tensor, Tensor]:
+    """
+    Split a linear layer whose last inputs are known for all steps.
+
+    :param layer: linear layer that reads [..., known]
+    :param known: (B, T, K)
+    :return: transposed weight of the other inputs (in - K, out); what the known ones and the bias
+        add, (B, T, out)
+    """
+    assert isinstance(layer, nn.Linear)
+    others = layer.in_features - known.shape[-1]
+    weight, of_known = layer.weight.split([others, known.shape[-1]], dim=1)
+    return weight.t(), F.linear(known, of_known, layer.bias)
 
 
 def _stack(steps: list[Latent] | list[Gaussian]) -> list[Tensor]:
