@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.running_mean_std import RunningMeanStd
+from stable_baselines3.common.vec_env import VecNormalize
 
 from dreamzoo import DreamerV3
 from dreamzoo.common.evaluation import RandomPolicy
@@ -67,8 +68,8 @@ def test_a_run_of_normalised_observations_keeps_its_statistics(
     later = statistics()
     assert later.count == pytest.approx(161)
     env = as_in_training(make_vec_env("Pendulum-v1"), model)
-    obs = env.reset()
-    raw = env.get_original_obs()  # type: ignore[attr-defined]
+    assert isinstance(env, VecNormalize)
+    obs, raw = env.reset(), np.asarray(env.get_original_obs())
     np.testing.assert_allclose(np.asarray(obs), (raw - later.mean) / np.sqrt(later.var), rtol=1e-5)
     capsys.readouterr()
     script = ["--env", "Pendulum-v1", "--model", str(model)]
