@@ -16,7 +16,6 @@ from dreamzoo.nn.distributions import (
     mix_uniform,
     one_hot,
     soft_bernoulli_loss,
-    straight_through_sample,
     symexp,
     symlog,
 )
@@ -209,26 +208,6 @@ def test_categorical_sample_never_takes_an_impossible_class() -> None:
     assert set(draws.tolist()) == {1, 3}
     short = th.tensor([0.3, 0.3, 0.3]).expand(1000, 3)  # a sum that rounded far below one
     assert int(categorical_sample(short, th.Generator().manual_seed(0)).max()) == 2
-
-
-def test_straight_through_value_is_one_hot_and_gradient_that_of_the_probabilities() -> None:
-    logits = th.randn(6, 3, 4, dtype=th.float32, generator=th.Generator().manual_seed(2))
-    outer = th.randn(6, 3, 4, generator=th.Generator().manual_seed(5))
-    mine = logits.clone().requires_grad_()
-    sample = straight_through_sample(mix_uniform(mine, 0.01), th.Generator().manual_seed(0))
-    assert th.equal(sample.detach(), one_hot(sample.detach().argmax(-1), 4))
-    (sample * outer).sum().backward()
-    plain = logits.double().requires_grad_()
-    ((0.99 * plain.softmax(-1) + 0.01 / 4) * outer.double()).sum().backward()
-    assert mine.grad is not None
-    assert plain.grad is not None
-    th.testing.assert_close(mine.grad.double(), plain.grad, rtol=1e-4, atol=1e-6)
-
-
-def test_straight_through_mode_takes_the_most_likely_class() -> None:
-    probs = mix_uniform(th.randn(9, 3, 4, generator=th.Generator().manual_seed(2)), 0.01)
-    mode = straight_through_sample(probs, mode=True)
-    assert th.equal(mode.argmax(-1), probs.argmax(-1))
 
 
 def test_soft_bernoulli_floor() -> None:

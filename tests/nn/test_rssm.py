@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dreamzoo.nn import kernels
-from dreamzoo.nn.distributions import categorical_kl, straight_through_sample
+from dreamzoo.nn.distributions import categorical_kl, categorical_sample, one_hot
 from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.layers import DenseBlock
 from dreamzoo.nn.presets import Size
@@ -106,7 +106,8 @@ def _plain_observe(
         logits = rssm.post_logits(rssm.post_hidden(th.cat([deter, tokens[:, t]], -1)))
         post = 0.99 * logits.unflatten(-1, (SIZE.stoch, SIZE.classes)).softmax(-1)
         post = post + 0.01 / SIZE.classes
-        latent = Latent(deter, straight_through_sample(post, generator))
+        sample = one_hot(categorical_sample(post.detach(), generator), SIZE.classes)
+        latent = Latent(deter, sample + post - post.detach())  # the gradient goes straight through
         for parts, part in zip((deters, stochs, posts), (*latent, post), strict=True):
             parts.append(part)
     return [th.stack(parts, dim=1) for parts in (deters, stochs, posts)]

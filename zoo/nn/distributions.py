@@ -162,23 +162,6 @@ def one_hot(index: Tensor, classes: int) -> Tensor:
     return out.scatter_(-1, index[..., None], 1.0)
 
 
-def straight_through_sample(
-    probs: Tensor, generator: th.Generator | None = None, *, mode: bool = False
-) -> Tensor:
-    """
-    Sample one-hot latents whose gradient is that of the (mixed) probabilities.
-
-    :param probs: probabilities after mixing, (..., classes)
-    :param generator: source of randomness
-    :param mode: take the most likely class instead of a sample
-    :return: one-hot values, (..., classes)
-    """
-    with th.no_grad():
-        index = probs.argmax(-1) if mode else categorical_sample(probs, generator)
-        sample = one_hot(index, probs.shape[-1])
-    return sample if not probs.requires_grad else sample + (probs - probs.detach())
-
-
 def categorical_kl(p: Tensor, q: Tensor) -> Tensor:
     """
     KL(p || q) summed over latents.
