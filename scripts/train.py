@@ -120,24 +120,43 @@ def note_run(args: argparse.Namespace) -> None:
     path.write_text(json.dumps([*earlier, describe(args)], indent=2) + "\n")
 
 
-def restore(evaluation: EvalCallback, num_timesteps: int) -> None:
-    """Let a resumed run continue the table of evaluations instead of beginning a new one."""
-    assert evaluation.log_path is not None
-    path = Path(evaluation.log_path + ".npz")
-    if not path.exists():
-        return
-    table = np.load(path)
-    kept = table["timesteps"] <= num_timesteps
-    evaluation.evaluations_timesteps = table["timesteps"][kept].tolist()
-    evaluation.evaluations_results = table["results"][kept].tolist()
-    evaluation.evaluations_length = table["ep_lengths"][kept].tolist()
+class Evaluation(EvalCallback):
+    """
+    SB3's callback; which episodes it plays does not depend on whether the run was interrupted.
+
+    :param env: to evaluate in
+    :param seed: of the episodes
+    :param kwargs: of ``EvalCallback``
+    """
+
+    def __init__(self, env: VecEnv, seed: int, **kwargs: Any) -> None:
+        super().__init__(env, **kwargs)
+        self.seed = seed
+
+    def _on_step(self) -> bool:
+        if self.n_calls % self.eval_freq == 0:
+            self.eval_env.seed(self.seed + self.n_calls)
+        return super()._on_step()
+
+    def go_on(self, num_timesteps: int, n_envs: int) -> None:
+        """Continue the table of evaluations instead of beginning a new one."""
+        self.n_calls = num_timesteps // n_envs
+        assert self.log_path is not None
+        path = Path(self.log_path + ".npz")
+        if not path.exists():
+            return
+        table = np.load(path)
+        kept = table["timesteps"] <= num_timesteps
+        self.evaluations_timesteps = table["timesteps"][kept].tolist()
+        self.evaluations_results = table["results"][kept].tolist()
+        self.evaluations_length = table["ep_lengths"][kept].tolist()
 
 
 def make_envs(args: argparse.Namespace) -> tuple[VecEnv, VecEnv]:
     """Make the environments of training and of evaluation."""
     maker = partial(make_env, args.env, **dict(args.env_kwargs))
     env = make_vec_env(maker, n_envs=args.n_envs, seed=args.seed)
-    eval_env = make_vec_env(maker, n_envs=args.eval_episodes, seed=args.seed + 1_000)
+    eval_env = make_vec_env(maker, n_envs=args.eval_episodes)
     if not args.normalize:
         return env, eval_env
     if args.resume:
@@ -173,16 +192,16 @@ def main(argv: list[str] | None = None) -> None:
     suffix = f"_{model.num_timesteps}" if args.resume else ""
     formats = [make_output_format(name, str(args.out), suffix) for name in LOG_FORMATS]
     model.set_logger(Logger(str(args.out), formats))
-    evaluation = EvalCallback(
+    evaluation = Evaluation(
         eval_env,
+        args.seed + 1_000,
         n_eval_episodes=args.eval_episodes,
         eval_freq=max(args.eval_every // args.n_envs, 1),
         log_path=str(args.out),
         deterministic=args.deterministic_eval,
     )
     if args.resume:
-        evaluation.n_calls = model.num_timesteps // args.n_envs  # evaluates at the same steps
-        restore(evaluation, model.num_timesteps)
+        evaluation.go_on(model.num_timesteps, args.n_envs)
     model.learn(
         args.steps - model.num_timesteps,
         callback=[evaluation, SaveCallback(args.out, args.save_every)],

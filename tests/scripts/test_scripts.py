@@ -48,6 +48,19 @@ def test_train_writes_everything_and_resumes(tmp_path: Path) -> None:
     assert (tmp_path / "progress_100.csv").exists()
 
 
+def test_a_resumed_run_is_evaluated_as_one_in_one_go(tmp_path: Path) -> None:
+    """The same model plays the same episodes, so the tables are equal."""
+    arguments = ["--eval-episodes", "3", "--eval-every", "40", "--save-every", "40", *TINY]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    load("train").main(["--steps", "130", *arguments, "--out", str(whole)])
+    for steps in ("60", "130"):
+        resume = ["--resume"] if parts.exists() else []
+        load("train").main(["--steps", steps, *arguments, *resume, "--out", str(parts)])
+    one, other = (np.load(folder / "evaluations.npz") for folder in (whole, parts))
+    assert one["timesteps"].tolist() == [40, 80, 120]
+    np.testing.assert_array_equal(one["results"], other["results"])
+
+
 def test_a_run_of_normalised_observations_keeps_its_statistics(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
