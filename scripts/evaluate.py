@@ -2,12 +2,14 @@
 Evaluate a trained agent beside a random policy.
 
     python scripts/evaluate.py --env CartPole-v1 --model runs/demo/model.zip --episodes 50
+    python scripts/evaluate.py ... -a candidates=1000 planning_iterations=1 elites=1  # of PlaNet
 
 Prints one JSON line: mean returns with 95 % confidence intervals (normal approximation).
 Observations are normalised as in training if vecnormalize.pkl lies beside the model.
 """
 
 import argparse
+import inspect
 import json
 from functools import partial
 from pathlib import Path
@@ -22,6 +24,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from dreamzoo.benchmark import parse_value
 from dreamzoo.common.evaluation import RandomPolicy, check_spaces, confidence_interval
 from dreamzoo.common.normalizer import as_in_training
+from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.envs import make_env
 from dreamzoo.envs.dream_vector_env import load_model
 
@@ -34,6 +37,21 @@ def returns(policy: Any, env: VecEnv, episodes: int, deterministic: bool = False
     return np.asarray(listed)
 
 
+def load(path: Path, settings: dict[str, Any]) -> WorldModelAlgorithm:
+    """
+    Load an agent with some of its settings changed.
+
+    :param path: of the model
+    :param settings: arguments of the agent's constructor
+    :raises SystemExit: for a setting that the agent does not have
+    """
+    model = load_model(path)
+    known = inspect.signature(type(model)).parameters
+    if unknown := sorted(set(settings) - set(known)):
+        raise SystemExit(f"{type(model).__name__} has no setting {', '.join(unknown)}.")
+    return type(model).load(path, **settings) if settings else model
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -41,6 +59,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--env", default="CartPole-v1", help="see dreamzoo.envs.make_env")
     parser.add_argument("-e", "--env-kwargs", nargs="*", type=parse_value, default=[])
     parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("-a", "--agent-kwargs", nargs="*", type=parse_value, default=[])
     parser.add_argument("--episodes", type=int, default=50)
     parser.add_argument("--n-envs", type=int, default=10)
     parser.add_argument("--deterministic", action="store_true", help="default: sampled policy")
@@ -50,7 +69,7 @@ def main(argv: list[str] | None = None) -> None:
     th.set_num_threads(args.threads)
     maker = partial(make_env, args.env, **dict(args.env_kwargs))
     env = as_in_training(make_vec_env(maker, n_envs=args.n_envs, seed=args.seed), args.model)
-    model = load_model(args.model)
+    model = load(args.model, dict(args.agent_kwargs))
     check_spaces(model, env)
     env.seed(args.seed)
     env.action_space.seed(args.seed)
@@ -58,6 +77,7 @@ def main(argv: list[str] | None = None) -> None:
     result = {
         "env": args.env,
         "model": str(args.model),
+        "changed": dict(args.agent_kwargs),
         "steps": model.num_timesteps,
         "episodes": args.episodes,
         "agent": confidence_interval(agent_returns),

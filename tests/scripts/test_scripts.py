@@ -12,7 +12,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
 
-from dreamzoo import DreamerV3
+from dreamzoo import DreamerV3, PlaNet
 from dreamzoo.common.evaluation import RandomPolicy
 from dreamzoo.common.normalizer import as_in_training, load_normalizer
 
@@ -159,6 +159,24 @@ def test_evaluate_and_dream_read_what_train_wrote(
     load("dream").main([*model, *replay, "--out", str(tmp_path / "dream")])
     written = {path.name for path in (tmp_path / "dream").iterdir()}
     assert written == {"observation.mp4", "observation.png", "open_loop.png"}
+
+
+def test_evaluate_plans_as_it_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """PlaNet's planner is no part of what was learned."""
+    path = tmp_path / "model.zip"
+    tiny = dict(deter=8, stoch=2, units=8, reward_arch=[8])
+    PlaNet("MlpPolicy", "Pendulum-v1", candidates=20, elites=4, policy_kwargs=tiny).save(path)
+    script = load("evaluate")
+    shooting = dict(candidates=9, planning_iterations=1, elites=1)
+    assert script.load(path, {}).policy.planner.candidates == 20
+    planner = script.load(path, shooting).policy.planner
+    assert (planner.candidates, planner.iterations, planner.elites) == (9, 1, 1)
+    settings = [f"{name}={value}" for name, value in shooting.items()]
+    common = ["--env", "Pendulum-v1", "--model", str(path), "--episodes", "2", "--n-envs", "2"]
+    script.main([*common, "-a", *settings])
+    assert json.loads(capsys.readouterr().out)["changed"] == shooting
+    with pytest.raises(SystemExit, match="PlaNet has no setting candidate, elite"):
+        script.main([*common, "-a", "candidate=9", "elite=1"])
 
 
 @pytest.mark.parametrize("script", ["evaluate", "ppo_in_dream", "compare_dream"])
