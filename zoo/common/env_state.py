@@ -81,11 +81,11 @@ _NOT_STATE = {
     *("env", "venv", "screen", "clock", "surf", "results_writer", "viewer", "spec"),
     "class_attributes",  # of a VecEnvWrapper: functions, which do not pickle
 }
-_EMULATOR = "emulator"
+_EMULATOR = "state of the emulator"  # no name that an attribute can have
 
 
 def _dump(layers: list[Any]) -> bytes:
-    # A task of dm_control brings 24 MB of textures and empty memory, which shrink to 2 %.
+    # A task of dm_control brings 24 MB of textures and empty memory, which shrink well.
     return zlib.compress(cloudpickle.dumps([_state(layer) for layer in layers]), level=1)
 
 
