@@ -7,8 +7,10 @@ Time sheeprl's DreamerV3 on the work that bench_update.py times, to set the two 
 Calls the package's own training function (``dreamer_v3_5``, the revised algorithm) with its own
 configuration for walker-walk: batch 16 x 64, horizon 15, 24 numbers or 64x64x3 pixels in, six
 actions. Prints one JSON line with keys as in bench_update.py; batches are ready in memory, so
-sheeprl pays nothing for its replay. Needs nothing of this package. Turn off whatever else runs:
-on two threads both suffer far more from a busy core than a single thread does.
+sheeprl pays nothing for its replay. With ``--act N ...`` it is the acting step of its training
+loop for N environments, from observations in numpy to actions in numpy. Needs nothing of this
+package. Turn off whatever else runs: on two threads both suffer far more from a busy core than a
+single thread does.
 """
 
 import argparse
@@ -76,6 +78,24 @@ def make_data(config: Any, key: str, image: bool) -> dict[str, th.Tensor]:
     }
 
 
+def time_acting(
+    player: Any, fabric: Any, obs: dict[str, np.ndarray], image_keys: list[str]
+) -> float:
+    """Time one acting step, in milliseconds, as bench_update.py times ``predict``."""
+    from sheeprl.algos.dreamer_v3.utils import prepare_obs
+
+    times = []
+    with th.inference_mode():
+        player.init_states()
+        for step in range(220):
+            begun = time.perf_counter()
+            inputs = prepare_obs(fabric, obs, cnn_keys=image_keys, num_envs=player.num_envs)
+            th.stack(player.get_actions(inputs), dim=-1).cpu().numpy()
+            if step >= 20:
+                times.append(time.perf_counter() - begun)
+    return float(np.median(times)) * 1e3
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -85,6 +105,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--threads", type=int, default=th.get_num_threads())
     parser.add_argument("--repeat", type=int, default=10)
+    parser.add_argument("--act", type=int, nargs="+", metavar="N", help="environments; no update")
     args = parser.parse_args()
     th.set_num_threads(args.threads)
     th.manual_seed(0)
@@ -108,10 +129,22 @@ def main() -> None:
         if image
         else gym.spaces.Box(-np.inf, np.inf, (OBS,), np.float32)
     )
-    config.env.num_envs = 1
-    world_model, actor, critic, target, _ = agents.build_agent(
-        fabric, (ACTION,), True, config, gym.spaces.Dict({key: space})
-    )
+
+    def build(n_envs: int) -> Any:
+        config.env.num_envs = n_envs
+        return agents.build_agent(fabric, (ACTION,), True, config, gym.spaces.Dict({key: space}))
+
+    result: dict[str, Any] = {
+        "peer": f"sheeprl {version('sheeprl')}",
+        **{name: getattr(args, name) for name in ("size", "obs", "threads", "precision")},
+    }
+    if args.act:
+        for n in args.act:
+            obs = {key: np.stack([space.sample() for _ in range(n)])}
+            ms = time_acting(build(n)[-1], fabric, obs, [key] if image else [])
+            print(json.dumps(result | {"n_envs": n, "milliseconds": round(ms, 3)}), flush=True)
+        return
+    world_model, actor, critic, target, _ = build(1)
     parameters = [*world_model.parameters(), *actor.parameters(), *critic.parameters()]
     optimizer = fabric.setup_optimizers(
         hydra.utils.instantiate(config.algo.optimizer, params=parameters, _convert_="all")
@@ -137,9 +170,7 @@ def main() -> None:
         update()
         wall.append(time.perf_counter() - begun[0])
         cpu.append(time.process_time() - begun[1])
-    result = {
-        "peer": f"sheeprl {version('sheeprl')}",
-        **{name: getattr(args, name) for name in ("size", "obs", "threads", "precision")},
+    result |= {
         "parameters": sum(p.numel() for p in parameters),
         "wall_seconds": round(float(np.median(wall)), 4),
         "cpu_seconds": round(float(np.median(cpu)), 4),

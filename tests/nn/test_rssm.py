@@ -152,6 +152,24 @@ def test_a_filtered_sequence_is_freed_with_its_result(rssm: BlockRSSM) -> None:
     assert freed() is None
 
 
+def test_filtering_gives_the_same_with_and_without_gradient(rssm: BlockRSSM) -> None:
+    actions, tokens = _sequence(3, 4)
+    is_first = th.rand(3, 4) < 0.3
+
+    def run() -> tuple[th.Tensor, ...]:
+        generator = th.Generator().manual_seed(0)
+        states, post = rssm.observe(_latent(3), actions, tokens, is_first, generator)
+        return *states, post
+
+    with_gradient = run()
+    with th.no_grad():
+        without = run()
+    for expected, found in zip(with_gradient, without, strict=True):
+        assert expected.requires_grad
+        assert not found.requires_grad
+        th.testing.assert_close(found, expected.detach(), rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("change", ["in place", "data", "load"])
 def test_a_kept_layout_follows_every_change_of_the_weights(rssm: BlockRSSM, change: str) -> None:
     core, latent, action = rssm.core, _latent(3), th.randn(3, ACTION_DIM)

@@ -83,6 +83,8 @@ class WorldModelPolicy(BasePolicy):
     def _set_world_model(self, world_model: WorldModel) -> None:
         """Own a world model; its encoder also gets the name that SB3 has for it."""
         self.world_model = world_model
+        memory = self.initial_state(1)
+        self._memory_shapes = [part.shape[1:] for part in (*memory.latent, memory.prev_action)]
         encoder = world_model.encoder
         # Not a second registration: its parameters would be saved twice.
         object.__setattr__(self, "features_extractor", getattr(encoder, "extractor", encoder))
@@ -191,18 +193,19 @@ class WorldModelPolicy(BasePolicy):
                 "`obs = vec_env.reset()` (SB3 VecEnv)."
             )
         obs, vectorized = self.obs_to_tensor(observation)
-        n = len(next(iter(obs.values())) if isinstance(obs, dict) else obs)
+        first_part = next(iter(obs.values())) if isinstance(obs, dict) else obs
+        n, device = len(first_part), first_part.device  # asking the policy walks its modules
         if state is None:
             memory, is_first = self.initial_state(n), np.ones(n, bool)
         else:
-            memory = self._unpack(state, n)
+            memory = self._unpack(state, n, device)
             is_first = np.zeros(n, bool)
             if episode_start is not None:
                 is_first = np.asarray(episode_start, bool).reshape(-1)
         action, memory = self.step(
             obs,
             memory,
-            th.as_tensor(is_first, device=self.device),
+            th.as_tensor(is_first, device=device),
             deterministic=deterministic,
             choose=choose,
         )
@@ -213,11 +216,9 @@ class WorldModelPolicy(BasePolicy):
         flat = (*memory.latent, memory.prev_action)
         return tuple(x.flatten(1).cpu().numpy() for x in flat)
 
-    def _unpack(self, state: tuple[np.ndarray, ...], n: int) -> ActingState:
-        empty = self.initial_state(n)
-        likes = (*empty.latent, empty.prev_action)
-        expected = [(n, like[0].numel()) for like in likes]
-        found = [tuple(np.shape(part)) for part in state]
+    def _unpack(self, state: tuple[np.ndarray, ...], n: int, device: th.device) -> ActingState:
+        expected = [(n, shape.numel()) for shape in self._memory_shapes]
+        found = [np.shape(part) for part in state]
         if found != expected:
             raise ValueError(
                 f"state has parts of the shapes {found}; expected {expected}, as the last "
@@ -225,8 +226,8 @@ class WorldModelPolicy(BasePolicy):
                 "to start anew."
             )
         parts = [
-            th.as_tensor(part, device=self.device).view(like.shape)
-            for part, like in zip(state, likes, strict=True)
+            th.as_tensor(part, device=device).view(n, *shape)
+            for part, shape in zip(state, self._memory_shapes, strict=True)
         ]
         return ActingState(Latent(*parts[:-1]), parts[-1])
 

@@ -128,11 +128,18 @@ class DenseBlock(nn.Module):
         return self.linear.weight, self.linear.bias, self.norm.weight
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.linear(x)
         if th.is_grad_enabled():
-            return F.silu(self.norm(x))
-        rows = x.flatten(0, -2)
-        return norm_silu(rows, self.norm.weight.detach()[None], rows).view_as(x)
+            return F.silu(self.norm(self.linear(x)))
+        return _without_graph([self.kernels()], x)
+
+
+def _without_graph(layers: list[Layer], x: Tensor) -> Tensor:
+    """Evaluate a stack of :class:`DenseBlock`, (..., in) to (..., out)."""
+    rows = x.flatten(0, -2)
+    for weight, bias, scale in layers:
+        rows = th.addmm(bias, rows, weight.t())
+        norm_silu(rows, scale.detach()[None], rows)
+    return rows.view(*x.shape[:-1], -1)
 
 
 class MLP(nn.Sequential):
@@ -153,8 +160,10 @@ class MLP(nn.Sequential):
         return [block.kernels() for block in self]  # type: ignore[operator]
 
     def forward(self, x: Tensor) -> Tensor:
-        if not len(self) or not th.is_grad_enabled():
-            return super().forward(x)
+        if not len(self):
+            return x
+        if not th.is_grad_enabled():
+            return _without_graph(self.kernels(), x)
         rows = x.flatten(0, -2)
         tape = self.tape(len(rows))
         map_pieces(tape.evaluate, tape.plan(rows.detach().split(CACHED_ROWS)), x.device)

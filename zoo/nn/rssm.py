@@ -10,7 +10,14 @@ from dreamzoo.nn.distributions import categorical_entropy, mix_uniform
 from dreamzoo.nn.dynamics import Dynamics, Latent
 from dreamzoo.nn.layers import MLP, BlockLinear, DenseBlock, Linear, RMSNorm
 from dreamzoo.nn.presets import Size
-from dreamzoo.nn.unroll import EvidenceKernels, Imagination, Kernels, Unroll
+from dreamzoo.nn.unroll import (
+    EvidenceKernels,
+    FilterInputs,
+    Imagination,
+    Kernels,
+    Unroll,
+    filter_steps,
+)
 
 
 class BlockGRU(nn.Module):
@@ -53,38 +60,47 @@ class BlockGRU(nn.Module):
         """
         Lay the weights out as :class:`CoreTape` reads them.
 
-        Without a gradient the last layout is kept for as long as no weight changes: acting asks
-        for it at every step.
+        Without a gradient the last layout is kept, without a graph, for as long as no weight
+        changes: acting asks for it at every step.
         """
+        weights = self._weights()
         if th.is_grad_enabled():
-            return self._lay_out()
+            return self._lay_out(weights)
         # Every change in place raises a tensor's version; a new tensor lies elsewhere.
-        state = [(p.data_ptr(), p._version, p.device) for p in self.parameters()]
+        state = [(p.data_ptr(), p._version, p.device) for p in weights]
         if self._kept is None or self._kept[0] != state:
-            self._kept = state, self._lay_out()
+            kept = self._lay_out(weights)
+            self._kept = state, Kernels(*(x.detach() for x in kept))
         return self._kept[1]
 
-    def _lay_out(self) -> Kernels:
+    def _weights(self) -> list[Tensor]:
+        norm = self.hidden_norm.get_parameter("0.weight")
+        embeddings = *self.deter_in.kernels(), *self.stoch_in.kernels()
+        hidden, gates = self.hidden, self.gates
+        return [*embeddings, hidden.weight, hidden.bias, norm, gates.weight, gates.bias]
+
+    def _lay_out(self, weights: list[Tensor]) -> Kernels:
         """
         Split the kernel of ``hidden``, whose blocks read [their own part of h, the embeddings].
 
         The rows that read the embeddings form one dense matrix, so that these, which all blocks
         share, need not be repeated for each.
         """
-        weight, gates_bias = self.hidden.weight, self.gates.bias.view(self.blocks, 3, -1)
-        own = weight.shape[2]
+        deter_in, deter_bias, deter_scale, stoch_in, stoch_bias, stoch_scale = weights[:6]
+        hidden, hidden_bias, hidden_scale, gates, gates_bias = weights[6:]
+        own = hidden.shape[2]
         return Kernels(
-            deter_in=self.deter_in.linear.weight,
-            deter_bias=self.deter_in.linear.bias,
-            stoch_in=self.stoch_in.linear.weight,
-            stoch_bias=self.stoch_in.linear.bias,
-            in_scale=th.stack([self.deter_in.norm.weight, self.stoch_in.norm.weight]),
-            own=weight[:, :own],
-            shared=weight[:, own:].transpose(0, 1).flatten(1),
-            hidden_bias=self.hidden.bias,
-            hidden_scale=self.hidden_norm.get_parameter("0.weight"),
-            gates=self.gates.weight,
-            gates_bias=(gates_bias - self.update_shift).flatten(1),
+            deter_in=deter_in,
+            deter_bias=deter_bias,
+            stoch_in=stoch_in,
+            stoch_bias=stoch_bias,
+            in_scale=th.stack([deter_scale, stoch_scale]),
+            own=hidden[:, :own],
+            shared=hidden[:, own:].transpose(0, 1).flatten(1),
+            hidden_bias=hidden_bias,
+            hidden_scale=hidden_scale,
+            gates=gates,
+            gates_bias=(gates_bias.view(self.blocks, 3, -1) - self.update_shift).flatten(1),
         )
 
 
@@ -146,18 +162,18 @@ class BlockRSSM(Dynamics):
         evidence = F.linear(tokens, from_tokens, linear.bias)
         shape = (tokens.shape[1], len(tokens), self.stoch)
         draws = None if mode else _draws(shape, generator, tokens.device)
+        keep, actions, evidence = (
+            x.transpose(0, 1).contiguous() for x in (keep, actions, evidence)
+        )
+        data = FilterInputs(*latent, keep, actions, evidence, draws, self.unimix)
+        core = self.core.kernels()
         post = EvidenceKernels(
             from_deter, norm.weight, self.post_logits.weight, self.post_logits.bias
         )
-        outputs = Unroll.apply(
-            latent.deter,
-            latent.stoch,
-            *(x.transpose(0, 1).contiguous() for x in (keep, actions, evidence)),
-            draws,
-            self.unimix,
-            *self.core.kernels(),
-            *post,
-        )
+        if th.is_grad_enabled():
+            outputs = Unroll.apply(*data, *core, *post)
+        else:
+            outputs, _ = filter_steps(data, core, EvidenceKernels(*(x.detach() for x in post)))
         deter, stoch, probs = (x.transpose(0, 1) for x in outputs)
         return Latent(deter, stoch), probs
 

@@ -49,13 +49,13 @@ class CoreTape:
     """
     One step of the block GRU after the other, and back.
 
-    :param weights: of the core
+    :param weights: of the core, without a graph
     :param steps: T; steps that overwrite each other may share index 0 if no gradient is wanted
     :param rows: B
     """
 
     def __init__(self, weights: Kernels, steps: int, rows: int) -> None:
-        self.weights = Kernels(*(x.detach() for x in weights))
+        self.weights = weights
         like, (self.blocks, width, _) = weights.own, weights.own.shape
         embed, self.deter = weights.deter_in.shape
         lead = (steps, rows)
@@ -153,61 +153,82 @@ class CoreTape:
         )
 
 
+class FilterInputs(NamedTuple):
+    """What a filtered sequence depends on beside the weights; time first."""
+
+    deter: Tensor  # state before the first step, (B, D)
+    stoch: Tensor  # the same, (B, S, C)
+    keep: Tensor  # 0 where an episode starts, whose state before is zero; else 1, (T, B, 1)
+    actions: Tensor  # embedded, (T, B, M)
+    evidence: Tensor  # the observation's part of the posterior's hidden layer, with bias, (T, B, M)
+    draws: Tensor | None  # uniform random numbers, (T, B, S); None takes the most likely class
+    unimix: float  # uniform share of the posterior
+
+
+class FilterTape(NamedTuple):
+    """What :func:`filter_steps` leaves behind beside its results, for the way back."""
+
+    core: CoreTape
+    before_deter: Tensor  # state before every step, (T, B, D)
+    before_stoch: Tensor  # the same, (T, B, S * C)
+    pre: Tensor  # the posterior's hidden layer before the norm, (T, B, M)
+    hidden: Tensor  # and after it
+    post: EvidenceKernels
+
+
+def filter_steps(
+    data: FilterInputs, core_weights: Kernels, post: EvidenceKernels
+) -> tuple[tuple[Tensor, Tensor, Tensor], FilterTape]:
+    """
+    Filter a sequence: core, evidence, posterior, sample, T times. Nothing here has a graph.
+
+    :param data: of T steps
+    :param core_weights: of the core, without a graph
+    :param post: of the posterior, without a graph
+    :return: deter (T, B, D), stoch (T, B, S, C), posterior probabilities (T, B, S, C); the tape
+    """
+    deter, stoch, keep, actions, evidence, draws, unimix = data
+    steps, rows, _ = actions.shape
+    _, latents, classes = stoch.shape
+    core = CoreTape(core_weights, steps, rows)
+    before_deter = deter.new_empty(steps, *deter.shape)
+    before_stoch = deter.new_empty(steps, rows, latents * classes)
+    deters = th.empty_like(before_deter)
+    stochs = deter.new_empty(steps, *stoch.shape)
+    probs = th.empty_like(stochs)
+    pre, hidden = th.empty_like(evidence), th.empty_like(evidence)
+    scale = post.scale[None]
+    for t in range(steps):
+        th.mul(deter, keep[t], out=before_deter[t])
+        th.mul(stoch.flatten(1), keep[t], out=before_stoch[t])
+        deter, stoch = deters[t], stochs[t]
+        core.forward(t, before_deter[t], before_stoch[t], actions[t], deter)
+        th.addmm(evidence[t], deter, post.deter.t(), out=pre[t])
+        kernels.norm_silu(pre[t], scale, hidden[t])
+        logits = th.addmm(post.logits_bias, hidden[t], post.logits.t()).view_as(stoch)
+        draw = None if draws is None else draws[t]
+        kernels.sample_mixed(logits, unimix, draw, probs[t], stoch.flatten(1))
+    tape = FilterTape(core, before_deter, before_stoch, pre, hidden, post)
+    return (deters, stochs, probs), tape
+
+
 class Unroll(th.autograd.Function):
     """
-    Filter a sequence: core, evidence, posterior, straight-through sample, T times.
+    :func:`filter_steps` with its gradient; that of a sample is that of its probabilities.
 
-    Sequences have the time axis first. Arguments of :meth:`forward`:
-
-    - deter, stoch: state before the first step, (B, D) and (B, S, C)
-    - keep: 0 where an episode starts, whose state before is zero; else 1, (T, B, 1)
-    - actions: embedded actions, (T, B, M)
-    - evidence: the observation's part of the posterior's hidden layer, bias included, (T, B, M)
-    - draws: uniform random numbers, (T, B, S); None takes the most likely class
-    - unimix: uniform share of the posterior
-    - weights: all of :class:`Kernels`, then all of :class:`EvidenceKernels`
-
-    Returns deter (T, B, D), stoch (T, B, S, C), posterior probabilities (T, B, S, C).
+    Arguments are all of :class:`FilterInputs`, :class:`Kernels` and :class:`EvidenceKernels`.
     """
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        deter: Tensor,
-        stoch: Tensor,
-        keep: Tensor,
-        actions: Tensor,
-        evidence: Tensor,
-        draws: Tensor | None,
-        unimix: float,
-        *weights: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        size = len(Kernels._fields)
-        core_weights, post = Kernels(*weights[:size]), EvidenceKernels(*weights[size:])
-        steps, rows, _ = actions.shape
-        _, latents, classes = stoch.shape
-        core = CoreTape(core_weights, steps, rows)
-        before_deter = deter.new_empty(steps, *deter.shape)
-        before_stoch = deter.new_empty(steps, rows, latents * classes)
-        deters = th.empty_like(before_deter)
-        stochs = deter.new_empty(steps, *stoch.shape)
-        probs = th.empty_like(stochs)
-        pre, hidden = th.empty_like(evidence), th.empty_like(evidence)
-        scale = post.scale.detach()[None]
-        for t in range(steps):
-            th.mul(deter, keep[t], out=before_deter[t])
-            th.mul(stoch.flatten(1), keep[t], out=before_stoch[t])
-            deter, stoch = deters[t], stochs[t]
-            core.forward(t, before_deter[t], before_stoch[t], actions[t], deter)
-            th.addmm(evidence[t], deter, post.deter.t(), out=pre[t])
-            kernels.norm_silu(pre[t], scale, hidden[t])
-            logits = th.addmm(post.logits_bias, hidden[t], post.logits.t()).view_as(stoch)
-            draw = None if draws is None else draws[t]
-            kernels.sample_mixed(logits, unimix, draw, probs[t], stoch.flatten(1))
-        ctx.tape = core, before_deter, before_stoch, pre, hidden, post
-        ctx.unimix = unimix
-        ctx.save_for_backward(keep, deters, probs)
-        return deters, stochs, probs
+    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+        first, second = len(FilterInputs._fields), -len(EvidenceKernels._fields)
+        data = FilterInputs(*arguments[:first])
+        core = Kernels(*(x.detach() for x in arguments[first:second]))
+        post = EvidenceKernels(*(x.detach() for x in arguments[second:]))
+        outputs, ctx.tape = filter_steps(data, core, post)
+        ctx.unimix = data.unimix
+        ctx.save_for_backward(data.keep, outputs[0], outputs[2])
+        return outputs
 
     @staticmethod
     @th.autograd.function.once_differentiable
