@@ -15,3 +15,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """
     if item.get_closest_marker("gpu") is not None and not th.cuda.is_available():
         pytest.skip("needs a CUDA device")
+
+
+@pytest.fixture(params=["acc", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run a test on the device that refuses CPU tensors, and on CUDA where there is one."""
+    if request.param == "acc":
+        from tests import second_device  # registers the device with torch
+
+        second_device.install(monkeypatch)
+    return request.param

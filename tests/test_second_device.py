@@ -49,14 +49,7 @@ class Pixels(gym.Env):
         return self.observation_space.sample(), 1.0, self.age == 5, False, {}
 
 
-@pytest.fixture(params=[second_device.NAME, pytest.param("cuda", marks=pytest.mark.gpu)])
-def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    if request.param == second_device.NAME:
-        second_device.install(monkeypatch)
-    return request.param
-
-
-def make_agent(device: str, env: str | type[gym.Env] = "CartPole-v1") -> DreamerV3:
+def make_agent(device: str, env: str | type[gym.Env] = "CartPole-v1", **kwargs: Any) -> DreamerV3:
     return DreamerV3(
         "MlpPolicy" if isinstance(env, str) else "MultiInputPolicy",
         make_vec_env(env, 2, seed=0),
@@ -66,6 +59,7 @@ def make_agent(device: str, env: str | type[gym.Env] = "CartPole-v1") -> Dreamer
         batch_size=2,
         batch_length=8,
         train_ratio=2,
+        **kwargs,
     )
 
 
@@ -172,6 +166,20 @@ def test_latents_live_on_the_device_and_travel(device: str, tmp_path: Path) -> N
         latents_on_host=True,
     )
     assert isinstance(on_host.latents["deter"], np.ndarray)
+
+
+def test_an_agent_learns_from_observations_on_the_device(device: str) -> None:
+    """The same training as with observations on the host, and nothing copied back."""
+    weights = []
+    for on_device in (False, True):
+        agent = make_agent(device, replay_buffer_kwargs=dict(observations_on_device=on_device))
+        agent.learn(60)
+        with second_device.counting() as copies:
+            agent.train(2, 2)
+        assert copies == {"tolist": 1}
+        weights.append([p.detach().cpu() for p in agent.policy.trained_parameters()])
+    for one, other in zip(*weights, strict=True):
+        th.testing.assert_close(one, other)
 
 
 def test_latents_on_the_device_take_no_memory_of_the_host(device: str) -> None:

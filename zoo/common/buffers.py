@@ -10,8 +10,11 @@ from gymnasium import spaces
 from stable_baselines3.common.buffers import BaseBuffer, ReplayBuffer
 from stable_baselines3.common.vec_env import VecNormalize
 
-from dreamzoo.common.latent_store import LatentSpec, LatentStore, Values, choose_device, to_device
+from dreamzoo.common.record_store import RecordSpec, RecordStore, Values, free_memory, to_device
 from dreamzoo.nn.observations import Observation
+
+#: Name of the stored observations; those of a Dict have their keys behind it.
+OBSERVATIONS = "observations"
 
 
 class Windows(NamedTuple):
@@ -79,7 +82,7 @@ class SequenceReplayBuffer(ReplayBuffer):
     after it (DreamerV3 spec; reference replay.py). An episode of n steps makes n + 1 records: the
     terminal observation, which a VecEnv delivers in ``infos``, is a record of its own, with
     action zero. Every observation is stored once, in its own dtype; the arrays are allocated
-    lazily by the operating system, so an empty buffer costs nothing; latents on an accelerator are
+    lazily by the operating system, so an empty buffer costs nothing; what lies on an accelerator is
     allocated at once.
 
     Windows may run across episodes, never across the write head. With stored latents, a window
@@ -97,9 +100,11 @@ class SequenceReplayBuffer(ReplayBuffer):
         and starts every window as if an episode started there
     :param latents_on_host: keep latents in the host's memory; False keeps them where batches go, if
         they take less than half of the memory that is free there
+    :param observations_on_device: keep observations where batches go, so that no batch is copied
+        there; a VecNormalize has them brought back for every batch
     :param seed: of the sampling
     :raises ValueError: where sizes make no sense
-    :raises MemoryError: where the operating system refuses the arrays
+    :raises MemoryError: where the operating system refuses the arrays, or the device has no room
     """
 
     def __init__(
@@ -112,8 +117,9 @@ class SequenceReplayBuffer(ReplayBuffer):
         optimize_memory_usage: bool = False,
         handle_timeout_termination: bool = True,
         batch_length: int = 64,
-        latents: LatentSpec | None = None,
+        latents: RecordSpec | None = None,
         latents_on_host: bool = False,
+        observations_on_device: bool = False,
         seed: int | None = None,
     ) -> None:
         if buffer_size < 1 or batch_length < 1:
@@ -126,15 +132,16 @@ class SequenceReplayBuffer(ReplayBuffer):
         self.batch_length = batch_length
         self.latent_spec = dict(latents or {})
         self.latents_on_host = latents_on_host
+        self.observations_on_device = observations_on_device
         self.rng = np.random.default_rng(seed)
         self.resume_state: dict[str, Any] | None = None
         self._staged: Values = {}
         try:
             self._allocate()
-            self.place_latents()
         except MemoryError as error:
             raise MemoryError(self._too_large(buffer_size, self._bytes_per_record())) from error
         self.reset()
+        self.place()
 
     # ------------------------------------------------------------------ storage
 
@@ -150,51 +157,82 @@ class SequenceReplayBuffer(ReplayBuffer):
         }
         if isinstance(self.observation_space, spaces.Dict):
             for key, space in self.observation_space.spaces.items():
-                layout[f"observations.{key}"] = (self.obs_shape[key], space.dtype)  # type: ignore[call-overload]
+                layout[f"{OBSERVATIONS}.{key}"] = (self.obs_shape[key], space.dtype)  # type: ignore[call-overload]
         else:
-            layout["observations"] = (self.obs_shape, self.observation_space.dtype)
+            layout[OBSERVATIONS] = (self.obs_shape, self.observation_space.dtype)
         return layout
 
     def _allocate(self) -> None:
+        """Make room for everything on the host."""
         shape = (self.buffer_size, self.n_envs)
         self._arrays = {k: np.zeros(shape + s, d) for k, (s, d) in self._layout().items()}
-        self._name_arrays()
-        self._keep_latents(th.device("cpu"))
+        self._latents = RecordStore(self.latent_spec, shape, th.device("cpu"))
+        self._observations: RecordStore | None = None  # those that are not among the arrays
+        self._name_storage()
 
-    def place_latents(self) -> None:
-        """Move the latents to where they belong now that ``device`` is known."""
-        home = th.device("cpu" if self.latents_on_host else self.device)
-        home = choose_device(home, sum(x.nbytes for x in self._store.tensors.values()))
-        if home.type != self._store.device.type:
-            before = self._store
-            self._keep_latents(home)
-            for name, tensor in before.tensors.items():
-                self._store.tensors[name].copy_(tensor)
+    def place(self) -> None:
+        """
+        Move latents and observations to where they belong now that ``device`` is known.
 
-    def _keep_latents(self, device: th.device) -> None:
-        self._store = LatentStore(self.latent_spec, (self.buffer_size, self.n_envs), device)
-        # On the host under the names that SB3's buffers would give them: views, never copies.
-        self.latents: dict[str, Any] = {
-            name: tensor.numpy() if device.type == "cpu" else tensor
-            for name, tensor in self._store.tensors.items()
-        }
+        :raises MemoryError: if the device has no room for observations that are to be there
+        """
+        home = th.device(self.device)
+        if home.type == "cpu":
+            return
+        if self.observations_on_device and self._observations is None:
+            self._move_observations(home)
+        # Not what was asked for, only the better place: latents leave room for the rest.
+        roomy = self._latents.nbytes < free_memory(home) / 2
+        if roomy and not self.latents_on_host and self._latents.device.type == "cpu":
+            self._latents = self._latents.copy_to(home, self._used())
+        self._name_storage()
 
-    def _name_arrays(self) -> None:
-        """Give the arrays the names that SB3's buffers have; they are views, never copies."""
+    def _move_observations(self, home: th.device) -> None:
+        names = [name for name in self._arrays if name.startswith(OBSERVATIONS)]
+        needed, free = sum(self._arrays[name].nbytes for name in names), free_memory(home)
+        if needed > free:
+            raise MemoryError(
+                f"observations_on_device: {self.buffer_size * self.n_envs:,} observations take "
+                f"{needed / 1e9:.1f} GB, and {home} has {free / 1e9:.1f} GB left. Lower "
+                "buffer_size, or leave them on the host."
+            )
+        layout = self._layout()
+        spec, shape = {name: layout[name] for name in names}, (self.buffer_size, self.n_envs)
+        self._observations = RecordStore(spec, shape, home)
+        for name, tensor in self._observations.tensors.items():
+            tensor[: self._used()] = to_device(self._arrays.pop(name)[: self._used()], home)
+
+    def _name_storage(self) -> None:
+        """
+        Give the storage the names that SB3's buffers have.
+
+        On the host these are arrays, elsewhere tensors; they are views, never copies.
+        """
         self.actions, self.rewards = self._arrays["actions"], self._arrays["rewards"]
         self.dones, self.timeouts = self._arrays["dones"], self._arrays["timeouts"]
         self.episode_starts = self._arrays["episode_starts"]
-        self.observations = self._group("observations")
+        stored = self._arrays if self._observations is None else self._observations.tensors
+        self.observations: Any = _by_key(
+            {name: x for name, x in stored.items() if name.startswith(OBSERVATIONS)}
+        )
+        on_host = self._latents.device.type == "cpu"
+        self.latents: dict[str, Any] = {
+            name: x.numpy() if on_host else x for name, x in self._latents.tensors.items()
+        }
 
-    def _group(self, name: str) -> Any:
-        if name in self._arrays:
-            return self._arrays[name]
-        prefix = f"{name}."
-        return {k[len(prefix) :]: v for k, v in self._arrays.items() if k.startswith(prefix)}
+    def _bytes_per_record(self, *, on_host: bool = False) -> int:
+        """
+        Count the bytes of one record.
 
-    def _bytes_per_record(self, latents: bool = True) -> int:
-        layout = [*self._layout().values(), *(self.latent_spec.values() if latents else ())]
-        return sum(int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in layout)
+        :param on_host: only of what lies in the host's memory
+        """
+        layout = self._layout() | self.latent_spec
+        if on_host:
+            elsewhere = (x for x in (self._latents, self._observations) if x is not None)
+            for store in elsewhere:
+                if store.device.type != "cpu":
+                    layout = {k: v for k, v in layout.items() if k not in store.tensors}
+        return sum(int(np.prod(shape)) * np.dtype(kind).itemsize for shape, kind in layout.values())
 
     def nbytes(self, records: int | None = None) -> int:
         """
@@ -219,12 +257,12 @@ class SequenceReplayBuffer(ReplayBuffer):
         Refuse to start a run whose replay cannot fit in this machine.
 
         :param records: how many records the run is going to add, about
-        :return: bytes of the host's memory that the replay takes then; latents on an accelerator
-            have their place already
+        :return: bytes of the host's memory that the replay takes then; what lies on an accelerator
+            has its place already
         :raises MemoryError: names the size and what to change
         """
         full = self.buffer_size * self.n_envs
-        each = self._bytes_per_record(latents=self._store.device.type == "cpu")
+        each = self._bytes_per_record(on_host=True)
         needed = each * min(self.size() * self.n_envs + records, full)
         if needed > physical_memory():
             raise MemoryError(self._too_large(needed // each, each))
@@ -237,6 +275,10 @@ class SequenceReplayBuffer(ReplayBuffer):
         self._next_reward = np.zeros(self.n_envs, np.float32)
         self._next_first = np.ones(self.n_envs, bool)
         self._online: deque[tuple[int, int]] = deque()
+
+    def _used(self) -> int:
+        """Count the rows of the storage that some stream has written to."""
+        return int(min(self._count.max(), self.buffer_size))
 
     def size(self) -> int:
         """Return the number of records of the shortest stream."""
@@ -300,17 +342,20 @@ class SequenceReplayBuffer(ReplayBuffer):
     def _flatten_obs(self, obs: np.ndarray | dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         if isinstance(self.observation_space, spaces.Dict):
             assert isinstance(obs, dict)
-            parts = {f"observations.{key}": obs[key] for key in self.observation_space.spaces}
+            parts = {f"{OBSERVATIONS}.{key}": obs[key] for key in self.observation_space.spaces}
         else:
-            parts = {"observations": obs}  # type: ignore[dict-item]
-        return {k: np.asarray(v).reshape(self._arrays[k][0].shape) for k, v in parts.items()}
+            parts = {OBSERVATIONS: obs}  # type: ignore[dict-item]
+        layout = self._layout()
+        return {k: np.asarray(v).reshape(-1, *layout[k][0]) for k, v in parts.items()}
 
     def _append(self, envs: np.ndarray, record: dict[str, np.ndarray], latents: Values) -> None:
         """Write one record to each of the streams ``envs``; what is not given becomes zero."""
         rows = self._count[envs] % self.buffer_size
         for name, array in self._arrays.items():
             array[rows, envs] = record.get(name, 0)
-        self._store.put(rows, envs, latents)
+        if self._observations is not None:
+            self._observations.put(rows, envs, record)
+        self._latents.put(rows, envs, latents)
         self._queue_online(envs)
         self._count[envs] += 1
         longest = int(self._count.max())
@@ -344,7 +389,7 @@ class SequenceReplayBuffer(ReplayBuffer):
         for name, values in latents.items():
             rows = th.as_tensor(values).flatten(0, 1)
             flat[name] = rows[to_device(kept, rows.device)]
-        self._store.put(index[kept] % self.buffer_size, env[kept], flat)
+        self._latents.put(index[kept] % self.buffer_size, env[kept], flat)
 
     # ------------------------------------------------------------------ sampling
 
@@ -437,9 +482,9 @@ class SequenceReplayBuffer(ReplayBuffer):
         trained = slice(context, None)
         latents = {}
         if context:
-            latents = self._store.get(rows[:, 0], envs, th.device(self.device))
+            latents = self._latents.get(rows[:, 0], envs, th.device(self.device))
         return SequenceBatch(
-            self._gather_observations(flat[:, trained], vec_normalize),
+            self._gather_observations(rows[:, trained], envs, vec_normalize),
             self.to_torch(previous[:, trained]),
             self.to_torch(rewards[:, trained].astype(np.float32)),
             self.to_torch(first[:, trained]),
@@ -454,14 +499,20 @@ class SequenceReplayBuffer(ReplayBuffer):
         return array.reshape(-1, *array.shape[2:]).take(flat, axis=0)
 
     def _gather_observations(
-        self, flat: np.ndarray, vec_normalize: VecNormalize | None
+        self, rows: np.ndarray, envs: np.ndarray, vec_normalize: VecNormalize | None
     ) -> Observation:
-        if isinstance(self.observation_space, spaces.Dict):
-            names = self.observation_space.spaces
-            parts = {key: self._take(f"observations.{key}", flat) for key in names}
-            normalized = self._normalize_obs(parts, vec_normalize)
-            return {key: self.to_torch(value) for key, value in normalized.items()}  # type: ignore[union-attr]
-        return self.to_torch(self._normalize_obs(self._take("observations", flat), vec_normalize))  # type: ignore[arg-type]
+        if self._observations is None:
+            names = [name for name in self._arrays if name.startswith(OBSERVATIONS)]
+            parts = {name: self._take(name, rows * self.n_envs + envs[:, None]) for name in names}
+        else:
+            there = self._observations.get(rows, envs[:, None], th.device(self.device))
+            if vec_normalize is None:
+                return _by_key(there)
+            parts = {name: x.cpu().numpy() for name, x in there.items()}
+        normalized: Any = self._normalize_obs(_by_key(parts), vec_normalize)
+        if isinstance(normalized, dict):
+            return {key: self.to_torch(value) for key, value in normalized.items()}
+        return self.to_torch(normalized)
 
     def to_torch(self, array: np.ndarray, copy: bool = False) -> th.Tensor:
         """Move a freshly gathered array to the device; there is nobody else to share it with."""
@@ -472,24 +523,33 @@ class SequenceReplayBuffer(ReplayBuffer):
     def __getstate__(self) -> dict[str, Any]:
         """Pickle only the part that was written, not gigabytes of zeros."""
         state = self.__dict__.copy()
-        used = int(min(self._count.max(), self.buffer_size))
+        used = self._used()
         for name in ("actions", "rewards", "dones", "timeouts", "episode_starts"):
             del state[name]
-        del state["observations"], state["latents"], state["_store"]
+        del state["observations"], state["latents"], state["_observations"], state["_latents"]
         state["_arrays"] = {name: array[:used] for name, array in self._arrays.items()}
-        latents = self._store.to_host(used)
+        if self._observations is not None:
+            state["_arrays"] |= self._observations.to_host(used)
+        latents = self._latents.to_host(used)
         state["_arrays"] |= {f"latents.{name}": array for name, array in latents.items()}
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         used = state.pop("_arrays")
-        self.latents_on_host = False
+        self.latents_on_host = self.observations_on_device = False
         self.__dict__.update(state)
         self._allocate()
         # On the host for now: the device that it was saved on may not be here.
         arrays = self._arrays | {f"latents.{name}": array for name, array in self.latents.items()}
         for name, array in used.items():
             arrays[name][: len(array)] = array
+
+
+def _by_key(parts: dict[str, Any]) -> Any:
+    """Turn parts of observations by their storage's names into what the space says."""
+    if OBSERVATIONS in parts:
+        return parts[OBSERVATIONS]
+    return {name.removeprefix(f"{OBSERVATIONS}."): part for name, part in parts.items()}
 
 
 def physical_memory() -> int:

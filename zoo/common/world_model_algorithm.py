@@ -23,8 +23,8 @@ from stable_baselines3.common.utils import obs_as_tensor
 
 from dreamzoo.common.buffers import SequenceBatch, SequenceReplayBuffer
 from dreamzoo.common.env_state import load_env_state, save_env_state
-from dreamzoo.common.latent_store import LatentSpec
 from dreamzoo.common.policies import ActingState, WorldModelPolicy
+from dreamzoo.common.record_store import RecordSpec
 from dreamzoo.common.training import MeanMetrics, check_means
 from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.world_model import WorldModel
@@ -124,7 +124,7 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
 
     # ------------------------------------------------------------------ set-up
 
-    def latent_spec(self) -> LatentSpec | None:
+    def latent_spec(self) -> RecordSpec | None:
         """Say what to store of the latent with every record; None stores nothing."""
         return None
 
@@ -527,8 +527,8 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
             found = type(self.replay_buffer).__name__
             self.replay_buffer = before
             raise ValueError(f"{path} holds a {found}; expected a SequenceReplayBuffer.")
-        del before  # its latents make room on the device
-        self.replay_buffer.place_latents()
+        del before  # what it kept makes room on the device
+        self.replay_buffer.place()
         state = self.replay_buffer.resume_state
         self.replay_buffer.resume_state = None
         same_envs = self.replay_buffer.n_envs == self.n_envs

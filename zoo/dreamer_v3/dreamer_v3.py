@@ -14,8 +14,8 @@ from stable_baselines3.common.utils import polyak_update
 from torch import Tensor
 
 from dreamzoo.common.buffers import SequenceBatch
-from dreamzoo.common.latent_store import LatentSpec
 from dreamzoo.common.policies import ActingState
+from dreamzoo.common.record_store import RecordSpec
 from dreamzoo.common.training import check_finite, guard_gradients
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.dreamer_v3.policies import CnnPolicy, DreamerV3Policy, MlpPolicy, MultiInputPolicy
@@ -212,7 +212,7 @@ class DreamerV3(WorldModelAlgorithm):
     def _policy_kwargs(self) -> dict[str, Any]:
         return {"gamma": self.gamma, **self.policy_kwargs}
 
-    def latent_spec(self) -> LatentSpec | None:
+    def latent_spec(self) -> RecordSpec | None:
         if not self.replay_context:
             return None
         dynamics = self.policy.world_model.dynamics

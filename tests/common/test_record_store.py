@@ -1,0 +1,94 @@
+"""Parts of the replay that lie on an accelerator."""
+
+import pickle
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.running_mean_std import RunningMeanStd
+from stable_baselines3.common.vec_env import VecNormalize
+
+from dreamzoo.common.buffers import SequenceBatch, SequenceReplayBuffer
+
+
+def make_buffer(device: str, space: spaces.Space, **kwargs: Any) -> SequenceReplayBuffer:
+    action, latents = spaces.Box(-1, 1, (1,)), {"deter": ((2,), np.float32)}
+    buffer = SequenceReplayBuffer(
+        40,
+        space,
+        action,
+        device=device,
+        n_envs=2,
+        batch_length=4,
+        latents=latents,
+        seed=0,
+        **kwargs,
+    )
+    rng = np.random.default_rng(0)
+    space.seed(0)
+    for step in range(25):  # 20 fit
+        samples = [space.sample() for _ in range(2)]
+        obs: Any = samples if not isinstance(space, spaces.Dict) else None
+        obs = np.stack(obs) if obs else {k: np.stack([x[k] for x in samples]) for k in samples[0]}
+        buffer.stage_latents({"deter": rng.normal(size=(2, 2)).astype(np.float32)})
+        done = np.array([step % 7 == 6, False])
+        buffer.add(obs, obs, rng.normal(size=(2, 1)), rng.normal(size=2), done, [{}, {}])
+    return buffer
+
+
+def _flat(batch: SequenceBatch) -> Iterator[th.Tensor]:
+    for part in batch[:-1]:
+        yield from part.values() if isinstance(part, dict) else [part]
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Box(0, 255, (3, 4, 4), np.uint8),
+        spaces.Dict({"observation": spaces.Box(-1, 1, (2,)), "item": spaces.Discrete(5)}),
+    ],
+)
+def test_observations_on_the_device_are_those_of_the_host(device: str, space: spaces.Space) -> None:
+    buffers = [make_buffer(device, space, observations_on_device=x) for x in (False, True)]
+    buffers.append(pickle.loads(pickle.dumps(buffers[1])))
+    buffers[2].place()
+    for buffer in buffers[1:]:
+        kept = buffer.observations
+        parts = list(kept.values()) if isinstance(kept, dict) else [kept]
+        assert {x.device.type for x in parts} == {device}
+        latents = sum(x.nbytes for x in buffer.latents.values())
+        on_device = latents + sum(x.nbytes for x in parts)
+        assert buffer.check_memory(10**9) == buffer.nbytes() - on_device
+    # The same draws, the same windows, bit for bit.
+    expected, *others = (list(_flat(b.sample(8))) for b in buffers)
+    for found in others:
+        assert all(x.dtype == y.dtype for x, y in zip(expected, found, strict=True))
+        assert all(th.equal(x.cpu(), y.cpu()) for x, y in zip(expected, found, strict=True))
+
+
+def test_observations_on_the_device_pass_a_vec_normalize(device: str) -> None:
+    env = VecNormalize(make_vec_env("Pendulum-v1"))
+    assert isinstance(env.obs_rms, RunningMeanStd)
+    env.obs_rms.mean[:] = 5.0
+    samples: list[Any] = [
+        make_buffer(device, env.observation_space, observations_on_device=x)
+        .sample(8, env)
+        .observations
+        for x in (False, True)
+    ]
+    assert float(samples[0].mean()) < -3
+    assert samples[0].device.type == samples[1].device.type == device
+    assert th.equal(samples[0].cpu(), samples[1].cpu())
+
+
+def test_observations_without_room_on_the_device_are_refused(
+    device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dreamzoo.common.buffers.free_memory", lambda _device: 1000)
+    space = spaces.Box(0, 255, (3, 64, 64), np.uint8)
+    with pytest.raises(MemoryError, match="observations_on_device: 40 observations take"):
+        make_buffer(device, space, observations_on_device=True)
