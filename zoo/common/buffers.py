@@ -200,7 +200,8 @@ class SequenceReplayBuffer(ReplayBuffer):
         spec, shape = {name: layout[name] for name in names}, (self.buffer_size, self.n_envs)
         self._observations = RecordStore(spec, shape, home)
         for name, tensor in self._observations.tensors.items():
-            tensor[: self._used()] = to_device(self._arrays.pop(name)[: self._used()], home)
+            written = self._arrays.pop(name)[: self._used()]
+            tensor[: len(written)].copy_(th.from_numpy(written))
 
     def _name_storage(self) -> None:
         """
@@ -228,10 +229,11 @@ class SequenceReplayBuffer(ReplayBuffer):
         """
         layout = self._layout() | self.latent_spec
         if on_host:
-            elsewhere = (x for x in (self._latents, self._observations) if x is not None)
-            for store in elsewhere:
-                if store.device.type != "cpu":
-                    layout = {k: v for k, v in layout.items() if k not in store.tensors}
+            names = [
+                *self._arrays,
+                *(self.latent_spec if self._latents.device.type == "cpu" else ()),
+            ]
+            layout = {name: layout[name] for name in names}
         return sum(int(np.prod(shape)) * np.dtype(kind).itemsize for shape, kind in layout.values())
 
     def nbytes(self, records: int | None = None) -> int:

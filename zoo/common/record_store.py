@@ -56,7 +56,7 @@ class RecordStore:
         """
         other = RecordStore(self.spec, self.shape, device)
         for name, tensor in self.tensors.items():
-            other.tensors[name][:used] = tensor[:used].to(device)
+            other.tensors[name][:used].copy_(tensor[:used])
         return other
 
     def put(self, rows: np.ndarray, envs: np.ndarray, values: Values) -> None:
