@@ -56,7 +56,7 @@ def load_model(model: Model, device: th.device | str = "auto") -> WorldModelAlgo
             "that returns one of these."
         )
     path = pathlib.Path(model)
-    path = path if path.exists() else path.with_suffix(".zip")
+    path = path if path.exists() else pathlib.Path(f"{path}.zip")
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {model}; save an agent with agent.save(path).")
     try:

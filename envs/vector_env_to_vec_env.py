@@ -64,12 +64,12 @@ class VectorEnvToVecEnv(VecEnv):
             info.pop(mask, None)
         infos = self._row_infos(info)
         if dones.any():
+            # The last observation before the reset, which may write to the same memory.
+            last, ends = to_host(last if self._same_step else obs), self._row_infos(last_info)
             if not self._same_step:
-                last, last_info = obs, info
                 obs, _ = self.env.reset(options={"reset_mask": dones})
-            last, ends = to_host(last), self._row_infos(last_info)
             for i in np.flatnonzero(dones):
-                infos[i] = ends[i]
+                infos[i] |= ends[i]
                 infos[i]["terminal_observation"] = (
                     {name: part[i] for name, part in last.items()}
                     if isinstance(last, dict)
@@ -88,6 +88,9 @@ class VectorEnvToVecEnv(VecEnv):
             mask = info.get(f"_{name}")
             has = np.ones(self.num_envs, bool) if mask is None else to_host(mask)
             parts = self._row_infos(value) if isinstance(value, dict) else to_host(value)
+            several = isinstance(parts, list | tuple) or getattr(parts, "ndim", 0) > 0
+            if not several or len(parts) != self.num_envs:
+                parts = [parts] * self.num_envs  # one for all of them
             for i in np.flatnonzero(has):
                 rows[i][name] = parts[i]
         return rows
@@ -127,7 +130,13 @@ class VectorEnvToVecEnv(VecEnv):
 
 
 def to_host(value: Any) -> Any:
-    """Copy tensors to the host, as arrays of their own; leave everything else as it is."""
+    """
+    Copy tensors and arrays to the host, as arrays of their own; leave everything else as it is.
+
+    A simulator may hand out its own memory, and change it in the next step.
+    """
     if isinstance(value, dict):
         return {name: to_host(part) for name, part in value.items()}
-    return value.cpu().numpy() if isinstance(value, th.Tensor) else value
+    if isinstance(value, th.Tensor):
+        return value.detach().to("cpu", copy=True).numpy()
+    return value.copy() if isinstance(value, np.ndarray) else value

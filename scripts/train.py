@@ -113,6 +113,25 @@ def describe(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def check_resumed(args: argparse.Namespace) -> None:
+    """
+    Refuse to go on from a run with other environments: nothing of it would fit.
+
+    :raises SystemExit: names what differs
+    """
+    path = args.out / "config.json"
+    if not path.exists():
+        raise SystemExit(f"There is no run in {args.out} to go on from.")
+    before = json.loads(path.read_text())[-1]["args"]
+    now = json.loads(json.dumps(describe(args)["args"]))
+    for name in ("agent", "env", "env_kwargs", "n_envs", "normalize"):
+        if before.get(name, now[name]) != now[name]:
+            raise SystemExit(
+                f"The run in {args.out} has {name}={before[name]!r}; it cannot go on with "
+                f"{now[name]!r}."
+            )
+
+
 def note_run(args: argparse.Namespace) -> None:
     """Write config.json: one entry for the start and one for every time it was resumed."""
     path = args.out / "config.json"
@@ -170,6 +189,8 @@ def make_envs(args: argparse.Namespace) -> tuple[VecEnv, VecEnv]:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     th.set_num_threads(args.threads)
+    if args.resume:
+        check_resumed(args)
     args.out.mkdir(parents=True, exist_ok=True)
     note_run(args)
     env, eval_env = make_envs(args)

@@ -182,3 +182,22 @@ def test_a_learned_deterministic_environment_is_reproduced() -> None:
     assert not result.observation_error.any()
     assert result.reward_error.max() < 0.1
     assert result.continue_error.max() < 0.05
+
+
+class Dots(Ladder):
+    """Shows the step as the brightness of an image, channels last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.observation_space = spaces.Box(0, 255, (36, 40, 3), np.uint8)
+
+    def observe(self, action: int) -> Any:
+        return np.full((36, 40, 3), self.age, np.uint8)
+
+
+def test_images_with_their_channels_last_are_compared() -> None:
+    env = make_vec_env(Dots, 2, seed=0)
+    agent = DreamerV3("CnnPolicy", env, policy_kwargs=dict(size="debug"), gradient_steps=0, seed=0)
+    result = compare_with_dream(agent, agent, make_vec_env(Dots, 2, seed=0), 3)
+    assert len(result.running) <= 3
+    assert np.isfinite(result.real_returns).all()

@@ -1,13 +1,25 @@
 """Copies of running environments."""
 
+import ctypes
+import multiprocessing
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium import spaces
+from gymnasium.utils import EzPickle
+from gymnasium.wrappers import AddRenderObservation, TransformObservation
 from stable_baselines3.common.env_util import make_vec_env
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
+from stable_baselines3.common.vec_env import (
+    DummyVecEnv,
+    SubprocVecEnv,
+    VecEnv,
+    VecMonitor,
+    VecNormalize,
+)
 
 from dreamzoo.common.env_state import load_env_state, save_env_state
 from dreamzoo.envs import make_atari, make_dmc
@@ -72,7 +84,7 @@ def test_a_task_of_the_suite_goes_on_as_the_original(
     run(env, actions[:15])
     state = save_env_state(env)
     assert state is not None
-    assert sum(map(len, state["envs"])) < 2e6
+    assert sum(map(len, state["states"])) < 2e6
     load_env_state(other, state)
     np.testing.assert_array_equal(run(env, actions), run(other, actions))
 
@@ -123,10 +135,127 @@ def test_environments_that_pickle_as_their_arguments_are_not_copied() -> None:
     assert save_env_state(DummyVecEnv([lambda: _EzEnv(gym.make("CartPole-v1"))])) is None
 
 
-def test_a_state_of_another_number_of_environments_is_refused() -> None:
+class _Reads(gym.Wrapper):
+    """Rewards with what it reads off the environment itself."""
+
+    def __init__(self, env: gym.Env) -> None:
+        super().__init__(env)
+        self.cartpole: Any = env.unwrapped
+
+    def step(self, action: Any) -> Any:
+        obs, _, *rest = self.env.step(action)
+        return obs, float(self.cartpole.state[0]), *rest
+
+
+def _observes(env: gym.Env) -> gym.Env:
+    cartpole: Any = env.unwrapped
+    return TransformObservation(
+        env, lambda _: np.array(cartpole.state, np.float32), env.observation_space
+    )
+
+
+class _Own(gym.Env):
+    """Keeps another environment and its own state under names that libraries use, too."""
+
+    def __init__(self, inner: str = "CartPole-v1") -> None:
+        self.env = gym.make(inner)
+        self.observation_space = spaces.Box(-np.inf, np.inf, (6,))
+        self.action_space = self.env.action_space
+        self.screen, self.clock, self.viewer = np.zeros(1), 0, 0.0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        super().reset(seed=seed)
+        self.screen, self.clock = np.zeros(1), 0
+        return self._see(self.env.reset(seed=seed)[0]), {}
+
+    def step(self, action: Any) -> Any:
+        self.clock += 1
+        self.screen += 0.5
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        return self._see(obs), reward, terminated, truncated, info
+
+    def _see(self, obs: np.ndarray) -> np.ndarray:
+        return np.concatenate([obs[:4], self.screen, [self.clock]]).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: _Reads(gym.make("CartPole-v1")),
+        lambda: _observes(gym.make("CartPole-v1")),
+        lambda: AddRenderObservation(gym.make("CartPole-v1", render_mode="rgb_array")),
+        _Own,
+    ],
+    ids=["attribute", "lambda", "render", "own"],
+)
+def test_what_refers_to_an_environment_refers_to_the_restored_one(
+    make: Callable[[], gym.Env],
+) -> None:
+    env, other = DummyVecEnv([make, make]), DummyVecEnv([make, make])
+    env.seed(1)
+    env.reset()
+    other.reset()
+    _run(env, 7)
+    state = save_env_state(env)
+    assert state is not None
+    load_env_state(other, state)
+    np.testing.assert_array_equal(_run(env, 30), _run(other, 30))
+
+
+def _with(attribute: Any) -> gym.Env:
+    env = gym.make("CartPole-v1")
+    env.unwrapped.extra = attribute  # type: ignore[attr-defined]
+    return env
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: _with(ctypes.pointer(ctypes.c_int(1))),
+        lambda: _with(multiprocessing.Queue()),
+        lambda: _with(_EzInner()),
+    ],
+    ids=["pointer", "queue", "constructor's arguments"],
+)
+def test_environments_that_cannot_be_copied_begin_new_episodes(make: Callable[[], gym.Env]) -> None:
+    assert save_env_state(DummyVecEnv([make])) is None
+
+
+class _EzInner(_Own, EzPickle):
+    """Pickles as its arguments: its state would be lost."""
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: make_vec_env("CartPole-v1", n_envs=3), "2 environments, now 3"),
+        (lambda: VecMonitor(_make(False)), "DummyVecEnv, now VecMonitor around DummyVecEnv"),
+        (lambda: make_vec_env(lambda: _Reads(gym.make("CartPole-v1")), 2), "now Monitor around _R"),
+        (lambda: SubprocVecEnv([lambda: gym.make("CartPole-v1")] * 2), "now SubprocVecEnv"),
+    ],
+    ids=["number", "VecEnv", "wrapper", "processes"],
+)
+def test_a_state_of_other_environments_is_refused(make: Callable[[], VecEnv], message: str) -> None:
+    env, other = _make(False), make()
+    env.reset()
+    state = save_env_state(env)
+    assert state is not None
+    with pytest.raises(ValueError, match=message):
+        load_env_state(other, state)
+    other.close()
+
+
+def test_a_state_that_cannot_be_read_changes_nothing() -> None:
     env = _make(False)
     env.reset()
     state = save_env_state(env)
     assert state is not None
-    with pytest.raises(ValueError, match="2 environments in a DummyVecEnv"):
-        load_env_state(make_vec_env("CartPole-v1", n_envs=3), state)
+    state["states"][2] = b"nothing that was compressed"
+    other = _make(False)
+    other.seed(7)
+    other.reset()
+    before = [np.array(single.unwrapped.state) for single in other.envs]  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match="cannot be read"):
+        load_env_state(other, state)
+    after = [single.unwrapped.state for single in other.envs]  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(before, after)

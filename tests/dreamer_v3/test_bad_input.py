@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
@@ -293,3 +294,27 @@ def test_learning_goes_on_from_the_last_good_model(make_agent: MakeAgent, tmp_pa
     saved = DreamerV3.load(tmp_path / "last_good_60_steps.zip", env=env)
     saved.learn(60, reset_num_timesteps=False)
     assert all(th.isfinite(v).all() for v in saved.policy.state_dict().values())
+
+
+def test_nan_in_the_first_observation_is_refused() -> None:
+    env = gym.make("Pendulum-v1")
+    reset = env.reset
+    env.reset = lambda **kwargs: (np.full(3, np.nan, np.float32), {})  # type: ignore[method-assign]
+    agent = DreamerV3("MlpPolicy", env, policy_kwargs=dict(size="debug"), seed=0)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="observation with NaN or infinity"):
+            agent.learn(5, reset_num_timesteps=False)
+    assert agent.replay_buffer is not None
+    assert agent.replay_buffer.size() == 0
+    env.reset = reset  # type: ignore[method-assign]
+    assert agent.learn(5).num_timesteps == 5
+
+
+def test_a_replay_with_other_latents_is_refused(tmp_path: Path) -> None:
+    agent = DreamerV3("MlpPolicy", "Pendulum-v1", policy_kwargs=dict(size="debug"), seed=0)
+    agent.learn(5)
+    agent.save(tmp_path / "model")
+    agent.save_replay_buffer(tmp_path / "replay")
+    other = DreamerV3.load(tmp_path / "model", replay_context=False)
+    with pytest.raises(ValueError, match=r"latents \['deter', 'stoch'\], and this agent .* \[\]"):
+        other.load_replay_buffer(tmp_path / "replay")

@@ -10,6 +10,7 @@ import torch as th
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.vector.utils import batch_space
+from gymnasium.wrappers.vector import RecordEpisodeStatistics
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecMonitor
@@ -129,3 +130,65 @@ def test_single_rows_cannot_be_addressed() -> None:
         env.env_method("observe", indices=0)
     assert len(env.env_method("observe")) == 3
     assert env.env_is_wrapped(gym.Wrapper) == [False] * 3
+
+
+class SharedMemory(TorchCounters):
+    """Writes every observation to the same memory, as batched simulators do."""
+
+    def __init__(self, mode: AutoresetMode) -> None:
+        super().__init__(2, mode)
+        self.single_observation_space = spaces.Box(0, 100, (1,), np.float32)
+        self.memory = th.zeros(2, 1)
+
+    def observe(self) -> Any:
+        self.memory[:, 0] = self.age
+        return self.memory
+
+
+@pytest.mark.parametrize("mode", [SAME, DISABLED])
+def test_observations_do_not_change_with_the_next_step(mode: AutoresetMode) -> None:
+    env = VectorEnvToVecEnv(SharedMemory(mode))
+    seen: list[Any] = [env.reset()]
+    last = []
+    for _ in range(3):
+        obs, _, dones, infos = env.step(np.zeros(2, int))
+        seen.append(obs)
+        last += [float(infos[i]["terminal_observation"][0]) for i in np.flatnonzero(dones)]
+    assert [float(obs[1, 0]) for obs in seen] == [0, 1, 2, 0]
+    if mode == DISABLED:
+        assert last == [2, 3]
+
+
+class Talkative(TorchCounters):
+    def step(self, actions: Any) -> Any:
+        *rest, info = super().step(actions)
+        info |= {"time": 0.5, "none": None, "name": "abc", "tensor": th.tensor(2.0), "one": [1]}
+        return *rest, info
+
+
+@pytest.mark.parametrize("mode", [SAME, DISABLED])
+def test_infos_that_are_not_arrays_belong_to_every_row(mode: AutoresetMode) -> None:
+    env = VectorEnvToVecEnv(Talkative(3, mode))
+    env.reset()
+    for _ in range(3):
+        _, _, _, infos = env.step(np.zeros(3, int))
+        for info in infos:
+            assert (info["time"], info["none"], info["name"]) == (0.5, None, "abc")
+            assert info["tensor"] == 2.0
+            assert info["one"] == [1]
+
+
+def test_the_returns_that_gymnasium_records_arrive() -> None:
+    """Its wrappers put them beside the information on the last step, not into it."""
+    cartpoles = SyncVectorEnv([lambda: gym.make("CartPole-v1")] * 3, autoreset_mode=SAME)
+    env = VectorEnvToVecEnv(RecordEpisodeStatistics(cartpoles))
+    env.seed(0)
+    env.reset()
+    lengths, ended = np.zeros(3, int), 0
+    for _ in range(60):
+        _, _, dones, infos = env.step(np.zeros(3, int))
+        lengths += 1
+        for i in np.flatnonzero(dones):
+            assert infos[i]["episode"]["r"] == lengths[i]
+            lengths[i], ended = 0, ended + 1
+    assert ended > 3

@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
+from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 
 from dreamzoo import DreamerV3, PlaNet
-from dreamzoo.envs import DreamVectorEnv
+from dreamzoo.envs import DreamEnv, DreamVectorEnv
 from dreamzoo.envs.dream_vector_env import load_model
 from dreamzoo.nn.dynamics import Latent
 from dreamzoo.planning import CEM, CEMPlanner, ModelRollout
 from scripts import train
-from tests.sb3.conftest import RandomEnv
+from tests.sb3.conftest import TINY, TINY_POLICY, RandomEnv
 
 MakeAgent = Callable[..., PlaNet]
 
@@ -236,3 +237,19 @@ def test_published_settings() -> None:
     assert dict(fast.env_kwargs) == {"action_repeat": 6, "render_quality": "fast"}
     with pytest.raises(SystemExit, match="No published settings"):
         train.parse_args(["--agent", "planet", "--env", "CartPole-v1", "--published"])
+
+
+def test_a_planner_takes_every_face_of_a_dream() -> None:
+    agent = PlaNet("MlpPolicy", "Pendulum-v1", policy_kwargs=TINY_POLICY["planet"])
+    for dream in (agent.dream_env(2), DreamEnv(agent), DreamVectorEnv(agent, 2)):
+        assert CEMPlanner(dream).policy is agent.policy
+
+
+def test_settings_given_when_loading_count(tmp_path: Path) -> None:
+    env = make_vec_env("Pendulum-v1", 1, seed=0)
+    settings = dict(TINY["planet"], train_ratio=None, learning_starts=None, seed_episodes=0)
+    PlaNet("MlpPolicy", env, policy_kwargs=TINY_POLICY["planet"], **settings).save(tmp_path / "m")
+    agent = PlaNet.load(tmp_path / "m", env=env, gradient_steps=3)
+    agent.learn(20)
+    assert agent._n_updates == 3 * (20 - 3)
+    assert PlaNet.load(tmp_path / "m", env=env, train_ratio=None).learn(10)._n_updates == 100

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import (
     CSVOutputFormat,
@@ -107,3 +108,16 @@ def test_a_clock_that_stands_still_is_survived(
 ) -> None:
     monkeypatch.setattr("time.time_ns", lambda: 42)
     assert make_agent(gradient_steps=0).learn(10, log_interval=1).num_timesteps == 10
+
+
+def test_long_keys_of_a_dict_do_not_stop_the_log(
+    make_agent: Any, make_env: Any, tmp_path: Path
+) -> None:
+    """SB3's tables cut both names to the same, and refuse that."""
+    part = spaces.Box(-1, 1, (2,))
+    names = [f"robot0_end_effector_position_{axis}" for axis in "xy"]
+    agent = make_agent(make_env(spaces.Dict(dict.fromkeys(names, part))), "MultiInputPolicy")
+    agent.set_logger(configure(str(tmp_path), ["stdout", "log", "csv"]))
+    agent.learn(40, log_interval=1)
+    written = (tmp_path / "progress.csv").read_text()
+    assert all(f"train/recon_{name}_loss" in written for name in names)

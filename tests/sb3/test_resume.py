@@ -11,7 +11,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback, EveryNTimesteps
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.noise import OrnsteinUhlenbeckActionNoise
-from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
 
 from dreamzoo import PlaNet
 from dreamzoo.common.callbacks import SaveCallback
@@ -143,3 +143,18 @@ def test_agents_without_a_replay_are_saved_too(tmp_path: Path) -> None:
 def test_every_must_be_a_number_of_steps(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         SaveCallback(tmp_path, every=0)
+
+
+def test_other_environments_begin_new_episodes_and_the_rest_goes_on(
+    make_agent: MakeAgent, tmp_path: Path
+) -> None:
+    agent = make_agent(_make_env(2)).learn(30)
+    agent.save(tmp_path / "model")
+    agent.save_replay_buffer(tmp_path / "replay")
+    again = type(agent).load(tmp_path / "model", env=VecMonitor(_make_env(2)))
+    with pytest.warns(UserWarning, match="begin new episodes; everything else continues"):
+        again.load_replay_buffer(tmp_path / "replay")
+    records = again.replay_buffer.pos
+    again.learn(6, reset_num_timesteps=False)
+    assert again.num_timesteps == 36
+    assert again.replay_buffer.episode_starts[records].all()

@@ -15,6 +15,8 @@ import torch as th
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.vec_env import DummyVecEnv
 
+from dreamzoo.envs.dream_vector_env import load_model
+
 OBS = np.array([[0.5, -0.5, 1.0], [-1.0, 0.2, 0.0]], np.float32)
 
 
@@ -248,3 +250,34 @@ def test_cutting_the_last_trajectory_is_announced(
 def _truncations(warnings: pytest.WarningsRecorder) -> list[str]:
     messages = [str(warning.message) for warning in warnings.list]
     return [message for message in messages if "will be truncated" in message]
+
+
+def test_a_loaded_replay_samples_windows_of_the_agents_length(
+    make_agent: Any, tmp_path: Path
+) -> None:
+    agent = make_agent().learn(30)
+    agent.save(tmp_path / "model")
+    agent.save_replay_buffer(tmp_path / "replay")
+    again = type(agent).load(tmp_path / "model", env=agent.env, batch_length=6)
+    again.load_replay_buffer(tmp_path / "replay")
+    assert again.replay_buffer.sample(2).rewards.shape == (2, 6)
+    again.learn(20, reset_num_timesteps=False)
+
+
+def test_models_whose_names_have_points_are_told_apart(make_agent: Any, tmp_path: Path) -> None:
+    for steps, name in [(5, "run_1"), (7, "run_1.5")]:
+        make_agent().learn(steps).save(tmp_path / f"{name}.zip")
+    assert load_model(tmp_path / "run_1.5").num_timesteps == 7
+
+
+def test_one_seed_for_two_agents_collects_the_same(make_agent: Any) -> None:
+    one, two = make_agent(seed=None, gradient_steps=0), make_agent(seed=None, gradient_steps=0)
+    two.policy.load_state_dict(one.policy.state_dict())
+    actions = []
+    for agent in (one, two):
+        agent.set_random_seed(3)
+        agent.learn(12)
+        actions.append(agent.replay_buffer.actions[:12].copy())
+        agent.actions = agent.replay_buffer.sample(5).actions
+    np.testing.assert_array_equal(*actions)
+    assert th.equal(one.actions, two.actions)

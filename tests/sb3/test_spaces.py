@@ -141,3 +141,24 @@ def test_other_actions_are_refused(
 ) -> None:
     with pytest.raises(AssertionError, match=reason):
         make_agent(make_env(BOX, space))
+
+
+def test_integer_boxes_are_stored_as_they_were_taken(make_agent: Any, make_env: Any) -> None:
+    env = make_env(action_space=spaces.Box(-5, 5, (2,), np.int32))
+    agent = make_agent(env, gradient_steps=0)
+    agent.learn(9)
+    stored = agent.replay_buffer.actions[:9, 0]
+    assert len(np.unique(np.clip(stored, -1, 1))) > 3
+    np.testing.assert_array_equal(np.rint(5 * np.clip(stored, -1, 1)), env.actions)
+
+
+def test_an_action_of_one_value_only_leaves_the_dream_finite(
+    make_agent: Any, make_env: Any
+) -> None:
+    fixed = spaces.Box(np.array([-1, 0.5], np.float32), np.array([1, 0.5], np.float32))
+    agent = make_agent(make_env(action_space=fixed)).learn(20)
+    dream = agent.dream_env(2)
+    dream.reset()
+    obs, reward, _, _ = dream.step(np.stack([fixed.sample() for _ in range(2)]))
+    assert np.isfinite(obs).all()
+    assert np.isfinite(reward).all()

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from gymnasium import spaces
-from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize, VecTransposeImage
 
 IMAGE = spaces.Box(0, 255, (1, 36, 36), np.uint8)
 FAR = spaces.Box(90.0, 110.0, (3,), np.float32)
@@ -67,3 +67,40 @@ def test_normalised_images_are_read_on_request(make_agent: Any, make_env: Any) -
     kwargs = {"normalize_images": False}
     agent = make_agent(normalized(make_env(IMAGE)), "CnnPolicy", policy_kwargs=kwargs).learn(16)
     assert agent._n_updates > 0
+
+
+def test_a_wrapper_around_it_that_changes_observations_is_refused(
+    make_agent: Any, make_env: Any
+) -> None:
+    """SB3 would put the transposition of images outside, and the replay would hold the raw ones."""
+    image = spaces.Box(0, 255, (36, 40, 3), np.uint8)
+    wrong = normalized(make_env(image), norm_obs=False)
+    with pytest.raises(ValueError, match=r"VecNormalize\(VecTransposeImage\(env\)\)"):
+        make_agent(wrong, "CnnPolicy").learn(20)
+    inside = VecTransposeImage(DummyVecEnv([lambda: make_env(image)]))
+    agent = make_agent(VecNormalize(inside, norm_obs=False), "CnnPolicy").learn(20)
+    assert agent._n_updates > 0
+
+
+def test_observations_of_another_shape_are_not_stored(make_agent: Any, make_env: Any) -> None:
+    agent = make_agent(make_env(spaces.Box(-1, 1, (2, 3))))
+    wrong = np.zeros((1, 3, 2), np.float32)
+    with pytest.raises(ValueError, match=r"shape \(3, 2\); expected \(2, 3\)"):
+        agent.replay_buffer.add(wrong, wrong, np.zeros((1, 2)), np.zeros(1), np.zeros(1), [{}])
+
+
+def test_dreams_that_begin_in_the_replay_need_its_normalizer(
+    make_agent: Any, make_env: Any, tmp_path: Any
+) -> None:
+    env = normalized(make_env(FAR))
+    agent = make_agent(env).learn(30)
+    agent.save(tmp_path / "model")
+    agent.save_replay_buffer(tmp_path / "replay")
+    again = type(agent).load(tmp_path / "model")
+    again.load_replay_buffer(tmp_path / "replay")
+    with pytest.raises(ValueError, match="behind a VecNormalize"):
+        again.dream_env(2, start="replay").reset()
+    again.set_env(env)
+    dreams = again.dream_env(50, start="replay").reset()
+    # Neither raw numbers nor, in normalised ones, the bounds of raw ones, 90 and 110.
+    assert np.abs(dreams).max() < 20

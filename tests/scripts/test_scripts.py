@@ -299,3 +299,15 @@ def test_ppo_trains_in_a_vector_environment(capsys: pytest.CaptureFixture[str]) 
     assert result["steps"] == 1024
     assert min(result["steps_per_second"].values()) > 0
     assert result["random_return"] < -800
+
+
+@pytest.mark.parametrize("changed", [["--normalize"], ["--n-envs", "2"], ["--env", "Acrobot-v1"]])
+def test_train_does_not_go_on_with_other_environments(changed: list[str], tmp_path: Path) -> None:
+    train, common = load("train"), ["--out", str(tmp_path), "--eval-every", "50", *TINY]
+    train.main(["--steps", "20", *common])
+    before = (tmp_path / "config.json").read_text()
+    with pytest.raises(SystemExit, match="cannot go on with"):
+        train.main(["--steps", "40", "--resume", *changed, *common])
+    assert (tmp_path / "config.json").read_text() == before
+    with pytest.raises(SystemExit, match="There is no run"):
+        train.main(["--steps", "40", "--resume", "--out", str(tmp_path / "nothing")])

@@ -73,13 +73,14 @@ def compare_with_dream(
 
     :param model: owns the world model
     :param policy: see :data:`Policy`
-    :param env: as the model knows it: wrapped as its own environment was
+    :param env: wrapped as the model's own environment was; images may have their channels last
     :param horizon: steps H at most
     :param deterministic: passed to the policy
     :param seed: of environment and dream
     :raises ValueError: for an environment with other spaces
     """
     check_spaces(model, env)
+    env = model._wrap_env(env, verbose=0, monitor_wrapper=False)
     env.seed(seed)
     env.action_space.seed(seed)
     real = _play(env.reset(), policy, _real_step(env), horizon, deterministic)

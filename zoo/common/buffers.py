@@ -147,9 +147,10 @@ class SequenceReplayBuffer(ReplayBuffer):
 
     def _layout(self) -> dict[str, tuple[tuple[int, ...], Any]]:
         """List name, shape and dtype of what one record holds."""
-        actions = self.action_space.dtype
+        # Box actions are stored in units of [-1, 1], whatever the environment's own dtype is.
+        box = isinstance(self.action_space, spaces.Box)
         layout: dict[str, tuple[tuple[int, ...], Any]] = {
-            "actions": ((self.action_dim,), np.float32 if actions == np.float64 else actions),
+            "actions": ((self.action_dim,), np.float32 if box else self.action_space.dtype),
             "rewards": ((), np.float32),
             "dones": ((), np.bool_),
             "timeouts": ((), np.bool_),
@@ -347,8 +348,16 @@ class SequenceReplayBuffer(ReplayBuffer):
             parts = {f"{OBSERVATIONS}.{key}": obs[key] for key in self.observation_space.spaces}
         else:
             parts = {OBSERVATIONS: obs}  # type: ignore[dict-item]
-        layout = self._layout()
-        return {k: np.asarray(v).reshape(-1, *layout[k][0]) for k, v in parts.items()}
+        layout, flat = self._layout(), {}
+        for name, part in parts.items():
+            array, shape = np.asarray(part), layout[name][0]
+            if array.ndim == 1 + len(shape) and array.shape[1:] != shape:
+                raise ValueError(
+                    f"{name} have the shape {array.shape[1:]}; expected {shape}, as in the "
+                    "observation space."
+                )
+            flat[name] = array.reshape(-1, *shape)
+        return flat
 
     def _append(self, envs: np.ndarray, record: dict[str, np.ndarray], latents: Values) -> None:
         """Write one record to each of the streams ``envs``; what is not given becomes zero."""
@@ -394,6 +403,16 @@ class SequenceReplayBuffer(ReplayBuffer):
         self._latents.put(index[kept] % self.buffer_size, env[kept], flat)
 
     # ------------------------------------------------------------------ sampling
+
+    def set_batch_length(self, batch_length: int) -> None:
+        """
+        Sample windows of another length from now on; those queued as new are forgotten.
+
+        :param batch_length: trained steps T
+        """
+        if batch_length != self.batch_length:
+            self.batch_length = batch_length
+            self._online.clear()
 
     def _window_length(self) -> int:
         return self.batch_length + (1 if self.latent_spec else 0)

@@ -1,12 +1,15 @@
 """Copies of running environments, for continuing a training exactly."""
 
+import io
 import pickle
 import zlib
 from typing import Any
 
 import cloudpickle
 import gymnasium as gym
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils import EzPickle
+from stable_baselines3.common.monitor import ResultsWriter
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvWrapper
 
@@ -19,13 +22,17 @@ def _layers(env: gym.Env) -> list[gym.Env]:
     return layers
 
 
-def _vec_layers(env: VecEnv) -> tuple[list[VecEnv], VecEnv]:
-    """Return the VecEnv's wrappers and what they wrap."""
-    wrappers: list[VecEnv] = []
+def _stacks(env: VecEnv) -> list[list[Any]]:
+    """List the VecEnv with its wrappers, then every single environment with its own."""
+    vec: list[Any] = [env]
     while isinstance(env, VecEnvWrapper):
-        wrappers.append(env)
         env = env.venv
-    return wrappers, env
+        vec.append(env)
+    return [vec, *(_layers(single) for single in getattr(env, "envs", []))]
+
+
+def _structure(stacks: list[list[Any]]) -> list[list[str]]:
+    return [[type(layer).__qualname__ for layer in stack] for stack in stacks]
 
 
 def save_env_state(env: VecEnv) -> dict[str, Any] | None:
@@ -42,15 +49,16 @@ def save_env_state(env: VecEnv) -> dict[str, Any] | None:
     :param env: training environment
     :return: what :func:`load_env_state` takes, or None
     """
-    wrappers, base = _vec_layers(env)
-    if not isinstance(base, DummyVecEnv):
+    stacks = _stacks(env)
+    if not isinstance(stacks[0][-1], DummyVecEnv):
         return None
+    everyone = [layer for stack in stacks for layer in stack]
     try:
         return {
-            "envs": [_dump(_layers(single)) for single in base.envs],
-            "wrappers": _dump(wrappers),
+            "structure": _structure(stacks),
+            "states": [_dump(stack, everyone) for stack in stacks],
         }
-    except (TypeError, AttributeError, pickle.PicklingError):
+    except Exception:  # whatever the environments' own objects raise: they cannot be copied
         return None
 
 
@@ -60,33 +68,72 @@ def load_env_state(env: VecEnv, state: dict[str, Any]) -> None:
 
     :param env: training environment of the same structure
     :param state: what :func:`save_env_state` returned
+    :raises ValueError: if the environments have another structure, or the state cannot be read;
+        they are as they were then
     """
-    wrappers, base = _vec_layers(env)
-    if not isinstance(base, DummyVecEnv) or len(base.envs) != len(state["envs"]):
+    stacks = _stacks(env)
+    found = _structure(stacks)
+    if found != state["structure"]:
         raise ValueError(
-            f"The saved state is of {len(state['envs'])} environments in a DummyVecEnv; this is a "
-            f"{type(base).__name__} of {env.num_envs}."
+            "The saved environments were made in another way than these: "
+            f"{_difference(state['structure'], found)}."
         )
-    stacks: list[tuple[list[Any], bytes]] = [(wrappers, state["wrappers"])]
-    stacks += [(_layers(e), data) for e, data in zip(base.envs, state["envs"], strict=True)]
-    for layers, data in stacks:
-        for layer, attributes in zip(layers, pickle.loads(zlib.decompress(data)), strict=True):
-            if _EMULATOR in attributes:
-                layer.restore_state(attributes.pop(_EMULATOR))
-            vars(layer).update(attributes)
+    everyone = [layer for stack in stacks for layer in stack]
+    try:
+        states = [_load(data, everyone) for data in state["states"]]
+    except Exception as error:
+        raise ValueError(f"The saved environments cannot be read: {error!r}.") from error
+    for stack, attributes in zip(stacks, states, strict=True):
+        for layer, values in zip(stack, attributes, strict=True):
+            if _EMULATOR in values:
+                layer.restore_state(values.pop(_EMULATOR))
+            vars(layer).update(values)
 
 
-#: What ties an environment to its process or to its inner layers.
-_NOT_STATE = {
-    *("env", "venv", "screen", "clock", "surf", "results_writer", "viewer", "spec"),
-    "class_attributes",  # of a VecEnvWrapper: functions, which do not pickle
-}
+def _difference(saved: list[list[str]], found: list[list[str]]) -> str:
+    for one, other in zip(saved, found, strict=False):
+        if one != other:
+            return f"{' around '.join(one)}, now {' around '.join(other)}"
+    return f"{len(saved) - 1} environments, now {len(found) - 1}"
+
+
 _EMULATOR = "state of the emulator"  # no name that an attribute can have
 
 
-def _dump(layers: list[Any]) -> bytes:
+class _Pickler(cloudpickle.Pickler):
+    """Writes where layers are meant, from lambdas for example, which of them it is."""
+
+    def __init__(self, file: io.BytesIO, layers: list[Any]) -> None:
+        super().__init__(file)
+        self.numbers = {id(layer): i for i, layer in enumerate(layers)}
+
+    def persistent_id(self, obj: Any) -> int | None:
+        number = self.numbers.get(id(obj))
+        if number is None and isinstance(obj, EzPickle) and isinstance(obj, gym.Env):
+            raise TypeError(f"{obj} pickles as the arguments it was made with")
+        return number
+
+
+class _Unpickler(pickle.Unpickler):
+    """Puts the layers in the place of their numbers."""
+
+    def __init__(self, file: io.BytesIO, layers: list[Any]) -> None:
+        super().__init__(file)
+        self.layers = layers
+
+    def persistent_load(self, pid: Any) -> Any:
+        return self.layers[pid]
+
+
+def _dump(stack: list[Any], everyone: list[Any]) -> bytes:
+    file = io.BytesIO()
+    _Pickler(file, everyone).dump([_state(layer) for layer in stack])
     # A task of dm_control brings 24 MB of textures and empty memory, which shrink well.
-    return zlib.compress(cloudpickle.dumps([_state(layer) for layer in layers]), level=1)
+    return zlib.compress(file.getbuffer(), level=1)
+
+
+def _load(data: bytes, everyone: list[Any]) -> list[dict[str, Any]]:
+    return _Unpickler(io.BytesIO(zlib.decompress(data)), everyone).load()
 
 
 def _state(layer: Any) -> dict[str, Any]:
@@ -95,13 +142,23 @@ def _state(layer: Any) -> dict[str, Any]:
 
     :raises TypeError: if it cannot be copied
     """
-    attributes = {k: v for k, v in vars(layer).items() if k not in _NOT_STATE}
+    attributes = {k: v for k, v in vars(layer).items() if not _is_tied(layer, v)}
+    if isinstance(layer, VecEnvWrapper):
+        attributes.pop("class_attributes", None)  # functions, which do not pickle
     if type(layer).__module__.startswith("ale_py."):
         state = {k: attributes.get(k) for k in ("_np_random", "_np_random_seed")}
         return state | {_EMULATOR: layer.clone_state(include_rng=True)}
     if isinstance(layer, EzPickle) and not _is_suite_env(layer):
         raise TypeError(f"{layer} pickles as the arguments it was made with")
     return attributes
+
+
+def _is_tied(layer: Any, value: Any) -> bool:
+    """Tell what belongs to the process: open files, and the windows of gymnasium's own games."""
+    if isinstance(value, EnvSpec | ResultsWriter):
+        return True
+    draws_anew = type(layer).__module__.startswith("gymnasium.envs.")
+    return draws_anew and type(value).__module__.partition(".")[0] == "pygame"
 
 
 def _is_suite_env(layer: Any) -> bool:

@@ -161,6 +161,8 @@ class WorldModelPolicy(BasePolicy):
         if isinstance(self.action_space, spaces.Box):
             action = self.unscale_action(np.clip(action, -1.0, 1.0))
             action = np.clip(action, self.action_space.low, self.action_space.high)
+            if np.issubdtype(self.action_space.dtype, np.integer):
+                action = np.rint(action)
         elif isinstance(self.action_space, (spaces.Discrete, spaces.MultiDiscrete)):
             action = action + self.action_space.start
         return action.astype(self.action_space.dtype)

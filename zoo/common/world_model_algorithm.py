@@ -27,6 +27,7 @@ from dreamzoo.common.policies import ActingState, WorldModelPolicy
 from dreamzoo.common.record_store import RecordSpec
 from dreamzoo.common.training import MeanMetrics, check_means
 from dreamzoo.nn.dynamics import Latent
+from dreamzoo.nn.observations import SINGLE
 from dreamzoo.nn.world_model import WorldModel
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 SelfWorldModelAlgorithm = TypeVar("SelfWorldModelAlgorithm", bound="WorldModelAlgorithm")
 
 GIGABYTE = 10**9
+#: Formats of SB3's logger that show tables, and the longest name that these show whole.
+TABLES, LONGEST_NAME = ("stdout", "log"), 33
 
 
 class WorldModelAlgorithm(OffPolicyAlgorithm):
@@ -108,6 +111,8 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
         self._last_state: ActingState | None = None
         self._generator: th.Generator | None = None
         self._in_step = False
+        # Parts of observations that a VecNormalize has normalised, by the codec's names.
+        self._normalized: frozenset[str] = frozenset()
 
     @property
     def world_model(self) -> WorldModel:
@@ -149,10 +154,11 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
         self.policy = policy_class(
             self.observation_space, self.action_space, self.lr_schedule, **self._policy_kwargs()
         ).to(self.device)
+        self.policy.observation_codec.unbounded = self._normalized
         # Private sources of randomness, drawn from the seeded global ones: evaluating a model
         # between two steps then changes nothing in its training.
         self._generator = th.Generator(device=self.device)
-        self._generator.manual_seed(int(th.randint(2**31, ())))
+        self._seed_generator()
         if self.replay_buffer is None:
             self.replay_buffer = buffer_class(
                 self.buffer_size,
@@ -196,6 +202,7 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
                 "use `reset_num_timesteps=False` to go on with it.",
                 stacklevel=3,
             )
+        self._check_normalizer()
         if self._in_step:
             # A callback or an error stopped between an environment's step and its storage: the
             # environment is one transition ahead of what is remembered.
@@ -212,10 +219,52 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
         self._fit_action_noise()
         if will_reset:
             buffer.start_new_episodes()
+            self._check_first_obs()
         if will_reset or self._last_state is None:
             self._last_state = self.policy.initial_state(self.n_envs)
             self._last_episode_starts = np.ones(self.n_envs, bool)
         return total_timesteps, callback
+
+    def _check_normalizer(self) -> None:
+        """
+        Refuse a ``VecNormalize`` that sees other observations than the agent.
+
+        The replay keeps what it sees, and normalises that.
+        """
+        normalizer = self.get_vec_normalize_env()
+        if normalizer is None:
+            return
+        if normalizer.observation_space != self.observation_space:
+            raise ValueError(
+                f"VecNormalize sees {normalizer.observation_space}, and a wrapper around it turns "
+                f"that into {self.observation_space}. Put VecNormalize outermost, for images "
+                "VecNormalize(VecTransposeImage(env))."
+            )
+        if normalizer.norm_obs:
+            self._normalized = frozenset(normalizer.norm_obs_keys or [SINGLE])
+            self.policy.observation_codec.unbounded = self._normalized
+
+    def _check_first_obs(self) -> None:
+        assert self._last_obs is not None
+        first, self._last_obs = self._last_obs, None  # refused, it is not gone on from
+        self._check_finite_step(first, np.zeros(0), [])
+        self._last_obs = first
+
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """
+        Seed everything random, as SB3 does; here also collecting, dreams and sampling.
+
+        :param seed: None leaves everything as it is
+        """
+        super().set_random_seed(seed)
+        if seed is not None and self._generator is not None:
+            self._seed_generator()
+            assert self.replay_buffer is not None
+            self.replay_buffer.rng = np.random.default_rng(np.random.randint(2**31))
+
+    def _seed_generator(self) -> None:
+        assert self._generator is not None
+        self._generator.manual_seed(int(th.randint(2**31, ())))
 
     def _fit_action_noise(self) -> None:
         """Give each of several environments a noise process of its own, as SB3 does."""
@@ -318,7 +367,9 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
         means = metrics.means()
         check_means(self, means)
         for name, value in means.items():
-            self.logger.record(f"train/{name}", value)
+            # SB3's tables cut long names off, and refuse two that are then the same.
+            hidden = TABLES if len(name) > LONGEST_NAME else ()
+            self.logger.record(f"train/{name}", value, exclude=hidden)
 
     def _may_train(self) -> bool:
         assert self.replay_buffer is not None
@@ -453,9 +504,15 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
 
         :param generator: source of the latents' randomness
         :return: states of about ``batch_size * batch_length`` steps, (P, ...)
-        :raises ValueError: if the replay holds too little
+        :raises ValueError: if the replay holds too little, or nothing says how its observations are
+            normalised
         """
         buffer = self.replay_buffer
+        if self._normalized and self.get_vec_normalize_env() is None:
+            raise ValueError(
+                "The agent learned behind a VecNormalize, and the replay holds what that one saw. "
+                "Call set_env() with an environment behind the same VecNormalize."
+            )
         windows = 0 if buffer is None else buffer.n_windows()
         if buffer is None or not windows:
             raise ValueError(
@@ -527,6 +584,18 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
             found = type(self.replay_buffer).__name__
             self.replay_buffer = before
             raise ValueError(f"{path} holds a {found}; expected a SequenceReplayBuffer.")
+        if set(self.replay_buffer.latent_spec) != set(self.latent_spec() or {}):
+            stored, kept = (
+                sorted(x or {}) for x in (self.replay_buffer.latent_spec, self.latent_spec())
+            )
+            self.replay_buffer = before
+            raise ValueError(
+                f"{path} holds the latents {stored}, and this agent keeps {kept}. Load both "
+                "with the same settings."
+            )
+        self.replay_buffer.set_batch_length(
+            self.replay_buffer_kwargs.get("batch_length", self.batch_length)
+        )
         del before  # what it kept makes room on the device
         self.replay_buffer.place()
         state = self.replay_buffer.resume_state
@@ -572,14 +641,26 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
         np.random.set_state(state["numpy"])
         if self._vec_normalize_env is not None:
             vars(self._vec_normalize_env).update(state.get("normalizer") or {})
-        if state["env"] is None or self.env is None:
+        if not self._restore_envs(state["env"]):
             self.replay_buffer.start_new_episodes()
             self._last_obs = None
             return
-        load_env_state(self.env, state["env"])
         self._last_obs = state["last_obs"]
         self._last_original_obs = state["last_original_obs"]
         self._last_episode_starts = state["last_episode_starts"]
         memory = [th.as_tensor(part, device=self.policy.device) for part in state["memory"]]
         latent_type = type(self.policy.world_model.initial(1))
         self._last_state = ActingState(latent_type(*memory[:-1]), memory[-1])
+
+    def _restore_envs(self, state: dict[str, Any] | None) -> bool:
+        """Put saved environments into the middle of their episodes, if they can be."""
+        if state is None or self.env is None:
+            return False
+        try:
+            load_env_state(self.env, state)
+        except ValueError as error:
+            warnings.warn(
+                f"{error} They begin new episodes; everything else continues.", stacklevel=4
+            )
+            return False
+        return True

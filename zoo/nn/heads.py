@@ -109,7 +109,8 @@ class ActionCodec:
         space = self.space
         if isinstance(space, spaces.Box):
             low, high = self._constant("low", action), self._constant("high", action)
-            unit = 2.0 * (action.float() - low) / (high - low) - 1.0
+            width = th.where(high > low, high - low, 1.0)  # a fixed dimension has none
+            unit = 2.0 * (action.float() - low) / width - 1.0
             return unit.clamp(-1.0, 1.0).reshape(len(action), self.dim)
         if isinstance(space, spaces.MultiDiscrete):
             action = action - self._constant("start", action)

@@ -70,6 +70,8 @@ class ObservationCodec:
         parts = space.spaces if isinstance(space, spaces.Dict) else {SINGLE: space}
         # Sorted, as the reference concatenates keys.
         self.keys = [_make_key(k, parts[k], images, normalize_images) for k in sorted(parts)]
+        #: Names of keys whose values are normalised: the bounds of the space are not theirs.
+        self.unbounded: frozenset[str] = frozenset()
 
     @property
     def image_keys(self) -> list[Key]:
@@ -125,8 +127,9 @@ class ObservationCodec:
         if key.kind == "image" and self.normalize_images:
             x = x * 255.0
         x = x.reshape(-1, *space.shape)
-        low, high = (th.as_tensor(bound, device=x.device) for bound in _float32_bounds(space))
-        x = th.minimum(th.maximum(x, low), high)
+        if key.name not in self.unbounded:
+            low, high = (th.as_tensor(bound, device=x.device) for bound in _float32_bounds(space))
+            x = th.minimum(th.maximum(x, low), high)
         dtype = th.as_tensor(np.zeros((), space.dtype)).dtype
         return x.to(dtype) if dtype.is_floating_point else x.round().to(dtype)
 

@@ -55,7 +55,7 @@ class PlaNet(WorldModelAlgorithm):
     :param seed_episodes: random episodes before the first update S (appendix A: 5)
     :param collect_interval: updates C after every episode (appendix A: 100)
     :param train_ratio: replayed steps for every step of an environment, instead of
-        ``collect_interval``; None: that one counts
+        ``collect_interval``; None or 0: that one counts
     :param planning_horizon: planned steps H (appendix A: 12)
     :param planning_iterations: rounds of the cross-entropy method I (appendix A: 10)
     :param candidates: action sequences in a round J (appendix A: 1000)
@@ -162,7 +162,6 @@ class PlaNet(WorldModelAlgorithm):
             )
         if max_grad_norm <= 0:
             raise ValueError(f"{max_grad_norm=} must be more than zero: no gradient would be left.")
-        self._follows_episodes = train_ratio is None and gradient_steps is None
         self.seed_episodes = seed_episodes
         self.collect_interval = collect_interval
         self.planning_horizon = planning_horizon
@@ -228,7 +227,7 @@ class PlaNet(WorldModelAlgorithm):
 
     def _count_updates(self, steps: int) -> int:
         """Say how many updates follow a collection: ``collect_interval`` for every episode."""
-        if not self._follows_episodes:
+        if self.train_ratio or self.gradient_steps is not None:
             return super()._count_updates(steps)
         if not self._may_train():
             return 0

@@ -94,7 +94,7 @@ class CEMPlanner:
     """
 
     def __init__(self, model: Any, cem: CEM | None = None) -> None:
-        policy = getattr(model, "policy", model)
+        policy = getattr(getattr(model, "dream", model), "policy", model)
         if not isinstance(policy, WorldModelPolicy):
             raise ValueError(f"{model!r} has no world model; expected an agent or a dream of one.")
         check_continuous(policy)
