@@ -76,7 +76,8 @@ def main(argv: list[str] | None = None) -> None:
     model = load_model(args.model)
     check_spaces(model, env)
     if args.replay is not None:
-        model.set_env(env)  # it knows how the replay's observations are normalised
+        # With the environment it knows how the replay's observations are normalised.
+        model = type(model).load(args.model, env=env)
         model.load_replay_buffer(args.replay)
     dream = VecMonitor(
         model.dream_env(

@@ -511,7 +511,7 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
         if self._normalized and self.get_vec_normalize_env() is None:
             raise ValueError(
                 "The agent learned behind a VecNormalize, and the replay holds what that one saw. "
-                "Call set_env() with an environment behind the same VecNormalize."
+                "Load the agent with an environment behind the same: load(path, env=...)."
             )
         windows = 0 if buffer is None else buffer.n_windows()
         if buffer is None or not windows:
