@@ -104,7 +104,8 @@ def main(argv: list[str] | None = None) -> None:
     shown = [s for s in (1, 2, 5, 10, 20, 50, 100, 200, 500) if s <= len(result.running)]
     print(table(result, shown))
     for place, returns in (("real", result.real_returns), ("dream", result.dream_returns)):
-        print(f"return in the {place:5s} {returns.mean():8.1f} +- {returns.std(ddof=1):.1f} (s.d.)")
+        spread = f" +- {returns.std(ddof=1):.1f} (s.d.)" if len(returns) > 1 else ""
+        print(f"return in the {place:5s} {returns.mean():8.1f}{spread}")
     summary = {name: values.tolist() for name, values in result._asdict().items()}
     (args.out / "agreement.json").write_text(json.dumps(summary) + "\n")
     picture(result).savefig(args.out / "agreement.png", dpi=120)

@@ -38,7 +38,7 @@ from dreamzoo.envs.dream_vector_env import load_model
 PPO_SETTINGS: dict[str, Any] = dict(n_steps=32, batch_size=256, gamma=0.98, gae_lambda=0.8)
 
 
-def evaluate(policy: Any, env: VecEnv, episodes: int, seed: int) -> dict[str, float]:
+def evaluate(policy: Any, env: VecEnv, episodes: int, seed: int) -> dict[str, float | None]:
     """Play whole episodes, always the same ones."""
     env.seed(seed)
     env.action_space.seed(seed)

@@ -26,6 +26,7 @@ SPACES: dict[str, spaces.Space] = {
     "discrete": spaces.Discrete(4),
     "discrete_start": spaces.Discrete(4, start=-2),
     "multi_discrete": spaces.MultiDiscrete([3, 2, 4]),
+    "multi_discrete_bytes": spaces.MultiDiscrete([3, 2], dtype=np.uint8),
     "multi_discrete_start": spaces.MultiDiscrete([3, 2], start=[1, -5]),
     "multi_binary": spaces.MultiBinary(3),
     "multi_binary_2d": spaces.MultiBinary((2, 3)),
@@ -360,6 +361,12 @@ def test_actions_are_read_one_hot_or_as_they_are(
     codec = ActionCodec(space)
     assert codec.encode(th.tensor([action]))[0].tolist() == pytest.approx(expected)
     assert codec.dim == len(expected)
+
+
+def test_bounds_too_far_apart_for_a_scale_are_refused() -> None:
+    largest = float(np.finfo(np.float32).max)
+    with pytest.raises(ValueError, match="too far apart"):
+        ActionCodec(spaces.Box(-largest, largest, (2,)))
 
 
 def test_unsupported_action_spaces_are_named() -> None:

@@ -18,10 +18,13 @@ def check_spaces(model: BaseAlgorithm, env: VecEnv) -> None:
     check_for_correct_spaces(seen, model.observation_space, model.action_space)
 
 
-def confidence_interval(returns: np.ndarray) -> dict[str, float]:
-    """Mean and half width of its 95 % confidence interval (normal approximation)."""
+def confidence_interval(returns: np.ndarray) -> dict[str, float | None]:
+    """Mean and half width of its 95 % confidence interval (normal approximation), if it has one."""
+    mean = round(float(returns.mean()), 2)
+    if len(returns) < 2:
+        return {"mean": mean, "half_width_95": None}
     half = 1.96 * returns.std(ddof=1) / np.sqrt(len(returns))
-    return {"mean": round(float(returns.mean()), 2), "half_width_95": round(float(half), 2)}
+    return {"mean": mean, "half_width_95": round(float(half), 2)}
 
 
 class RandomPolicy:

@@ -81,6 +81,12 @@ class ActionCodec:
         self._constants: dict[tuple[str, th.device], Tensor] = {}
         if isinstance(space, spaces.Box):
             self.dim = int(np.prod(space.shape))
+            width = space.high.astype(np.float64) - space.low.astype(np.float64)
+            if not (width <= np.finfo(np.float32).max).all():
+                raise ValueError(
+                    f"The bounds of {space} are too far apart to scale actions of [-1, 1] to them. "
+                    "Give the action space the bounds that the environment really has."
+                )
             return
         if isinstance(space, spaces.Discrete):
             self.sizes, self.start = [int(space.n)], int(space.start)

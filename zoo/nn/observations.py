@@ -120,7 +120,7 @@ class ObservationCodec:
         if isinstance(space, spaces.MultiDiscrete):
             index = [part.argmax(-1) for part in x.split(space.nvec.flatten().tolist(), dim=-1)]
             value = th.stack(index, dim=-1) + _column(space.start, x)
-            return value.reshape(-1, *space.shape)
+            return value.reshape(-1, *space.shape).to(_torch_dtype(space))
         if isinstance(space, spaces.MultiBinary):
             return (x > 0.5).to(th.int8).reshape(-1, *space.shape)
         assert isinstance(space, spaces.Box)
@@ -130,7 +130,7 @@ class ObservationCodec:
         if key.name not in self.unbounded:
             low, high = (th.as_tensor(bound, device=x.device) for bound in _float32_bounds(space))
             x = th.minimum(th.maximum(x, low), high)
-        dtype = th.as_tensor(np.zeros((), space.dtype)).dtype
+        dtype = _torch_dtype(space)
         return x.to(dtype) if dtype.is_floating_point else x.round().to(dtype)
 
 
@@ -145,6 +145,10 @@ def multi_one_hot(index: Tensor, sizes: list[int]) -> Tensor:
     offset = th.as_tensor(np.cumsum([0, *sizes[:-1]]), device=index.device)
     out = th.zeros(*index.shape[:-1], sum(sizes), device=index.device)
     return out.scatter_(-1, index + offset, 1.0)
+
+
+def _torch_dtype(space: spaces.Space) -> th.dtype:
+    return th.as_tensor(np.zeros((), space.dtype)).dtype
 
 
 def _float32_bounds(space: spaces.Box) -> tuple[np.ndarray, np.ndarray]:
