@@ -245,6 +245,11 @@ def test_a_state_of_other_environments_is_refused(make: Callable[[], VecEnv], me
     other.close()
 
 
+def test_a_state_of_an_earlier_version_is_refused() -> None:
+    with pytest.raises(ValueError, match="earlier version"):
+        load_env_state(_make(False), {"envs": [b"", b""], "wrappers": b""})
+
+
 def test_a_state_that_cannot_be_read_changes_nothing() -> None:
     env = _make(False)
     env.reset()

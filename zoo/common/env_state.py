@@ -73,6 +73,8 @@ def load_env_state(env: VecEnv, state: dict[str, Any]) -> None:
     """
     stacks = _stacks(env)
     found = _structure(stacks)
+    if "structure" not in state:
+        raise ValueError("The saved environments have the form of an earlier version.")
     if found != state["structure"]:
         raise ValueError(
             "The saved environments were made in another way than these: "
