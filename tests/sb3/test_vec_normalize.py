@@ -104,3 +104,5 @@ def test_dreams_that_begin_in_the_replay_need_its_normalizer(
     dreams = again.dream_env(50, start="replay").reset()
     # Neither raw numbers nor, in normalised ones, the bounds of raw ones, 90 and 110.
     assert np.abs(dreams).max() < 20
+    again.set_env(DummyVecEnv([lambda: make_env(FAR)]))
+    assert again.learn(5).dream_env(2).reset().min() >= 90  # its bounds hold again

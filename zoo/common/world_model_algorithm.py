@@ -232,17 +232,16 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
         The replay keeps what it sees, and normalises that.
         """
         normalizer = self.get_vec_normalize_env()
-        if normalizer is None:
-            return
-        if normalizer.observation_space != self.observation_space:
+        if normalizer is not None and normalizer.observation_space != self.observation_space:
             raise ValueError(
                 f"VecNormalize sees {normalizer.observation_space}, and a wrapper around it turns "
                 f"that into {self.observation_space}. Put VecNormalize outermost, for images "
                 "VecNormalize(VecTransposeImage(env))."
             )
-        if normalizer.norm_obs:
+        self._normalized = frozenset()
+        if normalizer is not None and normalizer.norm_obs:
             self._normalized = frozenset(normalizer.norm_obs_keys or [SINGLE])
-            self.policy.observation_codec.unbounded = self._normalized
+        self.policy.observation_codec.unbounded = self._normalized
 
     def _check_first_obs(self) -> None:
         assert self._last_obs is not None
