@@ -1,8 +1,5 @@
 """The Stable-Baselines3 side of every world-model agent: collect, replay, update, log."""
 
-import io
-import pathlib
-import pickle
 import sys
 import warnings
 from abc import abstractmethod
@@ -16,15 +13,13 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.noise import ActionNoise, VectorizedActionNoise
-from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from stable_baselines3.common.utils import obs_as_tensor
 
 from dreamzoo.common.buffers import SequenceBatch, SequenceReplayBuffer
-from dreamzoo.common.env_state import load_env_state, save_env_state
 from dreamzoo.common.policies import ActingState, WorldModelPolicy
-from dreamzoo.common.record_store import RecordSpec
+from dreamzoo.common.resumable_algorithm import ResumableAlgorithm
 from dreamzoo.common.training import MeanMetrics, check_means
 from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.observations import SINGLE
@@ -40,7 +35,7 @@ GIGABYTE = 10**9
 TABLES, LONGEST_NAME = ("stdout", "log"), 33
 
 
-class WorldModelAlgorithm(OffPolicyAlgorithm):
+class WorldModelAlgorithm(ResumableAlgorithm):
     """
     Off-policy algorithm that learns from sequences and acts with a memory.
 
@@ -64,8 +59,6 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
     :param kwargs: as in SB3's ``OffPolicyAlgorithm``
     """
 
-    policy: WorldModelPolicy
-    replay_buffer: SequenceReplayBuffer | None
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {}
     #: What a policy must be.
     policy_base: ClassVar[type[WorldModelPolicy]]
@@ -89,12 +82,13 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
     ) -> None:
         super().__init__(
             policy,
-            env,  # type: ignore[arg-type]
+            env,
             learning_rate,
             buffer_size=buffer_size,
-            learning_starts=learning_starts,  # type: ignore[arg-type]
+            learning_starts=learning_starts,
             batch_size=batch_size,
-            gradient_steps=gradient_steps,  # type: ignore[arg-type]
+            batch_length=batch_length,
+            gradient_steps=gradient_steps,
             replay_buffer_class=replay_buffer_class,
             sde_support=False,
             support_multi_env=True,
@@ -105,12 +99,8 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
                 f"{batch_size=} and {batch_length=} must be at least 1, {train_ratio=} and "
                 f"{learning_starts=} at least 0."
             )
-        self.batch_length = batch_length
         self.train_ratio = train_ratio
         self._updates_due: float | None = None  # None until the first update is allowed
-        self._last_state: ActingState | None = None
-        self._generator: th.Generator | None = None
-        self._in_step = False
         # Parts of observations that a VecNormalize has normalised, by the codec's names.
         self._normalized: frozenset[str] = frozenset()
 
@@ -128,10 +118,6 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
         return self.policy_aliases[policy_name]
 
     # ------------------------------------------------------------------ set-up
-
-    def latent_spec(self) -> RecordSpec | None:
-        """Say what to store of the latent with every record; None stores nothing."""
-        return None
 
     def _setup_model(self) -> None:
         buffer_class = self.replay_buffer_class or SequenceReplayBuffer
@@ -248,22 +234,6 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
         first, self._last_obs = self._last_obs, None  # refused, it is not gone on from
         self._check_finite_step(first, np.zeros(0), [])
         self._last_obs = first
-
-    def set_random_seed(self, seed: int | None = None) -> None:
-        """
-        Seed everything random, as SB3 does; here also collecting, dreams and sampling.
-
-        :param seed: None leaves everything as it is
-        """
-        super().set_random_seed(seed)
-        if seed is not None and self._generator is not None:
-            self._seed_generator()
-            assert self.replay_buffer is not None
-            self.replay_buffer.rng = np.random.default_rng(np.random.randint(2**31))
-
-    def _seed_generator(self) -> None:
-        assert self._generator is not None
-        self._generator.manual_seed(int(th.randint(2**31, ())))
 
     def _fit_action_noise(self) -> None:
         """Give each of several environments a noise process of its own, as SB3 does."""
@@ -537,129 +507,3 @@ class WorldModelAlgorithm(OffPolicyAlgorithm):
     def start_latent(self, batch: SequenceBatch) -> Latent:
         """Return the states that precede the rows of a batch, (B, ...)."""
         return self.policy.world_model.initial(len(batch.rewards))
-
-    # ------------------------------------------------------------------ saving
-
-    def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_last_state", "_generator", "_in_step"]
-
-    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
-        return ["policy", "policy.optimizer"], []
-
-    def save_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase) -> None:
-        """
-        Save the replay and all that an exact continuation needs beside the parameters.
-
-        That is the random streams, the running latents and, where environments can be copied
-        with their state (see :mod:`dreamzoo.common.env_state`), the environments.
-
-        :param path: file, or where to create one
-        """
-        assert self.replay_buffer is not None, "The replay buffer is not defined"
-        self.replay_buffer.resume_state = self._resume_state()
-        try:
-            super().save_replay_buffer(path)
-        finally:
-            self.replay_buffer.resume_state = None
-
-    def load_replay_buffer(
-        self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True
-    ) -> None:
-        """
-        Load a replay. If the agent was saved at the same moment, training goes on exactly where
-        it stopped, on ``learn(..., reset_num_timesteps=False)``.
-
-        :param path: file
-        :param truncate_last_traj: as in SB3, for HerReplayBuffer only
-        :raises ValueError: for a file that holds something else, or is cut short
-        """
-        before = self.replay_buffer
-        try:
-            super().load_replay_buffer(path, truncate_last_traj)
-        except (EOFError, pickle.UnpicklingError, AssertionError) as error:
-            self.replay_buffer = before
-            raise ValueError(f"{path} is not a complete replay buffer file: {error}") from error
-        if not isinstance(self.replay_buffer, SequenceReplayBuffer):
-            found = type(self.replay_buffer).__name__
-            self.replay_buffer = before
-            raise ValueError(f"{path} holds a {found}; expected a SequenceReplayBuffer.")
-        if set(self.replay_buffer.latent_spec) != set(self.latent_spec() or {}):
-            stored, kept = (
-                sorted(x or {}) for x in (self.replay_buffer.latent_spec, self.latent_spec())
-            )
-            self.replay_buffer = before
-            raise ValueError(
-                f"{path} holds the latents {stored}, and this agent keeps {kept}. Load both "
-                "with the same settings."
-            )
-        self.replay_buffer.set_batch_length(
-            self.replay_buffer_kwargs.get("batch_length", self.batch_length)
-        )
-        del before  # what it kept makes room on the device
-        self.replay_buffer.place()
-        state = self.replay_buffer.resume_state
-        self.replay_buffer.resume_state = None
-        same_envs = self.replay_buffer.n_envs == self.n_envs
-        if state is not None and same_envs and state["num_timesteps"] == self.num_timesteps:
-            self._restore(state)
-        else:
-            self.replay_buffer.start_new_episodes()
-            self._last_obs = None
-
-    def _resume_state(self) -> dict[str, Any]:
-        assert self._generator is not None
-        state: dict[str, Any] = {
-            "num_timesteps": self.num_timesteps,
-            "device": self._generator.device.type,
-            "generator": self._generator.get_state(),
-            "torch": th.get_rng_state(),
-            "numpy": np.random.get_state(),
-            "env": None,
-            "normalizer": None,
-        }
-        if self._vec_normalize_env is not None:  # also where environments cannot be copied
-            names = ("obs_rms", "ret_rms")
-            state["normalizer"] = {name: getattr(self._vec_normalize_env, name) for name in names}
-        # Inside a step (a callback saves there) the environment is one transition ahead of the
-        # replay: going on from it would join two observations that do not follow each other.
-        if self._last_obs is not None and self._last_state is not None and not self._in_step:
-            state["env"] = None if self.env is None else save_env_state(self.env)
-            state["last_obs"] = self._last_obs
-            state["last_original_obs"] = self._last_original_obs
-            state["last_episode_starts"] = self._last_episode_starts
-            memory = (*self._last_state.latent, self._last_state.prev_action)
-            state["memory"] = [part.cpu().numpy() for part in memory]
-        return state
-
-    def _restore(self, state: dict[str, Any]) -> None:
-        assert self._generator is not None
-        assert self.replay_buffer is not None
-        if state["device"] == self._generator.device.type:  # states of others do not fit
-            self._generator.set_state(state["generator"])
-        th.set_rng_state(state["torch"])
-        np.random.set_state(state["numpy"])
-        if self._vec_normalize_env is not None:
-            vars(self._vec_normalize_env).update(state.get("normalizer") or {})
-        if not self._restore_envs(state["env"]):
-            self.replay_buffer.start_new_episodes()
-            self._last_obs = None
-            return
-        self._last_obs = state["last_obs"]
-        self._last_original_obs = state["last_original_obs"]
-        self._last_episode_starts = state["last_episode_starts"]
-        memory = [th.as_tensor(part, device=self.policy.device) for part in state["memory"]]
-        latent_type = type(self.policy.world_model.initial(1))
-        self._last_state = ActingState(latent_type(*memory[:-1]), memory[-1])
-
-    def _restore_envs(self, state: dict[str, Any] | None) -> bool:
-        """Put saved environments into the middle of their episodes, if they can be."""
-        if state is None or self.env is None:
-            return False
-        try:
-            load_env_state(self.env, state)
-        except ValueError as error:
-            warnings.warn(
-                f"{error} They begin new episodes; everything else continues.", stacklevel=4
-            )
-            return False
-        return True
