@@ -4,10 +4,12 @@ Collect finished runs of scripts/train.py, set them beside published curves.
     python scripts/results.py collect runs/dmc/*-sac-? --to scripts/results/dmc_proprio.csv
     python scripts/results.py table --frames 50000
     python scripts/results.py plot --frames 50000 --out runs/curves.png
+    python scripts/results.py metrics runs/cartpole-reference-? --names imagined_return cont_loss
 
 ``collect`` adds one row for each evaluation, in place of earlier rows of the same agent, task and
 seed. Three seeds carry no interval worth its name and no bootstrap (so no rliable): table and
-picture show the mean over the seeds and the range from the lowest to the highest.
+picture show the mean over the seeds and the range from the lowest to the highest. ``metrics`` shows
+how training went, as its logs say: means over windows of steps.
 
 ``results/published.csv`` holds what the authors of DreamerV3 released with their code
 (github.com/danijar/dreamerv3, folder scores): means over windows of 25,000 frames.
@@ -266,6 +268,47 @@ def plot(own: list[Evaluation], published: list[Published], args: argparse.Names
     return figure
 
 
+def read_metric(folder: Path, name: str) -> list[tuple[int, float]]:
+    """
+    Read what a run has logged of its training.
+
+    :param folder: what was ``--out`` of scripts/train.py
+    :param name: without "train/"
+    :return: steps and values; of what a resumed run did twice, the second time
+    :raises SystemExit: if it has not logged that
+    """
+    logs = {int(p.stem.partition("_")[2] or 0): p for p in folder.glob("progress*.csv")}
+    found: list[tuple[int, float]] = []
+    for start, path in sorted(logs.items()):
+        found = [(step, value) for step, value in found if step <= start]
+        with path.open(newline="") as file:
+            rows = [
+                (r["time/total_timesteps"], r.get(f"train/{name}")) for r in csv.DictReader(file)
+            ]
+        found += [(int(step), float(value)) for step, value in rows if step and value]
+    if not found:
+        raise SystemExit(f"{folder} has no train/{name} in its progress.csv.")
+    return found
+
+
+def metrics(folders: list[Path], names: list[str], window: int) -> str:
+    """Write a markdown table, metrics by windows of steps: means over the runs' own means."""
+    means: dict[str, dict[int, list[float]]] = {name: {} for name in names}
+    for name in names:
+        for folder in folders:
+            values: dict[int, list[float]] = {}
+            for step, value in read_metric(folder, name):
+                values.setdefault(-(-step // window) * window, []).append(value)
+            for end, found in values.items():
+                means[name].setdefault(end, []).append(float(np.mean(found)))
+    ends = sorted({end for by_end in means.values() for end in by_end})
+    lines = ["| steps | " + " | ".join(map(str, ends)) + " |", "|---" * (len(ends) + 1) + "|"]
+    for name, by_end in means.items():
+        cells = [f"{np.mean(by_end[end]):.3g}" if end in by_end else "-" for end in ends]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -284,6 +327,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
             command.add_argument("--out", type=Path, required=True)
         else:
             command.add_argument("--window", type=int, default=LATE, help="frames to average over")
+    logged = commands.add_parser("metrics", help="print how training went")
+    logged.add_argument("runs", nargs="+", type=Path)
+    logged.add_argument("--names", nargs="+", required=True, help='without "train/"')
+    logged.add_argument("--window", type=int, default=2_000, help="steps to average over")
     return parser.parse_args(argv)
 
 
@@ -291,6 +338,9 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     if args.command == "collect":
         collect(args.runs, args.to)
+        return
+    if args.command == "metrics":
+        print(metrics(args.runs, args.names, args.window))
         return
     own, published = read(args.results, Evaluation), read(args.published, Published)
     if args.command == "table":

@@ -129,6 +129,24 @@ def test_plot_writes_a_picture(collected: Path, tmp_path: Path) -> None:
     assert picture.stat().st_size > 10_000
 
 
+def test_metrics_are_means_over_windows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    logs = {
+        "a/progress.csv": "100,1.0\n200,3.0\n201,\n400,9.0\n",  # cut off after 250 steps
+        "a/progress_250.csv": "300,5.0\n400,7.0\n",
+        "b/progress.csv": "200,4.0\n,\n400,8.0\n500,1.0\n",
+    }
+    for name, rows in logs.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("time/total_timesteps,train/loss\n" + rows)
+    runs = [str(tmp_path / name) for name in "ab"]
+    results.main(["metrics", *runs, "--names", "loss", "--window", "200"])
+    header, _, row = capsys.readouterr().out.splitlines()
+    assert header == "| steps | 200 | 400 | 600 |"
+    assert row == "| loss | 3 | 7 | 1 |"
+    with pytest.raises(SystemExit, match="no train/gain"):
+        results.main(["metrics", *runs, "--names", "gain"])
+
+
 @pytest.mark.parametrize(
     ("agent", "kind", "kwargs"),
     [("ppo", PPO, ["n_steps=64", "batch_size=32"]), ("sac", SAC, ["learning_starts=150"])],
