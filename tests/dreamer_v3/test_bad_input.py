@@ -74,6 +74,10 @@ def test_buffers_of_single_transitions_are_refused(make_agent: MakeAgent) -> Non
     ("observation_space", "action_space", "error", "message"),
     [
         (spaces.Tuple([BOX, BOX]), spaces.Discrete(2), ValueError, "Supported: Box, Discrete"),
+        (spaces.MultiDiscrete(np.full((2, 2), 3)), spaces.Discrete(2), ValueError, "one dimension"),
+        (spaces.Dict([(0, BOX)]), spaces.Discrete(2), ValueError, r"must be strings.*\[0\]"),  # type: ignore[list-item]
+        (spaces.Dict(), spaces.Discrete(2), ValueError, "at least one"),
+        (spaces.Box(0, 1, (0,)), spaces.Discrete(2), ValueError, "is empty"),
         (BOX, spaces.Box(-np.inf, np.inf, (2,)), AssertionError, "finite"),
         (BOX, spaces.Tuple([spaces.Discrete(2)]), AssertionError, "Tuple"),
     ],
@@ -86,8 +90,9 @@ def test_unsupported_spaces_are_named(
     error: type[Exception],
     message: str,
 ) -> None:
+    policy = "MultiInputPolicy" if isinstance(observation_space, spaces.Dict) else "MlpPolicy"
     with pytest.raises(error, match=message):
-        make_agent(lambda: space_env(observation_space, action_space))
+        make_agent(lambda: space_env(observation_space, action_space), policy=policy)
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,10 @@ class ObservationCodec:
         self.is_dict = isinstance(space, spaces.Dict)
         self.normalize_images = normalize_images
         parts = space.spaces if isinstance(space, spaces.Dict) else {SINGLE: space}
+        if not parts or not all(isinstance(name, str) for name in parts):
+            raise ValueError(
+                f"The keys of an observation must be strings, at least one; got {list(parts)}."
+            )
         # Sorted, as the reference concatenates keys.
         self.keys = [_make_key(k, parts[k], images, normalize_images) for k in sorted(parts)]
         #: Names of keys whose values are normalised: the bounds of the space are not theirs.
@@ -166,7 +170,15 @@ def _column(start: np.ndarray, like: Tensor) -> Tensor:
 def _make_key(name: str, space: spaces.Space, images: bool, normalize_images: bool) -> Key:
     if isinstance(space, spaces.Discrete):
         return Key(name, "discrete", space, (int(space.n),))
+    if space.shape is not None and 0 in space.shape:
+        raise ValueError(f"Observation {name!r} is empty: its space is {space}. Leave it out.")
     if isinstance(space, spaces.MultiDiscrete):
+        if len(space.shape) != 1:  # SB3 takes the length of nvec for the whole shape
+            raise ValueError(
+                f"Observation {name!r} has the space {space}; Stable-Baselines3 reads "
+                "MultiDiscrete of one dimension only. Flatten it: "
+                "gymnasium.wrappers.TransformObservation with MultiDiscrete(nvec.flatten())."
+            )
         return Key(name, "discrete", space, (int(space.nvec.sum()),))
     if isinstance(space, spaces.MultiBinary):
         return Key(name, "binary", space, (int(np.prod(space.shape)),))
