@@ -5,11 +5,15 @@ Collect finished runs of scripts/train.py, set them beside published curves.
     python scripts/results.py table --frames 50000
     python scripts/results.py plot --frames 50000 --out runs/curves.png
     python scripts/results.py metrics runs/cartpole-reference-? --names imagined_return cont_loss
+    python scripts/results.py scores runs/cartpole-reference-?
 
 ``collect`` adds one row for each evaluation, in place of earlier rows of the same agent, task and
 seed. Three seeds carry no interval worth its name and no bootstrap (so no rliable): table and
-picture show the mean over the seeds and the range from the lowest to the highest. ``metrics`` shows
-how training went, as its logs say: means over windows of steps.
+picture show the mean over the seeds and the range from the lowest to the highest.
+
+``metrics`` shows how training went, as its logs say: means over windows of steps. ``scores`` shows
+what the episodes of training returned, as the replay says: the mean over environments of the mean
+of each one's last ten.
 
 ``results/published.csv`` holds what the authors of DreamerV3 released with their code
 (github.com/danijar/dreamerv3, folder scores): means over windows of 25,000 frames.
@@ -25,6 +29,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from stable_baselines3.common.save_util import load_from_pkl
 
 FOLDER = Path(__file__).parent / "results"
 TASKS = ["dmc/walker-walk", "dmc/cartpole-swingup", "dmc/reacher-easy"]
@@ -301,12 +306,49 @@ def metrics(folders: list[Path], names: list[str], window: int) -> str:
                 values.setdefault(-(-step // window) * window, []).append(value)
             for end, found in values.items():
                 means[name].setdefault(end, []).append(float(np.mean(found)))
-    ends = sorted({end for by_end in means.values() for end in by_end})
+    averaged = {
+        name: {end: float(np.mean(found)) for end, found in by_end.items()}
+        for name, by_end in means.items()
+    }
+    return by_steps(averaged)
+
+
+def by_steps(rows: dict[str, dict[int, float]]) -> str:
+    """Write a markdown table: a row for each name, a column for each number of steps."""
+    ends = sorted({end for row in rows.values() for end in row})
     lines = ["| steps | " + " | ".join(map(str, ends)) + " |", "|---" * (len(ends) + 1) + "|"]
-    for name, by_end in means.items():
-        cells = [f"{np.mean(by_end[end]):.3g}" if end in by_end else "-" for end in ends]
+    for name, row in rows.items():
+        cells = [f"{row[end]:.3g}" if end in row else "-" for end in ends]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def read_scores(folder: Path, window: int, last: int = 10) -> dict[int, float]:
+    """
+    Read from a run's replay what its training episodes returned.
+
+    :param folder: what was ``--out`` of scripts/train.py
+    :param window: steps of all environments together between two scores
+    :param last: newest episodes of each environment that count
+    :return: by steps, the mean over environments of the mean return of each one's last episodes
+    :raises SystemExit: if the replay has forgotten the first of them
+    """
+    replay = load_from_pkl(folder / "replay_buffer.pkl")
+    if replay.full:
+        raise SystemExit(f"The replay of {folder} no longer holds the first episodes.")
+    ended = []  # for each environment: steps and returns at the ends of its episodes
+    for env in range(replay.n_envs):
+        done = np.flatnonzero(replay.dones[:, env])
+        # The first record of an episode is no step, and has no reward.
+        steps = np.cumsum(~replay.episode_starts[:, env])[done] * replay.n_envs
+        ended.append((steps, np.diff(replay.rewards[:, env].cumsum(dtype=float)[done], prepend=0)))
+    latest = max((int(steps[-1]) for steps, _ in ended if len(steps)), default=0)
+    scores = {}
+    for end in range(window, latest + window, window):
+        newest = [returns[steps <= end][-last:] for steps, returns in ended]
+        if means := [returns.mean() for returns in newest if len(returns)]:
+            scores[end] = float(np.mean(means))
+    return scores
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -328,9 +370,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         else:
             command.add_argument("--window", type=int, default=LATE, help="frames to average over")
     logged = commands.add_parser("metrics", help="print how training went")
-    logged.add_argument("runs", nargs="+", type=Path)
     logged.add_argument("--names", nargs="+", required=True, help='without "train/"')
-    logged.add_argument("--window", type=int, default=2_000, help="steps to average over")
+    scored = commands.add_parser("scores", help="print what the episodes of training returned")
+    for command in (logged, scored):
+        command.add_argument("runs", nargs="+", type=Path)
+        command.add_argument("--window", type=int, default=2_000, help="steps of a column")
     return parser.parse_args(argv)
 
 
@@ -341,6 +385,9 @@ def main(argv: list[str] | None = None) -> None:
         return
     if args.command == "metrics":
         print(metrics(args.runs, args.names, args.window))
+        return
+    if args.command == "scores":
+        print(by_steps({run.name: read_scores(run, args.window) for run in args.runs}))
         return
     own, published = read(args.results, Evaluation), read(args.published, Published)
     if args.command == "table":

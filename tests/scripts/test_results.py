@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.save_util import save_to_pkl
 
+from dreamzoo.common.buffers import SequenceReplayBuffer
 from dreamzoo.envs import make_dmc
 from scripts import results, train
 
@@ -145,6 +148,26 @@ def test_metrics_are_means_over_windows(tmp_path: Path, capsys: pytest.CaptureFi
     assert row == "| loss | 3 | 7 | 1 |"
     with pytest.raises(SystemExit, match="no train/gain"):
         results.main(["metrics", *runs, "--names", "gain"])
+
+
+def test_scores_are_those_of_the_last_episodes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = spaces.Box(-1, 1, (1,))
+    replay = SequenceReplayBuffer(1_000, space, spaces.Discrete(2), n_envs=2)
+    obs, rewards = np.zeros((2, 1), np.float32), np.array([1.0, 2.0])
+    for step in range(1, 61):  # episodes of 2 and 20 steps, which return 2 and 40; then of 10
+        if step == 41:
+            rewards = np.array([0.0, 0.5])
+        done = np.array([step % 2 == 0, step % (20 if step <= 40 else 10) == 0])
+        replay.add(obs, obs, np.zeros((2, 1)), rewards, done, [{}, {}])
+    (tmp_path / "run").mkdir()
+    save_to_pkl(tmp_path / "run" / "replay_buffer.pkl", replay)
+    results.main(["scores", str(tmp_path / "run"), "--window", "20"])
+    header, _, row = (line.split(" | ") for line in capsys.readouterr().out.splitlines())
+    assert header[1:] == ["20", "40", "60", "80", "100", "120 |"]
+    # First 2 alone; 2 and 40; of the last ten five are 0, and (40 + 40 + 5) / 3; ten, (.. + 5) / 4.
+    assert row[1:] == ["2", "21", "21", "21", "14.7", "11.2 |"]
 
 
 @pytest.mark.parametrize(
