@@ -180,7 +180,7 @@ def table(own: list[Evaluation], published: list[Published], args: argparse.Name
     lines = ["| task | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     ends: dict[str, int] = {}
     for task in args.tasks:
-        cells = [task.partition("/")[2]]
+        cells = [task.rpartition("/")[2]]
         for agent in agents:
             curves = [row for row in own if (row.agent, row.task) == (agent, task)]
             x = final_returns(curves, args.frames, args.window)
@@ -253,7 +253,7 @@ def plot(own: list[Evaluation], published: list[Published], args: argparse.Names
     panels = figure.subplots(1, len(args.tasks), sharey=True, squeeze=False)[0]
     for axis, task in zip(panels, args.tasks, strict=True):
         draw(axis, own, published, task)
-        axis.set_title(task.partition("/")[2], fontsize=13)
+        axis.set_title(task.rpartition("/")[2], fontsize=13)
         axis.set_xlabel("frames, thousands", fontsize=12)
         axis.set_xlim(0, args.frames)
         axis.set_ylim(0, 1_000)  # every return of the suite lies there
@@ -368,7 +368,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         if name == "plot":
             command.add_argument("--out", type=Path, required=True)
         else:
-            command.add_argument("--window", type=int, default=LATE, help="frames to average over")
+            # As the published numbers: the last evaluation alone is higher while one learns.
+            command.add_argument("--window", type=int, default=PUBLISHED_WINDOW, help="in frames")
     logged = commands.add_parser("metrics", help="print how training went")
     logged.add_argument("--names", nargs="+", required=True, help='without "train/"')
     scored = commands.add_parser("scores", help="print what the episodes of training returned")
