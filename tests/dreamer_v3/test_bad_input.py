@@ -315,11 +315,22 @@ def test_nan_in_the_first_observation_is_refused() -> None:
     assert agent.learn(5).num_timesteps == 5
 
 
-def test_a_replay_with_other_latents_is_refused(tmp_path: Path) -> None:
+def test_a_replay_of_other_settings_or_environments_is_refused(tmp_path: Path) -> None:
     agent = DreamerV3("MlpPolicy", "Pendulum-v1", policy_kwargs=dict(size="debug"), seed=0)
     agent.learn(5)
     agent.save(tmp_path / "model")
     agent.save_replay_buffer(tmp_path / "replay")
-    other = DreamerV3.load(tmp_path / "model", replay_context=False)
-    with pytest.raises(ValueError, match=r"latents \['deter', 'stoch'\], and this agent .* \[\]"):
-        other.load_replay_buffer(tmp_path / "replay")
+    others = {
+        r"latents of .*'deter'.*, and this agent has \{\}": DreamerV3.load(
+            tmp_path / "model", replay_context=False
+        ),
+        r"latents of .*\(512,\)": DreamerV3(
+            "MlpPolicy", "Pendulum-v1", policy_kwargs={"size": "1m"}
+        ),
+        r"observations of Box.*\(4,\)": DreamerV3("MlpPolicy", "CartPole-v1"),
+    }
+    for message, other in others.items():
+        before = other.replay_buffer
+        with pytest.raises(ValueError, match=message):
+            other.load_replay_buffer(tmp_path / "replay")
+        assert other.replay_buffer is before

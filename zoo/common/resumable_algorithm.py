@@ -117,12 +117,16 @@ class ResumableAlgorithm(OffPolicyAlgorithm):
             raise ValueError(
                 f"{path} holds a {type(loaded).__name__}; expected a SequenceReplayBuffer."
             )
-        stored, kept = sorted(loaded.latent_spec), sorted(self.latent_spec() or {})
-        if stored != kept:
-            raise ValueError(
-                f"{path} holds the latents {stored}, and this agent keeps {kept}. Load both "
-                "with the same settings."
-            )
+        for what, stored, own in [
+            ("observations", loaded.observation_space, self.observation_space),
+            ("actions", loaded.action_space, self.action_space),
+            ("latents", loaded.latent_spec, dict(self.latent_spec() or {})),
+        ]:
+            if stored != own:
+                raise ValueError(
+                    f"{path} holds {what} of {stored}, and this agent has {own}. Load a replay "
+                    "of the same environment and the same settings."
+                )
         return loaded
 
     def _begin_new_episodes(self, replay_buffer: SequenceReplayBuffer) -> None:
