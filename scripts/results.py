@@ -338,10 +338,14 @@ def read_scores(folder: Path, window: int, last: int = 10) -> dict[int, float]:
         raise SystemExit(f"The replay of {folder} no longer holds the first episodes.")
     ended = []  # for each environment: steps and returns at the ends of its episodes
     for env in range(replay.n_envs):
-        done = np.flatnonzero(replay.dones[:, env])
+        starts, ends = replay.episode_starts[:, env], np.flatnonzero(replay.dones[:, env])
+        begun = np.flatnonzero(starts)
+        # Not the end before: an episode that a run was cut off in has none.
+        begun = begun[np.searchsorted(begun, ends) - 1]
         # The first record of an episode is no step, and has no reward.
-        steps = np.cumsum(~replay.episode_starts[:, env])[done] * replay.n_envs
-        ended.append((steps, np.diff(replay.rewards[:, env].cumsum(dtype=float)[done], prepend=0)))
+        steps = np.cumsum(~starts)[ends] * replay.n_envs
+        earned = replay.rewards[:, env].cumsum(dtype=float)
+        ended.append((steps, earned[ends] - earned[begun]))
     latest = max((int(steps[-1]) for steps, _ in ended if len(steps)), default=0)
     scores = {}
     for end in range(window, latest + window, window):

@@ -158,7 +158,9 @@ def test_scores_are_those_of_the_last_episodes(
     space = spaces.Box(-1, 1, (1,))
     replay = SequenceReplayBuffer(1_000, space, spaces.Discrete(2), n_envs=2)
     obs, rewards = np.zeros((2, 1), np.float32), np.array([1.0, 2.0])
-    for step in range(1, 61):  # episodes of 2 and 20 steps, which return 2 and 40; then of 10
+    replay.add(obs, obs, np.zeros((2, 1)), rewards, np.zeros(2), [{}, {}])
+    replay.start_new_episodes()  # cut off: the first step belongs to no episode that ended
+    for step in range(2, 61):  # episodes of 2 and 20 steps; later of 10, worth less
         if step == 41:
             rewards = np.array([0.0, 0.5])
         done = np.array([step % 2 == 0, step % (20 if step <= 40 else 10) == 0])
@@ -168,8 +170,8 @@ def test_scores_are_those_of_the_last_episodes(
     results.main(["scores", str(tmp_path / "run"), "--window", "20"])
     header, _, row = (line.split(" | ") for line in capsys.readouterr().out.splitlines())
     assert header[1:] == ["20", "40", "60", "80", "100", "120 |"]
-    # First 2 alone; 2 and 40; of the last ten five are 0, and (40 + 40 + 5) / 3; ten, (.. + 5) / 4.
-    assert row[1:] == ["2", "21", "21", "21", "14.7", "11.2 |"]
+    # (1 + 4 * 2) / 5 alone; with 38; 2 and 38; 2 and (38 + 40) / 2; five of ten are 0; all are.
+    assert row[1:] == ["1.8", "19.9", "20", "20.5", "14.3", "11 |"]
 
 
 @pytest.mark.parametrize(
