@@ -1,0 +1,99 @@
+"""Dreams as the VecEnv of Stable-Baselines3."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch as th
+from stable_baselines3 import DQN, PPO
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import VecEnv, VecMonitor, VecNormalize
+
+from dreamzoo import DreamerV3
+from dreamzoo.envs import DreamVecEnv
+from dreamzoo.nn import Latent
+
+
+def test_sb3_agents_train_inside_a_dream(agent: DreamerV3, image_agent: DreamerV3) -> None:
+    model = PPO("MlpPolicy", agent.dream_env(n_envs=8, horizon=6), n_steps=8, batch_size=32)
+    model.learn(128)
+    evaluate_policy(model, VecMonitor(agent.dream_env(n_envs=2, horizon=5)), n_eval_episodes=4)
+    PPO("CnnPolicy", image_agent.dream_env(n_envs=2), n_steps=8, batch_size=16, n_epochs=1).learn(
+        16
+    )
+    DQN("MlpPolicy", agent.dream_env(n_envs=1), learning_starts=10, buffer_size=100).learn(20)
+    DreamerV3(
+        "MlpPolicy",
+        agent.dream_env(n_envs=2, horizon=5),
+        policy_kwargs=dict(size="debug"),
+        batch_size=2,
+        batch_length=8,
+        train_ratio=1,
+    ).learn(60)
+
+
+def test_the_policy_of_the_real_environment_runs_unchanged(agent: DreamerV3) -> None:
+    """The agent itself, with its memory, evaluated in its own dream."""
+    rewards, lengths = evaluate_policy(
+        agent, VecMonitor(agent.dream_env(n_envs=2, horizon=6)), 4, return_episode_rewards=True
+    )
+    assert np.shape(rewards) == (4,)
+    assert np.max(lengths) <= 6
+
+
+def test_vec_env_reports_ends_as_sb3_reads_them(agent: DreamerV3) -> None:
+    env = agent.dream_env(n_envs=3, horizon=3, termination=None)
+    env.seed(0)
+    env.reset()
+    for step in range(1, 4):
+        obs, _, dones, infos = env.step(np.ones(3, int))
+        assert dones.tolist() == [step == 3] * 3
+    assert isinstance(obs, np.ndarray)
+    for i in range(3):
+        assert infos[i]["TimeLimit.truncated"]
+        assert not np.array_equal(infos[i]["terminal_observation"], obs[i])
+    env = agent.dream_env(n_envs=20)
+    env.seed(0)
+    env.reset()
+    _, _, dones, infos = env.step(np.ones(20, int))
+    assert dones.any()
+    assert [("terminal_observation" in info) for info in infos] == dones.tolist()
+    assert not any(info.get("TimeLimit.truncated") for info in infos)
+
+
+def test_vec_env_wrappers_and_attributes(agent: DreamerV3) -> None:
+    env = agent.dream_env(n_envs=3, horizon=3)
+    wrapped: VecEnv = VecNormalize(VecMonitor(env))
+    wrapped.seed(0)
+    first = wrapped.reset()
+    episodes = 0
+    for _ in range(6):
+        _, _, _, infos = wrapped.step(np.ones(3, int))
+        episodes += sum("episode" in info for info in infos)
+    assert episodes >= 3
+    assert env.get_attr("horizon") == [3] * 3
+    env.set_attr("horizon", 5)
+    assert env.dream.horizon == 5
+    assert env.env_is_wrapped(gym.Wrapper) == [False] * 3
+    assert np.asarray(env.get_images()[0]).shape == (300, 400, 3)
+    with pytest.raises(ValueError, match="leave indices out"):
+        env.set_attr("horizon", 5, indices=[0])
+    env.seed(0)
+    assert isinstance(first, np.ndarray)
+    same = [env.reset(), (env.seed(0), env.reset())[1]]
+    np.testing.assert_array_equal(same[0], same[1])
+
+
+def test_every_step_returns_arrays_of_its_own(agent: DreamerV3) -> None:
+    env = agent.dream_env(n_envs=2, horizon=50, termination=None)
+    first = env.reset()
+    assert isinstance(first, np.ndarray)
+    copy = first.copy()
+    env.step(np.ones(2, int))
+    np.testing.assert_array_equal(first, copy)
+
+
+def test_dream_vec_env_is_what_dream_env_makes(agent: DreamerV3) -> None:
+    env = agent.dream_env(n_envs=3, horizon=4)
+    assert isinstance(env, DreamVecEnv)
+    assert isinstance(env.dream.reset(seed=0)[0], th.Tensor)
+    assert isinstance(env.dream.latent, Latent)
