@@ -334,7 +334,8 @@ def read_scores(folder: Path, window: int, last: int = 10) -> dict[int, float]:
     :raises SystemExit: if the replay has forgotten the first of them
     """
     replay = load_from_pkl(folder / "replay_buffer.pkl")
-    if replay.full:
+    # Streams of short episodes have more records: the longest begins anew while others still grow.
+    if replay.full or replay.pos < replay.size():
         raise SystemExit(f"The replay of {folder} no longer holds the first episodes.")
     ended = []  # for each environment: steps and returns at the ends of its episodes
     for env in range(replay.n_envs):

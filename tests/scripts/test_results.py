@@ -174,6 +174,18 @@ def test_scores_are_those_of_the_last_episodes(
     assert row[1:] == ["1.8", "19.9", "20", "20.5", "14.3", "11 |"]
 
 
+def test_scores_need_the_first_episodes_of_every_environment(tmp_path: Path) -> None:
+    space = spaces.Box(-1, 1, (1,))
+    replay = SequenceReplayBuffer(100, space, spaces.Discrete(2), n_envs=2)
+    obs = np.zeros((2, 1), np.float32)
+    for _ in range(30):  # the first environment's episodes have one step, and two records each
+        replay.add(obs, obs, np.zeros((2, 1)), np.ones(2), np.array([1, 0]), [{}, {}])
+    assert not replay.full
+    save_to_pkl(tmp_path / "replay_buffer.pkl", replay)
+    with pytest.raises(SystemExit, match="no longer holds the first episodes"):
+        results.main(["scores", str(tmp_path)])
+
+
 @pytest.mark.parametrize(
     ("agent", "kind", "kwargs"),
     [("ppo", PPO, ["n_steps=64", "batch_size=32"]), ("sac", SAC, ["learning_starts=150"])],
