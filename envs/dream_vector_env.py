@@ -1,10 +1,7 @@
 """The dream: a learned world model as a batch of environments, in torch on the model's device."""
 
-import io
-import pathlib
-import zipfile
 from collections.abc import Callable
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import torch as th
@@ -12,66 +9,17 @@ from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
-from stable_baselines3.common.save_util import load_from_zip_file
 from torch import Tensor
 
-from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
-from dreamzoo.envs.errors import requires_extra
+from dreamzoo.envs.dream_rendering import draw_numbers, to_frame
+from dreamzoo.envs.dream_starts import Fixed, Initial, Pool, Starts
+from dreamzoo.envs.load_model import Model, load_model
 from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.observations import Observation
-
-#: An agent, a file it was saved to, or a function that returns one of these.
-Model = WorldModelAlgorithm | str | pathlib.Path | Callable[[], Any]
 
 #: What observations and starts of a dream may be.
 ObservationMode = Literal["decoded", "latent"]
 StartMode = Literal["initial", "replay"]
-
-
-class Starts(Protocol):
-    """Where dreams begin."""
-
-    def __call__(self, n: int, generator: th.Generator) -> Latent:
-        """Draw n latents."""
-
-
-def load_model(model: Model, device: th.device | str = "auto") -> WorldModelAlgorithm:
-    """
-    Get an agent from whatever names it.
-
-    :param model: an agent, a file written by its ``save``, or a function that returns one of these
-    :param device: of a model that is loaded from a file
-    :raises FileNotFoundError: if there is no such file
-    :raises ValueError: if the file does not hold an agent of dreamzoo
-    """
-    from dreamzoo import AGENTS  # the agents import this package
-
-    if isinstance(model, WorldModelAlgorithm):
-        return model
-    if callable(model):
-        return load_model(model(), device)
-    if not isinstance(model, (str, pathlib.Path)):
-        raise TypeError(
-            f"model={model!r} must be an agent of dreamzoo, the path of a saved one, or a function "
-            "that returns one of these."
-        )
-    path = pathlib.Path(model)
-    path = path if path.exists() else pathlib.Path(f"{path}.zip")
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file {model}; save an agent with agent.save(path).")
-    try:
-        data, _, _ = load_from_zip_file(io.BytesIO(path.read_bytes()), device="cpu")
-        policy_class = (data or {})["policy_class"]
-    except (ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is not a file that agent.save() wrote: {error}") from error
-    for agent in AGENTS.values():
-        assert issubclass(agent, WorldModelAlgorithm)
-        if isinstance(policy_class, type) and issubclass(policy_class, agent.policy_base):
-            return agent.load(path, device=device)
-    raise ValueError(
-        f"{path} holds an agent with the policy {policy_class}, which has no world model. Expected "
-        f"one of {', '.join(agent.__name__ for agent in AGENTS.values())}."
-    )
 
 
 class DreamVectorEnv(VectorEnv):
@@ -198,8 +146,8 @@ class DreamVectorEnv(VectorEnv):
         mask = self._reset_mask(options.get("reset_mask"))
         if "context" in options:
             context = options["context"]
-            self._starts = None if context is None else _Fixed(self._filter(context), self.num_envs)
-        if self._starts is None or (mask is None and isinstance(self._starts, _Pool)):
+            self._starts = None if context is None else Fixed(self._filter(context), self.num_envs)
+        if self._starts is None or (mask is None and isinstance(self._starts, Pool)):
             self._starts = self._make_starts()
         fresh = self._starts(self.num_envs, self._generator)
         if mask is None:
@@ -262,12 +210,12 @@ class DreamVectorEnv(VectorEnv):
         if codec.image_keys:
             key = codec.image_keys[0]
             images = obs[key.name] if isinstance(obs, dict) else obs
-            return tuple(_to_frame(image) for image in images.cpu().numpy())
+            return tuple(to_frame(image) for image in images.cpu().numpy())
         parts = obs if isinstance(obs, dict) else {"observation": obs}
         host = {name: part.cpu().numpy() for name, part in parts.items()}
         rewards = self._last_reward.cpu().numpy()
         return tuple(
-            _draw_numbers({name: part[i] for name, part in host.items()}, float(rewards[i]))
+            draw_numbers({name: part[i] for name, part in host.items()}, float(rewards[i]))
             for i in range(self.num_envs)
         )
 
@@ -326,8 +274,8 @@ class DreamVectorEnv(VectorEnv):
 
     def _make_starts(self) -> Starts:
         if self.start == "initial":
-            return _Initial(self.policy.world_model.first_state)
-        return _Pool(self.model.replay_latents(self._generator))
+            return Initial(self.policy.world_model.first_state)
+        return Pool(self.model.replay_latents(self._generator))
 
     def _reset_mask(self, mask: Any) -> Tensor | None:
         if mask is None:
@@ -369,38 +317,6 @@ class DreamVectorEnv(VectorEnv):
         first[:, 0] = True
         states = model.observe_sequence(model.initial(rows), before, obs, first, self._generator)
         return Latent(*(part[:, -1] for part in states.latent))
-
-
-class _Initial:
-    """What the model believes before the first observation of an episode."""
-
-    def __init__(self, first_state: Callable[[int, th.Generator], Latent]) -> None:
-        self.first_state = first_state
-
-    def __call__(self, n: int, generator: th.Generator) -> Latent:
-        return self.first_state(n, generator)
-
-
-class _Pool:
-    """Some of many states, drawn with replacement."""
-
-    def __init__(self, latents: Latent) -> None:
-        self.latents = latents
-
-    def __call__(self, n: int, generator: th.Generator) -> Latent:
-        deter = self.latents.deter
-        rows = th.randint(len(deter), (n,), generator=generator, device=deter.device)
-        return Latent(*(part[rows] for part in self.latents))
-
-
-class _Fixed:
-    """The same state for a row at every reset."""
-
-    def __init__(self, latents: Latent, n: int) -> None:
-        self.latents = Latent(*(part.expand(n, *part.shape[1:]).clone() for part in latents))
-
-    def __call__(self, n: int, generator: th.Generator) -> Latent:
-        return self.latents
 
 
 def _check_options(
@@ -455,32 +371,3 @@ def _lead_shape(obs: Observation, space: spaces.Space) -> tuple[int, int]:
         raise ValueError(f"The parts of the context differ in rows or steps: {sorted(leads)}.")
     rows, steps = leads.pop()
     return rows, steps
-
-
-def _to_frame(image: np.ndarray) -> np.ndarray:
-    """Turn (C, H, W), the last of a stack, into an RGB frame."""
-    image = image[-3:] if len(image) % 3 == 0 else image[-1:]
-    if image.dtype != np.uint8:
-        image = (255 * image).round().clip(0, 255).astype(np.uint8)
-    image = np.ascontiguousarray(image.transpose(1, 2, 0))
-    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
-
-
-def _draw_numbers(parts: dict[str, np.ndarray], reward: float) -> np.ndarray:
-    """Draw every number of an observation as a bar."""
-    with requires_extra("video"):
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4, 3), dpi=100, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    axes = np.atleast_1d(figure.subplots(len(parts), 1))
-    for axis, (name, part) in zip(axes, parts.items(), strict=True):
-        values = np.asarray(part, np.float64).reshape(-1)
-        axis.bar(np.arange(len(values)), np.sign(values) * np.log1p(np.abs(values)))
-        axis.set_ylim(-3, 3)
-        axis.set_ylabel(f"symlog {name}")
-        axis.set_xticks([])
-    axes[0].set_title(f"reward {reward:.3f}")
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -27,7 +27,7 @@ from dreamzoo.common.agreement import Agreement, compare_with_dream
 from dreamzoo.common.evaluation import RandomPolicy
 from dreamzoo.common.normalizer import as_in_training
 from dreamzoo.envs import make_env
-from dreamzoo.envs.dream_vector_env import load_model
+from dreamzoo.envs.load_model import load_model
 
 SB3 = {agent.__name__.lower(): agent for agent in (A2C, DQN, PPO, SAC, TD3)}
 

@@ -17,7 +17,7 @@ import numpy as np
 from dreamzoo.common.callbacks import DreamVideoCallback
 from dreamzoo.common.figures import image_frames, image_keys, vector_figure
 from dreamzoo.common.normalizer import load_normalizer
-from dreamzoo.envs.dream_vector_env import load_model
+from dreamzoo.envs.load_model import load_model
 
 
 def main(argv: list[str] | None = None) -> None:

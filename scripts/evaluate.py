@@ -26,7 +26,7 @@ from dreamzoo.common.evaluation import RandomPolicy, check_spaces, confidence_in
 from dreamzoo.common.normalizer import as_in_training
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.envs import make_env
-from dreamzoo.envs.dream_vector_env import load_model
+from dreamzoo.envs.load_model import load_model
 
 
 def returns(policy: Any, env: VecEnv, episodes: int, deterministic: bool = False) -> np.ndarray:

@@ -31,7 +31,7 @@ from dreamzoo.benchmark import parse_value
 from dreamzoo.common.evaluation import RandomPolicy, check_spaces, confidence_interval
 from dreamzoo.common.normalizer import as_in_training
 from dreamzoo.envs import make_env
-from dreamzoo.envs.dream_vector_env import load_model
+from dreamzoo.envs.load_model import load_model
 
 #: Settings of PPO for the dream and for reality. More epochs and a shorter discount than SB3's
 #: defaults, as RL Zoo has them for small tasks.

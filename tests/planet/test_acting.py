@@ -13,7 +13,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 
 from dreamzoo import DreamerV3, PlaNet
 from dreamzoo.envs import DreamEnv, DreamVectorEnv
-from dreamzoo.envs.dream_vector_env import load_model
+from dreamzoo.envs.load_model import load_model
 from dreamzoo.nn.dynamics import Latent
 from dreamzoo.planning import CEM, CEMPlanner, ModelRollout
 from scripts import train
