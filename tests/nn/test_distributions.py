@@ -279,3 +279,30 @@ def test_actor_unimix_bounds_log_probabilities() -> None:
     """Section 12.4: without it the discrete policy can collapse to minus infinity."""
     policy = CategoricalActions(th.tensor([[100.0, -100.0]]), [2], 0.01)
     assert float(policy.log_prob(th.tensor([[1]]))) == pytest.approx(math.log(0.01 / 2), abs=1e-5)
+
+
+@pytest.mark.parametrize("sizes", [(5,), (2, 3, 4)])
+def test_actions_follow_from_one_uniform_number_for_every_dimension(sizes: tuple[int, ...]) -> None:
+    """Pieces of the noise give the pieces of the sample; the last class takes what is left."""
+    logits = 2 * th.randn(7, sum(sizes), generator=th.Generator().manual_seed(4))
+    policy = CategoricalActions(logits, sizes, 0.01)
+    noise = CategoricalActions.draw((7, len(sizes)), th.Generator().manual_seed(1), logits.device)
+    action = policy.from_noise(noise)
+    assert th.equal(action, policy.sample(th.Generator().manual_seed(1)))
+    piece = CategoricalActions(logits[2:5], sizes, 0.01).from_noise(noise[2:5])
+    assert th.equal(piece, action[2:5])
+    for i, part in enumerate(logits.double().split(list(sizes), -1)):
+        reached = (0.99 * part.softmax(-1) + 0.01 / sizes[i]).cumsum(-1)
+        for row in range(7):
+            below = [c for c in range(sizes[i]) if reached[row, c] <= noise[row, i]]
+            assert int(action[row, i]) == len(below)
+    assert policy.from_noise(th.ones(7, len(sizes))).tolist() == [[n - 1 for n in sizes]] * 7
+
+
+def test_bounded_normal_actions_follow_from_unit_normal_numbers() -> None:
+    policy = BoundedNormalActions(th.randn(5, 2), th.randn(5, 2))
+    noise = BoundedNormalActions.draw((5, 2), th.Generator().manual_seed(1), th.device("cpu"))
+    assert th.equal(noise, th.randn(5, 2, generator=th.Generator().manual_seed(1)))
+    expected = policy.mean + policy.std * noise
+    assert th.equal(policy.from_noise(noise), expected)
+    assert th.equal(policy.sample(th.Generator().manual_seed(1)), expected)

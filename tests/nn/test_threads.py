@@ -9,7 +9,7 @@ import torch as th
 from torch import Tensor
 
 from dreamzoo.nn.layers import MLP, by_rows
-from dreamzoo.nn.threads import backward_side_by_side, map_pieces, split_generator
+from dreamzoo.nn.threads import backward_side_by_side, map_pieces
 
 CPU = th.device("cpu")
 
@@ -91,14 +91,3 @@ def test_losses_go_back_side_by_side_as_their_sum_would(threads: int) -> None:
     for p, gradient in zip(parameters, expected, strict=True):
         assert p.grad is not None
         assert th.equal(p.grad, gradient)
-
-
-def test_split_generators_are_reproducible_and_independent() -> None:
-    def draw(n: int) -> list[Tensor]:
-        generators = split_generator(th.Generator().manual_seed(3), n)
-        return [th.rand(4, generator=g) for g in generators]
-
-    assert all(th.equal(a, b) for a, b in zip(draw(3), draw(3), strict=True))
-    assert len({tuple(x.tolist()) for x in draw(3)}) == 3
-    one = th.Generator().manual_seed(3)
-    assert split_generator(one, 1) == [one]

@@ -29,7 +29,7 @@ from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.layers import CACHED_ROWS
 from dreamzoo.nn.returns import lambda_return, replay_return
 from dreamzoo.nn.tapes import Piece, StackTape
-from dreamzoo.nn.threads import backward_side_by_side, map_pieces, split_generator
+from dreamzoo.nn.threads import backward_side_by_side, map_pieces
 from dreamzoo.nn.world_model import Filtered
 
 SelfDreamerV3 = TypeVar("SelfDreamerV3", bound="DreamerV3")
@@ -337,12 +337,15 @@ class DreamerV3(WorldModelAlgorithm):
         pieces = feat.split(DREAM_ROWS if feat.device.type == "cpu" else len(start), dim=1)
         trunk = self.policy.actor.body.tape(self.horizon * len(start))
         plan = trunk.plan([piece[t] for t in range(self.horizon) for piece in pieces])
-        # With random numbers of its own a piece does not depend on when it is computed.
+        # Drawn for all rows and steps: what is dreamed depends on no piece, thread or device.
+        steps, device = (self.horizon, len(start)), feat.device
+        noise = self.policy.actor.draw(steps, self._generator, device)
+        latents = self.policy.world_model.dynamics.stoch
+        draws = th.rand(*steps, latents, generator=self._generator, device=device)
+        split = (x.split(pieces[0].shape[1], dim=1) for x in (noise, draws))
         work = [
-            (piece, plan[i :: len(pieces)], generator)
-            for i, (piece, generator) in enumerate(
-                zip(pieces, split_generator(self._generator, len(pieces)), strict=True)
-            )
+            (piece, plan[i :: len(pieces)], *random)
+            for i, (piece, *random) in enumerate(zip(pieces, *split, strict=True))
         ]
         imagine = partial(self._imagine_rows, trunk)
         actions = th.cat(map_pieces(imagine, work, feat.device), dim=1)
@@ -352,27 +355,25 @@ class DreamerV3(WorldModelAlgorithm):
         return Dream(feat, policy.log_prob(actions), policy.entropy()), starts
 
     def _imagine_rows(
-        self, trunk: StackTape, work: tuple[Tensor, list[Piece], th.Generator | None]
+        self, trunk: StackTape, work: tuple[Tensor, list[Piece], Tensor, Tensor]
     ) -> Tensor:
         """
         Roll out from n states.
 
         :param trunk: of the actor
         :param work: features of states 0..H, (H + 1, n, F), of which those after 0 are written;
-            the trunk's plan of states 0..H-1; source of randomness
+            the trunk's plan of states 0..H-1; noise of actions, (H, n, ...), and uniform numbers
+            for latents, (H, n, S)
         :return: the actions chosen in states 0..H-1, (H, n, ...)
         """
-        feat, plan, generator = work
-        dynamics = self.policy.world_model.dynamics
-        imagination = dynamics.imagination(feat.shape[1])
+        feat, plan, noise, draws = work
+        imagination = self.policy.world_model.dynamics.imagination(feat.shape[1])
         actions = []
         for t, piece in enumerate(plan):
             policy = self.policy.actor.policy(trunk.evaluate(piece))
-            actions.append(policy.sample(generator))
+            actions.append(policy.from_noise(noise[t]))
             encoded = self.policy.action_codec.encode(actions[-1])
-            shape = (feat.shape[1], dynamics.stoch)
-            draws = th.rand(shape, generator=generator, device=feat.device)
-            imagination.step(feat[t], encoded, draws, out=feat[t + 1])
+            imagination.step(feat[t], encoded, draws[t], out=feat[t + 1])
         return th.stack(actions)
 
     def _behavior_loss(

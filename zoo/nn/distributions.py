@@ -151,8 +151,20 @@ def categorical_sample(probs: Tensor, generator: th.Generator | None = None) -> 
     :param generator: source of randomness; None is torch's global one
     :return: indices, (...)
     """
-    draw = th.rand(*probs.shape[:-1], 1, generator=generator, device=probs.device)
-    index = (probs.cumsum(-1) <= draw).sum(-1)
+    return invert_cumulative(
+        probs, th.rand(probs.shape[:-1], generator=generator, device=probs.device)
+    )
+
+
+def invert_cumulative(probs: Tensor, draws: Tensor) -> Tensor:
+    """
+    Turn uniform random numbers into class indices.
+
+    :param probs: (..., classes)
+    :param draws: from 0 to 1, (...)
+    :return: indices, (...)
+    """
+    index = (probs.cumsum(-1) <= draws[..., None]).sum(-1)
     return index.clamp(max=probs.shape[-1] - 1)  # the sum may round to slightly below one
 
 
@@ -193,7 +205,19 @@ class CategoricalActions:
         self.probs = [mix_uniform(part, unimix) for part in logits.split(list(sizes), dim=-1)]
 
     def sample(self, generator: th.Generator | None = None) -> Tensor:
-        return th.stack([categorical_sample(p, generator) for p in self.probs], dim=-1)
+        shape = (*self.probs[0].shape[:-1], len(self.probs))
+        return self.from_noise(self.draw(shape, generator, self.probs[0].device))
+
+    @staticmethod
+    def draw(shape: Sequence[int], generator: th.Generator | None, device: th.device) -> Tensor:
+        """Draw what :meth:`from_noise` takes: one uniform number for every action dimension."""
+        return th.rand(*shape, generator=generator, device=device)
+
+    def from_noise(self, noise: Tensor) -> Tensor:
+        """Turn the noise of :meth:`draw` into actions, (..., dims) to (..., dims)."""
+        draws = noise.unbind(-1)
+        pairs = zip(self.probs, draws, strict=True)
+        return th.stack([invert_cumulative(p, draw) for p, draw in pairs], dim=-1)
 
     def mode(self) -> Tensor:
         return th.stack([p.argmax(-1) for p in self.probs], dim=-1)
@@ -226,7 +250,15 @@ class BoundedNormalActions:
         self.std = (max_std - min_std) * th.sigmoid(raw_std.float() + 2.0) + min_std
 
     def sample(self, generator: th.Generator | None = None) -> Tensor:
-        noise = th.randn(self.mean.shape, generator=generator, device=self.mean.device)
+        return self.from_noise(self.draw(self.mean.shape, generator, self.mean.device))
+
+    @staticmethod
+    def draw(shape: Sequence[int], generator: th.Generator | None, device: th.device) -> Tensor:
+        """Draw what :meth:`from_noise` takes: unit normal numbers."""
+        return th.randn(*shape, generator=generator, device=device)
+
+    def from_noise(self, noise: Tensor) -> Tensor:
+        """Turn the noise of :meth:`draw` into actions, (..., A) to (..., A)."""
         return self.mean + self.std * noise
 
     def mode(self) -> Tensor:

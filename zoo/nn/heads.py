@@ -176,6 +176,19 @@ class Actor(nn.Module):
             return CategoricalActions(self.mean(hidden), self.codec.sizes, self.unimix)
         return BoundedNormalActions(self.mean(hidden), self.std(hidden))
 
+    def draw(
+        self, lead: Sequence[int], generator: th.Generator | None, device: th.device
+    ) -> Tensor:
+        """
+        Draw the noise of many actions at once, for ``policy.from_noise``.
+
+        :param lead: batch axes
+        :return: (*lead, number of action dimensions)
+        """
+        if self.std is None:
+            return CategoricalActions.draw((*lead, len(self.codec.sizes)), generator, device)
+        return BoundedNormalActions.draw((*lead, self.codec.dim), generator, device)
+
     def max_entropy(self) -> float:
         """Largest entropy that this policy can have, nats."""
         if self.codec.is_discrete:

@@ -71,18 +71,6 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     )
 
 
-def split_generator(generator: th.Generator | None, n: int) -> list[th.Generator | None]:
-    """
-    Derive n independent generators from one; a single one is the generator itself.
-
-    :param generator: None is torch's global one
-    """
-    if n == 1:
-        return [generator]
-    seeds = th.randint(2**63 - 1, (n,), generator=generator)
-    return [th.Generator().manual_seed(seed) for seed in seeds.tolist()]
-
-
 # A forked process inherits the pool without its threads and would wait for them for ever.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)
