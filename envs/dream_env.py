@@ -1,5 +1,6 @@
 """One dream, in numpy: a learned world model as a gymnasium environment."""
 
+from copy import deepcopy
 from typing import Any
 
 import gymnasium as gym
@@ -40,6 +41,9 @@ class DreamEnv(gym.Env):
         self.observation_space = self.dream.single_observation_space
         self.action_space = self.dream.single_action_space
         self._running = False
+
+    def __copy__(self) -> "DreamEnv":
+        return deepcopy(self)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -44,4 +44,4 @@ class Fixed:
         self.latents = Latent(*(part.expand(n, *part.shape[1:]).clone() for part in latents))
 
     def __call__(self, n: int, generator: th.Generator) -> Latent:
-        return self.latents
+        return Latent(*(part.clone() for part in self.latents))

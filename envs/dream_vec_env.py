@@ -1,5 +1,6 @@
 """Dreams for Stable-Baselines3: a learned world model as a ``VecEnv``."""
 
+from copy import deepcopy
 from typing import Any
 
 from dreamzoo.envs.dream_vector_env import DreamVectorEnv, Model
@@ -33,3 +34,6 @@ class DreamVecEnv(VectorEnvToVecEnv):
             model, n_envs, render_mode=render_mode, details=details, **kwargs
         )
         super().__init__(self.dream)
+
+    def __copy__(self) -> "DreamVecEnv":
+        return deepcopy(self)

@@ -1,7 +1,8 @@
 """The dream: a learned world model as a batch of environments, in torch on the model's device."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from copy import deepcopy
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 import torch as th
@@ -39,6 +40,10 @@ class DreamVectorEnv(VectorEnv):
     Resets are in the same step: a row whose episode ended returns the first observation of the
     next, the last one is in ``info["final_obs"]`` where ``info["_final_obs"]`` is true. With
     ``AutoresetMode.DISABLED`` call ``reset(options={"reset_mask": rows})``, a bool tensor (N,).
+
+    Its spaces are its own: seeding them disturbs neither the real environment's nor another
+    dream's. ``copy.copy`` and ``copy.deepcopy`` both make a dream of the same model that goes on
+    with the same numbers, on its own: for searching in a tree. A dream does not pickle.
 
     Agents that were trained behind ``VecNormalize`` dream normalised observations and rewards.
 
@@ -94,7 +99,7 @@ class DreamVectorEnv(VectorEnv):
         self.render_mode = render_mode
         self.metadata = {**self.metadata, "autoreset_mode": autoreset_mode}
         self.same_step = autoreset_mode == AutoresetMode.SAME_STEP
-        self.single_action_space = self.model.action_space
+        self.single_action_space = deepcopy(self.model.action_space)
         self.single_observation_space = self._observation_space()
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
@@ -106,9 +111,26 @@ class DreamVectorEnv(VectorEnv):
 
     def _observation_space(self) -> spaces.Space:
         if self.observation == "decoded":
-            return self.model.observation_space
+            return deepcopy(self.model.observation_space)
         width = self.policy.world_model.initial(1).feat.shape[1]
         return spaces.Box(-np.inf, np.inf, (width,), np.float32)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "DreamVectorEnv":
+        shared = (self.model, self.policy, self.policy.world_model)
+        memo.update({id(part): part for part in shared})
+        copied = memo[id(self)] = object.__new__(type(self))
+        vars(copied).update(deepcopy(vars(self), memo))
+        return copied
+
+    def __copy__(self) -> "DreamVectorEnv":
+        return deepcopy(self)
+
+    def __getstate__(self) -> NoReturn:
+        raise TypeError(
+            "A dream does not pickle: it would take the whole agent along. Save the agent and make "
+            "the dream where it is needed, from the path: DreamEnv('model.zip', ...). Within a "
+            "process copy.deepcopy copies a dream."
+        )
 
     @property
     def latent(self) -> Latent:
@@ -119,6 +141,7 @@ class DreamVectorEnv(VectorEnv):
 
     # ------------------------------------------------------------------ interface
 
+    @th.inference_mode(False)  # what is kept must be of use outside of it
     @th.no_grad()
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
@@ -126,8 +149,8 @@ class DreamVectorEnv(VectorEnv):
         """
         Begin new dreams.
 
-        :param seed: of everything random; all rows share one stream, so of a list the first
-            number counts. None goes on with the stream
+        :param seed: of everything random; all rows share one stream, so of a list, one for every
+            row, the first number counts. None goes on with the stream
         :param options: ``context``: real steps to begin after, for this and all later resets:
             ``{"observations": (1 or N, T, ...), "actions": (1 or N, T - 1, ...)}`` in the
             environment's units, ``actions[:, t]`` chosen after ``observations[:, t]``; ``None``
@@ -135,7 +158,8 @@ class DreamVectorEnv(VectorEnv):
         :return: first observations (N, ...) and info
         :raises ValueError: for options that do not fit
         """
-        seed = seed[0] if isinstance(seed, list) else seed
+        if isinstance(seed, list):
+            seed = self._first_seed(seed)
         super().reset(seed=seed)
         if seed is not None or self._latent is None:
             self._generator.manual_seed(int(self.np_random.integers(2**31)))
@@ -150,14 +174,10 @@ class DreamVectorEnv(VectorEnv):
         if self._starts is None or (mask is None and isinstance(self._starts, Pool)):
             self._starts = self._make_starts()
         fresh = self._starts(self.num_envs, self._generator)
-        if mask is None:
-            self._latent = fresh
-            self._age.zero_()
-            self._last_reward.zero_()
-        else:
-            self._restart(mask, fresh)
+        self._restart(mask, fresh)
         return self._observe(self.latent), self._info(self.latent)
 
+    @th.inference_mode(False)
     @th.no_grad()
     def step(
         self, actions: Tensor | np.ndarray
@@ -179,10 +199,10 @@ class DreamVectorEnv(VectorEnv):
         if self.sample_reward:
             reward = self.policy.world_model.reward.sample(latent.feat, self._generator)
         terminated = self._terminated(cont)
-        self._age += 1
+        self._age = self._age + 1  # in place it could meet a tensor of inference mode
         limit = self.horizon
         truncated = th.zeros_like(terminated) if limit is None else self._age >= limit
-        self._latent, self._last_reward = latent, reward
+        self._latent, self._last_reward = latent, reward.clone()
         info: dict[str, Any] = {}
         done = terminated | truncated
         # A look at the flags costs nothing on a CPU; elsewhere it would wait for the device.
@@ -229,15 +249,19 @@ class DreamVectorEnv(VectorEnv):
             return draw >= cont
         return cont < self.termination
 
-    def _restart(self, rows: Tensor, fresh: Latent) -> None:
-        """Put fresh latents where ``rows`` is true."""
-        self._latent = Latent(
-            *(
-                th.where(rows.view(-1, *[1] * (new.dim() - 1)), new, old)
-                for new, old in zip(fresh, self.latent, strict=True)
+    def _restart(self, rows: Tensor | None, fresh: Latent) -> None:
+        """Put fresh latents where ``rows`` is true, or everywhere."""
+        age, reward = th.zeros_like(self._age), th.zeros_like(self._last_reward)
+        if rows is not None:
+            fresh = Latent(
+                *(
+                    th.where(rows.view(-1, *[1] * (new.dim() - 1)), new, old)
+                    for new, old in zip(fresh, self.latent, strict=True)
+                )
             )
-        )
-        self._age = th.where(rows, th.zeros_like(self._age), self._age)
+            age = th.where(rows, age, self._age)
+            reward = th.where(rows, reward, self._last_reward)
+        self._latent, self._age, self._last_reward = fresh, age, reward
 
     def _observe(self, latent: Latent) -> Observation:
         if self.observation == "latent":
@@ -276,6 +300,14 @@ class DreamVectorEnv(VectorEnv):
         if self.start == "initial":
             return Initial(self.policy.world_model.first_state)
         return Pool(self.model.replay_latents(self._generator))
+
+    def _first_seed(self, seeds: list[int | None]) -> int | None:
+        if len(seeds) != self.num_envs or (seeds[0] is None and any(s is not None for s in seeds)):
+            raise ValueError(
+                f"seed={seeds}: expected one for each of the {self.num_envs} dreams, the first not "
+                "None: all rows share one random stream, which begins at the first."
+            )
+        return seeds[0]
 
     def _reset_mask(self, mask: Any) -> Tensor | None:
         if mask is None:
@@ -328,8 +360,10 @@ def _check_options(
     autoreset_mode: AutoresetMode,
     render_mode: str | None,
 ) -> None:
-    if num_envs < 1 or (horizon is not None and horizon < 2):
-        raise ValueError(f"{num_envs=} must be at least 1 and {horizon=} at least 2, or None.")
+    if not _is_whole(num_envs, 1):
+        raise ValueError(f"{num_envs=} must be an integer of at least 1.")
+    if horizon is not None and not _is_whole(horizon, 2):
+        raise ValueError(f"{horizon=} must be an integer of at least 2, or None.")
     if observation not in ("decoded", "latent") or start not in ("initial", "replay"):
         raise ValueError(
             f"{observation=} must be 'decoded' or 'latent' and {start=} 'initial' or 'replay'."
@@ -341,6 +375,11 @@ def _check_options(
         raise ValueError(f"{autoreset_mode=} must be AutoresetMode.SAME_STEP or DISABLED.")
     if render_mode not in (None, "rgb_array"):
         raise ValueError(f"{render_mode=} must be 'rgb_array' or None.")
+
+
+def _is_whole(value: Any, least: int) -> bool:
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    return whole and value >= least
 
 
 def _in_space(space: spaces.Space) -> Callable[[np.ndarray], bool]:

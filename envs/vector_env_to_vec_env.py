@@ -1,6 +1,7 @@
 """Any gymnasium ``VectorEnv``, numpy or torch, as a ``VecEnv`` of Stable-Baselines3."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 import gymnasium as gym
@@ -37,8 +38,10 @@ class VectorEnvToVecEnv(VecEnv):
         self.env = env
         self._same_step = mode == AutoresetMode.SAME_STEP
         self._actions: np.ndarray | None = None
-        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
-        self.metadata = env.metadata
+        # Wrappers of SB3 write to the spaces of what they wrap, and agents seed them.
+        own = deepcopy((env.single_observation_space, env.single_action_space))
+        super().__init__(env.num_envs, *own)
+        self.metadata = dict(env.metadata)
 
     def _get_render_mode(self) -> str | None:
         return self.env.render_mode

@@ -4,6 +4,7 @@ Everything runs on a device that refuses CPU tensors, as CUDA does.
 The device is ``second_device``; tests marked ``gpu`` do the same on a real one.
 """
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -221,6 +222,8 @@ def test_dreams_reset_step_and_draw(device: str, env: Any, start: Any) -> None:
         parts = [*(obs.values() if isinstance(obs, dict) else [obs]), reward, terminated, truncated]
         assert {x.device.type for x in [*parts, *info["final_info"].values()]} == {device}
     dream.reset(options={"reset_mask": th.tensor([True, False, True])})
+    copied, action = copy.deepcopy(dream), dream.action_space.sample()
+    assert th.equal(*(one.step(action)[4]["latent"].cpu() for one in (dream, copied)))
     frames = dream.render()
     assert frames is not None
     assert len(frames) == 3

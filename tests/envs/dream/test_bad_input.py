@@ -31,6 +31,10 @@ def _reset(agent: DreamerV3, **options: Any) -> None:
 BROKEN: list[tuple[Break, type[Exception], str]] = [
     (lambda a: DreamVectorEnv(a, 0), ValueError, "num_envs=0"),
     (lambda a: DreamVectorEnv(a, horizon=1), ValueError, "horizon=1"),
+    (lambda a: DreamVectorEnv(a, horizon=2.5), ValueError, "horizon=2.5"),  # type: ignore[arg-type]
+    (lambda a: DreamVectorEnv(a, 2.5), ValueError, "num_envs=2.5"),  # type: ignore[arg-type]
+    (lambda a: DreamVectorEnv(a, 2).reset(seed=[3]), ValueError, "each of the 2 dreams"),
+    (lambda a: DreamVectorEnv(a, 2).reset(seed=[None, 3]), ValueError, "first not None"),
     (lambda a: DreamVectorEnv(a, observation="pixels"), ValueError, "decoded"),  # type: ignore[arg-type]
     (lambda a: DreamVectorEnv(a, start="here"), ValueError, "replay"),  # type: ignore[arg-type]
     (lambda a: DreamVectorEnv(a, termination=2.0), ValueError, "termination=2.0"),
