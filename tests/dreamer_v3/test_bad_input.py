@@ -119,7 +119,8 @@ def test_settings_that_make_no_sense_are_refused(
     make_agent: MakeAgent, wrong: dict[str, Any]
 ) -> None:
     with pytest.raises(
-        ValueError, match=r"must be (at least|between)|Unknown model size|expected|does not know"
+        ValueError,
+        match=r"must be (at least|between|one of)|Unknown model size|expected|does not know",
     ):
         make_agent(**wrong)
 

@@ -205,7 +205,7 @@ def test_planners_need_a_model_and_continuous_actions() -> None:
     ],
 )
 def test_numbers_that_make_no_agent(make_agent: MakeAgent, settings: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"at least|more than zero"):
+    with pytest.raises(ValueError, match=r"at least|more than 0"):
         make_agent(**settings)
 
 

@@ -3,6 +3,7 @@
 import sys
 import warnings
 from abc import abstractmethod
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -20,6 +21,16 @@ from stable_baselines3.common.utils import obs_as_tensor
 from dreamzoo.common.buffers import SequenceBatch, SequenceReplayBuffer
 from dreamzoo.common.policies import ActingState, WorldModelPolicy
 from dreamzoo.common.resumable_algorithm import ResumableAlgorithm
+from dreamzoo.common.settings import (
+    Flag,
+    Frequency,
+    Number,
+    Rate,
+    Setting,
+    Whole,
+    check_rate,
+    read_settings,
+)
 from dreamzoo.common.training import MeanMetrics, check_means
 from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.observations import SINGLE
@@ -64,6 +75,20 @@ class WorldModelAlgorithm(ResumableAlgorithm):
     policy_base: ClassVar[type[WorldModelPolicy]]
     #: Whether new windows are replayed once before others are drawn.
     online_queue: ClassVar[bool] = False
+    #: What settings may be, whether they come from the constructor, from ``load`` or later.
+    settings: ClassVar[Mapping[str, Setting]] = {
+        "learning_rate": Rate(),
+        "buffer_size": Whole(1),
+        "learning_starts": Whole(0, none=True),
+        "batch_size": Whole(1),
+        "batch_length": Whole(1),
+        "train_ratio": Number(0),
+        "train_freq": Frequency(),
+        "gradient_steps": Whole(-1, none=True),
+        "optimize_memory_usage": Flag(),
+        "seed": Whole(0, 2**32 - 1, none=True),
+        "_stats_window_size": Whole(1),
+    }
 
     def __init__(
         self,
@@ -94,11 +119,6 @@ class WorldModelAlgorithm(ResumableAlgorithm):
             support_multi_env=True,
             **kwargs,
         )
-        if batch_size < 1 or batch_length < 1 or train_ratio < 0 or (learning_starts or 0) < 0:
-            raise ValueError(
-                f"{batch_size=} and {batch_length=} must be at least 1, {train_ratio=} and "
-                f"{learning_starts=} at least 0."
-            )
         self.train_ratio = train_ratio
         self._updates_due: float | None = None  # None until the first update is allowed
         # Parts of observations that a VecNormalize has normalised, by the codec's names.
@@ -119,7 +139,23 @@ class WorldModelAlgorithm(ResumableAlgorithm):
 
     # ------------------------------------------------------------------ set-up
 
+    def _check_settings(self) -> None:
+        """Refuse settings that make no sense, wherever they came from; see ``settings``."""
+        vars(self).update(read_settings(type(self).__name__, self.settings, vars(self)))
+
+    def _setup_lr_schedule(self) -> None:
+        super()._setup_lr_schedule()
+        check_rate(type(self).__name__, self.lr_schedule(1.0), 1.0)
+
+    def _update_learning_rate(
+        self, optimizers: list[th.optim.Optimizer] | th.optim.Optimizer
+    ) -> None:
+        progress = self._current_progress_remaining
+        check_rate(type(self).__name__, self.lr_schedule(progress), progress)
+        super()._update_learning_rate(optimizers)
+
     def _setup_model(self) -> None:
+        self._check_settings()
         buffer_class = self.replay_buffer_class or SequenceReplayBuffer
         if not issubclass(buffer_class, SequenceReplayBuffer):
             raise ValueError(
@@ -174,6 +210,7 @@ class WorldModelAlgorithm(ResumableAlgorithm):
         tb_log_name: str = "run",
         progress_bar: bool = False,
     ) -> tuple[int, BaseCallback]:
+        self._check_settings()
         buffer = self.replay_buffer
         assert self.env is not None, "Pass an environment or call set_env() before learn()."
         if buffer is None or buffer.n_envs != self.n_envs:

@@ -1,5 +1,6 @@
 """DreamerV3 (Hafner et al., "Mastering diverse control tasks through world models")."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
@@ -16,6 +17,7 @@ from torch import Tensor
 from dreamzoo.common.buffers import SequenceBatch
 from dreamzoo.common.policies import ActingState
 from dreamzoo.common.record_store import RecordSpec
+from dreamzoo.common.settings import Choice, Flag, Number, Setting, Whole
 from dreamzoo.common.training import check_finite, guard_gradients
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.dreamer_v3.policies import CnnPolicy, DreamerV3Policy, MlpPolicy, MultiInputPolicy
@@ -108,6 +110,22 @@ class DreamerV3(WorldModelAlgorithm):
     policy: DreamerV3Policy
     policy_base = DreamerV3Policy
     online_queue = True
+    settings: ClassVar[Mapping[str, Setting]] = {
+        **WorldModelAlgorithm.settings,
+        "horizon": Whole(1),
+        "gamma": Number(0, 1),
+        "gae_lambda": Number(0, 1),
+        "tau": Number(0, 1),
+        "ent_coef": Number(0),  # nothing is tuned on its own
+        "free_nats": Number(0),
+        "dyn_coef": Number(0),
+        "rep_coef": Number(0),
+        "replay_vf_coef": Number(0),
+        "slow_coef": Number(0),
+        "replay_context": Flag(),
+        "start_cont": Choice(("predicted", "data")),
+        "imagination_last": Whole(1, none=True),
+    }
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
         "MlpPolicy": MlpPolicy,
         "CnnPolicy": CnnPolicy,
@@ -181,20 +199,6 @@ class DreamerV3(WorldModelAlgorithm):
                 spaces.MultiBinary,
             ),
         )
-        if horizon < 1 or start_cont not in ("predicted", "data"):
-            raise ValueError(
-                f"{horizon=} must be at least 1 and {start_cont=} 'predicted' or 'data'."
-            )
-        for name, value in {"ent_coef": ent_coef, "tau": tau, "gae_lambda": gae_lambda}.items():
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise ValueError(f"{name}={value!r} must be a number: nothing is tuned on its own.")
-        if imagination_last is not None and imagination_last < 1:
-            raise ValueError(f"{imagination_last=} must be at least 1 step, or None for all.")
-        for name, value in {"gamma": gamma, "gae_lambda": gae_lambda, "tau": tau}.items():
-            if not 0.0 <= value <= 1.0:
-                raise ValueError(f"{name}={value} must be between 0 and 1.")
-        if free_nats < 0:
-            raise ValueError(f"{free_nats=} must be at least 0.")
         self.horizon = horizon
         self.gae_lambda = gae_lambda
         self.ent_coef = ent_coef

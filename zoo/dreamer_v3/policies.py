@@ -1,8 +1,8 @@
 """Networks of DreamerV3 as Stable-Baselines3 policies."""
 
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, get_args
 
 import torch as th
 from gymnasium import spaces
@@ -11,6 +11,7 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
 from dreamzoo.common.policies import ImageInput, VectorInput, WorldModelPolicy
+from dreamzoo.common.settings import Choice, Flag, Number, Setting, read_settings
 from dreamzoo.nn.decoders import Decoder
 from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.encoders import CnnKind, Encoder
@@ -95,6 +96,14 @@ class DreamerV3Policy(WorldModelPolicy):
     """
 
     world_model: DreamerV3WorldModel
+    settings: ClassVar[Mapping[str, Setting]] = {
+        "gamma": Number(0, 1),
+        "unimix": Number(0, 1),
+        "actor_unimix": Number(0, 1),
+        "vector_decoder_outscale": Number(0),
+        "cnn": Choice(get_args(CnnKind)),
+        "images": Flag(),
+    }
 
     def __init__(
         self,
@@ -139,6 +148,7 @@ class DreamerV3Policy(WorldModelPolicy):
             optimizer_class=optimizer_class,
             optimizer_kwargs=optimizer_kwargs,
         )
+        read_settings(type(self).__name__, self.settings, self._arguments)
         widths = get_size(size or ("12m" if self.observation_codec.image_keys else "1m"))
         actor_arch, critic_arch = _split_arch(net_arch, widths)
         self.net_arch = dict(pi=actor_arch, vf=critic_arch)

@@ -1,5 +1,6 @@
 """PlaNet (Hafner et al., "Learning latent dynamics for planning from pixels")."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -12,6 +13,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from torch import Tensor, nn
 
 from dreamzoo.common.buffers import SequenceBatch
+from dreamzoo.common.settings import Flag, Number, Setting, Whole
 from dreamzoo.common.training import check_finite, guard_gradients
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.nn.dynamics import Latent
@@ -88,6 +90,24 @@ class PlaNet(WorldModelAlgorithm):
 
     policy: PlaNetPolicy
     policy_base = PlaNetPolicy
+    settings: ClassVar[Mapping[str, Setting]] = {
+        **WorldModelAlgorithm.settings,
+        "seed_episodes": Whole(0),
+        "collect_interval": Whole(0),
+        "train_ratio": Number(0, none=True),
+        "planning_horizon": Whole(1),
+        "planning_iterations": Whole(1),
+        "candidates": Whole(1),
+        "elites": Whole(1),  # at most as many as candidates, see CEM
+        "exploration_noise": Number(0),
+        "random_collection": Flag(),
+        "free_nats": Number(0),
+        "kl_coef": Number(0),
+        "reward_coef": Number(0),
+        "overshooting_distance": Whole(0),
+        "overshooting_coef": Number(0),
+        "max_grad_norm": Number(0, above=True, infinite=True),  # inf: never scaled down
+    }
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
         "MlpPolicy": MlpPolicy,
         "CnnPolicy": CnnPolicy,
@@ -155,13 +175,6 @@ class PlaNet(WorldModelAlgorithm):
             seed=seed,
             supported_action_spaces=(spaces.Box,),
         )
-        if min(seed_episodes, collect_interval, exploration_noise, free_nats, kl_coef) < 0:
-            raise ValueError(
-                f"{seed_episodes=}, {collect_interval=}, {exploration_noise=}, {free_nats=} and "
-                f"{kl_coef=} must be at least zero."
-            )
-        if max_grad_norm <= 0:
-            raise ValueError(f"{max_grad_norm=} must be more than zero: no gradient would be left.")
         self.seed_episodes = seed_episodes
         self.collect_interval = collect_interval
         self.planning_horizon = planning_horizon
@@ -184,6 +197,10 @@ class PlaNet(WorldModelAlgorithm):
     def _policy_kwargs(self) -> dict[str, Any]:
         cem = CEM(self.planning_horizon, self.planning_iterations, self.candidates, self.elites)
         return {"planner": cem, **self.policy_kwargs}
+
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        self._policy_kwargs()  # CEM refuses what makes no plan
 
     def learn(
         self: SelfPlaNet,

@@ -1,7 +1,7 @@
 """Networks and planner of PlaNet as Stable-Baselines3 policies."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, get_args
 
 import torch as th
 from gymnasium import spaces
@@ -10,6 +10,7 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor
 
 from dreamzoo.common.policies import ImageInput, VectorInput, WorldModelPolicy
+from dreamzoo.common.settings import Choice, Flag, Setting, Whole, read_settings
 from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.gaussian_rssm import DynamicsKind, GaussianDynamics, GaussianRSSM, GaussianSSM
 from dreamzoo.nn.observations import Observation
@@ -107,6 +108,15 @@ class PlaNetPolicy(WorldModelPolicy):
     """
 
     world_model: PlaNetWorldModel
+    settings: ClassVar[Mapping[str, Setting]] = {
+        "dynamics": Choice(get_args(DynamicsKind)),
+        "deter": Whole(1),
+        "stoch": Whole(1),
+        "units": Whole(1),
+        "cnn_depth": Whole(1),
+        "activation": Choice(get_args(Activation)),
+        "images": Flag(),
+    }
 
     def __init__(
         self,
@@ -155,6 +165,7 @@ class PlaNetPolicy(WorldModelPolicy):
             optimizer_class=optimizer_class,
             optimizer_kwargs=optimizer_kwargs,
         )
+        read_settings(type(self).__name__, self.settings, self._arguments)
         check_continuous(self)
         self.planner = planner or CEM()
         self.dynamics_kind = dynamics
@@ -172,13 +183,11 @@ class PlaNetPolicy(WorldModelPolicy):
         model: GaussianDynamics
         if dynamics == "ssm":
             model = GaussianSSM(token_dim, action_dim, stoch, units, activation)
-        elif dynamics in ("rssm", "rnn"):
+        else:
             sample = dynamics == "rssm"
             model = GaussianRSSM(
                 token_dim, action_dim, deter, stoch, units, activation, sample=sample
             )
-        else:
-            raise ValueError(f"{dynamics=} must be 'rssm', 'ssm' or 'rnn'.")
         feat_dim = model.deter + model.stoch
         self._set_world_model(
             PlaNetWorldModel(

@@ -1,0 +1,153 @@
+"""Settings are checked alike in the constructor, on loading, and when they are changed later."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+NAN, INF = float("nan"), float("inf")
+
+#: What no agent takes.
+WRONG: list[tuple[str, Any]] = [
+    ("learning_rate", NAN), ("learning_rate", INF), ("learning_rate", -1e-3),
+    ("learning_rate", "1e-3"), ("learning_rate", None), ("learning_rate", True),
+    ("buffer_size", 0), ("buffer_size", 1e6), ("batch_size", -4), ("batch_size", True),
+    ("batch_length", 2.0), ("batch_length", "16"), ("train_ratio", NAN), ("train_ratio", -1.0),
+    ("learning_starts", -1), ("gradient_steps", 0.5), ("gradient_steps", -2), ("train_freq", 0),
+    ("train_freq", (1, "close")), ("seed", -1), ("seed", "0"), ("stats_window_size", 0),
+    ("optimize_memory_usage", "no"), ("free_nats", INF),
+]  # fmt: skip
+
+#: What one agent does not take.
+WRONG_OF_ONE: dict[str, list[tuple[str, Any]]] = {
+    "dreamer_v3": [
+        ("horizon", 0), ("gamma", "banana"), ("gamma", 7), ("gae_lambda", NAN), ("tau", None),
+        ("ent_coef", "auto"), ("ent_coef", False), ("dyn_coef", -1.0), ("rep_coef", INF),
+        ("replay_vf_coef", NAN), ("slow_coef", "1"), ("replay_context", 1), ("start_cont", "both"),
+        ("imagination_last", 0),
+    ],
+    "planet": [
+        ("seed_episodes", -1), ("collect_interval", 1.5), ("planning_horizon", 0),
+        ("planning_iterations", None), ("candidates", "many"), ("elites", 0), ("elites", 7),
+        ("exploration_noise", -0.1), ("random_collection", "no"), ("kl_coef", NAN),
+        ("reward_coef", -1), ("overshooting_distance", 2.5), ("overshooting_coef", INF),
+        ("max_grad_norm", 0.0),
+    ],
+}  # fmt: skip
+
+WRONG_OF_POLICY: dict[str, list[tuple[str, Any]]] = {
+    "dreamer_v3": [("unimix", 1.5), ("actor_unimix", NAN), ("cnn", "big"), ("images", "no")],
+    "planet": [("deter", 0), ("stoch", 2.5), ("dynamics", "lstm"), ("activation", None)],
+}
+
+
+@pytest.fixture
+def saved(make_agent: Any, tmp_path: Path) -> Path:
+    make_agent().save(tmp_path / "agent")
+    return tmp_path / "agent"
+
+
+@pytest.fixture
+def wrong(agent_name: str) -> list[tuple[str, Any]]:
+    return WRONG + WRONG_OF_ONE[agent_name]
+
+
+def named(name: str) -> str:
+    return rf"{name}=.* must be|all must be at least 1, and elites at most"
+
+
+def test_the_constructor_refuses_what_makes_no_sense(make_agent: Any, wrong: Any) -> None:
+    for name, value in wrong:
+        with pytest.raises(ValueError, match=named(name)):
+            make_agent(**{name: value})
+
+
+def test_loading_refuses_the_same(saved: Path, agent_class: Any, wrong: Any) -> None:
+    for name, value in wrong:
+        with pytest.raises(ValueError, match=named(name)):
+            agent_class.load(saved, **{name: value})
+        if name != "stats_window_size":
+            with pytest.raises(ValueError, match=named(name)):
+                agent_class.load(saved, custom_objects={name: value})
+
+
+def test_learning_refuses_what_was_changed_since(make_agent: Any, wrong: Any) -> None:
+    agent = make_agent(gradient_steps=0).learn(4)
+    for name, value in wrong:
+        name = {"stats_window_size": "_stats_window_size"}.get(name, name)
+        before = getattr(agent, name)
+        setattr(agent, name, value)
+        with pytest.raises(ValueError, match=named(name)):
+            agent.learn(4, reset_num_timesteps=False)
+        setattr(agent, name, before)
+    agent.learn(4, reset_num_timesteps=False)
+    assert agent.num_timesteps == 8
+    assert agent.replay_buffer.size() == 8
+
+
+def test_a_policy_refuses_what_makes_no_sense(make_agent: Any, agent_name: str) -> None:
+    for name, value in WRONG_OF_POLICY[agent_name]:
+        with pytest.raises(ValueError, match=rf"MlpPolicy: {name}=.* must be"):
+            make_agent(policy_kwargs={name: value})
+
+
+def test_loading_knows_the_names_of_settings(saved: Path, agent_class: Any) -> None:
+    with pytest.raises(TypeError, match=r"load\(\) got gama, which no setting is called"):
+        agent_class.load(saved, gama=0.9)
+    loaded = agent_class.load(saved, batch_size=3, seed=4, stats_window_size=7)
+    assert (loaded.batch_size, loaded.seed, loaded._stats_window_size) == (3, 4, 7)
+
+
+@pytest.mark.parametrize("way", ["kwargs", "custom_objects"])
+def test_networks_of_another_size_are_refused_before_they_are_built(
+    saved: Path, agent_class: Any, agent_name: str, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    large = {"dreamer_v3": {"size": "400m"}, "planet": {"deter": 10**6}}[agent_name]
+    monkeypatch.setattr(agent_class, "_setup_model", lambda _: pytest.fail("was built"))
+    given: dict[str, Any] = {"policy_kwargs": large}
+    with pytest.raises(ValueError, match="policy kwargs"):
+        agent_class.load(saved, **(given if way == "kwargs" else {"custom_objects": given}))
+
+
+def test_the_same_networks_may_be_named(saved: Path, agent_class: Any, tiny_policy: Any) -> None:
+    given = {"policy_kwargs": dict(tiny_policy)}
+    assert agent_class.load(saved, custom_objects=given).policy_kwargs == tiny_policy
+    with saved.with_suffix(".zip").open("rb") as file:
+        assert agent_class.load(file, custom_objects=given).policy_kwargs == tiny_policy
+
+
+def test_numbers_of_numpy_are_numbers(make_agent: Any, agent_name: str, tmp_path: Path) -> None:
+    own: dict[str, dict[str, Any]] = {
+        "dreamer_v3": {"ent_coef": np.float32(3e-4), "horizon": np.int64(2)},
+        "planet": {"kl_coef": np.float32(0.5), "candidates": np.int64(6)},
+    }
+    given = own[agent_name] | {
+        "learning_rate": np.float32(1e-3),
+        "buffer_size": np.int64(1000),
+        "batch_length": np.int32(4),
+        "train_freq": np.int64(2),
+        "seed": np.uint32(3),
+    }
+    agent = make_agent(**given).learn(20)
+    assert agent._n_updates > 0
+    agent.save(tmp_path / "agent")
+    loaded = type(agent).load(tmp_path / "agent")
+    for name in given.keys() - {"train_freq"}:
+        assert type(getattr(loaded, name)) in (int, float)
+        assert getattr(loaded, name) == given[name]
+    assert loaded.train_freq.frequency == 2
+
+
+def test_learning_rates_of_schedules_are_checked_before_they_are_used(make_agent: Any) -> None:
+    with pytest.raises(ValueError, match=r"the learning rate inf .* progress 1 must be at least 0"):
+        make_agent(learning_rate=lambda _: INF)
+    for bad in (NAN, INF, -1e-3):
+        agent = make_agent(learning_rate=lambda progress, bad=bad: bad if progress < 0.5 else 1e-3)
+        with pytest.raises(ValueError, match=rf"the learning rate {bad} that the schedule gives"):
+            agent.learn(40)
+        assert agent._n_updates > 0
+        assert agent.policy.optimizer.param_groups[0]["lr"] == 1e-3
+        agent.learning_rate = 1e-3
+        agent._setup_lr_schedule()
+        agent.learn(5, reset_num_timesteps=False)

@@ -1,0 +1,210 @@
+"""What the settings of agents and policies may be: one table each, one check for all."""
+
+import inspect
+import io
+import json
+import math
+import numbers
+import pathlib
+import warnings
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from stable_baselines3.common.save_util import json_to_data, open_path
+from stable_baselines3.common.type_aliases import Schedule, TrainFreq, TrainFrequencyUnit
+
+
+class Setting(Protocol):
+    """What one setting may be."""
+
+    def read(self, value: Any) -> Any:
+        """
+        Return the value as Python's own type.
+
+        :raises ValueError: says what is expected
+        """
+
+
+@dataclass(frozen=True)
+class Number:
+    """
+    A finite number; numpy's count, truth values do not.
+
+    :param low: smallest value
+    :param high: largest value
+    :param above: whether ``low`` itself is excluded
+    :param none: whether None is allowed, too
+    :param infinite: whether infinity is allowed, too
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    above: bool = False
+    none: bool = False
+    infinite: bool = False
+
+    def read(self, value: Any) -> float | None:
+        if value is None and self.none:
+            return None
+        if isinstance(value, self._kind()) and not isinstance(value, bool):
+            number: Any = value.item() if isinstance(value, np.generic) else value
+            inside = self.low < number if self.above else self.low <= number
+            finite = math.isfinite(number) or (self.infinite and number == math.inf)
+            if inside and number <= self.high and finite:
+                return number
+        raise ValueError(f"must be {self}")
+
+    def _kind(self) -> Any:
+        return numbers.Real
+
+    def __str__(self) -> str:
+        if math.isfinite(self.high):
+            bounds = f"between {self.low} and {self.high}"
+        else:
+            bounds = f"{'more than' if self.above else 'at least'} {self.low}"
+        parts = [f"{bounds}, a {self._name()}"]
+        parts += ["None"] if self.none else []
+        return " or ".join(parts)
+
+    def _name(self) -> str:
+        return "number" if self.infinite else "finite number"
+
+
+@dataclass(frozen=True)
+class Whole(Number):
+    """A whole number, see :class:`Number`; one of type float does not count."""
+
+    def _kind(self) -> Any:
+        return numbers.Integral
+
+    def _name(self) -> str:
+        return "whole number"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """
+    One of some names.
+
+    :param names: these
+    """
+
+    names: Sequence[str]
+
+    def read(self, value: Any) -> str:
+        if isinstance(value, str) and value in self.names:
+            return value
+        *first, last = map(repr, self.names)
+        raise ValueError(f"must be one of {', '.join(first)} or {last}")
+
+
+class Flag:
+    """True or False; nothing else that happens to count as one of them."""
+
+    def read(self, value: Any) -> bool:
+        if isinstance(value, bool | np.bool_):
+            return bool(value)
+        raise ValueError("must be True or False")
+
+
+class Frequency:
+    """SB3's ``train_freq``: a number of steps, or a pair such as ``(1, "episode")``."""
+
+    def read(self, value: Any) -> TrainFreq:
+        frequency, unit = value if isinstance(value, tuple) and len(value) == 2 else (value, "step")
+        try:
+            return TrainFreq(int(Whole(1).read(frequency) or 0), TrainFrequencyUnit(unit))
+        except ValueError:
+            raise ValueError(
+                "must be at least 1, a whole number of steps, or a pair with the unit: "
+                '(4, "step") or (1, "episode")'
+            ) from None
+
+
+class Rate:
+    """A learning rate: a number, or a schedule that gives one for the remaining progress."""
+
+    number = Number(0)
+
+    def read(self, value: Any) -> float | Schedule:
+        if callable(value):
+            return value
+        rate = self.number.read(value)
+        assert rate is not None
+        return float(rate)
+
+
+def read_settings(
+    owner: str, settings: Mapping[str, Setting], values: Mapping[str, Any]
+) -> dict[str, Any]:
+    """
+    Check settings against what they may be.
+
+    :param owner: whose settings they are
+    :param settings: what each may be
+    :param values: all of them, and possibly others
+    :return: the same values, those of numpy as Python's own
+    :raises ValueError: names the setting, what was given and what is expected
+    """
+    read = {}
+    for name, setting in settings.items():
+        try:
+            read[name] = setting.read(values[name])
+        except ValueError as error:
+            raise ValueError(f"{owner}: {name}={values[name]!r} {error}.") from None
+    return read
+
+
+def check_rate(owner: str, rate: float, progress: float) -> None:
+    """
+    Refuse what a schedule of the learning rate gave.
+
+    :param owner: whose it is
+    :param rate: what it gave
+    :param progress: what for: 1 at the start, 0 at the end
+    :raises ValueError: if that is no learning rate
+    """
+    try:
+        Rate.number.read(rate)
+    except ValueError as error:
+        raise ValueError(
+            f"{owner}: the learning rate {rate} that the schedule gives for the remaining progress "
+            f"{progress:.3g} {error}. Nothing was learned with it."
+        ) from None
+
+
+def known_settings(kind: type) -> set[str]:
+    """Return the names that a class's constructor takes, with those of its bases if it asks so."""
+    names: set[str] = set()
+    for base in kind.__mro__:
+        if "__init__" in vars(base):
+            parameters = inspect.signature(base.__init__).parameters.values()  # type: ignore[misc]
+            names |= {p.name for p in parameters if p.kind is not p.VAR_KEYWORD}
+            if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+                break
+    return names - {"self"}
+
+
+def saved_policy_kwargs(path: str | pathlib.Path | io.BufferedIOBase) -> dict[str, Any] | None:
+    """
+    Read only the policy's arguments from an agent's file.
+
+    :param path: file of an agent
+    :return: None where they are missing or cannot be read
+    """
+    file = open_path(path, "r", suffix="zip")
+    try:
+        with zipfile.ZipFile(file) as archive:
+            stored = json.loads(archive.read("data"))
+        part = json.dumps({"policy_kwargs": stored["policy_kwargs"]})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what cannot be read is replaced
+            return json_to_data(part).get("policy_kwargs")
+    except (zipfile.BadZipFile, KeyError, ValueError):
+        return None  # loading says what is wrong
+    finally:
+        if file is not path:
+            file.close()
