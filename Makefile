@@ -3,15 +3,16 @@ VENV ?= .venv
 CONSTRAINTS ?= -c constraints.txt
 DEMO_ARGS ?=
 BENCH_ARGS ?=
+MUTANTS_ARGS ?=
 BIN = $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow bench-replay bench-update bench-dream bench-planner types lint format clean
+.PHONY: help setup demo test test-slow mutants bench-replay bench-update bench-dream bench-planner types lint format clean
 
 help: ## list the targets and the variables
 	@sed -n 's/^\([a-z -]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
 		awk -F '|' '{printf "make %-37s %s\n", $$1, $$2}'
-	@echo "Variables: PYTHON=python3.12, VENV=.venv, CONSTRAINTS= (newest versions), DEMO_ARGS, BENCH_ARGS"
+	@echo "Variables: PYTHON=python3.12, VENV=.venv, CONSTRAINTS= (newest versions), DEMO_ARGS, BENCH_ARGS, MUTANTS_ARGS"
 
 # System packages are looked for before anything is downloaded. The stamp comes last, so that an
 # interrupted setup is taken up again. Rendering is tried, because its drivers cannot be looked up.
@@ -41,6 +42,9 @@ test: setup ## all checks: lint, format, types, fast tests
 
 test-slow: setup ## the tests that train agents (long)
 	$(BIN)/pytest -m "slow or learning"
+
+mutants: setup ## plant mistakes one at a time, count those that tests notice (hours; MUTANTS_ARGS=--help)
+	PYTHONPATH=. $(BIN)/python -m tests.mutants --whole $(MUTANTS_ARGS)
 
 bench-replay bench-update bench-dream bench-planner: setup ## measure replay, updates, dreams, plans (BENCH_ARGS=--help)
 	$(BIN)/python scripts/$(subst -,_,$@).py $(BENCH_ARGS)

@@ -41,5 +41,5 @@ def fix_draws(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(rssm, "_draws", draw)
     monkeypatch.setattr(unroll.Imagination, "step", imagine)
-    monkeypatch.setattr(distributions.BoundedNormalActions, "sample", away)
-    monkeypatch.setattr(distributions.CategoricalActions, "sample", after)
+    monkeypatch.setattr(distributions.BoundedNormalActions, "from_noise", away)
+    monkeypatch.setattr(distributions.CategoricalActions, "from_noise", after)

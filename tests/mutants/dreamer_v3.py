@@ -1,0 +1,332 @@
+"""Mistakes in DreamerV3's losses, its updates, and how they are wired."""
+
+from tests.mutants.mutant import Mutant
+
+AGENT, POLICY = "zoo/dreamer_v3/dreamer_v3.py", "zoo/dreamer_v3/policies.py"
+RETURNS = "zoo/nn/returns.py"
+TESTS = ("tests/dreamer_v3/test_oracle.py", "tests/dreamer_v3/test_drift.py", "tests/dreamer_v3")
+NN = ("tests/nn/test_returns.py", *TESTS)
+
+
+def _agent(what: str, old: str, new: str) -> Mutant:
+    return Mutant(f"DreamerV3: {what}", AGENT, old, new, TESTS)
+
+
+MUTANTS = [
+    _agent(
+        "reward targets are those of the step before",
+        "model.reward.loss(model.reward(feat), batch.rewards).mean()",
+        "model.reward.loss(model.reward(feat), batch.rewards.roll(1, 1)).mean()",
+    ),
+    _agent(
+        "the continue head learns the flags of the step before",
+        "alive = (1.0 - batch.is_terminal.float()) * self.gamma",
+        "alive = (1.0 - batch.is_terminal.roll(1, 1).float()) * self.gamma",
+    ),
+    _agent(
+        "time limits count as terminations",
+        "alive = (1.0 - batch.is_terminal.float()) * self.gamma",
+        "alive = (1.0 - batch.is_last.float()) * self.gamma",
+    ),
+    _agent(
+        "the continue head's targets do not contain gamma",
+        "alive = (1.0 - batch.is_terminal.float()) * self.gamma",
+        "alive = 1.0 - batch.is_terminal.float()",
+    ),
+    _agent(
+        "weights of the terms are not applied",
+        "weighted = {k: self._loss_weight(k) * v for k, v in losses.items()}",
+        "weighted = dict(losses)",
+    ),
+    _agent(
+        "the weights of dyn and rep are swapped",
+        '{"dyn": self.dyn_coef, "rep": self.rep_coef,',
+        '{"dyn": self.rep_coef, "rep": self.dyn_coef,',
+    ),
+    _agent(
+        "the replay critic's weight is not applied",
+        ', "replay_critic": self.replay_vf_coef}',
+        "}",
+    ),
+    _agent(
+        "the posterior is not held fixed in the dynamics loss",
+        "categorical_kl(post.detach(), prior)",
+        "categorical_kl(post, prior)",
+    ),
+    _agent(
+        "the prior is not held fixed in the representation loss",
+        "categorical_kl(post, prior.detach())",
+        "categorical_kl(post, prior)",
+    ),
+    _agent(
+        "the KL divergence is turned around",
+        "categorical_kl(post.detach(), prior)",
+        "categorical_kl(prior, post.detach())",
+    ),
+    _agent(
+        "free nats are clipped after the mean",
+        'losses["dyn"] = categorical_kl(post.detach(), prior).clamp(min=self.free_nats).mean()',
+        'losses["dyn"] = categorical_kl(post.detach(), prior).mean().clamp(min=self.free_nats)',
+    ),
+    _agent(
+        "free nats are not applied to the representation loss",
+        'losses["rep"] = categorical_kl(post, prior.detach()).clamp(min=self.free_nats).mean()',
+        'losses["rep"] = categorical_kl(post, prior.detach()).mean()',
+    ),
+    _agent(
+        "actions of the step before are filtered with",
+        "self.policy.action_codec.encode(batch.actions),\n",
+        "self.policy.action_codec.encode(batch.actions).roll(1, 1),\n",
+    ),
+    _agent(
+        "stored context is ignored",
+        "        if not batch.latents:\n            return super().start_latent(batch)",
+        "        if True:\n            return super().start_latent(batch)",
+    ),
+    _agent(
+        "stored classes are read one off",
+        'batch.latents["stoch"].long(), dynamics.classes',
+        '(batch.latents["stoch"].long() + 1) % dynamics.classes, dynamics.classes',
+    ),
+    _agent(
+        "imagination starts from the first steps instead of the last",
+        "starts = slice(max(length - (self.imagination_last or length), 0), None)",
+        "starts = slice(0, self.imagination_last)",
+    ),
+    _agent(
+        "dreams start in states of the order (t, b)",
+        "deter, stoch = (x.detach()[:, starts].flatten(0, 1) for x in latent)",
+        "deter, stoch = (x.detach()[:, starts].transpose(0, 1).flatten(0, 1) for x in latent)",
+    ),
+    _agent(
+        "the policy in the dream does not see its own last action",
+        "imagination.step(feat[t], encoded,",
+        "imagination.step(feat[t], th.zeros_like(encoded),",
+    ),
+    _agent(
+        "the flags of starts come from other steps",
+        "self._behavior_loss(dream, batch.is_terminal[:, starts])",
+        "self._behavior_loss(dream, batch.is_terminal[:, : batch.is_terminal[:, starts].shape[1]])",
+    ),
+    _agent(
+        "start_cont='data' is ignored",
+        'if self.start_cont == "data":',
+        "if False:",
+    ),
+    _agent(
+        "gamma is applied a second time in imagination",
+        "lambda_return(reward, discount, value, self.gae_lambda)",
+        "lambda_return(reward, discount * self.gamma, value, self.gae_lambda)",
+    ),
+    _agent(
+        "returns bootstrap from the slow critic",
+        "value = th.cat([critic.twohot.mean(logits), critic.mean(dream.feat[-1:])])",
+        "value = th.cat([slow, self.policy.critic_target.mean(dream.feat[-1:])])",
+    ),
+    _agent(
+        "weights of imagined steps are one step late",
+        "weight = discount.cumprod(0)[:-1]",
+        "weight = discount.cumprod(0)[1:]",
+    ),
+    _agent(
+        "imagined steps are not weighted",
+        '"actor": -(weight * objective).mean(),',
+        '"actor": -objective.mean(),',
+    ),
+    _agent(
+        "the critic's loss is not weighted",
+        '"critic": (weight * critic_loss).mean(),',
+        '"critic": critic_loss.mean(),',
+    ),
+    _agent(
+        "advantages are not divided by the return scale",
+        "advantage = (returns - value[:-1]) / normalizer.scale",
+        "advantage = returns - value[:-1]",
+    ),
+    _agent(
+        "advantages take the value of the next state",
+        "advantage = (returns - value[:-1]) / normalizer.scale",
+        "advantage = (returns - value[1:]) / normalizer.scale",
+    ),
+    _agent(
+        "the return normalizer is never updated",
+        "            normalizer.update(returns)\n",
+        "",
+    ),
+    _agent(
+        "entropy is punished",
+        "+ self.ent_coef * dream.entropy",
+        "- self.ent_coef * dream.entropy",
+    ),
+    _agent(
+        "the sign of the actor's loss is wrong",
+        '"actor": -(weight * objective).mean(),',
+        '"actor": (weight * objective).mean(),',
+    ),
+    _agent(
+        "the slow critic's regularizer is missing in imagination",
+        "critic.loss(logits, returns, slow, weights=(1.0, self.slow_coef))",
+        "critic.loss(logits, returns, slow, weights=(1.0, 0.0))",
+    ),
+    _agent(
+        "reward and discount are swapped",
+        "reward, discount = (th.cat(pair) for pair in zip(predicted, last, strict=True))",
+        "discount, reward = (th.cat(pair) for pair in zip(predicted, last, strict=True))",
+    ),
+    _agent(
+        "the replay critic bootstraps from the last imagined return",
+        "boot = returns[0].view(len(batch.rewards), -1)",
+        "boot = returns[-1].view(len(batch.rewards), -1)",
+    ),
+    _agent(
+        "the replay critic's bootstrap has the layout (t, b)",
+        "boot = returns[0].view(len(batch.rewards), -1)",
+        "boot = returns[0].view(-1, len(batch.rewards)).t()",
+    ),
+    _agent(
+        "the replay critic's loss counts last records, too",
+        "return ((1 - is_last[:, :-1]) * loss).mean()",
+        "return loss.mean()",
+    ),
+    _agent(
+        "the replay critic's mask is that of the next step",
+        "return ((1 - is_last[:, :-1]) * loss).mean()",
+        "return ((1 - is_last[:, 1:]) * loss).mean()",
+    ),
+    _agent(
+        "the replay critic's mask counts only terminations",
+        "return ((1 - is_last[:, :-1]) * loss).mean()",
+        "return ((1 - batch.is_terminal[:, starts].float()[:, :-1]) * loss).mean()",
+    ),
+    _agent(
+        "the replay critic's gradient does not reach the model",
+        "loss = critic.loss(critic(feat[:, :-1]), targets, slow, weights=(1.0, self.slow_coef))",
+        "loss = critic.loss(\n            critic(feat[:, :-1].detach()), targets, slow, "
+        "weights=(1.0, self.slow_coef)\n        )",
+    ),
+    _agent(
+        "the replay critic has no regularizer",
+        "critic(feat[:, :-1]), targets, slow, weights=(1.0, self.slow_coef)",
+        "critic(feat[:, :-1]), targets, slow, weights=(1.0, 0.0)",
+    ),
+    _agent(
+        "the replay critic takes rewards of other steps",
+        "            batch.rewards[:, starts],\n            is_last,",
+        "            batch.rewards[:, : is_last.shape[1]],\n            is_last,",
+    ),
+    _agent(
+        "the slow critic follows ten times as fast",
+        "self.policy.critic_target.parameters(), self.tau",
+        "self.policy.critic_target.parameters(), 10 * self.tau",
+    ),
+    _agent(
+        "the slow critic never follows",
+        "self.policy.critic_target.parameters(), self.tau",
+        "self.policy.critic_target.parameters(), 0.0",
+    ),
+    _agent(
+        "gradients add up over updates",
+        "        self.policy.optimizer.zero_grad()\n",
+        "",
+    ),
+    _agent(
+        "refreshed latents are not written back",
+        "        if batch.latents:\n            self.replay_buffer.write_latents",
+        "        if False:\n            self.replay_buffer.write_latents",
+    ),
+    _agent(
+        "the latents of the update before are written back",
+        "self.replay_buffer.write_latents(batch.windows, _to_stored(latent))",
+        "self.replay_buffer.write_latents(\n                batch.windows, "
+        "_to_stored(type(latent)(*(x.roll(1, 1) for x in latent)))\n            )",
+    ),
+    _agent(
+        "latents that are stored while collecting are zero",
+        "return _to_stored(state.latent) if self.replay_context else {}",
+        "return {}",
+    ),
+    Mutant(
+        "DreamerV3: actor_unimix is ignored",
+        POLICY,
+        "self.actor = Actor(widths.feat, actor_arch, self.action_codec, actor_unimix)",
+        "self.actor = Actor(widths.feat, actor_arch, self.action_codec)",
+        TESTS,
+    ),
+    Mutant(
+        "DreamerV3: unimix is ignored",
+        POLICY,
+        "                gamma,\n                unimix,\n",
+        "                gamma,\n                0.01,\n",
+        TESTS,
+    ),
+    Mutant(
+        "DreamerV3: the most likely action is not taken where asked",
+        POLICY,
+        "return policy.mode() if deterministic else policy.sample(generator)",
+        "return policy.sample(generator)",
+        ("tests/sb3/test_predict.py", "tests/dreamer_v3"),
+    ),
+    Mutant(
+        "DreamerV3: the slow critic is trained, too",
+        POLICY,
+        "        self.critic_target.requires_grad_(False)\n",
+        "",
+        TESTS,
+    ),
+    Mutant(
+        "DreamerV3: the slow critic starts with weights of its own",
+        POLICY,
+        "        self.critic_target.load_state_dict(self.critic.state_dict())\n",
+        "",
+        ("tests/dreamer_v3/test_pitfalls.py", *TESTS),
+    ),
+    Mutant(
+        "lambda return: the value of the state itself",
+        RETURNS,
+        "target = (1 - lambda_) * value[i + 1] + lambda_ * returns[-1]",
+        "target = (1 - lambda_) * value[i] + lambda_ * returns[-1]",
+        NN,
+    ),
+    Mutant(
+        "lambda return: the reward of the state itself",
+        RETURNS,
+        "returns.append(reward[i + 1] + cont[i + 1] * target)",
+        "returns.append(reward[i] + cont[i + 1] * target)",
+        NN,
+    ),
+    Mutant(
+        "replay return: time limits end the return",
+        RETURNS,
+        "live = (1 - is_terminal) * gamma",
+        "live = (1 - is_last) * gamma",
+        NN,
+    ),
+    Mutant(
+        "replay return: long returns run across episodes",
+        RETURNS,
+        "mix = (1 - is_last) * lambda_",
+        "mix = (1 - is_terminal) * lambda_",
+        NN,
+    ),
+    Mutant(
+        "return normalizer: percentiles replace each other at once",
+        RETURNS,
+        "th.lerp(value, new, self.rate)",
+        "th.lerp(value, new, 1.0)",
+        NN,
+    ),
+    Mutant(
+        "return normalizer: small returns are blown up",
+        RETURNS,
+        "return (self.high_value - self.low_value).clamp(min=self.limit)",
+        "return (self.high_value - self.low_value).clamp(min=1e-8)",
+        NN,
+    ),
+    Mutant(
+        "return normalizer: percentiles are not interpolated",
+        RETURNS,
+        "new = th.lerp(ordered[below], ordered[above], position - below)",
+        "new = ordered[below]",
+        NN,
+    ),
+]

@@ -1,0 +1,140 @@
+"""Mistakes in dreams, open-loop predictions, comparisons and wrappers."""
+
+from tests.mutants.mutant import Mutant
+
+DREAM, STARTS = "envs/dream_vector_env.py", "envs/dream_starts.py"
+OPEN_LOOP, AGREEMENT = "zoo/common/dreams.py", "zoo/common/agreement.py"
+EVALUATION, TRAIN = "zoo/common/evaluation.py", "scripts/train.py"
+VEC, ALGORITHM = "envs/vector_env_to_vec_env.py", "zoo/common/world_model_algorithm.py"
+DISCOUNT = "wrappers/episode_discount.py"
+TESTS = ("tests/envs/dream", "tests/wrappers/test_dream.py", "tests/common/test_dreams.py")
+
+MUTANTS = [
+    Mutant(
+        "dream: termination is the wrong way round",
+        DREAM,
+        "return draw >= cont",
+        "return draw < cont",
+        TESTS,
+    ),
+    Mutant(
+        "dream: a fixed threshold ends likely continuations",
+        DREAM,
+        "return cont < self.termination",
+        "return cont > self.termination",
+        TESTS,
+    ),
+    Mutant(
+        "dream: episodes are one step longer than the horizon",
+        DREAM,
+        "self._age >= limit",
+        "self._age > limit",
+        TESTS,
+    ),
+    Mutant(
+        "dream: rewards are those of the state before",
+        DREAM,
+        "reward, cont = self.policy.world_model.predict(latent)",
+        "reward, cont = self.policy.world_model.predict(before)",
+        TESTS,
+    ),
+    Mutant(
+        "dream: ages go on after a reset",
+        DREAM,
+        "age = th.where(rows, age, self._age)",
+        "age = self._age",
+        TESTS,
+    ),
+    Mutant(
+        "dream: only rows that did not end are restarted",
+        DREAM,
+        "self._restart(done, self._starts(self.num_envs, self._generator))",
+        "self._restart(~done, self._starts(self.num_envs, self._generator))",
+        TESTS,
+    ),
+    Mutant(
+        "dreams in the replay: the last records of episodes are starts",
+        ALGORITHM,
+        "return Latent(*(part[~batch.is_last] for part in latent))",
+        "return Latent(*(part.flatten(0, 1) for part in latent))",
+        TESTS,
+    ),
+    Mutant(
+        "dreams in the replay: the stored context is ignored",
+        ALGORITHM,
+        "            self.start_latent(batch),\n",
+        "            self.policy.world_model.initial(len(batch.rewards)),\n",
+        (*TESTS, "tests/dreamer_v3"),
+    ),
+    Mutant(
+        "open loop: the action of the step before",
+        OPEN_LOOP,
+        "model.imagine_step(latents[-1], actions[:, t], generator)",
+        "model.imagine_step(latents[-1], actions[:, t - 1], generator)",
+        ("tests/common/test_dreams.py",),
+    ),
+    Mutant(
+        "open loop: the model sees everything",
+        OPEN_LOOP,
+        "latents.append(model.imagine_step(latents[-1], actions[:, t], generator))",
+        "latents.append(\n            model.observe(\n                latents[-1], actions[:, t], "
+        "_part(batch.observations, t), is_first[:, t], generator\n            )\n        )",
+        ("tests/common/test_dreams.py",),
+    ),
+    Mutant(
+        "open loop: rewards one step off",
+        OPEN_LOOP,
+        "reward = th.stack([batch.rewards, model.predict(stacked)[0]])",
+        "reward = th.stack([batch.rewards, model.predict(stacked)[0].roll(1, 1)])",
+        ("tests/common/test_dreams.py",),
+    ),
+    Mutant(
+        "evaluation: the interval of the population's deviation",
+        EVALUATION,
+        "returns.std(ddof=1)",
+        "returns.std()",
+        ("tests/common", "tests/scripts"),
+    ),
+    Mutant(
+        "evaluation: the interval forgets the number of episodes",
+        EVALUATION,
+        " / np.sqrt(len(returns))",
+        "",
+        ("tests/common", "tests/scripts"),
+    ),
+    Mutant(
+        "training script: evaluation on training's seeds",
+        TRAIN,
+        "args.seed + 1_000,",
+        "args.seed,",
+        ("tests/scripts",),
+    ),
+    Mutant(
+        "agreement: time limits count as terminations",
+        AGREEMENT,
+        "return obs, reward, done & ~limit, done",
+        "return obs, reward, done, done",
+        ("tests/common/test_agreement.py",),
+    ),
+    Mutant(
+        "agreement: errors of episodes that are over count",
+        AGREEMENT,
+        "return np.asarray((values * running).sum(1) / running.sum(1))",
+        "return np.asarray(values.mean(1))",
+        ("tests/common/test_agreement.py",),
+    ),
+    Mutant(
+        "VectorEnv for SB3: terminations count as time limits",
+        VEC,
+        "bool(limit[i] and not ended[i])",
+        "bool(limit[i] or ended[i])",
+        ("tests/envs/test_vector_env_to_vec_env.py", *TESTS),
+    ),
+    Mutant(
+        "VectorEnv for SB3: the last observation is the next episode's first",
+        VEC,
+        "infos[i] |= ends[i]\n",
+        "infos[i] |= ends[0]\n",
+        ("tests/envs/test_vector_env_to_vec_env.py", *TESTS),
+    ),
+]

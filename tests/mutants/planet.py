@@ -1,0 +1,233 @@
+"""Mistakes in PlaNet, its state-space models and the planner."""
+
+from tests.mutants.mutant import Mutant
+
+AGENT, POLICY = "zoo/planet/planet.py", "zoo/planet/policies.py"
+RSSM, PLAIN = "zoo/nn/gaussian_rssm.py", "zoo/nn/plain.py"
+CEM, PLANNER = "zoo/planning/cem.py", "zoo/planning/planner.py"
+TESTS = ("tests/planet/test_oracle.py", "tests/planet")
+PLANNING = ("tests/planning/test_cem.py", "tests/planet")
+
+
+def _agent(what: str, old: str, new: str) -> Mutant:
+    return Mutant(f"PlaNet: {what}", AGENT, old, new, TESTS)
+
+
+MUTANTS = [
+    _agent(
+        "the KL divergence is turned around",
+        "return (gaussian_kl(*belief) - self.free_nats).clamp(min=0.0)",
+        "return (gaussian_kl(belief.prior, belief.post) - self.free_nats).clamp(min=0.0)",
+    ),
+    _agent(
+        "free nats are clipped after the mean",
+        "return (gaussian_kl(*belief) - self.free_nats).clamp(min=0.0)",
+        "return (gaussian_kl(*belief).mean() - self.free_nats).clamp(min=0.0)",
+    ),
+    _agent(
+        "free nats are ignored",
+        "return (gaussian_kl(*belief) - self.free_nats).clamp(min=0.0)",
+        "return gaussian_kl(*belief)",
+    ),
+    _agent(
+        "the reward's weight is ignored",
+        '            "reward": self.reward_coef,\n',
+        "",
+    ),
+    _agent(
+        "the weight of the KL term is ignored",
+        '            "kl": self.kl_coef,\n',
+        "",
+    ),
+    _agent(
+        "the weight of overshooting is ignored",
+        '            "overshooting": self.overshooting_coef,\n',
+        "",
+    ),
+    _agent(
+        "gradients are not clipped",
+        "        nn.utils.clip_grads_with_norm_(parameters, self.max_grad_norm, norm)\n",
+        "",
+    ),
+    _agent(
+        "reward targets are those of the step before",
+        "unit_variance_loss(model.reward(feat), batch.rewards).mean()",
+        "unit_variance_loss(model.reward(feat), batch.rewards.roll(1, 1)).mean()",
+    ),
+    _agent(
+        "the overshooting target is not held fixed",
+        "post = filtered.belief.post.detach()",
+        "post = filtered.belief.post",
+    ),
+    _agent(
+        "overshooting counts a distance of one step",
+        "longer = th.where(exists, divergence, 0.0)[1:]",
+        "longer = th.where(exists, divergence, 0.0)",
+    ),
+    _agent(
+        "overshooting reaches across starts of episodes",
+        "longer = th.where(exists, divergence, 0.0)[1:]",
+        "longer = divergence[1:]",
+    ),
+    _agent(
+        "overshooting is not divided by the distance",
+        "return longer.mean(dim=(1, 2)).sum() / distance",
+        "return longer.mean(dim=(1, 2)).sum()",
+    ),
+    _agent(
+        "the posterior is not held fixed in the deterministic model",
+        "unit_variance_loss(prior, post.detach()).sum(-1)",
+        "unit_variance_loss(prior, post).sum(-1)",
+    ),
+    _agent(
+        "no noise while collecting",
+        "return (action + self.exploration_noise * noise).clamp(-1.0, 1.0)",
+        "return action.clamp(-1.0, 1.0)",
+    ),
+    _agent(
+        "noise leaves the bounds",
+        "return (action + self.exploration_noise * noise).clamp(-1.0, 1.0)",
+        "return action + self.exploration_noise * noise",
+    ),
+    _agent(
+        "seed episodes are planned",
+        "if self.random_collection or self._begins():",
+        "if self.random_collection:",
+    ),
+    _agent(
+        "updates follow steps instead of episodes",
+        "return episodes * self.collect_interval",
+        "return self.collect_interval",
+    ),
+    _agent(
+        "gradients add up over updates",
+        "        self.policy.optimizer.zero_grad()\n",
+        "",
+    ),
+    Mutant(
+        "PlaNet: images keep 8 bits",
+        POLICY,
+        '.div(_BYTES_A_LEVEL, rounding_mode="floor")',
+        ".div(_BYTES_A_LEVEL)",
+        TESTS,
+    ),
+    Mutant(
+        "PlaNet: images are not centered",
+        POLICY,
+        "return (level + noise) / LEVELS - 0.5",
+        "return (level + noise) / LEVELS",
+        TESTS,
+    ),
+    Mutant(
+        "PlaNet: Adam's own epsilon",
+        POLICY,
+        "optimizer_kwargs = dict(eps=1e-4)",
+        "optimizer_kwargs = dict(eps=1e-8)",
+        TESTS,
+    ),
+    Mutant(
+        "Gaussian: deviations without their floor",
+        RSSM,
+        "F.softplus(raw) + MIN_STD",
+        "F.softplus(raw)",
+        TESTS,
+    ),
+    Mutant(
+        "Gaussian RSSM: actions of the step before a start are kept",
+        RSSM,
+        "_split_input(self.input[0], prev_actions * keep)",
+        "_split_input(self.input[0], prev_actions)",
+        ("tests/nn/test_rssm.py", *TESTS),
+    ),
+    Mutant(
+        "Gaussian RSSM: the memory is kept at starts",
+        RSSM,
+        "self.cell(self.input[1](embedded), deter * kept)",
+        "self.cell(self.input[1](embedded), deter)",
+        ("tests/nn/test_rssm.py", *TESTS),
+    ),
+    Mutant(
+        "Gaussian RSSM: latents are kept at starts",
+        RSSM,
+        "th.addmm(action, stoch.flatten(-2) * kept, from_stoch)",
+        "th.addmm(action, stoch.flatten(-2), from_stoch)",
+        ("tests/nn/test_rssm.py", *TESTS),
+    ),
+    Mutant(
+        "Gaussian RSSM: the prior reads the memory of the step before",
+        RSSM,
+        "beliefs = Beliefs(Gaussian(*_stack(posts)), self.prior_head(memory))",
+        "beliefs = Beliefs(Gaussian(*_stack(posts)), self.prior_head(memory.roll(1, 1)))",
+        TESTS,
+    ),
+    Mutant(
+        "overshooting: actions one step off",
+        RSSM,
+        "deter, prior = dynamics.prior(state, actions[:, steps].flatten(0, 1))",
+        "deter, prior = dynamics.prior(state, actions[:, steps - 1].flatten(0, 1))",
+        TESTS,
+    ),
+    Mutant(
+        "overshooting: predictions are compared where they started",
+        RSSM,
+        "means.append(prior.mean.view(batch, length, -1).roll(d, dims=1))",
+        "means.append(prior.mean.view(batch, length, -1))",
+        TESTS,
+    ),
+    Mutant(
+        "unit variance: no factor of one half",
+        PLAIN,
+        "0.5 * ",
+        "",
+        ("tests/planet/test_networks.py", *TESTS),
+    ),
+    Mutant(
+        "CEM: candidates leave the box",
+        CEM,
+        "actions = (mean + std * noise).clamp_(-1.0, 1.0)",
+        "actions = mean + std * noise",
+        PLANNING,
+    ),
+    Mutant(
+        "CEM: the worst are taken",
+        CEM,
+        "returns.topk(self.elites, dim=1, sorted=False)",
+        "returns.topk(self.elites, dim=1, sorted=False, largest=False)",
+        PLANNING,
+    ),
+    Mutant(
+        "CEM: the sample's deviation instead of the population's",
+        CEM,
+        "correction=0",
+        "correction=1",
+        PLANNING,
+    ),
+    Mutant(
+        "CEM: futures that blow up are the best",
+        CEM,
+        "            returns = returns.where(returns.isfinite(), -th.inf)\n",
+        "",
+        PLANNING,
+    ),
+    Mutant(
+        "planning: rewards after the predicted end count",
+        PLANNER,
+        "            alive *= cont\n",
+        "",
+        ("tests/planning", "tests/planet"),
+    ),
+    Mutant(
+        "planning: candidates and environments are mixed up",
+        PLANNER,
+        "part.repeat_interleave(candidates, dim=0)",
+        "part.repeat(candidates, *[1] * (part.dim() - 1))",
+        ("tests/planning", "tests/planet"),
+    ),
+    Mutant(
+        "planning: the last action of the plan is taken",
+        PLANNER,
+        "return plan.mean[:, 0]",
+        "return plan.mean[:, -1]",
+        ("tests/planning", "tests/planet"),
+    ),
+]

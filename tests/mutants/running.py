@@ -1,0 +1,104 @@
+"""Mistakes in what goes on around updates: collecting, counting, acting, saving and resuming."""
+
+from tests.mutants.mutant import Mutant
+
+ALGORITHM, RESUMING = "zoo/common/world_model_algorithm.py", "zoo/common/resumable_algorithm.py"
+POLICIES, TRAINING = "zoo/common/policies.py", "zoo/common/training.py"
+CALLBACKS, THREADS = "zoo/common/callbacks.py", "zoo/nn/threads.py"
+SB3 = "tests/sb3"
+TESTS = ("tests/sb3/test_run.py", "tests/sb3/test_resume.py", "tests/dreamer_v3", SB3)
+
+MUTANTS = [
+    Mutant(
+        "updates: the warm-up is caught up on",
+        ALGORITHM,
+        "            self._updates_due = 1.0\n",
+        "            self._updates_due = self.num_timesteps * self.train_ratio / (\n"
+        "                self.batch_size * self.batch_length\n            )\n",
+        TESTS,
+    ),
+    Mutant(
+        "updates: fractions are lost",
+        ALGORITHM,
+        "        self._updates_due -= updates\n",
+        "        self._updates_due = 0.0\n",
+        TESTS,
+    ),
+    Mutant(
+        "updates: batch_length does not count",
+        ALGORITHM,
+        "self._updates_due += steps * self.train_ratio / (self.batch_size * self.batch_length)",
+        "self._updates_due += steps * self.train_ratio / self.batch_size",
+        TESTS,
+    ),
+    Mutant(
+        "collecting: memories go on after the end of an episode",
+        ALGORITHM,
+        "th.as_tensor(self._last_episode_starts, device=self.device),",
+        "th.zeros(self.n_envs, dtype=th.bool, device=self.device),",
+        TESTS,
+    ),
+    Mutant(
+        "collecting: action noise is ignored",
+        ALGORITHM,
+        "return action + th.as_tensor(noise, device=self.device)",
+        "return action",
+        TESTS,
+    ),
+    Mutant(
+        "acting: the state is forgotten at every call",
+        POLICIES,
+        "is_first = np.zeros(n, bool)",
+        "is_first = np.ones(n, bool)",
+        ("tests/sb3/test_predict.py", SB3),
+    ),
+    Mutant(
+        "acting: the action of before is not remembered",
+        POLICIES,
+        "return action, ActingState(latent, self.action_codec.encode(action))",
+        "return action, ActingState(latent, self.action_codec.encode(action) * 0)",
+        ("tests/sb3/test_predict.py", *TESTS),
+    ),
+    Mutant(
+        "resuming: random numbers of collecting begin anew",
+        RESUMING,
+        'self._generator.set_state(state["generator"])',
+        "pass",
+        ("tests/dreamer_v3/test_resume.py", "tests/sb3/test_resume.py"),
+    ),
+    Mutant(
+        "resuming: memories begin anew",
+        RESUMING,
+        "self._last_state = ActingState(latent_type(*memory[:-1]), memory[-1])",
+        "self._last_state = self.policy.initial_state(self.n_envs)",
+        ("tests/dreamer_v3/test_resume.py", "tests/sb3/test_resume.py"),
+    ),
+    Mutant(
+        "resuming: the statistics of VecNormalize are lost",
+        RESUMING,
+        'vars(self._vec_normalize_env).update(state.get("normalizer") or {})',
+        "pass",
+        ("tests/sb3/test_vec_normalize.py", "tests/sb3/test_resume.py"),
+    ),
+    Mutant(
+        "metrics: sums instead of means",
+        TRAINING,
+        "return {k: v / self._counts[k] for k, v in zip(self._sums, values, strict=True)}",
+        "return dict(zip(self._sums, values, strict=True))",
+        ("tests/common/test_training.py", SB3),
+    ),
+    Mutant(
+        "saving: in the middle of a step",
+        CALLBACKS,
+        "    def _on_rollout_start(self) -> None:\n        if self.num_timesteps",
+        "    def _on_step(self) -> bool:  # type: ignore[override]\n        if self.num_timesteps",
+        ("tests/sb3/test_callbacks.py", "tests/sb3/test_resume.py", "tests/dreamer_v3"),
+    ),
+    Mutant(
+        "threads: gradients of all but the first loss are lost",
+        THREADS,
+        "        list(_pool(len(losses)).map(th.Tensor.backward, losses))\n",
+        "        losses[0].backward()\n",
+        ("tests/nn/test_threads.py", "tests/dreamer_v3"),
+    ),
+]
