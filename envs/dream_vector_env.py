@@ -17,6 +17,7 @@ from dreamzoo.envs.dream_starts import Fixed, Initial, Pool, Starts
 from dreamzoo.envs.load_model import Model, load_model
 from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.observations import Observation
+from dreamzoo.nn.process import restores_process
 
 #: What observations and starts of a dream may be.
 ObservationMode = Literal["decoded", "latent"]
@@ -142,6 +143,7 @@ class DreamVectorEnv(VectorEnv):
     # ------------------------------------------------------------------ interface
 
     @th.inference_mode(False)  # what is kept must be of use outside of it
+    @restores_process
     @th.no_grad()
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
@@ -178,6 +180,7 @@ class DreamVectorEnv(VectorEnv):
         return self._observe(self.latent), self._info(self.latent)
 
     @th.inference_mode(False)
+    @restores_process
     @th.no_grad()
     def step(
         self, actions: Tensor | np.ndarray
@@ -216,6 +219,7 @@ class DreamVectorEnv(VectorEnv):
             info |= self._info(latent, cont)
         return self._observe(self.latent), reward, terminated, truncated, info
 
+    @restores_process
     @th.no_grad()
     def render(self) -> tuple[np.ndarray, ...] | None:
         """

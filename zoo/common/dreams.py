@@ -9,6 +9,7 @@ from dreamzoo.common.buffers import SequenceBatch
 from dreamzoo.common.policies import WorldModelPolicy
 from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.observations import Observation
+from dreamzoo.nn.process import restores_process
 
 
 class OpenLoop(NamedTuple):
@@ -27,6 +28,7 @@ class OpenLoop(NamedTuple):
     context: int
 
 
+@restores_process
 @th.no_grad()
 def open_loop(
     policy: WorldModelPolicy,

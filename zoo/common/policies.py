@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.heads import ActionCodec
 from dreamzoo.nn.observations import SINGLE, Observation, ObservationCodec
+from dreamzoo.nn.process import restores_process
 from dreamzoo.nn.world_model import WorldModel
 
 
@@ -167,6 +168,7 @@ class WorldModelPolicy(BasePolicy):
             action = action + self.action_space.start
         return action.astype(self.action_space.dtype)
 
+    @restores_process
     def predict(
         self,
         observation: np.ndarray | dict[str, np.ndarray],

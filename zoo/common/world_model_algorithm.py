@@ -34,6 +34,7 @@ from dreamzoo.common.settings import (
 from dreamzoo.common.training import MeanMetrics, check_means
 from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.observations import SINGLE
+from dreamzoo.nn.process import restores_process
 from dreamzoo.nn.world_model import WorldModel
 
 if TYPE_CHECKING:
@@ -154,6 +155,7 @@ class WorldModelAlgorithm(ResumableAlgorithm):
         check_rate(type(self).__name__, self.lr_schedule(progress), progress)
         super()._update_learning_rate(optimizers)
 
+    @restores_process
     def _setup_model(self) -> None:
         self._check_settings()
         buffer_class = self.replay_buffer_class or SequenceReplayBuffer
@@ -293,6 +295,7 @@ class WorldModelAlgorithm(ResumableAlgorithm):
 
     # ------------------------------------------------------------------ the loop
 
+    @restores_process
     def learn(
         self: SelfWorldModelAlgorithm,
         total_timesteps: int,
@@ -338,6 +341,7 @@ class WorldModelAlgorithm(ResumableAlgorithm):
         callback.on_training_end()
         return self
 
+    @restores_process
     def train(self, gradient_steps: int, batch_size: int = 16) -> None:
         """
         Update on replayed windows.
@@ -501,6 +505,7 @@ class WorldModelAlgorithm(ResumableAlgorithm):
 
         return DreamVecEnv(self, n_envs, **kwargs)
 
+    @restores_process
     @th.no_grad()
     def replay_latents(self, generator: th.Generator | None = None) -> Latent:
         """

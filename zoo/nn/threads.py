@@ -1,9 +1,8 @@
 """Work on pieces of a batch in threads: for networks whose single operations are too small."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
 from typing import TypeVar
 
@@ -36,8 +35,7 @@ def map_pieces(
         with th.no_grad():  # holds for the thread that says so
             return function(piece)
 
-    with _one_core_each():
-        return list(_pool(threads).map(without_gradient, pieces))
+    return _side_by_side(without_gradient, pieces, threads)
 
 
 def backward_side_by_side(losses: Sequence[th.Tensor]) -> None:
@@ -49,19 +47,30 @@ def backward_side_by_side(losses: Sequence[th.Tensor]) -> None:
     if len(losses) == 1 or losses[0].device.type != "cpu" or th.get_num_threads() == 1:
         th.stack(list(losses)).sum().backward()
         return
-    with _one_core_each():
-        list(_pool(len(losses)).map(th.Tensor.backward, losses))
+    _side_by_side(th.Tensor.backward, losses, len(losses))
 
 
-@contextmanager
-def _one_core_each() -> Iterator[None]:
-    """Let every operation run on one core, this thread's and, by initialisation, the pool's."""
-    threads = th.get_num_threads()
-    th.set_num_threads(1)
+def _side_by_side(
+    function: Callable[[Item], Result], items: Sequence[Item], threads: int
+) -> list[Result]:
+    """
+    Apply a function in threads, every operation on one core.
+
+    Whatever interrupts it: when it ends, no thread is still at work on what the caller may use.
+    """
+    before = th.get_num_threads()
+    futures: list[Future[Result]] = []
     try:
-        yield
+        th.set_num_threads(1)  # for this thread; the pool's own say so when they begin
+        futures.extend(_pool(threads).submit(function, item) for item in items)
+        return [future.result() for future in futures]
     finally:
-        th.set_num_threads(threads)
+        try:
+            for future in futures:
+                future.cancel()
+            wait(futures)
+        finally:
+            th.set_num_threads(before)
 
 
 @cache

@@ -6,6 +6,8 @@ from typing import NamedTuple, Protocol
 import torch as th
 from torch import Tensor
 
+from dreamzoo.nn.process import restores_process
+
 #: Added to the elites' variance before its root (reference code of PlaNet).
 VARIANCE_FLOOR = 1e-6
 
@@ -62,6 +64,7 @@ class CEM:
         if min(self.horizon, self.iterations, self.elites) < 1 or self.elites > self.candidates:
             raise ValueError(f"{self}: all must be at least 1, and elites at most candidates.")
 
+    @restores_process
     @th.no_grad()
     def plan(
         self,
