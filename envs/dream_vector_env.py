@@ -46,7 +46,8 @@ class DreamVectorEnv(VectorEnv):
     dream's. ``copy.copy`` and ``copy.deepcopy`` both make a dream of the same model that goes on
     with the same numbers, on its own: for searching in a tree. A dream does not pickle.
 
-    Agents that were trained behind ``VecNormalize`` dream normalised observations and rewards.
+    Agents that were trained behind ``VecNormalize`` dream normalised observations and rewards;
+    the space says so with the bounds at which those are clipped, where SB3 keeps the raw ones.
 
     :param model: an agent, a file it was saved to, or a function that returns one of these. A
         live agent is not copied: as it learns, the dream changes
@@ -102,6 +103,7 @@ class DreamVectorEnv(VectorEnv):
         self.same_step = autoreset_mode == AutoresetMode.SAME_STEP
         self.single_action_space = deepcopy(self.model.action_space)
         self.single_observation_space = self._observation_space()
+        self._clips = dict(self.policy.observation_codec.unbounded)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._generator = th.Generator(device=self.device)
@@ -112,9 +114,18 @@ class DreamVectorEnv(VectorEnv):
 
     def _observation_space(self) -> spaces.Space:
         if self.observation == "decoded":
-            return deepcopy(self.model.observation_space)
+            return self.policy.observation_codec.decoded_space
         width = self.policy.world_model.initial(1).feat.shape[1]
         return spaces.Box(-np.inf, np.inf, (width,), np.float32)
+
+    def _check_normalization(self) -> None:
+        space = self.single_observation_space
+        if self.observation == "decoded" and self.policy.observation_codec.unbounded != self._clips:
+            raise ValueError(
+                f"This dream was made with observations of {space}; since then the agent has begun "
+                "to learn behind another VecNormalize, and dreams of "
+                f"{self.policy.observation_codec.decoded_space}. Make a new dream."
+            )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "DreamVectorEnv":
         shared = (self.model, self.policy, self.policy.world_model)
@@ -165,6 +176,7 @@ class DreamVectorEnv(VectorEnv):
         super().reset(seed=seed)
         if seed is not None or self._latent is None:
             self._generator.manual_seed(int(self.np_random.integers(2**31)))
+        self._check_normalization()
         options = options or {}
         unknown = set(options) - {"context", "reset_mask"}
         if unknown:

@@ -17,6 +17,7 @@ from stable_baselines3.common.noise import ActionNoise, VectorizedActionNoise
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from stable_baselines3.common.utils import obs_as_tensor
+from stable_baselines3.common.vec_env import VecNormalize
 
 from dreamzoo.common.buffers import SequenceBatch, SequenceReplayBuffer
 from dreamzoo.common.policies import ActingState, WorldModelPolicy
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 SelfWorldModelAlgorithm = TypeVar("SelfWorldModelAlgorithm", bound="WorldModelAlgorithm")
 
 GIGABYTE = 10**9
+#: Where VecNormalize clips observations, unless told otherwise.
+VEC_NORMALIZE_CLIP = 10.0
 #: Formats of SB3's logger that show tables, and the longest name that these show whole.
 TABLES, LONGEST_NAME = ("stdout", "log"), 33
 
@@ -122,8 +125,9 @@ class WorldModelAlgorithm(ResumableAlgorithm):
         )
         self.train_ratio = train_ratio
         self._updates_due: float | None = None  # None until the first update is allowed
-        # Parts of observations that a VecNormalize has normalised, by the codec's names.
-        self._normalized: frozenset[str] = frozenset()
+        # Parts of observations that a VecNormalize normalises, by the codec's names, and where it
+        # clips them.
+        self._normalized = normalized_parts(self.get_vec_normalize_env())
 
     @property
     def world_model(self) -> WorldModel:
@@ -178,6 +182,8 @@ class WorldModelAlgorithm(ResumableAlgorithm):
         self.policy = policy_class(
             self.observation_space, self.action_space, self.lr_schedule, **self._policy_kwargs()
         ).to(self.device)
+        if not isinstance(self._normalized, dict):  # a file of an earlier version: names alone
+            self._normalized = dict.fromkeys(self._normalized, VEC_NORMALIZE_CLIP)
         self.policy.observation_codec.unbounded = self._normalized
         # Private sources of randomness, drawn from the seeded global ones: evaluating a model
         # between two steps then changes nothing in its training.
@@ -263,9 +269,7 @@ class WorldModelAlgorithm(ResumableAlgorithm):
                 f"that into {self.observation_space}. Put VecNormalize outermost, for images "
                 "VecNormalize(VecTransposeImage(env))."
             )
-        self._normalized = frozenset()
-        if normalizer is not None and normalizer.norm_obs:
-            self._normalized = frozenset(normalizer.norm_obs_keys or [SINGLE])
+        self._normalized = normalized_parts(normalizer)
         self.policy.observation_codec.unbounded = self._normalized
 
     def _check_first_obs(self) -> None:
@@ -549,3 +553,10 @@ class WorldModelAlgorithm(ResumableAlgorithm):
     def start_latent(self, batch: SequenceBatch) -> Latent:
         """Return the states that precede the rows of a batch, (B, ...)."""
         return self.policy.world_model.initial(len(batch.rewards))
+
+
+def normalized_parts(normalizer: VecNormalize | None) -> dict[str, float]:
+    """Say which parts of observations are normalised, by the codec's names, and clipped where."""
+    if normalizer is None or not normalizer.norm_obs:
+        return {}
+    return dict.fromkeys(normalizer.norm_obs_keys or [SINGLE], float(normalizer.clip_obs))

@@ -1,5 +1,6 @@
 """Between an observation space and the numbers that encoders and decoders see."""
 
+from copy import deepcopy
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -74,8 +75,9 @@ class ObservationCodec:
             )
         # Sorted, as the reference concatenates keys.
         self.keys = [_make_key(k, parts[k], images, normalize_images) for k in sorted(parts)]
-        #: Names of keys whose values are normalised: the bounds of the space are not theirs.
-        self.unbounded: frozenset[str] = frozenset()
+        #: Keys whose values are normalised, and where those are clipped: the bounds and the dtype
+        #: of the space are not theirs.
+        self.unbounded: dict[str, float] = {}
 
     @property
     def image_keys(self) -> list[Key]:
@@ -84,6 +86,15 @@ class ObservationCodec:
     @property
     def flat_keys(self) -> list[Key]:
         return [key for key in self.keys if key.kind != "image"]
+
+    @property
+    def decoded_space(self) -> spaces.Space:
+        """The space of what :meth:`decode` gives, as an object of its own."""
+        space = deepcopy(self.space)
+        parts = space.spaces if isinstance(space, spaces.Dict) else {SINGLE: space}
+        for name, limit in self.unbounded.items():
+            parts[name] = spaces.Box(-limit, limit, parts[name].shape, np.float32)
+        return space if self.is_dict else parts[SINGLE]
 
     def encode(self, observation: Observation, lead: int = 1) -> dict[str, Tensor]:
         """
@@ -109,7 +120,7 @@ class ObservationCodec:
 
     def decode(self, predictions: dict[str, Tensor]) -> Observation:
         """
-        Turn the decoder's predictions into observations of the space's own dtype and bounds.
+        Turn the decoder's predictions into observations, members of :attr:`decoded_space`.
 
         :param predictions: most likely value of every key in network form
         :return: tensors (N, *space.shape)
@@ -131,9 +142,10 @@ class ObservationCodec:
         if key.kind == "image" and self.normalize_images:
             x = x * 255.0
         x = x.reshape(-1, *space.shape)
-        if key.name not in self.unbounded:
-            low, high = (th.as_tensor(bound, device=x.device) for bound in _float32_bounds(space))
-            x = th.minimum(th.maximum(x, low), high)
+        if key.name in self.unbounded:
+            return x.float().clamp(-self.unbounded[key.name], self.unbounded[key.name])
+        low, high = (th.as_tensor(bound, device=x.device) for bound in _float32_bounds(space))
+        x = th.minimum(th.maximum(x, low), high)
         dtype = _torch_dtype(space)
         return x.to(dtype) if dtype.is_floating_point else x.round().to(dtype)
 
