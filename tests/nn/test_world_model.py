@@ -56,6 +56,55 @@ def test_discount_contains_gamma_and_predict_does_not(model: DreamerV3WorldModel
     assert float(model.predict(latent)[1].detach().max()) <= 1.0
 
 
+def test_gamma_that_never_changed_stays_exactly_what_it_was(model: DreamerV3WorldModel) -> None:
+    before = model.learned_gamma.clone()
+    for discount in (0.0, 0.5, 0.95, 1.0, float("nan")):
+        flags = th.tensor([[False, True], [False, False]])
+        model.follow_gamma(th.full((2, 2), discount), flags, GAMMA)
+        assert th.equal(model.learned_gamma, before)
+    assert model.gamma == pytest.approx(GAMMA)
+
+
+@pytest.mark.parametrize(
+    ("gamma", "predicted", "learned"),
+    [
+        (0.5, [0.9, 0.8, 0.85, 0.6, 0.4], [0.9, 0.8, 0.8, 0.6, 0.5]),  # down, never up again
+        (0.99, [0.9, 0.95, 0.92, 0.97, 1.0], [0.9, 0.95, 0.95, 0.97, 0.99]),
+    ],
+)
+def test_gamma_follows_what_the_continue_head_predicts(
+    model: DreamerV3WorldModel, gamma: float, predicted: list[float], learned: list[float]
+) -> None:
+    """Terminal steps predict nothing of gamma, nor does a batch of nothing else."""
+    terminal = th.zeros(4, 10, dtype=th.bool)
+    terminal[:, 5:] = True
+    for p, expected in zip(predicted, learned, strict=True):
+        discount = th.full((4, 10), p)
+        discount[:, 0] = 0.1  # an end is coming there
+        model.follow_gamma(th.where(terminal, 1.0, discount), terminal, gamma)
+        assert model.gamma == pytest.approx(expected)
+        model.follow_gamma(discount, th.ones_like(terminal), gamma)
+        assert model.gamma == pytest.approx(expected)
+
+
+def test_gamma_is_a_high_quantile_of_live_steps(model: DreamerV3WorldModel) -> None:
+    discount = 0.5 + 0.01 * th.arange(11.0)
+    model.follow_gamma(discount[None], th.zeros(1, 11, dtype=th.bool), 0.4)
+    assert model.gamma == pytest.approx(0.59)
+
+
+def test_learned_gamma_is_part_of_the_state(model: DreamerV3WorldModel) -> None:
+    model.learned_gamma.fill_(0.7)
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    model.learned_gamma.fill_(GAMMA)
+    model.load_state_dict(state)
+    assert model.gamma == pytest.approx(0.7)
+    del state["learned_gamma"]  # a file of an earlier version
+    model.learned_gamma.fill_(GAMMA)
+    model.load_state_dict(state)
+    assert model.gamma == pytest.approx(GAMMA)
+
+
 def test_predictions_keep_leading_axes(model: DreamerV3WorldModel) -> None:
     latent = Latent(th.randn(2, 6, 8), th.randn(2, 6, 2, 4))
     assert all(part.shape == (2, 6) for part in model.predict(latent))

@@ -306,7 +306,9 @@ class DreamerV3(WorldModelAlgorithm):
         }
         losses["reward"] = model.reward.loss(model.reward(feat), batch.rewards).mean()
         alive = (1.0 - batch.is_terminal.float()) * self.gamma  # termination, never a time limit
-        losses["cont"] = soft_bernoulli_loss(model.cont(feat)[..., 0], alive).mean()
+        cont = model.cont(feat)[..., 0]
+        losses["cont"] = soft_bernoulli_loss(cont, alive).mean()
+        model.follow_gamma(th.sigmoid(cont.detach().float()), batch.is_terminal, self.gamma)
 
         post, prior = filtered.belief, model.dynamics.prior(filtered.latent.deter)
         # Summed over latents first, then clipped for each step.

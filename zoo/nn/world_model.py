@@ -44,6 +44,10 @@ class WorldModel(nn.Module):
     :param gamma: discount that the continue head's targets contain
     """
 
+    #: Quantile of predicted discounts that counts as the gamma that was learned.
+    GAMMA_QUANTILE = 0.9
+    learned_gamma: Tensor
+
     def __init__(
         self,
         codec: ObservationCodec,
@@ -58,12 +62,49 @@ class WorldModel(nn.Module):
         super().__init__()
         self.codec = codec
         self.action_dim = action_dim
-        self.gamma = gamma
+        # State, not a setting: what the continue head has learned outlives a change of gamma.
+        self.register_buffer("learned_gamma", th.tensor(float(gamma)))
         self.encoder = encoder
         self.dynamics = dynamics
         self.decoder = decoder
         self.reward = reward
         self.cont = cont
+
+    @property
+    def gamma(self) -> float:
+        """
+        The discount that the continue head has learned.
+
+        An agent's own ``gamma`` is what it is to learn: they differ for a while after that was
+        changed, see :meth:`follow_gamma`. Reading it waits for the device.
+        """
+        return float(self.learned_gamma)
+
+    @th.no_grad()
+    def follow_gamma(self, discount: Tensor, is_terminal: Tensor, gamma: float) -> None:
+        """
+        Note, after a change of gamma, how far the continue head has followed.
+
+        Where nothing ends, the head predicts the gamma that it has learned, or less where it sees
+        an end coming: a high quantile over live steps is that gamma. It is moved only towards the
+        gamma that is being learned, and so stays exactly what it is where that never changed.
+
+        :param discount: predicted discount of every step, (...)
+        :param is_terminal: steps that end an episode for good, (...)
+        :param gamma: that the targets of this update contain
+        """
+        live = th.where(is_terminal, th.nan, discount).flatten()
+        reached, learned = live.nanquantile(self.GAMMA_QUANTILE), self.learned_gamma
+        reached = th.where(reached.isnan(), learned, reached)  # no live step in the batch
+        low, high = learned.clamp(max=gamma), learned.clamp(min=gamma)
+        learned.copy_(reached.clamp(low, high))
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        # Files written before this was kept hold no more than the constructor's gamma.
+        state_dict.setdefault(f"{prefix}learned_gamma", self.learned_gamma)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def initial(self, n: int) -> Latent:
         """Return the latent before the first observation of n episodes."""
@@ -180,7 +221,7 @@ class WorldModel(nn.Module):
         :return: (...) each
         """
         reward, discount = self.reward_and_discount(latent.feat)
-        return reward, (discount / self.gamma).clamp(max=1.0)
+        return reward, (discount / self.learned_gamma).clamp(max=1.0)
 
     def decode(self, latent: Latent) -> Observation:
         """Reconstruct observations of states (n, ...) in the environment's shape and dtype."""
