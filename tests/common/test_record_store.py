@@ -92,3 +92,17 @@ def test_observations_without_room_on_the_device_are_refused(
     space = spaces.Box(0, 255, (3, 64, 64), np.uint8)
     with pytest.raises(MemoryError, match="observations_on_device: 40 observations take"):
         make_buffer(device, space, observations_on_device=True)
+
+
+@pytest.mark.skipif(th.cuda.is_available(), reason="needs a device that is not there")
+@pytest.mark.parametrize("on_device", [False, True])
+def test_a_device_that_is_not_here_is_a_mere_label(on_device: bool) -> None:
+    """As in SB3, whose tests set ``buffer.device`` on machines that do not have it."""
+    buffer = make_buffer("cpu", spaces.Box(-1, 1, (3,)), observations_on_device=on_device)
+    for label in ("cuda", "cuda:1", th.device("cuda", 0)):
+        buffer.device = label  # type: ignore[assignment]
+        buffer.place()
+        assert isinstance(buffer.observations, np.ndarray)
+        assert all(isinstance(part, np.ndarray) for part in buffer.latents.values())
+    buffer.device = th.device("cpu")
+    assert buffer.sample(2).rewards.device.type == "cpu"

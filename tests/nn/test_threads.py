@@ -2,7 +2,10 @@
 
 import os
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import Future
+from typing import Any
 
 import pytest
 import torch as th
@@ -91,3 +94,28 @@ def test_losses_go_back_side_by_side_as_their_sum_would(threads: int) -> None:
     for p, gradient in zip(parameters, expected, strict=True):
         assert p.grad is not None
         assert th.equal(p.grad, gradient)
+
+
+def test_an_interrupt_leaves_no_thread_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = th.get_num_threads()
+    finished: list[int] = []
+
+    def slowly(piece: int) -> None:
+        time.sleep(0.1)
+        finished.append(piece)
+
+    def interrupted(*_: Any) -> None:
+        time.sleep(0.02)  # until both have begun
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Future, "result", interrupted)
+    th.set_num_threads(2)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            map_pieces(slowly, range(2), CPU)
+        begun = len(finished)
+        time.sleep(0.2)
+        assert len(finished) == begun
+        assert th.get_num_threads() == 2
+    finally:
+        th.set_num_threads(before)

@@ -10,7 +10,14 @@ from gymnasium import spaces
 from stable_baselines3.common.buffers import BaseBuffer, ReplayBuffer
 from stable_baselines3.common.vec_env import VecNormalize
 
-from dreamzoo.common.record_store import RecordSpec, RecordStore, Values, free_memory, to_device
+from dreamzoo.common.record_store import (
+    RecordSpec,
+    RecordStore,
+    Values,
+    free_memory,
+    is_here,
+    to_device,
+)
 from dreamzoo.nn.observations import Observation
 
 #: Name of the stored observations; those of a Dict have their keys behind it.
@@ -178,7 +185,7 @@ class SequenceReplayBuffer(ReplayBuffer):
         :raises MemoryError: if the device has no room for observations that are to be there
         """
         home = th.device(self.device)
-        if home.type == "cpu":
+        if home.type == "cpu" or not is_here(home):
             return
         if self.observations_on_device and self._observations is None:
             self._move_observations(home)

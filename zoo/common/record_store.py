@@ -99,6 +99,11 @@ class RecordStore:
         return tuple(to_device(np.asarray(x, np.int64), self.device) for x in (rows, envs))  # type: ignore[return-value]
 
 
+def is_here(device: th.device) -> bool:
+    """Say whether this machine has a device; a file, or SB3, may name another as a mere label."""
+    return device.type != "cuda" or th.cuda.is_available()
+
+
 def free_memory(device: th.device) -> int:
     """Return the bytes that are free on a device, where it can tell; else more than there are."""
     if device.type != "cuda":
