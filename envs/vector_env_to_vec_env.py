@@ -7,9 +7,13 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch as th
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.utils.env_checker import data_equivalence
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from stable_baselines3.common.env_util import is_wrapped
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
+
+from dreamzoo.envs import vector_env_rows
 
 
 class VectorEnvToVecEnv(VecEnv):
@@ -18,7 +22,8 @@ class VectorEnvToVecEnv(VecEnv):
 
     For simulators that step many environments at once (Atari's vector environment, those on a
     GPU, dreams), whose speed a ``DummyVecEnv`` of single ones would lose. Wrap it in
-    ``VecMonitor`` for episode statistics.
+    ``VecMonitor`` for episode statistics. Attributes and methods of single rows:
+    :mod:`dreamzoo.envs.vector_env_rows`.
 
     :param env: resets in the same step (``AutoresetMode.SAME_STEP``), or not at all
         (``DISABLED``) and by ``reset_mask`` then
@@ -48,14 +53,16 @@ class VectorEnvToVecEnv(VecEnv):
 
     def reset(self) -> np.ndarray | dict[str, np.ndarray]:
         # From one seed a VectorEnv derives those of all rows, as SB3's seed() does.
-        obs, info = self.env.reset(seed=self._seeds[0], options=self._options[0] or None)
+        options = self._join_options(self._options) or None
+        obs, info = self.env.reset(seed=self._seeds[0], options=options)
         self._reset_seeds()
         self._reset_options()
         self.reset_infos = self._row_infos(info)
         return to_host(obs)
 
     def step_async(self, actions: np.ndarray) -> None:
-        self._actions = actions
+        # Of a list of arrays torch would make a tensor number by number, with a warning.
+        self._actions = np.asarray(actions) if isinstance(actions, list) else actions
 
     def step_wait(self) -> VecEnvStepReturn:
         assert self._actions is not None
@@ -102,39 +109,62 @@ class VectorEnvToVecEnv(VecEnv):
         self.env.close()
 
     def get_images(self) -> Sequence[np.ndarray | None]:
-        return self.env.render() or [None] * self.num_envs  # type: ignore[return-value]
+        frames = self.env.render()
+        return [None] * self.num_envs if frames is None else list(frames)  # type: ignore[arg-type]
+
+    def set_options(self, options: list[dict[str, Any]] | dict[str, Any] | None = None) -> None:
+        """
+        Set what the next reset is told.
+
+        :param options: one dictionary for all rows, or one for each
+        :raises ValueError: if those of the rows differ, and the environment cannot be told so
+        """
+        before = self._options
+        super().set_options(options)
+        try:
+            self._join_options(self._options)
+        except ValueError:
+            self._options = before
+            raise
+
+    def _join_options(self, options: list[dict[str, Any]]) -> dict[str, Any]:
+        """Turn the options of all rows into those of the batch."""
+        if len(options) != self.num_envs or not all(
+            data_equivalence(to_host(row), to_host(options[0]), exact=True) for row in options
+        ):
+            raise ValueError(
+                f"set_options({options}): expected one dictionary, or the same for each of the "
+                f"{self.num_envs} environments: they are one batch and are reset together."
+            )
+        return options[0]
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        value = getattr(self.env, attr_name, None)
-        value = getattr(self.env.unwrapped, attr_name) if value is None else value
-        return [value for _ in self._get_indices(indices)]
+        values = vector_env_rows.get_attr(self.env, attr_name)
+        return [values[i] for i in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        self._only_all("set_attr", indices)
-        setattr(self.env.unwrapped, attr_name, value)
+        rows = list(self._get_indices(indices))
+        vector_env_rows.set_attr(self.env, attr_name, value, rows)
 
     def env_method(
         self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any
     ) -> list[Any]:
-        self._only_all("env_method", indices)
-        return [getattr(self.env, method_name)(*args, **kwargs)] * self.num_envs
+        rows = list(self._get_indices(indices))
+        return vector_env_rows.call(self.env, method_name, args, kwargs, rows)
 
     def env_is_wrapped(
         self, wrapper_class: type[gym.Wrapper], indices: VecEnvIndices = None
     ) -> list[bool]:
-        return [False for _ in self._get_indices(indices)]  # its rows are no environments
-
-    def _only_all(self, name: str, indices: VecEnvIndices) -> None:
-        if len(set(self._get_indices(indices))) != self.num_envs:
-            raise ValueError(
-                f"{name}(indices={indices}): the environments are one batch; leave indices out to "
-                "mean all."
-            )
+        inner, rows = self.env.unwrapped, list(self._get_indices(indices))
+        if isinstance(inner, SyncVectorEnv):
+            return [is_wrapped(inner.envs[i], wrapper_class) for i in rows]
+        return [False for _ in rows]  # they are no environments, or in other processes
 
 
 def to_host(value: Any) -> Any:
     """
-    Copy tensors and arrays to the host, as arrays of their own; leave everything else as it is.
+    Copy tensors and arrays to the host, as arrays of their own, also out of dictionaries, lists and
+    tuples; leave everything else as it is.
 
     A simulator may hand out its own memory, and change it in the next step.
     """
@@ -142,4 +172,13 @@ def to_host(value: Any) -> Any:
         return {name: to_host(part) for name, part in value.items()}
     if isinstance(value, th.Tensor):
         return value.detach().to("cpu", copy=True).numpy()
-    return value.copy() if isinstance(value, np.ndarray) else value
+    if isinstance(value, list | tuple):
+        parts = [to_host(part) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    if not isinstance(value, np.ndarray):
+        return value
+    copied = value.copy()
+    if value.dtype == object:  # gymnasium's way to hold something of some rows
+        for index, part in np.ndenumerate(value):
+            copied[index] = to_host(part)
+    return copied

@@ -25,7 +25,7 @@ import torch as th
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.vec_env import VecEnv, VecMonitor
+from stable_baselines3.common.vec_env import VecEnv
 
 from dreamzoo.benchmark import parse_value
 from dreamzoo.common.evaluation import RandomPolicy, check_spaces, confidence_interval
@@ -79,12 +79,10 @@ def main(argv: list[str] | None = None) -> None:
         # With the environment it knows how the replay's observations are normalised.
         model = type(model).load(args.model, env=env)
         model.load_replay_buffer(args.replay)
-    dream = VecMonitor(
-        model.dream_env(
-            args.n_dreams,
-            horizon=args.horizon,
-            start="initial" if args.replay is None else "replay",
-        )
+    dream = model.dream_env(
+        args.n_dreams,
+        horizon=args.horizon,
+        start="initial" if args.replay is None else "replay",
     )
     start = time.monotonic()
     dreamer_ppo = train_ppo(dream, args.dream_steps, args.seed)

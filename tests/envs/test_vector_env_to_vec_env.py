@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.vector.utils import batch_space
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 from stable_baselines3 import PPO
@@ -121,15 +121,72 @@ def test_next_step_resets_are_refused_with_the_remedy() -> None:
         VectorEnvToVecEnv(env)
 
 
-def test_single_rows_cannot_be_addressed() -> None:
-    env = VectorEnvToVecEnv(TorchCounters(3))
+def test_rows_of_a_batch() -> None:
+    """Arrays belong to the rows; everything else is one for all of them."""
+    env = VectorEnvToVecEnv(RecordEpisodeStatistics(TorchCounters(3)))
+    env.reset()
     assert env.get_attr("same_step") == [True] * 3
     env.set_attr("same_step", False)
     assert env.get_attr("same_step", 1) == [False]
-    with pytest.raises(ValueError, match="one batch"):
-        env.env_method("observe", indices=0)
-    assert len(env.env_method("observe")) == 3
+    for refused in (
+        lambda: env.env_method("observe", indices=0),
+        lambda: env.set_attr("same_step", True, [0, 2]),
+        lambda: env.set_attr("unheard_of", True, 1),
+    ):
+        with pytest.raises(ValueError, match="one batch"):
+            refused()
+    assert env.get_attr("same_step", 0) == [False]
+    with pytest.raises(AttributeError, match="unheard_of"):
+        env.get_attr("unheard_of")
+    env.set_attr("age", 5, [0, -1])
+    assert env.get_attr("age", [1, 2]) == [0, 5]
+    env.set_attr("age", 7.0)
+    assert env.env.unwrapped.age.tolist() == [7.0] * 3  # type: ignore[attr-defined]
+    env.set_attr("age", th.tensor([1.0, 2.0, 3.0]))
+    assert [row["age"].tolist() for row in env.env_method("observe")] == [[1.0], [2.0], [3.0]]
+    env.set_attr("counts", np.arange(3))
+    env.set_attr("counts", 0.5, 1)
+    assert env.get_attr("counts") == [0, 0.5, 2]  # not cut off to an integer
     assert env.env_is_wrapped(gym.Wrapper) == [False] * 3
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_rows_that_are_environments(kind: str) -> None:
+    makers = [lambda: gym.make("CartPole-v1")] * 3
+    make: Any = SyncVectorEnv if kind == "sync" else AsyncVectorEnv
+    more = {} if kind == "sync" else {"context": "forkserver"}
+    env = VectorEnvToVecEnv(make(makers, autoreset_mode=SAME, **more))
+    env.reset()
+    assert env.get_attr("gravity", [0, 2]) == [9.8, 9.8]
+    env.set_attr("gravity", 1.6, [1])
+    env.set_attr("length", 2.0)
+    assert env.get_attr("gravity") == [9.8, 1.6, 9.8]
+    assert env.get_attr("length") == [2.0] * 3
+    assert env.get_attr("num_envs", 0) == [3]  # of the batch: rows have none
+    assert env.env_method("has_wrapper_attr", "gravity") == [True] * 3
+    for missing in (env.get_attr, env.env_method):
+        with pytest.raises(AttributeError, match="unheard_of"):
+            missing("unheard_of")
+    if kind == "sync":
+        assert env.env_method("has_wrapper_attr", "nothing", indices=[2]) == [False]
+        assert env.env_is_wrapped(gym.wrappers.OrderEnforcing, [0, 1]) == [True] * 2
+    else:
+        with pytest.raises(ValueError, match="leave indices out"):
+            env.env_method("has_wrapper_attr", "gravity", indices=[2])
+    env.step(np.zeros(3, int))  # nothing is broken
+    env.close()
+
+
+def test_options_of_rows_that_differ_are_refused() -> None:
+    cartpoles = SyncVectorEnv([lambda: gym.make("CartPole-v1")] * 2, autoreset_mode=SAME)
+    env = VectorEnvToVecEnv(cartpoles)
+    env.set_options([{"low": -0.01, "high": 0.01}, {"low": -0.01, "high": 0.01}])
+    with pytest.raises(ValueError, match="the same for each of the 2 environments"):
+        env.set_options([{"low": -0.01}, {"low": -0.02}])
+    first, second = env.reset(), env.reset()
+    assert isinstance(first, np.ndarray)
+    assert isinstance(second, np.ndarray)
+    assert np.abs(first).max() <= 0.01 < np.abs(second).max()  # they are for one reset
 
 
 class SharedMemory(TorchCounters):
@@ -163,6 +220,7 @@ class Talkative(TorchCounters):
     def step(self, actions: Any) -> Any:
         *rest, info = super().step(actions)
         info |= {"time": 0.5, "none": None, "name": "abc", "tensor": th.tensor(2.0), "one": [1]}
+        info |= {"ragged": [np.ones(i) for i in range(3)], "tensors": [th.ones(2)] * 3}
         return *rest, info
 
 
@@ -176,6 +234,8 @@ def test_infos_that_are_not_arrays_belong_to_every_row(mode: AutoresetMode) -> N
             assert (info["time"], info["none"], info["name"]) == (0.5, None, "abc")
             assert info["tensor"] == 2.0
             assert info["one"] == [1]
+            assert isinstance(info["tensors"], np.ndarray)
+        assert [info["ragged"].size for info in infos] == [0, 1, 2]
 
 
 def test_the_returns_that_gymnasium_records_arrive() -> None:
