@@ -108,12 +108,17 @@ def test_convolution_counts_kernel_times_channels_as_fan_in() -> None:
 
 
 @pytest.mark.parametrize("rows", [1, 511, 512, 513, 1100])
-def test_by_rows_equals_the_whole_at_once_and_has_no_gradient(rows: int) -> None:
+def test_by_rows_equals_the_whole_at_once_and_has_its_gradient(rows: int) -> None:
     layer = Linear(4, 3).double()
     x = th.randn(rows, 2, 4, dtype=th.float64, requires_grad=True)
+    with th.no_grad():
+        pieces = by_rows(layer, x)
     out = by_rows(layer, x)
+    assert not pieces.requires_grad
+    th.testing.assert_close(pieces, layer(x).detach())
     th.testing.assert_close(out, layer(x))
-    assert not out.requires_grad
+    (gradient,) = th.autograd.grad(out.sum(), x)
+    th.testing.assert_close(gradient, layer.weight.sum(0).expand(x.shape).detach())
 
 
 def test_by_rows_keeps_leading_axes_of_scalar_functions() -> None:

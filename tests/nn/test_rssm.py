@@ -321,6 +321,63 @@ def test_imagination_samples_the_prior_of_the_next_h(rssm: BlockRSSM) -> None:
     th.testing.assert_close(rssm.prior(deter), probs, rtol=1e-4, atol=1e-5)
 
 
+def _plain_imagine(rssm: BlockRSSM, latent: Latent, action: Tensor, draws: Tensor | None) -> Latent:
+    """Imagine one step with autograd's own gradient, straight through the sample."""
+    deter = _literal_core(rssm.core, latent, action)
+    logits = rssm.prior_logits(rssm.prior_hidden(deter))
+    probs = logits.unflatten(-1, (SIZE.stoch, SIZE.classes)).softmax(-1)
+    probs = 0.99 * probs + 0.01 / SIZE.classes
+    index = probs.argmax(-1) if draws is None else (probs.cumsum(-1) <= draws[..., None]).sum(-1)
+    sample = F.one_hot(index, SIZE.classes).double()
+    return Latent(deter, sample + probs - probs.detach())
+
+
+@pytest.mark.parametrize("mode", [False, True])
+def test_gradients_through_imagination_equal_those_of_the_plain_loop(
+    rssm: BlockRSSM, mode: bool
+) -> None:
+    """Three steps, to float64 precision, for states, actions and every weight."""
+    rssm = rssm.double()
+    actions = 2 * th.randn(3, 5, ACTION_DIM, dtype=th.float64)
+    deter, stoch, actions = (x.double().requires_grad_() for x in (*_latent(5), actions))
+    fast, slow = Latent(deter, stoch), Latent(deter, stoch)
+    one, other = (th.Generator().manual_seed(5) for _ in range(2))
+    for action in actions:
+        fast = rssm.imagine_step(fast, action, one, mode=mode)
+        draws = None if mode else th.rand(5, SIZE.stoch, generator=other)
+        slow = _plain_imagine(rssm, slow, action, draws)
+    weights = {n: p for n, p in rssm.named_parameters() if "post" not in n}
+    noise = [th.randn_like(x) for x in fast]
+    results = []
+    for outputs in (fast, slow):
+        loss = th.stack([(x * n).sum() for x, n in zip(outputs, noise, strict=True)]).sum()
+        results.append(th.autograd.grad(loss, [deter, stoch, actions, *weights.values()]))
+    for part, same in zip(fast, slow, strict=True):
+        th.testing.assert_close(part, same)
+    for name, one_, other_ in zip(["deter", "stoch", "actions", *weights], *results, strict=True):
+        assert other_.abs().max() > 0, name
+        th.testing.assert_close(one_, other_, msg=name)
+
+
+def test_imagination_has_a_true_gradient_where_nothing_is_drawn(rssm: BlockRSSM) -> None:
+    rssm = rssm.double()
+    inputs = [x.double().requires_grad_() for x in (*_latent(2), th.rand(2, ACTION_DIM))]
+    th.autograd.gradcheck(lambda h, z, a: rssm.imagine_step(Latent(h, z), a).deter, inputs)
+
+
+@pytest.mark.parametrize("mode", [False, True])
+def test_imagination_gives_the_same_with_and_without_gradient(rssm: BlockRSSM, mode: bool) -> None:
+    action = 2 * th.randn(50, ACTION_DIM)
+    slow = rssm.imagine_step(_latent(50), action, th.Generator().manual_seed(3), mode=mode)
+    with th.no_grad():
+        fast = rssm.imagine_step(_latent(50), action, th.Generator().manual_seed(3), mode=mode)
+    for one, other in zip(slow, fast, strict=True):
+        assert one.requires_grad
+        assert not other.requires_grad
+        th.testing.assert_close(one.detach(), other)
+    assert th.equal(slow.stoch.detach(), fast.stoch)  # exactly one-hot
+
+
 def _received(model: BlockRSSM, loss: Tensor) -> set[str]:
     """Name the parts that a loss moves."""
     model.zero_grad()

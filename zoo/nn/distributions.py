@@ -22,6 +22,11 @@ def symexp(x: Tensor) -> Tensor:
     return th.sign(x) * th.expm1(x.abs())
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    """Widen half precision; float64 stays what it is."""
+    return x if x.dtype == th.float64 else x.float()
+
+
 class SymexpTwoHot(nn.Module):
     """
     A real number as a categorical over exponentially spaced bins (DreamerV3, eq. 10-11).
@@ -46,18 +51,18 @@ class SymexpTwoHot(nn.Module):
 
     def mean(self, logits: Tensor) -> Tensor:
         """
-        Read out the expectation, exactly zero for uniform logits.
+        Read out the expectation, exactly zero for uniform logits; with gradient where enabled.
 
         :param logits: (..., bins)
         :return: (...)
         """
-        rows = logits.detach().float().flatten(0, -2).contiguous()
+        rows = at_least_float32(logits).flatten(0, -2).contiguous()
         return by_rows(lambda piece: kernels.two_hot_mean(piece, self.outer), rows).view(
             logits.shape[:-1]
         )
 
     def sample(self, logits: Tensor, generator: th.Generator | None = None) -> Tensor:
-        """Draw one of the bins, (..., bins) to (...)."""
+        """Draw one of the bins, (..., bins) to (...); a draw has no gradient."""
         return self.bins[categorical_sample(logits.float().softmax(-1), generator)]
 
     def encode(self, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -137,9 +142,7 @@ def mix_uniform(logits: Tensor, unimix: float) -> Tensor:
     :return: probabilities, (..., classes), at least float32
     """
     # Over a last axis of a few classes torch's softmax is not vectorised (ten times slower).
-    if logits.dtype != th.float64:
-        logits = logits.float()
-    probs = logits.transpose(-1, -2).softmax(-2).transpose(-1, -2)
+    probs = at_least_float32(logits).transpose(-1, -2).softmax(-2).transpose(-1, -2)
     return probs if unimix == 0.0 else (1 - unimix) * probs + unimix / logits.shape[-1]
 
 

@@ -32,6 +32,10 @@ class Dynamics(nn.Module):
     """
     A recurrent state-space model.
 
+    Every call has a gradient, towards weights, states, actions and tokens, unless it is made under
+    ``torch.no_grad()``. That of a sample is its own where noise was scaled to draw it (normal
+    distributions), and goes straight through to the probabilities where it is one-hot.
+
     :param deter: width D of the deterministic state
     :param stoch: number S of latents
     :param classes: numbers C of one latent

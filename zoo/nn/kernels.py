@@ -12,7 +12,8 @@ a kernel of its own: ``DREAMZOO_COMPILE=1`` in the environment, or :func:`fuse`.
 compiling takes a minute or two at the first update.
 
 All tensors are contiguous. Where a result is one part of wider rows, ``at`` says in which column
-it begins. Nothing here has a gradient: the callers go back by hand.
+it begins. What writes into a given tensor has no gradient: the callers go back by hand, or, where
+:func:`is_plain` says so, compute by torch's own functions instead.
 """
 
 import inspect
@@ -81,6 +82,20 @@ def _fusable(function: Callable[Arguments, Result]) -> Callable[Arguments, Resul
 def is_compiled(x: Tensor) -> bool:
     """Tell whether the compiled form handles tensors like x."""
     return compiled is not None and x.dtype == th.float32 and x.device.type == "cpu"
+
+
+def is_traced() -> bool:
+    """
+    Tell whether torch records what is computed, to export or to compile it.
+
+    It sees nothing of compiled loops, threads and gradients written by hand.
+    """
+    return th.compiler.is_compiling() or th.jit.is_tracing()
+
+
+def is_plain() -> bool:
+    """Tell whether torch must see every operation: for autograd, or to record it."""
+    return th.is_grad_enabled() or is_traced()
 
 
 def norm_silu(x: Tensor, scale: Tensor, out: Tensor, at: int = 0) -> Tensor:
@@ -335,7 +350,7 @@ def _mixed_backward(probs: Tensor, unimix: float, grad: Tensor, out: Tensor) -> 
 
 def two_hot_mean(logits: Tensor, outer: Tensor) -> Tensor:
     """
-    Expectation of symmetric bins.
+    Expectation of symmetric bins, with autograd's gradient where that is enabled.
 
     The outer bins lie at +-5e8, so a plain float32 sum is off by about one. The difference of
     mirrored probabilities is taken before the product, which cancels them exactly.
@@ -344,7 +359,7 @@ def two_hot_mean(logits: Tensor, outer: Tensor) -> Tensor:
     :param outer: the K positive bins, increasing, (K,)
     :return: (N,)
     """
-    if is_compiled(logits):
+    if is_compiled(logits) and not is_plain():
         out = np.empty(len(logits), np.float32)
         compiled.two_hot_mean(logits.numpy(), outer.numpy(), out)
         return th.from_numpy(out)

@@ -8,7 +8,7 @@ import torch as th
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dreamzoo.nn.kernels import NORM_EPS, norm_silu
+from dreamzoo.nn.kernels import NORM_EPS, is_plain, is_traced, norm_silu
 from dreamzoo.nn.tapes import Layer, Stack, StackTape
 from dreamzoo.nn.threads import map_pieces
 
@@ -44,13 +44,15 @@ def by_rows(function: Callable[[Tensor], Tensor], x: Tensor, rows: int = CACHED_
     """
     Apply a function of rows piece by piece, so that what it computes stays in the CPU's cache.
 
-    :param function: (N, in) to (N, ...); runs without a gradient
+    Where gradients are enabled it is applied to all rows at once, with its gradient.
+
+    :param function: (N, in) to (N, ...)
     :param x: (..., in)
     :param rows: rows of a piece
     :return: (..., ...)
     """
     flat = x.flatten(0, -2)
-    out = th.cat(map_pieces(function, flat.split(rows), x.device))
+    out = function(flat) if is_plain() else th.cat(map_pieces(function, flat.split(rows), x.device))
     return out.view(*x.shape[:-1], *out.shape[1:])
 
 
@@ -66,7 +68,7 @@ def by_images(function: Callable[..., Tensor], largest: int, *inputs: Tensor) ->
     :param inputs: (N, ...) each
     """
     images = max(CACHED_ACTIVATION // largest, 1)
-    if inputs[0].device.type != "cpu" or len(inputs[0]) <= images:
+    if inputs[0].device.type != "cpu" or is_traced() or len(inputs[0]) <= images:
         return function(*inputs)
     pieces = zip(*(x.split(images) for x in inputs), strict=True)
     return th.cat([function(*piece) for piece in pieces])
@@ -128,7 +130,7 @@ class DenseBlock(nn.Module):
         return self.linear.weight, self.linear.bias, self.norm.weight
 
     def forward(self, x: Tensor) -> Tensor:
-        if th.is_grad_enabled():
+        if is_plain():
             return F.silu(self.norm(self.linear(x)))
         return _without_graph([self.kernels()], x)
 
@@ -162,6 +164,8 @@ class MLP(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         if not len(self):
             return x
+        if is_traced():
+            return super().forward(x)
         if not th.is_grad_enabled():
             return _without_graph(self.kernels(), x)
         rows = x.flatten(0, -2)

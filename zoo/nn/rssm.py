@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from dreamzoo.nn.distributions import categorical_entropy, mix_uniform
 from dreamzoo.nn.dynamics import Dynamics, Latent
+from dreamzoo.nn.kernels import is_plain, is_traced, one_hot_sample
 from dreamzoo.nn.layers import MLP, BlockLinear, DenseBlock, Linear, RMSNorm
 from dreamzoo.nn.presets import Size
 from dreamzoo.nn.unroll import (
@@ -55,6 +56,23 @@ class BlockGRU(nn.Module):
         :return: (..., hidden)
         """
         return self.action_in(action / action.abs().clamp(min=1.0).detach())
+
+    def forward(self, latent: Latent, action: Tensor) -> Tensor:
+        """
+        Advance the deterministic state: what :class:`CoreTape` computes, in torch's own functions.
+
+        :param latent: state, (N, ...)
+        :param action: embedded action, (N, hidden)
+        :return: (N, D)
+        """
+        own = latent.deter.unflatten(-1, (self.blocks, -1))  # (N, g, D / g)
+        embedded = [self.deter_in(latent.deter), self.stoch_in(latent.stoch.flatten(1)), action]
+        shared = th.cat(embedded, dim=-1)[:, None].expand(-1, self.blocks, -1)
+        hidden = self.hidden_norm(self.hidden(th.cat([own, shared], dim=-1).flatten(1)))
+        gates = self.gates(hidden).unflatten(-1, (self.blocks, 3, -1)) - self.update_shift
+        reset, candidate, update = gates.unbind(2)
+        candidate = th.tanh(th.sigmoid(reset) * candidate)
+        return th.lerp(own, candidate, th.sigmoid(update)).flatten(1)
 
     def kernels(self) -> Kernels:
         """
@@ -154,6 +172,8 @@ class BlockRSSM(Dynamics):
 
         :return: states (B, T, ...) and posterior probabilities (B, T, S, C)
         """
+        if is_traced():
+            return self._observe_plainly(latent, prev_actions, tokens, is_first, generator, mode)
         keep = (~is_first).to(tokens.dtype)[..., None]  # (B, T, 1)
         # Masked in encoded form: the one-hot vector of action 0 is not zero.
         actions = self.core.embed_action(prev_actions * keep)
@@ -177,6 +197,31 @@ class BlockRSSM(Dynamics):
         deter, stoch, probs = (x.transpose(0, 1) for x in outputs)
         return Latent(deter, stoch), probs
 
+    def _observe_plainly(
+        self,
+        latent: Latent,
+        prev_actions: Tensor,
+        tokens: Tensor,
+        is_first: Tensor,
+        generator: th.Generator | None,
+        mode: bool,
+    ) -> tuple[Latent, Tensor]:
+        """Filter in torch's own functions, which can be exported."""
+        steps = []
+        draws = None
+        for t in range(is_first.shape[1]):
+            keep = (~is_first[:, t, None]).to(tokens.dtype)
+            latent = Latent(latent.deter * keep, latent.stoch * keep[..., None])
+            deter = self.core(latent, self.core.embed_action(prev_actions[:, t] * keep))
+            hidden = self.post_hidden(th.cat([deter, tokens[:, t]], dim=-1))
+            probs = self._mixed(self.post_logits(hidden))
+            if not mode:
+                draws = _draws((tokens.shape[0], self.stoch), generator, tokens.device)
+            latent = Latent(deter, straight_through(probs, draws))
+            steps.append((*latent, probs))
+        deters, stochs, beliefs = (th.stack(parts, dim=1) for parts in zip(*steps, strict=True))
+        return Latent(deters, stochs), beliefs
+
     def imagination(self, rows: int) -> Imagination:
         """Prepare to imagine many steps of N rows without a graph; weights must not change."""
         with th.no_grad():
@@ -198,13 +243,21 @@ class BlockRSSM(Dynamics):
         *,
         mode: bool = False,
     ) -> Latent:
-        """Predict the next state, see :meth:`Dynamics.imagine_step`; without a gradient."""
+        """Predict the next state, see :meth:`Dynamics.imagine_step`."""
+        shape = (action.shape[0], self.stoch)
+        draws = None if mode else _draws(shape, generator, action.device)
+        if is_plain():
+            deter = self.core(latent, self.core.embed_action(action))
+            return Latent(deter, straight_through(self.prior(deter), draws))
         feat = latent.feat
-        draws = None if mode else _draws((len(feat), self.stoch), generator, feat.device)
-        with th.no_grad():
-            out = self.imagination(len(feat)).step(feat, action, draws, th.empty_like(feat))
+        out = self.imagination(len(feat)).step(feat, action, draws, th.empty_like(feat))
         deter, stoch = out.split([self.deter, self.stoch * self.classes], dim=1)
         return Latent(deter, stoch.unflatten(1, (self.stoch, self.classes)))
+
+
+def straight_through(probs: Tensor, draws: Tensor | None) -> Tensor:
+    """Draw one-hot vectors whose gradient is that of their probabilities, see the kernel."""
+    return one_hot_sample(probs.detach(), draws) + (probs - probs.detach())
 
 
 def _draws(shape: tuple[int, ...], generator: th.Generator | None, device: th.device) -> Tensor:

@@ -6,6 +6,7 @@ import torch as th
 from torch import Tensor, nn
 
 from dreamzoo.nn.decoders import Decoder
+from dreamzoo.nn.distributions import at_least_float32
 from dreamzoo.nn.dynamics import Dynamics, Latent
 from dreamzoo.nn.heads import Head, TwoHotHead
 from dreamzoo.nn.layers import by_rows
@@ -33,6 +34,10 @@ class WorldModel(nn.Module):
 
     Agents give it the networks of their paper. Observations are torch tensors of the environment's
     own shape and dtype; actions are encoded (:class:`ActionCodec`).
+
+    Every call has a gradient, towards weights, states and actions, unless it is made under
+    ``torch.no_grad()``: the agents, dreams and planners here make it so. Gradients pass samples of
+    states, see :class:`Dynamics`, but nothing that is rounded: observations of integers, images.
 
     :param codec: the observation space
     :param encoder: from network inputs to tokens, with ``features_dim``
@@ -211,7 +216,7 @@ class WorldModel(nn.Module):
         :param feat: features, (..., F)
         :return: reward and discount, (...)
         """
-        discount = by_rows(lambda rows: th.sigmoid(self.cont(rows).float())[:, 0], feat)
+        discount = by_rows(lambda rows: th.sigmoid(at_least_float32(self.cont(rows)))[:, 0], feat)
         return self.reward.mean(feat), discount
 
     def predict(self, latent: Latent) -> tuple[Tensor, Tensor]:
