@@ -6,10 +6,9 @@ from dreamzoo.envs.errors import requires_extra
 
 
 def to_frame(image: np.ndarray) -> np.ndarray:
-    """Turn (C, H, W), the last of a stack, into an RGB frame."""
+    """Turn (C, H, W) from 0 to 255, the last of a stack, into an RGB frame."""
     image = image[-3:] if len(image) % 3 == 0 else image[-1:]
-    if image.dtype != np.uint8:
-        image = (255 * image).round().clip(0, 255).astype(np.uint8)
+    image = image.round().clip(0, 255).astype(np.uint8)
     image = np.ascontiguousarray(image.transpose(1, 2, 0))
     return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
 

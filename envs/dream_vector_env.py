@@ -246,7 +246,7 @@ class DreamVectorEnv(VectorEnv):
         if codec.image_keys:
             key = codec.image_keys[0]
             images = obs[key.name] if isinstance(obs, dict) else obs
-            return tuple(to_frame(image) for image in images.cpu().numpy())
+            return tuple(to_frame(image) for image in key.to_shades(images).cpu().numpy())
         parts = obs if isinstance(obs, dict) else {"observation": obs}
         host = {name: part.cpu().numpy() for name, part in parts.items()}
         rewards = self._last_reward.cpu().numpy()

@@ -25,6 +25,9 @@ SPACES: dict[str, spaces.Space] = {
     "all_integers": spaces.Box(-(2**31), 2**31 - 1, (4,), np.int32),
     "discrete": spaces.Discrete(4),
     "discrete_start": spaces.Discrete(4, start=-2),
+    "discrete_int32": spaces.Discrete(4, start=-2, dtype=np.int32),
+    "discrete_bytes": spaces.Discrete(4, start=3, dtype=np.uint8),
+    "largest_integers": spaces.Box(-(2**63), 2**63 - 1, (4,), np.int64),
     "multi_discrete": spaces.MultiDiscrete([3, 2, 4]),
     "multi_discrete_bytes": spaces.MultiDiscrete([3, 2], dtype=np.uint8),
     "multi_discrete_start": spaces.MultiDiscrete([3, 2], start=[1, -5]),
@@ -58,7 +61,7 @@ def _rows(obs: th.Tensor | dict[str, th.Tensor], space: spaces.Space) -> list[ob
         parts = {k: _rows(v, space[k]) for k, v in obs.items()}
         return [dict(zip(parts, row, strict=True)) for row in zip(*parts.values(), strict=True)]
     if isinstance(space, spaces.Discrete):
-        return [int(x) for x in obs]
+        return list(obs.numpy())
     return [np.asarray(x) for x in obs.numpy()]
 
 
@@ -144,6 +147,90 @@ def test_images_in_unit_range_are_not_divided_again() -> None:
     assert codec.keys[0].kind == "image"
     assert th.equal(codec.encode(obs)[SINGLE], obs)
     assert ObservationCodec(space).keys[0].kind == "vector"
+
+
+def _uneven() -> spaces.Box:
+    """Make bounds of their own for every pixel, one of which never changes."""
+    low = np.linspace(-3, 5, 3 * 40 * 40, dtype=np.float32).reshape(3, 40, 40)
+    high = low + np.linspace(0.0, 9.0, low.size, dtype=np.float32).reshape(low.shape)
+    return spaces.Box(low, high, dtype=np.float32)
+
+
+BOUNDED: dict[str, spaces.Box] = {
+    "signed": spaces.Box(-1.0, 1.0, (3, 40, 40), np.float32),
+    "bytes_as_floats": spaces.Box(0.0, 255.0, (3, 40, 40), np.float32),
+    "half": spaces.Box(-2.0, 6.0, (3, 40, 40), np.float16),
+    "far_double": spaces.Box(1e9, 1e9 + 1, (3, 40, 40), np.float64),
+    "bytes": spaces.Box(0, 255, (3, 40, 40), np.uint8),
+    "some_bytes": spaces.Box(50, 70, (3, 40, 40), np.uint8),
+    "far_integers": spaces.Box(2**31 - 300, 2**31 - 1, (3, 40, 40), np.int32),
+    "far_long": spaces.Box(2**50, 2**50 + 9, (3, 40, 40), np.int64),
+    "uneven": _uneven(),
+}
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+def test_images_with_any_bounds_are_scaled_to_one_and_back(name: str) -> None:
+    """A decoder that ends in a sigmoid, and PlaNet's bits, know nothing but [0, 1]."""
+    space = BOUNDED[name]
+    codec = ObservationCodec(space, normalize_images=False)
+    assert codec.keys[0].kind == "image"
+    ends = th.as_tensor(np.stack([space.low, space.high]))
+    scaled = codec.encode(ends)[SINGLE]
+    assert scaled.dtype == th.float32
+    moving = th.as_tensor(space.low < space.high)
+    assert (scaled[0] == 0).all()
+    assert th.equal(scaled[1], moving.float())
+    assert th.equal(codec.decode({SINGLE: scaled}), ends)  # type: ignore[arg-type]
+    obs = _batch(space, 4)
+    assert isinstance(obs, th.Tensor)
+    between = codec.encode(obs)[SINGLE]
+    expected = (obs.numpy().astype(np.longdouble) - space.low) / np.where(
+        moving, space.high.astype(np.longdouble) - space.low, 1
+    )
+    # One step of float32, or of the space's own dtype, is all that may be lost.
+    np.testing.assert_allclose(between, expected.astype(np.float32), atol=3e-7)
+    decoded = codec.decode({SINGLE: between})
+    assert isinstance(decoded, th.Tensor)
+    assert decoded.dtype == obs.dtype
+    exact = not obs.is_floating_point() or name == "half"
+    span = float((space.high.astype(np.float64) - space.low).max())
+    th.testing.assert_close(decoded, obs, rtol=0, atol=0 if exact else 3e-7 * span)
+
+
+def test_images_between_zero_and_one_stay_as_they_are_bit_for_bit() -> None:
+    codec = ObservationCodec(spaces.Box(0.0, 1.0, (3, 40, 40)), normalize_images=False)
+    obs = th.rand(2, 3, 40, 40)
+    assert th.equal(codec.encode(obs)[SINGLE], obs)
+    assert th.equal(codec.decode({SINGLE: obs}), obs)  # type: ignore[arg-type]
+    pixels = th.arange(256, dtype=th.uint8).view(1, 1, 16, 16)
+    codec = ObservationCodec(spaces.Box(0, 255, (1, 16, 16), np.uint8))
+    assert th.equal(codec.encode(pixels)[SINGLE], pixels.float() / 255.0)
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+def test_images_with_any_bounds_are_shown_from_black_to_white(name: str) -> None:
+    space = BOUNDED[name]
+    key = ObservationCodec(space, normalize_images=False).keys[0]
+    shades = key.to_shades(th.as_tensor(np.stack([space.low, space.high])))
+    assert (shades[0] == 0).all()
+    assert (shades[1][th.as_tensor(space.low < space.high)] == 255).all()
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Box(-np.inf, np.inf, (3, 40, 40), np.float32),
+        spaces.Box(0.0, np.inf, (3, 40, 40), np.float32),
+        spaces.Box(-1e300, 1e300, (3, 40, 40), np.float64),
+        spaces.Box(-3e38, 3e38, (3, 40, 40), np.float32),
+    ],
+)
+def test_images_without_bounds_are_refused(space: spaces.Box) -> None:
+    both = spaces.Dict({"camera": space})
+    with pytest.raises(ValueError, match=r"'camera' is an image .* not finite.*images=False"):
+        ObservationCodec(both, normalize_images=False)
+    assert ObservationCodec(both, images=False, normalize_images=False).keys[0].kind == "vector"
 
 
 def test_an_image_is_a_vector_where_no_images_are_wanted() -> None:

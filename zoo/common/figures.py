@@ -24,6 +24,12 @@ def _get(obs: Tensor | dict[str, Tensor], key: Key) -> np.ndarray:
     return value.detach().cpu().numpy()
 
 
+def _shades(obs: Tensor | dict[str, Tensor], key: Key) -> np.ndarray:
+    """Get images as float32 from 0 to 255, whatever the bounds of their space are."""
+    image = obs[key.name] if isinstance(obs, dict) else obs
+    return key.to_shades(image.detach().cpu()).numpy()
+
+
 def image_frames(shown: OpenLoop, key: Key) -> np.ndarray:
     """
     Put truth, prediction and error below each other, sequences side by side.
@@ -34,9 +40,7 @@ def image_frames(shown: OpenLoop, key: Key) -> np.ndarray:
     :param key: an image
     :return: uint8 frames (T, 3, 3 * H, B * W)
     """
-    truth, prediction = (_get(x, key)[:, :, -3:] for x in (shown.truth, shown.prediction))
-    scale = 1.0 if truth.dtype == np.uint8 else 255.0
-    truth, prediction = (np.float32(x) * scale for x in (truth, prediction))
+    truth, prediction = (_shades(x, key)[:, :, -3:] for x in (shown.truth, shown.prediction))
     error = (prediction - truth + 255.0) / 2.0  # grey where there is none
     frames = np.concatenate([truth, prediction, error], axis=3)  # (B, T, C, 3H, W)
     frames = frames.transpose(1, 2, 3, 0, 4).reshape(*frames.shape[1:4], -1)

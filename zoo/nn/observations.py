@@ -27,25 +27,65 @@ class Key(NamedTuple):
     :param kind: how it is encoded and reconstructed
     :param space: its own space
     :param shape: shape of the float tensor that networks see, without batch axes
+    :param low: of an image: the value that networks see as 0, of all pixels or of every one
+    :param span: of an image: what has to be added to it to become 1
     """
 
     name: str
     kind: Kind
     space: spaces.Space
     shape: tuple[int, ...]
+    low: float | np.ndarray = 0.0
+    span: float | np.ndarray = 1.0
 
     @property
     def width(self) -> int:
         """Number of floats."""
         return int(np.prod(self.shape))
 
+    def to_unit(self, image: Tensor) -> Tensor:
+        """Scale images of the space, (..., C, H, W), to float32 in [0, 1]."""
+        x = image.double() if _is_wide(image.dtype) else image.float()
+        if not _equals(self.low, 0.0):
+            x = x - _constant(self.low, x)
+        if not _equals(self.span, 1.0):
+            x = x / _constant(self.span, x)
+        return x.float()
 
-def _is_image(space: spaces.Space, normalize_images: bool) -> bool:
-    if not isinstance(space, spaces.Box) or len(space.shape) != 3:
+    def from_unit(self, image: Tensor) -> Tensor:
+        """Scale images in [0, 1] to the bounds of the space: the inverse of :meth:`to_unit`."""
+        x = image.double() if _is_wide(_torch_dtype(self.space)) else image
+        if not _equals(self.span, 1.0):
+            x = x * _constant(self.span, x)
+        return x if _equals(self.low, 0.0) else x + _constant(self.low, x)
+
+    def to_shades(self, image: Tensor) -> Tensor:
+        """Scale images of the space, (..., C, H, W), to float32 from 0 to 255, to be looked at."""
+        if _equals(self.low, 0.0) and _equals(self.span, 255.0):
+            return image.float()  # not divided first: bytes stay as they are
+        return 255.0 * self.to_unit(image)
+
+
+def _is_wide(dtype: th.dtype) -> bool:
+    """Tell whether float32 cannot hold what a dtype can: large integers, small steps far out."""
+    return dtype.itemsize > 2 and dtype != th.float32
+
+
+def _equals(value: float | np.ndarray, number: float) -> bool:
+    return isinstance(value, float) and value == number
+
+
+def _constant(value: float | np.ndarray, like: Tensor) -> float | Tensor:
+    if isinstance(value, float):
+        return value
+    return th.as_tensor(value, dtype=like.dtype, device=like.device)
+
+
+def is_byte_image(space: spaces.Space) -> bool:
+    """Tell whether a space holds images of bytes, as Stable-Baselines3 recognises them."""
+    if not isinstance(space, spaces.Box) or len(space.shape) != 3 or space.dtype != np.uint8:
         return False
-    if not normalize_images:  # the user promises floats in [0, 1], any three-dimensional Box
-        return True
-    return space.dtype == np.uint8 and bool((space.low == 0).all() and (space.high == 255).all())
+    return bool((space.low == 0).all() and (space.high == 255).all())
 
 
 class ObservationCodec:
@@ -53,12 +93,13 @@ class ObservationCodec:
     Turn observations into float tensors for networks, and predictions back into observations.
 
     Images are (C, H, W), as Stable-Baselines3 hands them to a policy. What networks see: images
-    in [0, 1], vectors flat and raw (the encoder applies symlog), integers as one-hot vectors,
-    binaries as 0 or 1.
+    scaled from the bounds of their space to [0, 1], vectors flat and raw (the encoder applies
+    symlog), integers as one-hot vectors, binaries as 0 or 1.
 
     :param space: observation space, possibly a Dict
-    :param images: treat uint8 images as images; otherwise every Box is a flat vector
-    :param normalize_images: divide images by 255; False when they come in [0, 1] already
+    :param images: treat images as images; otherwise every Box is a flat vector
+    :param normalize_images: images are bytes; False: every Box of three axes and finite bounds is
+        one, of whatever dtype
     :raises ValueError: for a space that no network here can read
     """
 
@@ -115,7 +156,7 @@ class ObservationCodec:
             index = x.reshape(*batch, -1).long() - _column(key.space.start, x)
             return multi_one_hot(index, key.space.nvec.flatten().tolist())
         if key.kind == "image":
-            return x.float() / 255.0 if self.normalize_images else x.float()
+            return key.to_unit(x)
         return x.reshape(*batch, -1).float()
 
     def decode(self, predictions: dict[str, Tensor]) -> Observation:
@@ -131,7 +172,7 @@ class ObservationCodec:
     def _decode_key(self, key: Key, x: Tensor) -> Tensor:
         space = key.space
         if isinstance(space, spaces.Discrete):
-            return x.argmax(-1) + int(space.start)
+            return (x.argmax(-1) + int(space.start)).to(_torch_dtype(space))
         if isinstance(space, spaces.MultiDiscrete):
             index = [part.argmax(-1) for part in x.split(space.nvec.flatten().tolist(), dim=-1)]
             value = th.stack(index, dim=-1) + _column(space.start, x)
@@ -139,12 +180,13 @@ class ObservationCodec:
         if isinstance(space, spaces.MultiBinary):
             return (x > 0.5).to(th.int8).reshape(-1, *space.shape)
         assert isinstance(space, spaces.Box)
-        if key.kind == "image" and self.normalize_images:
-            x = x * 255.0
+        if key.kind == "image":
+            x = key.from_unit(x)
         x = x.reshape(-1, *space.shape)
         if key.name in self.unbounded:
             return x.float().clamp(-self.unbounded[key.name], self.unbounded[key.name])
-        low, high = (th.as_tensor(bound, device=x.device) for bound in _float32_bounds(space))
+        bounds = _bounds(space, np.float64 if x.dtype == th.float64 else np.float32)
+        low, high = (th.as_tensor(bound, device=x.device) for bound in bounds)
         x = th.minimum(th.maximum(x, low), high)
         dtype = _torch_dtype(space)
         return x.to(dtype) if dtype.is_floating_point else x.round().to(dtype)
@@ -167,16 +209,41 @@ def _torch_dtype(space: spaces.Space) -> th.dtype:
     return th.as_tensor(np.zeros((), space.dtype)).dtype
 
 
-def _float32_bounds(space: spaces.Box) -> tuple[np.ndarray, np.ndarray]:
+def _bounds(space: spaces.Box, dtype: type[np.floating]) -> tuple[np.ndarray, np.ndarray]:
     """Round bounds inwards: the nearest float32 of 0.1, or of 2^31 - 1, lies outside."""
-    low, high = space.low.astype(np.float32), space.high.astype(np.float32)
-    low = np.where(low < space.low, np.nextafter(low, np.float32(np.inf)), low)
-    high = np.where(high > space.high, np.nextafter(high, np.float32(-np.inf)), high)
+    low, high = space.low.astype(dtype), space.high.astype(dtype)
+    low = np.where(low < space.low, np.nextafter(low, dtype(np.inf)), low)
+    high = np.where(high > space.high, np.nextafter(high, dtype(-np.inf)), high)
+    if space.dtype.kind in "iu":  # 2^63 - 1 is compared as the float 2^63
+        largest = np.iinfo(space.dtype).max  # type: ignore[type-var]
+        limit = dtype(largest)
+        high = np.minimum(high, limit if int(limit) <= largest else np.nextafter(limit, dtype(0)))
     return low, high
 
 
 def _column(start: np.ndarray, like: Tensor) -> Tensor:
     return th.as_tensor(np.asarray(start).flatten().astype(np.int64), device=like.device)
+
+
+def _image_scale(name: str, space: spaces.Box) -> tuple[float | np.ndarray, float | np.ndarray]:
+    """
+    Say what images of a space have to be scaled by to lie in [0, 1].
+
+    :raises ValueError: if there are no bounds, or none that float32 can hold
+    """
+    low = space.low.astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        span = space.high.astype(np.float64) - low
+        finite = np.isfinite(np.stack([low, span]).astype(np.float32)).all()
+    if not finite:
+        raise ValueError(
+            f"Observation {name!r} is an image with the space {space}, whose bounds are not finite "
+            "numbers of float32; a decoder reproduces images between their bounds. Give the space "
+            "those that its values keep, or read it as a vector: policy_kwargs=dict(images=False)."
+        )
+    span[span == 0.0] = 1.0  # a pixel that never changes: 0, and back to its only value
+    same = (low == low.flat[0]).all() and (span == span.flat[0]).all()
+    return (float(low.flat[0]), float(span.flat[0])) if same else (low, span)
 
 
 def _make_key(name: str, space: spaces.Space, images: bool, normalize_images: bool) -> Key:
@@ -195,8 +262,8 @@ def _make_key(name: str, space: spaces.Space, images: bool, normalize_images: bo
     if isinstance(space, spaces.MultiBinary):
         return Key(name, "binary", space, (int(np.prod(space.shape)),))
     if isinstance(space, spaces.Box):
-        if images and _is_image(space, normalize_images):
-            return Key(name, "image", space, space.shape)
+        if images and (is_byte_image(space) if normalize_images else len(space.shape) == 3):
+            return Key(name, "image", space, space.shape, *_image_scale(name, space))
         return Key(name, "vector", space, (int(np.prod(space.shape)),))
     raise ValueError(
         f"Observation {name!r} has the space {space}, which a world model cannot read. Supported: "
