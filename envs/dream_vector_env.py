@@ -1,6 +1,6 @@
 """The dream: a learned world model as a batch of environments, in torch on the model's device."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import Any, Literal, NoReturn
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from dreamzoo.envs.dream_rendering import draw_numbers, to_frame
 from dreamzoo.envs.dream_starts import Fixed, Initial, Pool, Starts
 from dreamzoo.envs.load_model import Model, load_model
+from dreamzoo.nn.checks import to_host
 from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.observations import Observation
 from dreamzoo.nn.process import restores_process
@@ -177,7 +178,9 @@ class DreamVectorEnv(VectorEnv):
         if seed is not None or self._latent is None:
             self._generator.manual_seed(int(self.np_random.integers(2**31)))
         self._check_normalization()
-        options = options or {}
+        options = {} if options is None else options
+        if not isinstance(options, Mapping):
+            raise ValueError(f"{options=}; expected a dict, or None.")
         unknown = set(options) - {"context", "reset_mask"}
         if unknown:
             raise ValueError(f"Unknown reset options {sorted(unknown)}: context, reset_mask.")
@@ -328,11 +331,12 @@ class DreamVectorEnv(VectorEnv):
     def _reset_mask(self, mask: Any) -> Tensor | None:
         if mask is None:
             return None
-        rows = th.as_tensor(mask, device=self.device)
+        expected = f"bool ({self.num_envs},)"
+        rows = mask if isinstance(mask, Tensor) else to_host(mask, "reset_mask", expected)
+        rows = th.as_tensor(rows, device=self.device)
         if rows.dtype != th.bool or tuple(rows.shape) != (self.num_envs,):
             raise ValueError(
-                f"reset_mask is {rows.dtype} of the shape {tuple(rows.shape)}; expected bool "
-                f"({self.num_envs},)."
+                f"reset_mask is {rows.dtype} of the shape {tuple(rows.shape)}; expected {expected}."
             )
         if self._latent is None:
             raise ResetNeeded("Reset all dreams once before some of them.")
@@ -340,21 +344,22 @@ class DreamVectorEnv(VectorEnv):
 
     def _filter(self, context: dict[str, Any]) -> Latent:
         """Let the model see real steps, and return the states it ends in, (1 or N, ...)."""
-        if set(context) != {"observations", "actions"}:
+        if not isinstance(context, Mapping) or set(context) != {"observations", "actions"}:
+            found = list(context) if isinstance(context, Mapping) else type(context).__name__
             raise ValueError(
-                f"context has the keys {sorted(context)}; expected actions and observations."
+                f"context={found}; expected a dict with the keys observations and actions."
             )
         model = self.policy.world_model
-        obs = _to_tensors(context["observations"], self.device)
+        checker = self.policy.observation_checker
         actions = th.as_tensor(context["actions"], device=self.device)
-        lead = _lead_shape(obs, self.model.observation_space)
-        rows, steps = lead
+        rows, steps = checker.check(context["observations"], 2, "context observation")
+        obs = checker.to_tensors(context["observations"], self.device)
         expected = (rows, steps - 1, *self.single_action_space.shape)  # type: ignore[misc]
-        if rows not in (1, self.num_envs) or steps < 1 or tuple(actions.shape) != expected:
+        if rows not in (1, self.num_envs) or tuple(actions.shape) != expected:
             raise ValueError(
                 f"context has observations of {rows} rows and {steps} steps and actions of the "
-                f"shape {tuple(actions.shape)}; expected 1 or {self.num_envs} rows, at least one "
-                f"step, and actions of the shape {expected}: one less than observations."
+                f"shape {tuple(actions.shape)}; expected 1 or {self.num_envs} rows and "
+                f"actions of the shape {expected}: one less than observations."
             )
         codec = self.policy.action_codec
         encoded = codec.encode(codec.from_env(actions.flatten(0, 1)))
@@ -403,26 +408,3 @@ def _in_space(space: spaces.Space) -> Callable[[np.ndarray], bool]:
     if isinstance(space, spaces.Box):
         return lambda action: bool(np.isfinite(action).all())
     return lambda action: bool(np.issubdtype(action.dtype, np.integer) and action in space)
-
-
-def _to_tensors(obs: Any, device: th.device) -> Observation:
-    if isinstance(obs, dict):
-        return {name: th.as_tensor(part, device=device) for name, part in obs.items()}
-    return th.as_tensor(obs, device=device)
-
-
-def _lead_shape(obs: Observation, space: spaces.Space) -> tuple[int, int]:
-    """Check the shapes of a batch of sequences and return its rows and steps."""
-    parts = obs if isinstance(obs, dict) else {"observation": obs}
-    shapes = space.spaces if isinstance(space, spaces.Dict) else {"observation": space}
-    leads = set()
-    for name, part_space in shapes.items():
-        part, shape = parts.get(name), tuple(part_space.shape or ())
-        if part is None or part.dim() != len(shape) + 2 or tuple(part.shape[2:]) != shape:
-            found = "missing" if part is None else f"of the shape {tuple(part.shape)}"
-            raise ValueError(f"context {name!r} is {found}; expected (rows, steps, *{shape}).")
-        leads.add(tuple(part.shape[:2]))
-    if len(leads) != 1:
-        raise ValueError(f"The parts of the context differ in rows or steps: {sorted(leads)}.")
-    rows, steps = leads.pop()
-    return rows, steps

@@ -12,6 +12,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, Flatten
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
+from dreamzoo.nn.checks import FLOAT32, InputError, ObservationChecker, to_flags, to_host
 from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.heads import ActionCodec
 from dreamzoo.nn.observations import SINGLE, Observation, ObservationCodec
@@ -72,6 +73,7 @@ class WorldModelPolicy(BasePolicy):
         self.observation_codec = ObservationCodec(
             observation_space, images=images, normalize_images=self.normalize_images
         )
+        self.observation_checker = ObservationChecker(self.observation_codec)
         self.action_codec = ActionCodec(action_space)
 
     def _own_encoder(self, extractor: type[BaseFeaturesExtractor] | None) -> nn.Module | None:
@@ -121,7 +123,6 @@ class WorldModelPolicy(BasePolicy):
         latent = self.world_model.initial(n)
         return ActingState(latent, latent.deter.new_zeros(n, self.action_codec.dim))
 
-    @th.no_grad()
     def step(
         self,
         obs: Observation,
@@ -142,7 +143,23 @@ class WorldModelPolicy(BasePolicy):
         :param deterministic: most likely latent and action: a pure function of the arguments
         :param choose: how to choose; None: :meth:`choose`
         :return: actions in replay form (n, dims) and what to remember
+        :raises InputError: for lengths, shapes and dtypes that do not fit; for values on a CPU only
         """
+        self._check_step(obs, state, is_first)
+        return self.act(obs, state, is_first, generator, deterministic=deterministic, choose=choose)
+
+    @th.no_grad()
+    def act(
+        self,
+        obs: Observation,
+        state: ActingState,
+        is_first: th.Tensor,
+        generator: th.Generator | None = None,
+        *,
+        deterministic: bool = False,
+        choose: Choice | None = None,
+    ) -> tuple[th.Tensor, ActingState]:
+        """Do what :meth:`step` does, with arguments that were checked before."""
         latent = self.world_model.observe(
             state.latent, state.prev_action, obs, is_first, generator, mode=deterministic
         )
@@ -187,10 +204,12 @@ class WorldModelPolicy(BasePolicy):
         :param deterministic: most likely latent and action instead of samples
         :param choose: how to choose actions; None: as the agent does
         :return: actions, and the state: ``(deter (n, D), stoch (n, S * C), prev_action (n, A))``
+        :raises InputError: for observations, states and flags that the space, the model or the
+            number of rows exclude. Vectors outside the bounds of a Box are let in, as in SB3
         """
         if self.training:  # telling every module once more takes a third of a prediction
             self.set_training_mode(False)
-        if isinstance(observation, tuple) and len(observation) == 2:
+        if isinstance(observation, tuple) and [*map(type, observation)][1:] == [dict]:
             raise ValueError(
                 "You have passed a tuple to predict() instead of a numpy array or a dict. You are "
                 "probably mixing Gym API with SB3 VecEnv API: `obs, info = env.reset()` (Gym), "
@@ -199,14 +218,14 @@ class WorldModelPolicy(BasePolicy):
         obs, vectorized = self.obs_to_tensor(observation)
         first_part = next(iter(obs.values())) if isinstance(obs, dict) else obs
         n, device = len(first_part), first_part.device  # asking the policy walks its modules
+        is_first = np.zeros(n, bool)
+        if episode_start is not None:
+            is_first = to_flags(episode_start, n, "episode_start")
         if state is None:
             memory, is_first = self.initial_state(n), np.ones(n, bool)
         else:
             memory = self._unpack(state, n, device)
-            is_first = np.zeros(n, bool)
-            if episode_start is not None:
-                is_first = np.asarray(episode_start, bool).reshape(-1)
-        action, memory = self.step(
+        action, memory = self.act(
             obs,
             memory,
             th.as_tensor(is_first, device=device),
@@ -216,24 +235,61 @@ class WorldModelPolicy(BasePolicy):
         actions = self.to_env_action(action.cpu().numpy())
         return actions if vectorized else actions.squeeze(axis=0), self._pack(memory)
 
+    def obs_to_tensor(
+        self, observation: np.ndarray | dict[str, np.ndarray]
+    ) -> tuple[Observation, bool]:
+        """
+        Turn one observation or a batch into tensors on the policy's device, if it can be read.
+
+        :param observation: one observation or a batch of n
+        :return: tensors (n, ...) in the dtypes of the space, and whether it was a batch
+        :raises InputError: says what does not fit
+        """
+        arrays, is_batch = self.observation_checker.to_arrays(observation)
+        device = self.device
+        tensors = {name: th.as_tensor(x, device=device) for name, x in arrays.items()}
+        return tensors if self.observation_codec.is_dict else tensors[SINGLE], is_batch
+
     def _pack(self, memory: ActingState) -> tuple[np.ndarray, ...]:
         flat = (*memory.latent, memory.prev_action)
         return tuple(x.flatten(1).cpu().numpy() for x in flat)
 
     def _unpack(self, state: tuple[np.ndarray, ...], n: int, device: th.device) -> ActingState:
-        expected = [(n, shape.numel()) for shape in self._memory_shapes]
-        found = [np.shape(part) for part in state]
-        if found != expected:
-            raise ValueError(
-                f"state has parts of the shapes {found}; expected {expected}, as the last "
-                "predict() call returned them for the same number of environments. Pass state=None "
-                "to start anew."
+        shapes = [(n, shape.numel()) for shape in self._memory_shapes]
+        expected = (
+            f"parts of float32 of the shapes {shapes}, as the last predict() call returned them "
+            "for the same number of environments, or state=None to start anew"
+        )
+        if not isinstance(state, (tuple, list)):
+            raise InputError(
+                "state that is no tuple", f"{type(state).__name__}; expected {expected}"
             )
-        parts = [
-            th.as_tensor(part, device=device).view(n, *shape)
-            for part, shape in zip(state, self._memory_shapes, strict=True)
-        ]
-        return ActingState(Latent(*parts[:-1]), parts[-1])
+        parts = [to_host(part, "state", expected) for part in state]
+        if [(part.dtype, part.shape) for part in parts] != [(np.float32, x) for x in shapes]:
+            found = [f"{part.dtype} {part.shape}" for part in parts]
+            raise InputError("state that does not fit", f"{found}; expected {expected}")
+        tensors = []
+        for i, (part, shape) in enumerate(zip(parts, self._memory_shapes, strict=True)):
+            FLOAT32.check(part, f"part {i} of the state")
+            tensors.append(th.as_tensor(part, device=device).reshape(n, *shape))
+        return ActingState(Latent(*tensors[:-1]), tensors[-1])
+
+    def _check_step(self, obs: Observation, state: ActingState, is_first: th.Tensor) -> None:
+        """Refuse arguments of :meth:`step` that do not belong together."""
+        (n,) = self.observation_checker.check(obs)
+        if not isinstance(is_first, th.Tensor) or is_first.dtype != th.bool:
+            raise InputError("is_first of another kind", f"{is_first!r}; expected torch.bool")
+        if is_first.shape != (n,):
+            shape = tuple(is_first.shape)
+            raise InputError(f"unexpected is_first shape {shape}", f"expected ({n},)")
+        parts = (*state.latent, state.prev_action)
+        found = [(x.dtype, tuple(x.shape)) for x in parts]
+        expected = [(th.float32, (n, *shape)) for shape in self._memory_shapes]
+        if found != expected:
+            raise InputError("state that does not fit", f"{found}; expected {expected}")
+        for i, part in enumerate(parts):
+            if part.is_cpu:
+                FLOAT32.check(part.detach().numpy(), f"part {i} of the state")
 
     def _predict(self, observation: Observation, deterministic: bool = False) -> th.Tensor:
         """Act on the first observation of episodes; BasePolicy asks for a memoryless form."""
@@ -282,7 +338,7 @@ class ExtractorEncoder(nn.Module):
     Let a Stable-Baselines3 features extractor stand in for the encoder.
 
     :param extractor: gets observations as SB3 preprocesses them, but images as the agent's own
-        encoder would read them
+        encoder would read them: scaled from the bounds of their space to [0, 1]
     :param codec: the observation space
     """
 
@@ -311,6 +367,6 @@ def check_image_space(space: spaces.Space, normalize_images: bool) -> None:
     """
     assert is_image_space(space, check_channels=False, normalized_image=not normalize_images), (
         f"CnnPolicy reads images: a uint8 Box of three axes with bounds 0 and 255, not {space}. "
-        "Use MlpPolicy for vectors, MultiInputPolicy for a Dict; for float images in [0, 1] pass "
+        "Use MlpPolicy for vectors, MultiInputPolicy for a Dict; for float images with bounds pass "
         "policy_kwargs=dict(normalize_images=False)."
     )

@@ -33,6 +33,7 @@ from dreamzoo.common.settings import (
     read_settings,
 )
 from dreamzoo.common.training import MeanMetrics, check_means
+from dreamzoo.nn.checks import FLOAT32, InputError, to_host
 from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.observations import SINGLE
 from dreamzoo.nn.process import restores_process
@@ -275,7 +276,7 @@ class WorldModelAlgorithm(ResumableAlgorithm):
     def _check_first_obs(self) -> None:
         assert self._last_obs is not None
         first, self._last_obs = self._last_obs, None  # refused, it is not gone on from
-        self._check_finite_step(first, np.zeros(0), [])
+        self._check_step(first, None, [])
         self._last_obs = first
 
     def _fit_action_noise(self) -> None:
@@ -427,7 +428,7 @@ class WorldModelAlgorithm(ResumableAlgorithm):
         assert self._last_obs is not None
         assert self._last_state is not None
         self._in_step = True
-        action, self._last_state = self.policy.step(
+        action, self._last_state = self.policy.act(
             obs_as_tensor(self._last_obs, self.device),
             self._last_state,
             th.as_tensor(self._last_episode_starts, device=self.device),
@@ -460,7 +461,7 @@ class WorldModelAlgorithm(ResumableAlgorithm):
         dones: np.ndarray,
         infos: list[dict[str, Any]],
     ) -> None:
-        self._check_finite_step(new_obs, reward, infos)
+        self._check_step(new_obs, reward, infos)
         assert isinstance(replay_buffer, SequenceReplayBuffer)
         assert self._last_state is not None
         replay_buffer.stage_latents(self._stored_latents(self._last_state))
@@ -468,31 +469,49 @@ class WorldModelAlgorithm(ResumableAlgorithm):
         self._last_episode_starts = dones
         self._in_step = False
 
-    def _check_finite_step(
+    def _check_step(
         self,
         obs: np.ndarray | dict[str, np.ndarray],
-        reward: np.ndarray,
+        reward: np.ndarray | None,
         infos: list[dict[str, Any]],
     ) -> None:
-        """Refuse NaN and infinity before they reach the replay."""
-        parts = {"reward": reward}
-        parts |= (
-            {f"observation {k!r}": v for k, v in obs.items()}
-            if isinstance(obs, dict)
-            else {"observation": obs}
-        )
+        """Refuse what cannot be read, stored or learned from, before it reaches the replay."""
+        try:
+            self._check_observations(obs, infos)
+            if reward is not None:
+                normalizer = self.get_vec_normalize_env()
+                for part in (reward, *([] if normalizer is None else [normalizer.old_reward])):
+                    self._check_reward(part)
+        except InputError as error:
+            article = "an" if error.what[0] in "aeiou" else "a"
+            raise ValueError(
+                f"The environment returned {article} {error.what} at step {self.num_timesteps}: "
+                f"{error.detail}. Nothing of this step was stored; the model is as it was. Mend "
+                "the environment; SB3's VecCheckNan finds where NaN comes from."
+            ) from error
+
+    def _check_observations(
+        self, obs: np.ndarray | dict[str, np.ndarray], infos: list[dict[str, Any]]
+    ) -> None:
+        check, expected = self.policy.observation_checker.check, (self.n_envs,)
+        given = {"observation": check(obs)}
+        normalizer = self.get_vec_normalize_env()
+        if normalizer is not None:  # the replay keeps what it was given
+            name = "observation below VecNormalize"
+            given[name] = check(normalizer.old_obs, name=name, raw=True)
+        for name, rows in given.items():
+            if rows != expected:
+                raise InputError(f"{name} of {rows} rows", f"expected {expected}")
         for i, info in enumerate(infos):
             if (last := info.get("terminal_observation")) is not None:
-                named = last if isinstance(last, dict) else {"": last}
-                parts |= {f"terminal observation {k} of env {i}": v for k, v in named.items()}
-        for name, value in parts.items():
-            value = np.asarray(value)
-            if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
-                raise ValueError(
-                    f"The environment returned a {name} with NaN or infinity at step "
-                    f"{self.num_timesteps}. Nothing of this step was stored; the model is as it "
-                    "was. Mend the environment; SB3's VecCheckNan finds where it happens."
-                )
+                check(last, 0, f"terminal observation of env {i}")
+
+    def _check_reward(self, reward: np.ndarray) -> None:
+        expected = f"{self.n_envs} finite numbers of float32"
+        array = to_host(reward, "reward", expected)
+        if array.shape != (self.n_envs,):
+            raise InputError(f"reward of the shape {array.shape}", f"expected {expected}")
+        FLOAT32.check(array, "reward")
 
     # ------------------------------------------------------------------ dreams
 

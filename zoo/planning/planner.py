@@ -115,10 +115,8 @@ class CEMPlanner:
         :param episode_start: rows whose state is to be forgotten
         :param deterministic: a pure function of the arguments
         """
-        if isinstance(observation, dict):
-            observation = {key: _to_host(part) for key, part in observation.items()}
         return self.policy.predict(
-            _to_host(observation), state, episode_start, deterministic, choose=self.choose
+            observation, state, episode_start, deterministic, choose=self.choose
         )
 
     def choose(
@@ -138,7 +136,3 @@ def check_continuous(policy: WorldModelPolicy) -> None:
             f"Planning refits a normal distribution to actions, which {policy.action_space} does "
             "not have; it needs a Box."
         )
-
-
-def _to_host(part: Any) -> Any:
-    return part.cpu().numpy() if isinstance(part, Tensor) else part

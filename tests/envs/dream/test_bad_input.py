@@ -1,18 +1,21 @@
 """Bad input gets a clear error, in all faces of a dream."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch as th
-from gymnasium.error import ResetNeeded
+from gymnasium import spaces
+from gymnasium.error import Error, ResetNeeded
 from gymnasium.vector import AutoresetMode
 from stable_baselines3 import PPO
 
 from dreamzoo import DreamerV3
 from dreamzoo.envs import DreamEnv, DreamVectorEnv
+from tests.envs.dream.conftest import DISCRETE, make_agent
 
 Break = Callable[[DreamerV3], Any]
 
@@ -26,6 +29,10 @@ def _step(dream: DreamVectorEnv, actions: Any) -> None:
 
 def _reset(agent: DreamerV3, **options: Any) -> None:
     DreamVectorEnv(agent, 2).reset(seed=0, options=options)
+
+
+def _context(agent: DreamerV3, observations: Any) -> None:
+    _reset(agent, context=CONTEXT | {"observations": observations})
 
 
 BROKEN: list[tuple[Break, type[Exception], str]] = [
@@ -53,7 +60,13 @@ BROKEN: list[tuple[Break, type[Exception], str]] = [
     (lambda a: _reset(a, nonsense=1), ValueError, "nonsense"),
     (lambda a: _reset(a, reset_mask=np.ones(2, int)), ValueError, "bool"),
     (lambda a: _reset(a, reset_mask=np.ones(2, bool)), ResetNeeded, "all dreams once"),
+    (lambda a: _reset(a, reset_mask=["a", "b"]), ValueError, "not real: list of the dtype <U1"),
+    (lambda a: _reset(a, reset_mask=[True, None]), ValueError, r"not real.*bool \(2,\)"),
+    (lambda a: DreamVectorEnv(a).reset(options=3), ValueError, "options=3; expected a dict"),  # type: ignore[arg-type]
+    (lambda a: DreamVectorEnv(a).reset(seed=1.5), Error, "integer.*float"),  # type: ignore[arg-type]
+    (lambda a: DreamVectorEnv(a).reset(seed=-1), Error, "greater or equal to zero"),
     (lambda a: _reset(a, context={"observations": 0}), ValueError, "keys"),
+    (lambda a: _reset(a, context=3), ValueError, "context=int; expected a dict"),
     (
         lambda a: _reset(a, context=CONTEXT | {"actions": np.ones((1, 3), int)}),
         ValueError,
@@ -71,6 +84,22 @@ BROKEN: list[tuple[Break, type[Exception], str]] = [
         ),
         ValueError,
         "1 or 2 rows",
+    ),
+    *(
+        (partial(_context, observations=observations), ValueError, message)
+        for observations, message in (
+            (
+                np.full((1, 3, 3), np.nan),
+                r"Context observation with NaN or infinity: nan at \(0,",
+            ),
+            (np.full((1, 3, 3), 1e39), r"Context observation outside its space: 1e\+39 at"),
+            (th.full((1, 3, 3), th.nan), "Context observation with NaN"),
+            (None, "not real: NoneType"),
+            ([["a"]], "not real: list"),
+            (np.zeros((1, 3, 3), complex), "not real"),
+            (np.zeros((1, 0, 3)), r"Unexpected context observation shape \(1, 0, 3\)"),
+            ({"x": np.zeros((1, 3, 3))}, r"a dict: keys \['x'\]; expected Box"),
+        )
     ),
 ]
 
@@ -121,3 +150,28 @@ def test_an_empty_replay_cannot_be_a_start(agent: DreamerV3, tmp_path: Path) -> 
     agent.save(tmp_path / "agent.zip")
     with pytest.raises(ValueError, match="load_replay_buffer"):
         DreamVectorEnv(tmp_path / "agent.zip", start="replay").reset(seed=0)
+
+
+def test_contexts_of_integers_are_members() -> None:
+    space = spaces.Dict(
+        {"place": spaces.MultiDiscrete([3, 2]), "sign": spaces.Discrete(2, start=4)}
+    )
+    dream = DreamVectorEnv(make_agent(space, DISCRETE, steps=0), 2)
+    place, sign = np.array([[[2, 1], [0, 0]]]), np.array([[4, 5]])
+    actions = np.ones((1, 1), int)
+
+    def begin(**changed: np.ndarray) -> None:
+        observations = {"place": place, "sign": sign} | changed
+        dream.reset(options={"context": {"observations": observations, "actions": actions}})
+
+    begin()
+    for changed, message in (
+        ({"place": place + 1}, r"'place' outside its space: 3 at \(0, 0, 0\)"),
+        ({"place": place[:, :, :1]}, r"'place' shape \(1, 2, 1\): expected \(rows, steps, 2\)"),
+        ({"sign": sign - 1}, r"'sign' outside its space: 3 at \(0, 0\); expected members of"),
+        ({"sign": sign[:, :1]}, r"different lengths: .*\(1, 2\).*\(1, 1\)"),
+        ({"more": sign}, "missing or unknown keys"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            begin(**changed)
+    begin()

@@ -7,14 +7,16 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
+from gymnasium import spaces
 from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from dreamzoo import DreamerV3
-from dreamzoo.envs import DreamVecEnv
+from dreamzoo.envs import DreamEnv, DreamVecEnv, DreamVectorEnv
 from dreamzoo.nn import Latent
+from tests.envs.dream.conftest import DISCRETE, make_agent
 
 
 def test_sb3_agents_train_inside_a_dream(agent: DreamerV3, image_agent: DreamerV3) -> None:
@@ -190,3 +192,20 @@ def test_a_list_of_actions_gets_no_warning(agent: DreamerV3) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         env.step([np.array(1), np.array(2)])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.uint8, np.int64])
+def test_integers_of_any_dtype_stay_members_of_their_space(dtype: type[np.integer]) -> None:
+    space = spaces.Discrete(3, start=2, dtype=dtype)
+    agent = make_agent(space, DISCRETE, steps=0)
+    single, batch, rows = DreamEnv(agent), DreamVectorEnv(agent, 4), DreamVecEnv(agent, 4)
+    for obs in (single.reset(seed=0)[0], single.step(1)[0]):
+        assert type(obs) is dtype
+        assert obs in single.observation_space
+    for tensor in (batch.reset(seed=0)[0], batch.step(np.ones(4, int))[0]):
+        assert isinstance(tensor, th.Tensor)
+        assert tensor.numpy() in batch.observation_space
+        assert tensor.numpy().dtype == dtype
+    for array in (rows.reset(), rows.step(np.ones(4, int))[0]):
+        assert isinstance(array, np.ndarray)
+        assert all(row in rows.observation_space for row in array)
