@@ -1,9 +1,11 @@
 """From whatever names an agent to the agent."""
 
+import contextlib
+import importlib
 import io
 import pathlib
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch as th
@@ -22,10 +24,9 @@ def load_model(model: Model, device: th.device | str = "auto") -> WorldModelAlgo
     :param model: an agent, a file written by its ``save``, or a function that returns one of these
     :param device: of a model that is loaded from a file
     :raises FileNotFoundError: if there is no such file
-    :raises ValueError: if the file does not hold an agent of dreamzoo
+    :raises ValueError: if the file does not hold an agent of dreamzoo, or one of a class that is
+        not known here
     """
-    from dreamzoo import AGENTS  # the agents import this package
-
     if isinstance(model, WorldModelAlgorithm):
         return model
     if callable(model):
@@ -44,11 +45,42 @@ def load_model(model: Model, device: th.device | str = "auto") -> WorldModelAlgo
         policy_class = (data or {})["policy_class"]
     except (ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is not a file that agent.save() wrote: {error}") from error
+    assert data is not None
+    if "_agent_class" in data:
+        return _by_name(path, data["_agent_class"]).load(path, device=device)
+    # Of an earlier version, or of no agent with a world model.
+    return _by_policy(path, policy_class).load(path, device=device)
+
+
+def _by_policy(path: pathlib.Path, policy_class: Any) -> type[WorldModelAlgorithm]:
+    from dreamzoo import AGENTS  # the agents import this package
+
     for agent in AGENTS.values():
         assert issubclass(agent, WorldModelAlgorithm)
         if isinstance(policy_class, type) and issubclass(policy_class, agent.policy_base):
-            return agent.load(path, device=device)
+            return agent
     raise ValueError(
         f"{path} holds an agent with the policy {policy_class}, which has no world model. Expected "
         f"one of {', '.join(agent.__name__ for agent in AGENTS.values())}."
     )
+
+
+def _by_name(path: pathlib.Path, name: str) -> type[WorldModelAlgorithm]:
+    """Find an agent's class, which may be the user's own, among those that exist."""
+    module, _, qualname = name.partition(":")
+    with contextlib.suppress(ImportError):
+        importlib.import_module(module)
+    for agent in _subclasses(WorldModelAlgorithm):  # type: ignore[type-abstract]
+        if (agent.__module__, agent.__qualname__) == (module, qualname):
+            return agent
+    raise ValueError(
+        f"{path} holds an agent of the class {qualname} of {module}, which cannot be found here. "
+        f"Import it first, or load the agent yourself: DreamEnv({qualname}.load(path))."
+    )
+
+
+def _subclasses(base: type[WorldModelAlgorithm]) -> Iterator[type[WorldModelAlgorithm]]:
+    """List all classes derived from one, the newest first."""
+    for derived in reversed(base.__subclasses__()):
+        yield derived
+        yield from _subclasses(derived)

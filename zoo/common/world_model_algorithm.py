@@ -163,6 +163,8 @@ class WorldModelAlgorithm(ResumableAlgorithm):
     @restores_process
     def _setup_model(self) -> None:
         self._check_settings()
+        # Saved with the agent; not that of the file it was loaded from.
+        self._agent_class = f"{type(self).__module__}:{type(self).__qualname__}"
         buffer_class = self.replay_buffer_class or SequenceReplayBuffer
         if not issubclass(buffer_class, SequenceReplayBuffer):
             raise ValueError(

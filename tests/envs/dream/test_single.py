@@ -2,11 +2,13 @@
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pygame
 import pytest
+import torch as th
 from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env
 from gymnasium.utils.play import PlayableGame
@@ -14,12 +16,15 @@ from gymnasium.wrappers import RecordVideo
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 from dreamzoo import DreamerV3
+from dreamzoo.dreamer_v3.policies import MlpPolicy
 from dreamzoo.envs import DreamEnv, DreamVectorEnv
 from tests.envs.dream.conftest import (
     BOX,
+    DISCRETE,
     IMAGE,
     MIXED,
     VECTOR,
+    Toy,
     make_agent,
 )
 
@@ -70,6 +75,50 @@ def test_gymnasium_makes_dreams_from_a_file(agent: DreamerV3, tmp_path: Path) ->
     assert vector.reset(seed=0)[0].shape == (3, 3)
     assert DreamEnv(lambda: agent).dream.model is agent
     assert DreamEnv(str(path)[:-4]).dream.model is not agent
+
+
+class OwnPolicy(MlpPolicy):
+    """A policy with a network of its own."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.extra = th.nn.Linear(2, 2)
+
+
+class OwnAgent(DreamerV3):
+    """An agent of a user's own, whose policy gets other arguments."""
+
+    def _policy_kwargs(self) -> dict[str, Any]:
+        return {**super()._policy_kwargs(), "net_arch": [7]}
+
+
+@pytest.mark.parametrize("policy", ["MlpPolicy", OwnPolicy])
+@pytest.mark.parametrize("kind", [DreamerV3, OwnAgent])
+def test_a_file_is_loaded_as_what_it_was_saved_by(
+    kind: type[DreamerV3], policy: str | type[MlpPolicy], tmp_path: Path
+) -> None:
+    agent = kind(policy, Toy(VECTOR, DISCRETE), policy_kwargs=dict(size="debug"))
+    agent.save(tmp_path / "agent")
+    loaded = DreamEnv(tmp_path / "agent").dream.model
+    assert type(loaded) is kind
+    for one, other in zip(agent.policy.parameters(), loaded.policy.parameters(), strict=True):
+        assert th.equal(one, other)
+
+
+def test_a_class_that_is_nowhere_to_be_found_is_named(tmp_path: Path) -> None:
+    agent = OwnAgent("MlpPolicy", Toy(VECTOR, DISCRETE), policy_kwargs=dict(size="debug"))
+    agent._agent_class = "own.agents:Lost"
+    agent.save(tmp_path / "lost")
+    with pytest.raises(ValueError, match=r"class Lost of own\.agents.*DreamEnv\(Lost\.load"):
+        DreamEnv(tmp_path / "lost")
+    again = DreamEnv(OwnAgent.load(tmp_path / "lost")).dream.model
+    again.save(tmp_path / "again")  # by its own name, not by that of the file it came from
+    assert type(DreamEnv(tmp_path / "again").dream.model) is OwnAgent
+
+
+def test_a_file_of_before_classes_were_saved(agent: DreamerV3, tmp_path: Path) -> None:
+    agent.save(tmp_path / "old", exclude=["_agent_class"])
+    assert type(DreamEnv(tmp_path / "old").dream.model) is DreamerV3
 
 
 def test_gymnasium_tools_work_on_a_dream(
