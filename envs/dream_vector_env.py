@@ -104,7 +104,7 @@ class DreamVectorEnv(VectorEnv):
         self.same_step = autoreset_mode == AutoresetMode.SAME_STEP
         self.single_action_space = deepcopy(self.model.action_space)
         self.single_observation_space = self._observation_space()
-        self._clips = dict(self.policy.observation_codec.unbounded)
+        self._clips = dict(self.policy.observation_codec.normalized)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._generator = th.Generator(device=self.device)
@@ -121,7 +121,10 @@ class DreamVectorEnv(VectorEnv):
 
     def _check_normalization(self) -> None:
         space = self.single_observation_space
-        if self.observation == "decoded" and self.policy.observation_codec.unbounded != self._clips:
+        if (
+            self.observation == "decoded"
+            and self.policy.observation_codec.normalized != self._clips
+        ):
             raise ValueError(
                 f"This dream was made with observations of {space}; since then the agent has begun "
                 "to learn behind another VecNormalize, and dreams of "

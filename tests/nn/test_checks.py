@@ -184,7 +184,7 @@ def test_normalised_parts_must_only_be_finite() -> None:
     """VecNormalize makes floats of integers; below it, the replay stores what it was given."""
     space = spaces.Dict({"count": SMALL, "image": PIXELS})
     codec = ObservationCodec(space, normalize_images=False)
-    codec.unbounded = {"count": 10.0, "image": 10.0}
+    codec.normalized = {"count": 10.0, "image": 10.0}
     check = ObservationChecker(codec).check
     given = {"count": np.array([[-0.5, 300.7]]), "image": np.zeros((1, 1, 1, 2))}
     assert check(given) == (1,)

@@ -187,7 +187,7 @@ class WorldModelAlgorithm(ResumableAlgorithm):
         ).to(self.device)
         if not isinstance(self._normalized, dict):  # a file of an earlier version: names alone
             self._normalized = dict.fromkeys(self._normalized, VEC_NORMALIZE_CLIP)
-        self.policy.observation_codec.unbounded = self._normalized
+        self.policy.observation_codec.normalized = self._normalized
         # Private sources of randomness, drawn from the seeded global ones: evaluating a model
         # between two steps then changes nothing in its training.
         self._generator = th.Generator(device=self.device)
@@ -273,7 +273,7 @@ class WorldModelAlgorithm(ResumableAlgorithm):
                 "VecNormalize(VecTransposeImage(env))."
             )
         self._normalized = normalized_parts(normalizer)
-        self.policy.observation_codec.unbounded = self._normalized
+        self.policy.observation_codec.normalized = self._normalized
 
     def _check_first_obs(self) -> None:
         assert self._last_obs is not None

@@ -227,7 +227,7 @@ class ObservationChecker:
     def _stored(self, key: Key, x: np.ndarray) -> np.ndarray:
         """Copy numbers in the dtype that the replay stores or, if they are normalised, samples."""
         dtype = key.space.dtype
-        if dtype is None or key.name in self.codec.unbounded:
+        if dtype is None or key.name in self.codec.normalized:
             dtype = np.dtype(np.float32)
         # Torch takes neither negative strides nor memory that must not be written to.
         return cast(x, dtype).copy(order="C")
@@ -261,7 +261,7 @@ class ObservationChecker:
         raise _wrong_shape(label, x.shape, key, [_shape(0, own), _shape(1, own)])
 
     def _rule(self, key: Key, raw: bool = False) -> Rule:
-        if key.name in self.codec.unbounded and (raw or key.kind != "image"):
+        if key.name in self.codec.normalized and (raw or key.kind != "image"):
             return FLOAT32
         return self._rules[key.name]
 

@@ -118,7 +118,7 @@ class ObservationCodec:
         self.keys = [_make_key(k, parts[k], images, normalize_images) for k in sorted(parts)]
         #: Keys whose values are normalised, and where those are clipped: the bounds and the dtype
         #: of the space are not theirs.
-        self.unbounded: dict[str, float] = {}
+        self.normalized: dict[str, float] = {}
 
     @property
     def image_keys(self) -> list[Key]:
@@ -133,7 +133,7 @@ class ObservationCodec:
         """The space of what :meth:`decode` gives, as an object of its own."""
         space = deepcopy(self.space)
         parts = space.spaces if isinstance(space, spaces.Dict) else {SINGLE: space}
-        for name, limit in self.unbounded.items():
+        for name, limit in self.normalized.items():
             parts[name] = spaces.Box(-limit, limit, parts[name].shape, np.float32)
         return space if self.is_dict else parts[SINGLE]
 
@@ -183,8 +183,8 @@ class ObservationCodec:
         if key.kind == "image":
             x = key.from_unit(x)
         x = x.reshape(-1, *space.shape)
-        if key.name in self.unbounded:
-            return x.float().clamp(-self.unbounded[key.name], self.unbounded[key.name])
+        if key.name in self.normalized:
+            return x.float().clamp(-self.normalized[key.name], self.normalized[key.name])
         bounds = _bounds(space, np.float64 if x.dtype == th.float64 else np.float32)
         low, high = (th.as_tensor(bound, device=x.device) for bound in bounds)
         x = th.minimum(th.maximum(x, low), high)
