@@ -21,6 +21,7 @@ from stable_baselines3.common.logger import configure
 
 from dreamzoo import DreamerV3, PlaNet
 from dreamzoo.common.buffers import SequenceReplayBuffer
+from dreamzoo.common.last_good import not_finite
 from dreamzoo.envs import DreamVectorEnv
 from dreamzoo.wrappers import vector
 from tests import second_device
@@ -303,3 +304,37 @@ def test_a_dream_step_does_not_wait_for_cuda() -> None:
         dream.step(actions)
     finally:
         th.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("kind", [DreamerV3, PlaNet])
+def test_what_is_saved_of_a_loss_that_is_not_finite_is_good(
+    device: str, kind: Any, tmp_path: Path
+) -> None:
+    """Updates do not look at the loss there: several have been made before it is noticed."""
+    name = {DreamerV3: "dreamer_v3", PlaNet: "planet"}[kind]
+    settings = {**TINY[name], "learning_starts": 11, "policy_kwargs": TINY_POLICY[name]}
+    agent = kind("MlpPolicy", "Pendulum-v1", device=device, seed=0, **settings).learn(30)
+    agent.logger.dir = str(tmp_path)
+    agent.replay_buffer.rewards[:] = np.nan
+    with pytest.raises(FloatingPointError, match=r"reward = nan.*are saved in .*last_good_30"):
+        agent.train(3)
+    saved = kind.load(tmp_path / "last_good_30_steps", device="cpu")
+    assert not not_finite(saved.get_parameters())
+    if agent.replay_buffer.latent_spec:
+        latents = agent.replay_buffer.latents["deter"]
+        assert bool(th.isfinite(latents).all())
+    next(agent.policy.parameters()).data.fill_(np.inf)
+    (tmp_path / "last_good_30_steps.zip").unlink()
+    with pytest.raises(FloatingPointError, match=r"destroyed, too .*not saved: go back"):
+        agent.train(1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_latents_of_a_destroyed_model_do_not_reach_the_replay(device: str) -> None:
+    agent = make_agent(device).learn(60)
+    for parameter in agent.policy.parameters():
+        parameter.data.fill_(np.nan)
+    with pytest.raises(FloatingPointError, match="destroyed, too"):
+        agent.train(1)
+    assert agent.replay_buffer is not None
+    assert bool(th.isfinite(agent.replay_buffer.latents["deter"]).all())

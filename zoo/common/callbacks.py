@@ -1,6 +1,8 @@
 """Callbacks that save a run as it can be continued, and that show what a model has learned."""
 
 import pathlib
+import pickle
+import warnings
 
 import numpy as np
 import torch as th
@@ -11,6 +13,8 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from dreamzoo.common.dreams import OpenLoop, open_loop
 from dreamzoo.common.figures import image_frames, image_keys, vector_figure
+from dreamzoo.common.files import check_folder, explained, replaced_file
+from dreamzoo.common.last_good import refuse_destroyed
 from dreamzoo.common.normalizer import NORMALIZER
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 
@@ -49,13 +53,19 @@ class SaveCallback(BaseCallback):
             )
 
     def _on_training_start(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        check_folder(self.folder)
         self._saved_at = self.num_timesteps
         self._saved = False
 
     def _on_rollout_start(self) -> None:
         if self.num_timesteps // self.every > self._saved_at // self.every:
-            self.save()
+            try:
+                self.save()
+            except OSError as error:
+                warnings.warn(
+                    f"{error}. Training goes on; the next save is due {self.every} steps later.",
+                    stacklevel=2,
+                )
             self._saved_at = self.num_timesteps
 
     def _on_step(self) -> bool:
@@ -67,19 +77,33 @@ class SaveCallback(BaseCallback):
             self.save()
 
     def save(self) -> None:
-        """Save now. Files are complete before they take the place of older ones."""
+        """
+        Save now. Files are complete before they take the place of older ones.
+
+        :raises OSError: names the file that could not be written; older ones are as they were
+        :raises FloatingPointError: if the model is destroyed; the older one is kept
+        """
+        refuse_destroyed(self.model, f"the last save stays in {self.folder}")
+        model, replay = self.folder / "model.zip", self.folder / "replay_buffer.pkl"
         new_model, new_replay = self.folder / "model.new.zip", self.folder / "replay_buffer.new.pkl"
-        self.model.save(new_model)
-        if isinstance(self.model, OffPolicyAlgorithm):
-            self.model.save_replay_buffer(new_replay)
-            new_replay.replace(self.folder / "replay_buffer.pkl")
-        normalizer = self.model.get_vec_normalize_env()
-        if normalizer is not None:
-            new_normalizer = self.folder / "vecnormalize.new.pkl"
-            normalizer.save(str(new_normalizer))
-            new_normalizer.replace(self.folder / NORMALIZER)
-        new_model.replace(self.folder / "model.zip")
+        try:
+            with explained(model):
+                self.model.save(new_model)
+            if isinstance(self.model, OffPolicyAlgorithm):
+                with explained(replay):
+                    self.model.save_replay_buffer(new_replay)
+                new_replay.replace(replay)
+            normalizer = self.model.get_vec_normalize_env()
+            if normalizer is not None:
+                with replaced_file(self.folder / NORMALIZER, "pkl") as file:
+                    pickle.dump(normalizer, file)
+            new_model.replace(model)
+        finally:
+            for left in (new_model, new_replay):
+                left.unlink(missing_ok=True)
         self._saved = True
+        if isinstance(self.model, WorldModelAlgorithm):
+            self.model.last_good_file = model
 
 
 class DreamVideoCallback(BaseCallback):

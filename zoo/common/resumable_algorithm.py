@@ -4,6 +4,7 @@ import io
 import pathlib
 import pickle
 import warnings
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from stable_baselines3.common.type_aliases import GymEnv
 
 from dreamzoo.common.buffers import SequenceReplayBuffer
 from dreamzoo.common.env_state import load_env_state, save_env_state
+from dreamzoo.common.files import replaced_file
 from dreamzoo.common.policies import ActingState, WorldModelPolicy
 from dreamzoo.common.record_store import RecordSpec
 from dreamzoo.common.settings import known_settings, saved_policy_kwargs
@@ -41,6 +43,8 @@ class ResumableAlgorithm(OffPolicyAlgorithm):
         self._generator: th.Generator | None = None
         # Between an environment's step and its storage.
         self._in_step = False
+        #: Where a SaveCallback has saved the agent last.
+        self.last_good_file: pathlib.Path | None = None
 
     def latent_spec(self) -> RecordSpec | None:
         """Say what to store of the latent with every record; None stores nothing."""
@@ -63,7 +67,8 @@ class ResumableAlgorithm(OffPolicyAlgorithm):
         self._generator.manual_seed(int(th.randint(2**31, ())))
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_last_state", "_generator", "_in_step"]
+        own = ["_last_state", "_generator", "_in_step", "last_good_file"]
+        return super()._excluded_save_params() + own
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []
@@ -111,6 +116,26 @@ class ResumableAlgorithm(OffPolicyAlgorithm):
             path, env, device, custom_objects, print_system_info, force_reset, **kwargs
         )
 
+    def save(
+        self,
+        path: str | pathlib.Path | io.BufferedIOBase,
+        exclude: Iterable[str] | None = None,
+        include: Iterable[str] | None = None,
+    ) -> None:
+        """
+        Save the agent, as SB3 does; an older file stays until the new one is complete.
+
+        :param path: file, or where to create one
+        :param exclude: attributes to leave out
+        :param include: attributes to keep that are usually left out
+        :raises OSError: names the file, and leaves no part of it behind
+        """
+        if not isinstance(path, str | pathlib.Path):
+            super().save(path, exclude, include)
+            return
+        with replaced_file(path, "zip") as file:
+            super().save(file, exclude, include)  # type: ignore[arg-type]
+
     def save_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase) -> None:
         """
         Save the replay and all that an exact continuation needs beside the parameters.
@@ -123,7 +148,11 @@ class ResumableAlgorithm(OffPolicyAlgorithm):
         assert self.replay_buffer is not None, "The replay buffer is not defined"
         self.replay_buffer.resume_state = self._resume_state()
         try:
-            super().save_replay_buffer(path)
+            if not isinstance(path, str | pathlib.Path):
+                super().save_replay_buffer(path)
+                return
+            with replaced_file(path, "pkl") as file:
+                super().save_replay_buffer(file)  # type: ignore[arg-type]
         finally:
             self.replay_buffer.resume_state = None
 

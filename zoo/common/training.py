@@ -1,13 +1,15 @@
 """What the update steps of all agents need beside mathematics: means and a finite check."""
 
 import math
-import pathlib
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch as th
 from torch import Tensor
+
+from dreamzoo.common.last_good import stop_training
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -50,7 +52,9 @@ def check_finite(model: "BaseAlgorithm", loss: Tensor, terms: dict[str, Tensor])
     :raises FloatingPointError: names the terms, the step and the file of the last good model
     """
     if loss.device.type == "cpu" and not th.isfinite(loss):
-        _stop(model, {name: term.item() for name, term in terms.items()} | {"loss": loss.item()})
+        stop_training(
+            model, {name: term.item() for name, term in terms.items()} | {"loss": loss.item()}
+        )
 
 
 def guard_gradients(
@@ -70,7 +74,7 @@ def guard_gradients(
     finite = th.isfinite(loss) & th.isfinite(norm)
     if loss.device.type == "cpu":
         if not finite:
-            _stop(model, {"grad_norm": norm.item()})
+            stop_training(model, {"grad_norm": norm.item()})
         return
     for parameter in parameters:
         if parameter.grad is not None:
@@ -88,18 +92,16 @@ def check_means(model: "BaseAlgorithm", means: dict[str, float]) -> None:
     terms = {k.removesuffix("_loss"): v for k, v in means.items() if k.endswith("_loss")}
     terms |= {k: v for k, v in means.items() if k == "grad_norm"}
     if not all(map(math.isfinite, terms.values())):
-        _stop(model, terms)
+        stop_training(model, terms)
 
 
-def _stop(model: "BaseAlgorithm", terms: dict[str, float]) -> NoReturn:
-    """Save the model, which no bad gradient has reached, and say what happened."""
-    bad = {name: value for name, value in terms.items() if not math.isfinite(value)}
-    folder = pathlib.Path(model.logger.get_dir() or ".")
-    path = folder / f"last_good_{model.num_timesteps}_steps.zip"
-    model.save(path)
-    named = ", ".join(f"{name} = {value}" for name, value in bad.items())
-    raise FloatingPointError(
-        f"The loss is not finite at step {model.num_timesteps}, update {model._n_updates}: "
-        f"{named}. The parameters, which no gradient of it has reached, are saved in {path}. Look "
-        "at the observations and rewards of the environment first, then lower learning_rate."
-    )
+def check_actions(model: "BaseAlgorithm", actions: np.ndarray) -> None:
+    """
+    Stop before an environment gets actions of a destroyed model.
+
+    :param model: the agent
+    :param actions: on the host anyway
+    :raises FloatingPointError: as :func:`check_finite`
+    """
+    if not np.isfinite(actions).all():
+        stop_training(model, {"action": math.nan}, "action")

@@ -32,7 +32,7 @@ from dreamzoo.common.settings import (
     check_rate,
     read_settings,
 )
-from dreamzoo.common.training import MeanMetrics, check_means
+from dreamzoo.common.training import MeanMetrics, check_actions, check_means
 from dreamzoo.nn.checks import FLOAT32, InputError, to_host
 from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.observations import SINGLE
@@ -388,6 +388,17 @@ class WorldModelAlgorithm(ResumableAlgorithm):
             hidden = TABLES if len(name) > LONGEST_NAME else ()
             self.logger.record(f"train/{name}", value, exclude=hidden)
 
+    def dump_logs(self) -> None:
+        """Write the log, as SB3 does; where that fails, training goes on without it."""
+        try:
+            super().dump_logs()
+        except OSError as error:
+            warnings.warn(
+                f"The log in {self.logger.get_dir()} cannot be written: {error}. Training goes on; "
+                "make room for the next lines.",
+                stacklevel=2,
+            )
+
     def _may_train(self) -> bool:
         assert self.replay_buffer is not None
         if self.learning_starts is not None:
@@ -438,6 +449,7 @@ class WorldModelAlgorithm(ResumableAlgorithm):
             choose=self._choose,
         )
         buffer_action = action.cpu().numpy()
+        check_actions(self, buffer_action)
         return self.policy.to_env_action(buffer_action), buffer_action
 
     def _choose(

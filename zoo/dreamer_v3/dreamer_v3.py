@@ -479,4 +479,6 @@ class DreamerV3(WorldModelAlgorithm):
 
 def _to_stored(latent: Latent) -> dict[str, Tensor]:
     """Turn latents into what the replay stores (:meth:`DreamerV3.latent_spec`)."""
-    return {"deter": latent.deter, "stoch": latent.stoch.argmax(-1).to(th.uint8)}
+    # The replay outlives a destroyed model: where that has computed NaN, windows start from zero.
+    deter = latent.deter.nan_to_num(0.0, 0.0, 0.0)
+    return {"deter": deter, "stoch": latent.stoch.argmax(-1).to(th.uint8)}

@@ -1,0 +1,95 @@
+"""Files that are complete or not there, and errors that say which file and what to do."""
+
+import contextlib
+import pathlib
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from typing import BinaryIO
+
+
+@contextlib.contextmanager
+def replaced_file(path: str | pathlib.Path, suffix: str) -> Iterator[BinaryIO]:
+    """
+    Open a file for writing that takes the place of an older one only when it is complete.
+
+    :param path: its name, read as SB3 reads it: the suffix is added where there is none, folders
+        are made, and a folder of that name gives a file ending in ``_2``
+    :param suffix: without the point
+    :raises OSError: names the file, and leaves the older one and no other behind
+    """
+    given = pathlib.Path(path)
+    target = given if given.suffix else pathlib.Path(f"{given}.{suffix}")
+    with explained(target):
+        if target.is_dir():
+            warnings.warn(f"{target} is a folder; saved as {target}_2 instead.", stacklevel=4)
+            target = pathlib.Path(f"{target}_2")
+        if not target.parent.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            warnings.warn(f"The folder {target.parent} is new.", stacklevel=4)
+        target = target.resolve()  # a link stays one
+        if target.exists() and not target.is_file():  # a device or a pipe, which nothing replaces
+            with target.open("wb") as file:
+                yield file
+            return
+        new = target.with_name(f"{target.name}.new")
+        try:
+            with new.open("wb") as file:
+                yield file
+            new.replace(target)
+        finally:
+            with contextlib.suppress(OSError):
+                new.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def explained(path: pathlib.Path) -> Iterator[None]:
+    """
+    Say in errors of the operating system which file was not written, and what to do.
+
+    :param path: the file
+    :raises OSError: of the same kind
+    """
+    before = sys.exc_info()[1]
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        cause = _system_error(error, before)
+        if cause is None:
+            raise
+        raise OSError(
+            cause.errno,
+            f"{cause.strerror}: this file was not written, and one that was there before is as it "
+            "was. Make room, or save in another folder",
+            str(path),
+        ) from error
+
+
+def _system_error(error: BaseException | None, before: BaseException | None) -> OSError | None:
+    """Find what the system said; torch hides it behind errors of its own."""
+    while error is not None and error is not before:
+        if isinstance(error, OSError) and error.errno:
+            return error
+        error = error.__context__
+    return None
+
+
+def check_folder(folder: pathlib.Path) -> None:
+    """
+    Make a folder and try to write in it.
+
+    :param folder: may be there already
+    :raises OSError: names the folder
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"0")
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"{error.strerror}: nothing could be saved in this folder, so nothing was begun. Make "
+            "room, or choose another",
+            str(folder),
+        ) from error
