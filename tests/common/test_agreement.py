@@ -155,7 +155,6 @@ class Chain(gym.Env):
         return self.place, float(self.place), ended, self.age == 12, {}
 
 
-@pytest.mark.slow
 def test_a_learned_deterministic_environment_is_reproduced() -> None:
     """
     Every observation right, rewards (0 to 6) within 0.1, ends within 0.05, over whole episodes.

@@ -90,6 +90,27 @@ def test_open_loop_sees_the_context_and_nothing_after_it(model: DreamerV3) -> No
     assert not th.equal(predict(early), base)
 
 
+@pytest.mark.parametrize("step", [2, 4, 7, 11])
+def test_open_loop_follows_the_action_that_led_to_each_step(model: DreamerV3, step: int) -> None:
+    """Another action before a step changes this step and those after, and none before."""
+    with th.no_grad():  # a fresh model hardly listens to what is done
+        model.policy.world_model.dynamics.core.action_in.linear.weight.mul_(30.0)
+    batch = sample(model, rows=8)
+
+    def predict(actions: th.Tensor) -> th.Tensor:
+        generator = th.Generator().manual_seed(0)
+        kept = batch._replace(actions=actions, is_first=th.zeros_like(batch.is_first))
+        shown = open_loop(model.policy, kept, 4, generator)
+        assert isinstance(shown.prediction, dict)
+        return shown.prediction["position"]
+
+    other = batch.actions.clone()
+    other[:, step] = 1 - other[:, step]
+    changed = (predict(other) != predict(batch.actions)).flatten(2).any(2).any(0)
+    assert changed[step]
+    assert not changed[:step].any()
+
+
 def test_open_loop_keeps_the_shape_and_dtype_of_observations(model: DreamerV3) -> None:
     batch = sample(model)
     shown = open_loop(model.policy, batch, 5)

@@ -131,16 +131,45 @@ def test_pitfall_10_gradients_reach_what_they_should(
     assert _moved(agent.policy, losses[term]) == ROUTES[term]
 
 
-def test_representation_loss_never_reaches_the_prior(collected: MakeAgent) -> None:
-    """Checklist D7, on the agent's own loss."""
-    agent = collected(free_nats=0.0)
+@pytest.mark.parametrize("length", [1, 4])
+def test_the_two_divergences_train_opposite_parts(
+    collected: MakeAgent, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    """
+    Checklist D7, on the agent's own loss: with the other side held fixed.
+
+    The dynamics loss moves prior and core. For T > 1 it also reaches posterior and tokens, of
+    earlier steps, by way of the sample; never those of the step itself. The representation loss
+    never moves the prior.
+    """
+    agent = collected(free_nats=0.0, batch_length=length)
     assert agent.replay_buffer is not None
-    dynamics = agent.policy.world_model.dynamics
+    model, tokens = agent.policy.world_model, []
+    encode = model.encoder.forward
+
+    def spy(inputs: dict[str, Tensor]) -> Tensor:
+        tokens.append(encode(inputs).detach().requires_grad_())
+        return tokens[-1]
+
+    monkeypatch.setattr(model.encoder, "forward", spy)
     _, losses, _ = agent._losses(agent.replay_buffer.sample(4))
-    prior = [*dynamics.prior_hidden.parameters(), *dynamics.prior_logits.parameters()]
-    grads = th.autograd.grad(losses["rep"], prior, allow_unused=True, retain_graph=True)
-    assert all(g is None or not g.any() for g in grads)
-    assert all(g.any() for g in th.autograd.grad(losses["dyn"], prior, retain_graph=True))
+    parts = ["core", "post_hidden", "post_logits", "prior_hidden", "prior_logits"]
+    named = [(n.split(".")[0], p) for n, p in model.dynamics.named_parameters()]
+
+    def moved(name: str) -> tuple[set[str], list[bool]]:
+        grads = th.autograd.grad(
+            losses[name],
+            [tokens[0], *(p for _, p in named)],
+            retain_graph=True,
+            materialize_grads=True,
+        )
+        into = {part for (part, _), g in zip(named, grads[1:], strict=True) if g.any()}
+        return into, grads[0].view(4, length, -1).any(2).any(0).tolist()
+
+    posterior, prior = set(parts[1:3]), set(parts[3:])
+    earlier = posterior if length > 1 else set()
+    assert moved("dyn") == ({"core"} | prior | earlier, [True] * (length - 1) + [False])
+    assert moved("rep") == ({"core"} | posterior, [True] * length)
     assert losses["rep"].item() == pytest.approx(losses["dyn"].item(), rel=1e-6)
 
 

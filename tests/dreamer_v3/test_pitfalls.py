@@ -221,7 +221,7 @@ def test_pitfall_06_the_continue_target_contains_gamma(collected: MakeAgent) -> 
 
 @pytest.mark.parametrize("truncate", [True, False])
 def test_pitfall_07_time_limits_bootstrap_and_terminations_do_not(
-    make_agent: MakeAgent, counter_env: Any, truncate: bool
+    make_agent: MakeAgent, counter_env: Any, truncate: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A truncated CartPole must not teach that 500 good steps end in nothing."""
     agent = make_agent(lambda: counter_env(length=5, truncate=truncate), learning_starts=10**6)
@@ -231,15 +231,29 @@ def test_pitfall_07_time_limits_bootstrap_and_terminations_do_not(
     ends = batch.observations[..., 0] % 6 == 5  # the sixth record of an episode of five steps
     assert th.equal(batch.is_last, ends)
     assert th.equal(batch.is_terminal, ends if not truncate else th.zeros_like(ends))
-    agent.slow_coef = 0.0
-    _constant(agent.policy.critic, 0.0)
-    boot = th.zeros(64, 8)
+    targets: list[th.Tensor] = []
+    critic_loss = agent.policy.critic.loss
+
+    def spy(logits: th.Tensor, *values: th.Tensor, **kwargs: Any) -> th.Tensor:
+        targets.append(values[0])
+        return critic_loss(logits, *values, **kwargs)
+
+    monkeypatch.setattr(agent.policy.critic, "loss", spy)
+    # Only the last observation of an episode is worth something, and no step is rewarded.
+    boot = th.zeros(64, 8).masked_fill(ends, 1e5)
     rewardless = batch._replace(rewards=th.zeros(64, 8))
-    feat = th.randn(64, 8, 16)
-    calm = agent._replay_critic_loss(feat, rewardless, slice(0, None), boot)
-    assert calm.item() == pytest.approx(0.0, abs=1e-4)
-    loss = agent._replay_critic_loss(feat, rewardless, slice(0, None), boot.masked_fill(ends, 1e5))
-    assert (loss.item() > 1e-3) == truncate
+    agent._replay_critic_loss(th.randn(64, 8, 16), rewardless, slice(0, None), boot)
+    found = 0
+    for b in range(64):
+        for t in range(7):
+            following = [k for k in range(1, 8 - t) if ends[b, t + k]]
+            if ends[b, t]:
+                continue  # no successor in its episode, no loss
+            k = following[0] if following else 0  # steps until the end
+            expected = 1e5 * GAMMA * (GAMMA * 0.95) ** (k - 1) if k and truncate else 0.0
+            assert float(targets[0][b, t]) == pytest.approx(expected, rel=1e-5)
+            found += k > 1
+    assert found
 
 
 def test_pitfall_07_records_that_end_an_episode_get_no_critic_loss(collected: MakeAgent) -> None:
@@ -442,15 +456,27 @@ def test_pitfall_18_stored_latents_are_those_of_acting(
 
 
 def test_pitfall_18_latents_are_refreshed_by_every_update(collected: MakeAgent) -> None:
-    agent = collected()
+    """With what this update filtered, in every stream; where rows overlap, the later row's."""
+    agent = collected(n_envs=2)
     assert agent.replay_buffer is not None
-    before = agent.replay_buffer.latents["deter"].copy()
-    batch = _sample(agent)
+    assert agent._generator is not None
+    stored = agent.replay_buffer.latents
+    expected = {k: v.copy() for k, v in stored.items()}
+    batch, state = _sample(agent, 24), agent._generator.get_state()
+    filtered, _, _ = agent._world_model_loss(batch)
+    deter, classes = filtered.latent.deter.detach(), filtered.latent.stoch.argmax(-1)
+    places = set()
+    for b, (env, first) in enumerate(zip(*batch.windows, strict=True)):
+        for t in range(8):
+            places.add((first + t, env))
+            expected["deter"][first + t, env] = deter[b, t]
+            expected["stoch"][first + t, env] = classes[b, t]
+    assert len(places) < 24 * 8
     agent.replay_buffer.sample = lambda *_args, **_kwargs: batch  # type: ignore[method-assign]
-    agent.train(1, 4)
-    changed = np.flatnonzero((agent.replay_buffer.latents["deter"][:, 0] != before[:, 0]).any(-1))
-    trained = {int(s) + t for s in batch.windows.start for t in range(8)}
-    assert set(changed.tolist()) == trained
+    agent._generator.set_state(state)
+    agent.train(1, 24)
+    for name, latents in expected.items():
+        np.testing.assert_allclose(stored[name], latents, rtol=0, atol=1e-6)
 
 
 def test_pitfall_18_without_context_windows_start_from_zero(make_agent: MakeAgent) -> None:
@@ -494,15 +520,26 @@ def test_pitfall_20_good_actions_become_more_likely(collected: MakeAgent) -> Non
 
 
 def test_total_loss_is_the_weighted_sum(collected: MakeAgent) -> None:
-    """Section 4: representation 0.1, replay critic 0.3, everything else 1."""
+    """Section 4: representation 0.1, replay critic 0.3, everything else 1, in the update itself."""
     agent = collected()
-    _, losses, _ = agent._losses(_sample(agent))
-    weights = {name: agent._loss_weight(name) for name in losses}
-    assert weights == {
-        **{name: 1.0 for name in ("recon", "reward", "cont", "dyn", "actor", "critic")},
+    assert agent._generator is not None
+    batch, draws = _sample(agent), agent._generator.get_state()
+    averages = {k: v.clone() for k, v in agent.policy.return_normalizer.state_dict().items()}
+    _, losses, _ = agent._losses(batch)
+    weights = {
+        **dict.fromkeys(("recon", "reward", "cont", "dyn", "actor", "critic"), 1.0),
         "rep": 0.1,
         "replay_critic": 0.3,
     }
+    assert losses.keys() == weights.keys()
+    total = th.stack([weights[name] * loss for name, loss in losses.items()]).sum()
+    parameters = agent.policy.trained_parameters()
+    expected = th.autograd.grad(total, parameters)
+    agent._generator.set_state(draws)
+    agent.policy.return_normalizer.load_state_dict(averages)
+    agent._update(batch)
+    for p, gradient in zip(parameters, expected, strict=True):
+        th.testing.assert_close(p.grad, gradient, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("last", [1, 3, 100])

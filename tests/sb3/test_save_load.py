@@ -227,12 +227,32 @@ def test_replay_buffers_come_back(trained: Any, tmp_path: Path) -> None:
 
 
 def test_replay_buffers_can_be_extended(make_agent: Any) -> None:
-    buffer = make_agent(buffer_size=20).learn(30).replay_buffer
-    infos = [[{"TimeLimit.truncated": bool(flag)}] for flag in buffer.timeouts[:, 0]]
-    copies = [getattr(buffer, name).copy() for name in ("actions", "rewards", "dones")]
-    observations = buffer.observations.copy()
-    buffer.extend(observations, observations, *copies, infos)
-    assert buffer.size() == 20
+    """As SB3's: transitions one after the other, here behind the five steps that are there."""
+    buffer, rng = make_agent().learn(5).replay_buffer, np.random.default_rng(0)
+    observations, following = rng.uniform(-1, 1, (2, 12, 1, 3)).astype(np.float32)
+    actions = rng.uniform(-1, 1, (12, 1, 2)).astype(np.float32)
+    rewards, dones = rng.normal(size=(12, 1)), np.zeros((12, 1), bool)
+    dones[[4, 9]] = True
+    infos = [[{"TimeLimit.truncated": step == 4}] for step in range(12)]
+    buffer.extend(observations, following, actions, rewards, dones, infos)
+    assert buffer.size() == 5 + 12 + 2  # both last observations have records of their own
+
+    def stored(name: str) -> np.ndarray:
+        return getattr(buffer, name)[5:19, 0]
+
+    last = [5, 11]  # among the fourteen new records
+    steps = np.delete(np.arange(14), last)
+    np.testing.assert_array_equal(stored("observations")[steps], observations[:, 0])
+    np.testing.assert_array_equal(stored("observations")[last], following[[4, 9], 0])
+    np.testing.assert_array_equal(stored("actions")[steps], actions[:, 0])
+    assert not stored("actions")[last].any()
+    # Every reward lies one record behind its action; at the start of an episode there is none.
+    np.testing.assert_allclose(stored("rewards")[1:6], rewards[:5, 0], rtol=1e-6)
+    np.testing.assert_allclose(stored("rewards")[7:12], rewards[5:10, 0], rtol=1e-6)
+    assert stored("rewards")[[6, 12]].tolist() == [0.0, 0.0]
+    assert np.flatnonzero(stored("dones")).tolist() == last
+    assert np.flatnonzero(stored("timeouts")).tolist() == last[:1]
+    assert np.flatnonzero(stored("episode_starts")).tolist() == [6, 12]
 
 
 @pytest.mark.parametrize("optimize", [True, False])

@@ -4,6 +4,7 @@ import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -59,6 +60,32 @@ def test_a_resumed_run_is_evaluated_as_one_in_one_go(tmp_path: Path) -> None:
     one, other = (np.load(folder / "evaluations.npz") for folder in (whole, parts))
     assert one["timesteps"].tolist() == [40, 80, 120]
     np.testing.assert_array_equal(one["results"], other["results"])
+
+
+def test_evaluation_plays_other_episodes_than_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its seeds lie a thousand above the run's, and every evaluation has new ones."""
+    train = load("train")
+    seeds: list[list[int]] = []  # of every environment, in the order of their making
+
+    class Watched(gym.Wrapper):
+        def __init__(self, name: str) -> None:
+            super().__init__(gym.make(name))
+            self.seen: list[int] = []
+            seeds.append(self.seen)
+
+        def reset(self, **kwargs: Any) -> Any:
+            if kwargs.get("seed") is not None:
+                self.seen.append(kwargs["seed"])
+            return super().reset(**kwargs)
+
+    monkeypatch.setattr(train, "make_env", Watched)
+    common = ["--eval-episodes", "2", "--eval-every", "20", "--out", str(tmp_path), *TINY]
+    train.main(["--steps", "40", "--seed", "7", *common])
+    training, *evaluation = seeds
+    assert training == [7]
+    assert evaluation == [[1027, 1047], [1028, 1048]]
 
 
 def test_a_run_of_normalised_observations_keeps_its_statistics(

@@ -10,7 +10,9 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 
 from dreamzoo import DreamerV3
+from dreamzoo.common.buffers import SequenceBatch
 from dreamzoo.envs import DreamVectorEnv
+from dreamzoo.nn.dynamics import Latent
 from tests.envs.dream.conftest import (
     BOX,
     DISCRETE,
@@ -21,6 +23,7 @@ from tests.envs.dream.conftest import (
     make_agent,
     rollout,
 )
+from tests.oracles import fix_draws
 
 
 @pytest.mark.parametrize(
@@ -132,11 +135,17 @@ def test_termination_restarts_only_the_rows_that_ended(agent: DreamerV3) -> None
     assert changed[terminated].all()
 
 
-def test_termination_follows_the_predicted_probability(agent: DreamerV3) -> None:
+def test_termination_follows_the_predicted_probability(
+    agent: DreamerV3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a chance to go on far from one half, or the inverted rule would pass."""
+    cont = agent.policy.world_model.cont.out
+    monkeypatch.setitem(cont._parameters, "bias", th.nn.Parameter(cont.bias.detach() + 2.0))
     dream = DreamVectorEnv(agent, 4_000, horizon=None, observation="latent")
     dream.reset(seed=0)
     _, _, terminated, _, info = dream.step(np.ones(4_000, int))
     expected = 1 - float(info["final_info"]["continue"].mean())
+    assert expected < 0.3
     assert float(terminated.float().mean()) == pytest.approx(expected, abs=0.03)
     cut = float(info["final_info"]["continue"].median())
     dream = DreamVectorEnv(agent, 50, termination=cut)
@@ -193,13 +202,39 @@ def test_initial_starts_are_what_the_model_believes_before_it_sees(agent: Dreame
     assert (dream.latent.stoch.mean(0) - probs).abs().max() < 0.1
 
 
-def test_replay_starts_are_posterior_states(agent: DreamerV3) -> None:
-    dream = DreamVectorEnv(agent, 30, start="replay")
+def test_replay_starts_are_posterior_states(
+    agent: DreamerV3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Filtered here once more, one observation after the other, from the stored latents on."""
+    buffer, model, batches = agent.replay_buffer, agent.policy.world_model, []
+    assert buffer is not None
+    sample = buffer.sample
+
+    def spy(*args: Any, **kwargs: Any) -> SequenceBatch:
+        batches.append(sample(*args, **kwargs))
+        return batches[-1]
+
+    monkeypatch.setattr(buffer, "sample", spy)
+    fix_draws(monkeypatch, uniform=0.4, normal=0.0)
+    dream = DreamVectorEnv(agent, 300, start="replay")
     dream.reset(seed=0)
-    pool = dream._starts.latents.feat  # type: ignore[union-attr]
-    difference = (dream.latent.feat[:, None] - pool).abs().amax(-1)
-    assert not difference.amin(1).any()
-    assert len(dream.latent.feat.unique(dim=0)) > 3
+    (batch,) = batches
+    actions, stored, pool = agent.policy.action_codec.encode(batch.actions), buffer.latents, []
+    for b, (env, start) in enumerate(zip(*batch.windows, strict=True)):
+        before = (start - 1) % buffer.buffer_size, env  # of the record before the window
+        deter = th.as_tensor(stored["deter"][before])[None]
+        classes = th.as_tensor(stored["stoch"][before]).long()
+        latent = Latent(deter, th.eye(model.dynamics.classes)[classes][None])
+        for t in range(batch.rewards.shape[1]):
+            obs, first = batch.observations[b, t], batch.is_first[b, t]  # type: ignore[index]
+            with th.no_grad():
+                latent = model.observe(latent, actions[b, t][None], obs[None], first[None])
+            if not batch.is_last[b, t]:  # nothing follows it
+                pool.append(latent.feat)
+    assert not batch.is_first[:, 0].all()  # or the stored latents would not matter
+    difference = (dream.latent.feat[:, None] - th.cat(pool)).abs().amax(-1)
+    assert float(difference.amin(1).max()) < 1e-5
+    assert float(difference.amin(0).max()) < 1e-5  # and dreams begin in each of them
 
 
 def test_a_context_is_filtered_and_every_reset_returns_to_it(agent: DreamerV3) -> None:
