@@ -88,8 +88,8 @@ class ActionScale:
         low = np.where(finite, space.low, -1).astype(np.float64)
         high = np.where(finite, space.high, 1).astype(np.float64)
         self._constants: tuple[np.ndarray, ...] = (
-            ((high + low) / 2).astype(space.dtype),
-            ((high - low) / 2).astype(space.dtype),
+            (high / 2 + low / 2).astype(space.dtype),  # in halves, which do not overflow
+            (high / 2 - low / 2).astype(space.dtype),
             space.low,
             space.high,
         )

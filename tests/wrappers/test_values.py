@@ -155,6 +155,18 @@ def test_normalized_actions_reach_the_bounds_and_no_further(xp: Any) -> None:
         np.testing.assert_allclose(action, bound, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("xp", [np, th])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_bounds_at_the_end_of_the_type_do_not_overflow(dtype: Any, xp: Any) -> None:
+    largest = np.finfo(dtype).max
+    for low in (-largest, largest / 2):
+        inner = OneStep(action_space=spaces.Box(low, largest, (1,), dtype))
+        env = wrappers.NormalizeAction(inner)
+        for value, expected in [(-1, low), (0, largest / 2 + low / 2), (1, largest)]:
+            env.step(xp.asarray(np.array([value], dtype)))
+            np.testing.assert_allclose(np.asarray(inner.action), expected, rtol=1e-3)
+
+
 def test_normalizing_agrees_with_rescaling() -> None:
     box = spaces.Box(np.array([-2, 0], np.float32), np.array([2, 5], np.float32))
     ours, theirs = OneStep(action_space=box), OneStep(action_space=box)
