@@ -17,6 +17,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 
+from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.envs import make_atari, make_dmc
 
 #: Arguments that all off-policy algorithms of SB3 have.
@@ -169,6 +170,35 @@ def test_every_environment_has_its_own_action_noise(
     for n_envs in (3, 1):
         env = DummyVecEnv([make_env] * n_envs)
         type(agent).load(tmp_path / "agent", env=env).learn(12 * n_envs)
+
+
+@pytest.mark.parametrize("n_envs", [1, 2])
+def test_one_number_of_noise_is_added_to_all_actions_of_its_environment(
+    make_agent: Any, n_envs: int
+) -> None:
+    """As in SB3; with as many environments as actions, they must not be mistaken for these."""
+    agent = make_agent(n_envs=n_envs, action_noise=NormalActionNoise(np.zeros(1), np.ones(1)))
+    agent._fit_action_noise()
+    latent = agent.policy.initial_state(n_envs).latent
+    plain = agent.policy.choose(latent, th.Generator().manual_seed(0))
+    np.random.seed(1)
+    noisy = WorldModelAlgorithm._choose(agent, latent, th.Generator().manual_seed(0), False)
+    np.random.seed(1)
+    noise = np.random.normal(size=n_envs)[:, None]
+    np.testing.assert_allclose((noisy - plain).detach().numpy(), np.tile(noise, 2), atol=1e-6)
+
+
+@pytest.mark.parametrize(("mean", "sigma"), [(np.zeros(3), np.ones(3)), (0.0, 0.1)])
+def test_noise_of_another_size_is_refused_at_once(make_agent: Any, mean: Any, sigma: Any) -> None:
+    noise = NormalActionNoise(mean, sigma)
+    with pytest.raises(ValueError, match=r"action_noise=.* needs 2"):
+        make_agent(n_envs=3, action_noise=noise)
+    agent = make_agent(action_noise=NormalActionNoise(np.zeros(2), np.ones(2)))
+    good, agent.action_noise = agent.action_noise, noise
+    with pytest.raises(ValueError, match=r"action_noise=.* needs 2"):
+        agent.learn(4)
+    agent.action_noise = good
+    assert agent.learn(4).num_timesteps == 4
 
 
 @pytest.mark.parametrize("n_envs", [1, 2])

@@ -180,6 +180,7 @@ class WorldModelAlgorithm(ResumableAlgorithm):
                 f"{policy_class.__name__} of {policy_class.__module__}; a file of another "
                 "algorithm holds that one's."
             )
+        self._check_action_noise()
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
         self.policy = policy_class(
@@ -281,8 +282,30 @@ class WorldModelAlgorithm(ResumableAlgorithm):
         self._check_step(first, None, [])
         self._last_obs = first
 
+    def _check_action_noise(self) -> None:
+        """Refuse noise that is neither one number for all actions nor one for each."""
+        noise = self.action_noise
+        if noise is None or not isinstance(self.action_space, spaces.Box):
+            return
+        base = noise.base_noise if isinstance(noise, VectorizedActionNoise) else noise
+        dim = int(np.prod(self.action_space.shape))
+        state = np.random.get_state()  # the look at a number of noise draws none
+        try:
+            size, reason = np.size(deepcopy(base)()), ""
+        except Exception as error:
+            size, reason = 0, f" ({error})"
+        finally:
+            np.random.set_state(state)
+        if size not in (1, dim):
+            raise ValueError(
+                f"action_noise={noise} gives {size} numbers{reason}; {self.action_space} needs "
+                f"{dim}, such as NormalActionNoise(np.zeros({dim}), 0.1 * np.ones({dim})), or "
+                "NormalActionNoise(np.zeros(1), 0.1 * np.ones(1)): one that is added to all."
+            )
+
     def _fit_action_noise(self) -> None:
         """Give each of several environments a noise process of its own, as SB3 does."""
+        self._check_action_noise()
         noise = self.action_noise
         if isinstance(noise, VectorizedActionNoise) and noise.n_envs != self.n_envs:
             noise = noise.base_noise  # the agent was saved with another number of environments
@@ -459,7 +482,8 @@ class WorldModelAlgorithm(ResumableAlgorithm):
         action = self.policy.choose(latent, generator, deterministic)
         if self.action_noise is None or not isinstance(self.action_space, spaces.Box):
             return action
-        noise = np.asarray(self.action_noise(), np.float32).reshape(-1, action.shape[1])
+        # One number, or one for each action, of every environment.
+        noise = np.asarray(self.action_noise(), np.float32).reshape(len(action), -1)
         return action + th.as_tensor(noise, device=self.device)
 
     def _stored_latents(self, state: ActingState) -> dict[str, th.Tensor]:
