@@ -70,7 +70,7 @@ class DreamEnv(gym.Env):
         """
         if not self._running:
             raise ResetNeeded("The episode has not begun or has ended: call reset() first.")
-        batch = np.asarray(action)[None]
+        batch = self.dream.policy.action_codec.as_array(action, "action")[None]
         obs, reward, terminated, truncated, info = self.dream.step(batch)
         end = bool(terminated), bool(truncated)
         self._running = not any(end)

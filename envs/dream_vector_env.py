@@ -1,6 +1,6 @@
 """The dream: a learned world model as a batch of environments, in torch on the model's device."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any, Literal, NoReturn
 
@@ -200,14 +200,12 @@ class DreamVectorEnv(VectorEnv):
     @th.inference_mode(False)
     @restores_process
     @th.no_grad()
-    def step(
-        self, actions: Tensor | np.ndarray
-    ) -> tuple[Observation, Tensor, Tensor, Tensor, dict[str, Any]]:
+    def step(self, actions: Any) -> tuple[Observation, Tensor, Tensor, Tensor, dict[str, Any]]:
         """
         Dream one step.
 
-        :param actions: in the environment's units, (N, ...), torch or numpy; continuous actions
-            outside their bounds are clipped
+        :param actions: in the environment's units, (N, ...), torch, numpy or a list; continuous
+            ones outside their bounds are clipped. See :meth:`ActionCodec.from_env` for dtypes
         :return: observations (N, ...), rewards (N,), terminated and truncated (N,) bool, info
         :raises ResetNeeded: before the first reset
         :raises ValueError: for actions of a wrong shape or, where it can be seen without waiting
@@ -303,18 +301,16 @@ class DreamVectorEnv(VectorEnv):
         value = self.policy.value(latent)
         return info if value is None else info | {"value": value}
 
-    def _to_model_action(self, actions: Tensor | np.ndarray) -> Tensor:
-        space = self.single_action_space
-        given = th.as_tensor(actions)
-        expected = (self.num_envs, *space.shape)  # type: ignore[misc]
+    def _to_model_action(self, actions: Any) -> Tensor:
+        codec = self.policy.action_codec
+        given = codec.as_array(actions)
+        expected = (self.num_envs, *codec.shape)
         if tuple(given.shape) != expected:
             raise ValueError(
                 f"actions have the shape {tuple(given.shape)}; expected {expected}: one action of "
-                f"{space} for each of the {self.num_envs} dreams."
+                f"{self.single_action_space} for each of the {self.num_envs} dreams."
             )
-        if given.device.type == "cpu" and not all(map(_in_space(space), given.numpy())):
-            raise ValueError(f"actions={given} are not all in {space}.")
-        return self.policy.action_codec.from_env(given.to(self.device))
+        return th.as_tensor(codec.from_env(given), device=self.device)
 
     # ------------------------------------------------------------------ starts
 
@@ -354,7 +350,7 @@ class DreamVectorEnv(VectorEnv):
             )
         model = self.policy.world_model
         checker = self.policy.observation_checker
-        actions = th.as_tensor(context["actions"], device=self.device)
+        actions = self.policy.action_codec.as_array(context["actions"], "context actions")
         rows, steps = checker.check(context["observations"], 2, "context observation")
         obs = checker.to_tensors(context["observations"], self.device)
         expected = (rows, steps - 1, *self.single_action_space.shape)  # type: ignore[misc]
@@ -365,10 +361,9 @@ class DreamVectorEnv(VectorEnv):
                 f"actions of the shape {expected}: one less than observations."
             )
         codec = self.policy.action_codec
-        encoded = codec.encode(codec.from_env(actions.flatten(0, 1)))
-        before = th.cat(
-            [encoded.new_zeros(rows, 1, codec.dim), encoded.view(rows, steps - 1, codec.dim)], 1
-        )
+        taken = th.as_tensor(codec.from_env(actions, "context actions"), device=self.device)
+        encoded = codec.encode(taken)  # (rows, steps - 1, dim)
+        before = th.cat([encoded.new_zeros(rows, 1, codec.dim), encoded], 1)
         first = th.zeros(rows, steps, dtype=th.bool, device=self.device)
         first[:, 0] = True
         states = model.observe_sequence(model.initial(rows), before, obs, first, self._generator)
@@ -404,10 +399,3 @@ def _check_options(
 def _is_whole(value: Any, least: int) -> bool:
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     return whole and value >= least
-
-
-def _in_space(space: spaces.Space) -> Callable[[np.ndarray], bool]:
-    """Return a check of one action; continuous ones must only be numbers, they are clipped."""
-    if isinstance(space, spaces.Box):
-        return lambda action: bool(np.isfinite(action).all())
-    return lambda action: bool(np.issubdtype(action.dtype, np.integer) and action in space)

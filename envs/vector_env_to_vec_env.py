@@ -14,6 +14,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
 from dreamzoo.envs import vector_env_rows
+from dreamzoo.nn import checks
 
 
 class VectorEnvToVecEnv(VecEnv):
@@ -62,7 +63,9 @@ class VectorEnvToVecEnv(VecEnv):
 
     def step_async(self, actions: np.ndarray) -> None:
         # Of a list of arrays torch would make a tensor number by number, with a warning.
-        self._actions = np.asarray(actions) if isinstance(actions, list) else actions
+        if isinstance(actions, list):
+            actions = checks.to_host(actions, "list of actions", self.action_space)
+        self._actions = actions
 
     def step_wait(self) -> VecEnvStepReturn:
         assert self._actions is not None

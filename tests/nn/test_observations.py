@@ -10,7 +10,6 @@ from gymnasium import spaces
 from dreamzoo.nn.decoders import Decoder, ImageDecoder
 from dreamzoo.nn.distributions import symlog
 from dreamzoo.nn.encoders import Encoder, ImageEncoder, cnn_resolutions
-from dreamzoo.nn.heads import ActionCodec
 from dreamzoo.nn.observations import SINGLE, ObservationCodec
 from dreamzoo.nn.presets import SIZES
 
@@ -428,34 +427,3 @@ def test_vector_output_scale() -> None:
     small, large = (d.outputs.get_parameter("0.weight").detach() for d in decoders)
     assert float(small.std()) == pytest.approx(0.1 / 8, rel=0.05)
     assert float(large.std()) == pytest.approx(1 / 8, rel=0.05)
-
-
-# ---------------------------------------------------------------- actions
-
-
-@pytest.mark.parametrize(
-    ("space", "action", "expected"),
-    [
-        (spaces.Discrete(3, start=4), [2], [0, 0, 1]),
-        (spaces.MultiDiscrete([2, 3]), [1, 0], [0, 1, 1, 0, 0]),
-        (spaces.MultiBinary(2), [0, 1], [1, 0, 0, 1]),
-        (spaces.Box(-2.0, 6.0, (2,)), [0.5, -1.7], [0.5, -1.7]),
-    ],
-)
-def test_actions_are_read_one_hot_or_as_they_are(
-    space: spaces.Space, action: list[float], expected: list[float]
-) -> None:
-    codec = ActionCodec(space)
-    assert codec.encode(th.tensor([action]))[0].tolist() == pytest.approx(expected)
-    assert codec.dim == len(expected)
-
-
-def test_bounds_too_far_apart_for_a_scale_are_refused() -> None:
-    largest = float(np.finfo(np.float32).max)
-    with pytest.raises(ValueError, match="too far apart"):
-        ActionCodec(spaces.Box(-largest, largest, (2,)))
-
-
-def test_unsupported_action_spaces_are_named() -> None:
-    with pytest.raises(ValueError, match="Unsupported action space"):
-        ActionCodec(spaces.Text(3))

@@ -1,5 +1,6 @@
 """Every observation and action space of SB3, trained on."""
 
+from fractions import Fraction
 from typing import Any
 
 import gymnasium as gym
@@ -134,6 +135,7 @@ def test_nested_dicts_are_refused(make_agent: Any, make_env: Any) -> None:
         (spaces.Box(-np.inf, np.inf, (2,), np.float32), "finite"),
         (spaces.Tuple([BOX, BOX]), "only supports"),
         (spaces.MultiBinary([2, 3]), "Multi-dimensional MultiBinary"),
+        (spaces.MultiDiscrete(np.array([[2, 3], [4, 5]])), "Multi-dimensional MultiDiscrete"),
     ],
 )
 def test_other_actions_are_refused(
@@ -143,13 +145,58 @@ def test_other_actions_are_refused(
         make_agent(make_env(BOX, space))
 
 
-def test_integer_boxes_are_stored_as_they_were_taken(make_agent: Any, make_env: Any) -> None:
-    env = make_env(action_space=spaces.Box(-5, 5, (2,), np.int32))
+def test_a_box_of_no_action_is_refused(make_agent: Any, make_env: Any) -> None:
+    with pytest.raises(ValueError, match="has no action"):
+        make_agent(make_env(BOX, spaces.Box(-1, 1, (0,), np.float32)))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "dtype"),
+    [
+        (-5, 5, np.int32),
+        (-100, 100, np.int8),
+        (-128, 127, np.int8),
+        (-30_000, 30_000, np.int16),
+        (-(2**31), 2**31 - 1, np.int32),
+        (-(2**63), 2**63 - 1, np.int64),
+        (0, 255, np.uint8),
+        (0, 2**64 - 1, np.uint64),
+        (-40_000, 40_000, np.float16),
+    ],
+)
+def test_environment_replay_and_dream_agree_on_actions(
+    make_agent: Any, make_env: Any, low: int, high: int, dtype: Any
+) -> None:
+    """The environment gets what the replay holds, in its units, and a dream reads that back."""
+    bounds = np.array([low] * 2, dtype), np.array([high] * 2, dtype)
+    space = spaces.Box(*bounds, dtype=dtype)
+    env = make_env(action_space=space)
     agent = make_agent(env, gradient_steps=0)
     agent.learn(9)
-    stored = agent.replay_buffer.actions[:9, 0]
-    assert len(np.unique(np.clip(stored, -1, 1))) > 3
-    np.testing.assert_array_equal(np.rint(5 * np.clip(stored, -1, 1)), env.actions)
+    stored = np.clip(agent.replay_buffer.actions[:9, 0].astype(np.float64), -1, 1)
+    assert len(np.unique(stored)) > 3
+    taken = np.stack(env.actions)
+    assert taken.dtype == dtype
+    # Halves of float16 and, beyond 2^53, of float64 are coarser than whole numbers.
+    coarse = np.spacing(dtype(high)) if dtype is np.float16 else 2 * np.spacing(high - low * 1.0)
+    tolerance = max(0.5, float(coarse))
+    for u, action in zip(stored.flat, taken.flat, strict=True):
+        exact = Fraction(low) + (Fraction(u) + 1) / 2 * (high - low)
+        assert abs(Fraction(action.item()) - exact) <= tolerance
+    read = agent.policy.action_codec.from_env(taken)
+    np.testing.assert_allclose(read, stored, rtol=0, atol=2 * tolerance / (high - low))
+    dream = agent.dream_env(1)
+    dream.reset()
+    dream.step(taken[:1])
+
+
+def test_sb3s_names_for_scaling_do_not_overflow_either(make_agent: Any, make_env: Any) -> None:
+    policy = make_agent(make_env(action_space=spaces.Box(-100, 100, (2, 2), np.int8))).policy
+    unit = np.array([[[-1.0, 0.5], [0.0, 1.0]]])
+    action = policy.unscale_action(unit)
+    assert action.tolist() == [[[-100, 50], [0, 100]]]
+    assert action.dtype == np.int8
+    np.testing.assert_array_equal(policy.scale_action(action), unit)
 
 
 def test_an_action_of_one_value_only_leaves_the_dream_finite(

@@ -12,9 +12,9 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, Flatten
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
+from dreamzoo.nn.actions import ActionCodec
 from dreamzoo.nn.checks import FLOAT32, InputError, ObservationChecker, to_flags, to_host
 from dreamzoo.nn.dynamics import Latent
-from dreamzoo.nn.heads import ActionCodec
 from dreamzoo.nn.observations import SINGLE, Observation, ObservationCodec
 from dreamzoo.nn.process import restores_process
 from dreamzoo.nn.world_model import WorldModel
@@ -170,20 +170,21 @@ class WorldModelPolicy(BasePolicy):
         """
         Turn actions in replay form into what the environment takes.
 
-        Box actions are clipped to [-1, 1] and scaled to the bounds of the space.
-
         :param action: (n, dims)
         :return: (n, *action_space.shape), dtype of the space
+        :raises ValueError: for values that are no actions, such as NaN
         """
-        action = action.reshape(-1, *self.action_space.shape)  # type: ignore[misc]
-        if isinstance(self.action_space, spaces.Box):
-            action = self.unscale_action(np.clip(action, -1.0, 1.0))
-            action = np.clip(action, self.action_space.low, self.action_space.high)
-            if np.issubdtype(self.action_space.dtype, np.integer):
-                action = np.rint(action)
-        elif isinstance(self.action_space, (spaces.Discrete, spaces.MultiDiscrete)):
-            action = action + self.action_space.start
-        return action.astype(self.action_space.dtype)
+        return self.action_codec.to_env(action)
+
+    def scale_action(self, action: np.ndarray) -> np.ndarray:
+        """Turn actions of a Box into [-1, 1], see :class:`ActionCodec`, (..., *shape)."""
+        return self.action_codec.from_env(action).reshape(action.shape)
+
+    def unscale_action(self, scaled_action: np.ndarray) -> np.ndarray:
+        """Turn actions from [-1, 1] into those of a Box, see :class:`ActionCodec`."""
+        codec = self.action_codec
+        lead = scaled_action.shape[: scaled_action.ndim - len(codec.shape)]
+        return codec.to_env(scaled_action.reshape(*lead, codec.replay_dim))
 
     @restores_process
     def predict(

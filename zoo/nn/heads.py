@@ -4,12 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch as th
-from gymnasium import spaces
 from torch import Tensor, nn
 
+from dreamzoo.nn.actions import ActionCodec
 from dreamzoo.nn.distributions import BoundedNormalActions, CategoricalActions, SymexpTwoHot
 from dreamzoo.nn.layers import MLP, Linear, by_rows
-from dreamzoo.nn.observations import multi_one_hot
 
 ActionDistribution = CategoricalActions | BoundedNormalActions
 
@@ -61,84 +60,6 @@ class TwoHotHead(Head):
     ) -> Tensor:
         """Compute the summed cross-entropy to raw targets, see :class:`SymexpTwoHot`."""
         return self.twohot.loss(logits, *targets, weights=weights)
-
-
-class ActionCodec:
-    """
-    Between actions as the replay stores them and the vectors that the dynamics read.
-
-    Box actions are stored and read as they are, in units where the bounds are -1 and 1.
-    Discrete, MultiDiscrete and MultiBinary actions are stored as integers and read one-hot.
-
-    :param space: action space
-    :raises ValueError: for any other space
-    """
-
-    def __init__(self, space: spaces.Space) -> None:
-        self.space = space
-        self.sizes: list[int] = []
-        self.start = 0
-        self._constants: dict[tuple[str, th.device], Tensor] = {}
-        if isinstance(space, spaces.Box):
-            self.dim = int(np.prod(space.shape))
-            width = space.high.astype(np.float64) - space.low.astype(np.float64)
-            if not (width <= np.finfo(np.float32).max).all():
-                raise ValueError(
-                    f"The bounds of {space} are too far apart to scale actions of [-1, 1] to them. "
-                    "Give the action space the bounds that the environment really has."
-                )
-            return
-        if isinstance(space, spaces.Discrete):
-            self.sizes, self.start = [int(space.n)], int(space.start)
-        elif isinstance(space, spaces.MultiDiscrete):
-            self.sizes = [int(n) for n in space.nvec.flatten()]
-        elif isinstance(space, spaces.MultiBinary):
-            self.sizes = [2] * int(np.prod(space.shape))
-        else:
-            raise ValueError(
-                f"Unsupported action space {space}. Supported: Box, Discrete, MultiDiscrete, "
-                "MultiBinary."
-            )
-        self.dim = sum(self.sizes)
-
-    @property
-    def is_discrete(self) -> bool:
-        return bool(self.sizes)
-
-    def from_env(self, action: Tensor) -> Tensor:
-        """
-        Turn actions of the environment into replay form; continuous ones are clipped.
-
-        :param action: (n, *space.shape)
-        :return: (n, number of dimensions)
-        """
-        space = self.space
-        if isinstance(space, spaces.Box):
-            low, high = self._constant("low", action), self._constant("high", action)
-            width = th.where(high > low, high - low, 1.0)  # a fixed dimension has none
-            unit = 2.0 * (action.float() - low) / width - 1.0
-            return unit.clamp(-1.0, 1.0).reshape(len(action), self.dim)
-        if isinstance(space, spaces.MultiDiscrete):
-            action = action - self._constant("start", action)
-        return action.reshape(len(action), len(self.sizes)) - self.start
-
-    def _constant(self, name: str, like: Tensor) -> Tensor:
-        """Keep an array of the space on the device of a tensor."""
-        key = (name, like.device)
-        if key not in self._constants:
-            value = np.asarray(getattr(self.space, name))
-            value = value.astype(np.int64 if self.is_discrete else np.float32)
-            self._constants[key] = th.as_tensor(value, device=like.device)
-        return self._constants[key]
-
-    def encode(self, action: Tensor) -> Tensor:
-        """
-        :param action: (..., number of dimensions), integers from 0 or floats
-        :return: (..., dim), float
-        """
-        if not self.is_discrete:
-            return action.float()
-        return multi_one_hot(action.long(), self.sizes)
 
 
 class Actor(nn.Module):
