@@ -11,6 +11,8 @@ from stable_baselines3.common.envs import SimpleMultiObsEnv
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecTransposeImage
 from stable_baselines3.common.vec_env import is_vecenv_wrapped as is_wrapped
 
+from dreamzoo.planning import CEM, CEMPlanner
+
 
 def image(*shape: int) -> spaces.Box:
     return spaces.Box(0, 255, shape, np.uint8)
@@ -188,6 +190,10 @@ def test_environment_replay_and_dream_agree_on_actions(
     dream = agent.dream_env(1)
     dream.reset()
     dream.step(taken[:1])
+    for actor in (agent, CEMPlanner(agent, CEM(2, 1, 6, 2))):
+        actions, _ = actor.predict(np.linspace(-1, 1, 48, dtype=np.float32).reshape(16, 3))
+        assert all(action in space for action in actions)
+        assert len(np.unique(actions)) > 3
 
 
 def test_sb3s_names_for_scaling_do_not_overflow_either(make_agent: Any, make_env: Any) -> None:
