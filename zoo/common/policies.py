@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from dreamzoo.nn.actions import ActionCodec
 from dreamzoo.nn.checks import FLOAT32, InputError, ObservationChecker, to_flags, to_host
 from dreamzoo.nn.dynamics import Latent
+from dreamzoo.nn.kernels import is_traced
 from dreamzoo.nn.observations import SINGLE, Observation, ObservationCodec
 from dreamzoo.nn.process import restores_process
 from dreamzoo.nn.world_model import WorldModel
@@ -87,7 +88,7 @@ class WorldModelPolicy(BasePolicy):
         """Own a world model; its encoder also gets the name that SB3 has for it."""
         self.world_model = world_model
         memory = self.initial_state(1)
-        self._memory_shapes = [part.shape[1:] for part in (*memory.latent, memory.prev_action)]
+        self.memory_shapes = [part.shape[1:] for part in (*memory.latent, memory.prev_action)]
         encoder = world_model.encoder
         # Not a second registration: its parameters would be saved twice.
         object.__setattr__(self, "features_extractor", getattr(encoder, "extractor", encoder))
@@ -256,7 +257,7 @@ class WorldModelPolicy(BasePolicy):
         return tuple(x.flatten(1).cpu().numpy() for x in flat)
 
     def _unpack(self, state: tuple[np.ndarray, ...], n: int, device: th.device) -> ActingState:
-        shapes = [(n, shape.numel()) for shape in self._memory_shapes]
+        shapes = [(n, shape.numel()) for shape in self.memory_shapes]
         expected = (
             f"parts of float32 of the shapes {shapes}, as the last predict() call returned them "
             "for the same number of environments, or state=None to start anew"
@@ -270,7 +271,7 @@ class WorldModelPolicy(BasePolicy):
             found = [f"{part.dtype} {part.shape}" for part in parts]
             raise InputError("state that does not fit", f"{found}; expected {expected}")
         tensors = []
-        for i, (part, shape) in enumerate(zip(parts, self._memory_shapes, strict=True)):
+        for i, (part, shape) in enumerate(zip(parts, self.memory_shapes, strict=True)):
             FLOAT32.check(part, f"part {i} of the state")
             tensors.append(th.as_tensor(part, device=device).reshape(n, *shape))
         return ActingState(Latent(*tensors[:-1]), tensors[-1])
@@ -285,7 +286,7 @@ class WorldModelPolicy(BasePolicy):
             raise InputError(f"unexpected is_first shape {shape}", f"expected ({n},)")
         parts = (*state.latent, state.prev_action)
         found = [(x.dtype, tuple(x.shape)) for x in parts]
-        expected = [(th.float32, (n, *shape)) for shape in self._memory_shapes]
+        expected = [(th.float32, (n, *shape)) for shape in self.memory_shapes]
         if found != expected:
             raise InputError("state that does not fit", f"{found}; expected {expected}")
         for i, part in enumerate(parts):
@@ -294,11 +295,12 @@ class WorldModelPolicy(BasePolicy):
 
     def _predict(self, observation: Observation, deterministic: bool = False) -> th.Tensor:
         """Act on the first observation of episodes; BasePolicy asks for a memoryless form."""
-        n = len(next(iter(observation.values())) if isinstance(observation, dict) else observation)
+        first = next(iter(observation.values())) if isinstance(observation, dict) else observation
+        n = first.shape[0]  # a traced length is a number of its own
         is_first = th.ones(n, dtype=th.bool, device=self.device)
-        return self.step(observation, self.initial_state(n), is_first, deterministic=deterministic)[
-            0
-        ]
+        # Values cannot be checked while torch records what is computed.
+        step = self.act if is_traced() else self.step
+        return step(observation, self.initial_state(n), is_first, deterministic=deterministic)[0]
 
     def forward(self, obs: Observation, deterministic: bool = False) -> th.Tensor:
         return self._predict(obs, deterministic)

@@ -136,6 +136,18 @@ class ResumableAlgorithm(OffPolicyAlgorithm):
         with replaced_file(path, "zip") as file:
             super().save(file, exclude, include)  # type: ignore[arg-type]
 
+    def export_onnx(self, path: str | pathlib.Path) -> None:
+        """
+        Write how the agent acts, deterministically, as an ONNX graph for other programs.
+
+        What its inputs and outputs are is said in :func:`dreamzoo.common.export.export_onnx`.
+
+        :param path: of one file, replaced if it exists
+        """
+        from dreamzoo.common.export import export_onnx  # envs, which that needs, need this
+
+        export_onnx(self.policy, path)
+
     def save_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase) -> None:
         """
         Save the replay and all that an exact continuation needs beside the parameters.

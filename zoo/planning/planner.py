@@ -71,6 +71,11 @@ def plan_actions(
         a pure function of the state, and of no other row
     :return: in [-1, 1], (n, A)
     """
+    if th.jit.is_tracing() or th.compiler.is_exporting():
+        raise NotImplementedError(
+            "Actions that are planned cannot be traced or exported: every step would be hundreds "
+            "of steps of the model. Call predict(), or export an agent with an actor."
+        )
     device = latent.stoch.device
     if deterministic:
         generator = th.Generator(device).manual_seed(0)

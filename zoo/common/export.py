@@ -1,0 +1,108 @@
+"""Taking an agent elsewhere: one step of acting as an ONNX graph."""
+
+import pathlib
+import warnings
+
+import numpy as np
+import torch as th
+from torch import Tensor, nn
+
+from dreamzoo.common.files import replaced_file
+from dreamzoo.common.policies import ActingState, WorldModelPolicy
+from dreamzoo.envs.errors import requires_extra
+from dreamzoo.nn.dynamics import Latent
+from dreamzoo.nn.observations import SINGLE
+
+#: Parts of what an agent remembers, as ``predict`` returns them.
+MEMORY = (*Latent._fields, "prev_action")
+
+
+class ActingStep(nn.Module):
+    """
+    One deterministic step of acting, from tensors to tensors.
+
+    It takes observations (one for every key of a Dict, by name), the memory as ``predict`` returns
+    it, and ``is_first``; it returns actions of the environment and the new memory.
+
+    :param policy: acts
+    """
+
+    def __init__(self, policy: WorldModelPolicy) -> None:
+        super().__init__()
+        self.policy = policy
+        codec = policy.observation_codec
+        names = [f"{SINGLE}.{key.name}" if codec.is_dict else SINGLE for key in codec.keys]
+        self.inputs = [*names, *MEMORY, "is_first"]
+        self.outputs = ["action", *(f"next_{name}" for name in MEMORY)]
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        codec, shapes = self.policy.observation_codec, self.policy.memory_shapes
+        observations, memory = tensors[: len(codec.keys)], tensors[len(codec.keys) : -1]
+        parts = dict(zip((key.name for key in codec.keys), observations, strict=True))
+        *latent, prev_action = (
+            x.reshape(-1, *shape) for x, shape in zip(memory, shapes, strict=True)
+        )
+        action, new = self.policy.act(
+            parts if codec.is_dict else parts[SINGLE],
+            ActingState(Latent(*latent), prev_action),
+            tensors[-1],
+            deterministic=True,
+        )
+        actions = self.policy.action_codec.to_env(action)
+        return actions, *(x.flatten(1) for x in (*new.latent, new.prev_action))
+
+    def example(self) -> tuple[Tensor, ...]:
+        """Return inputs of two environments that begin an episode."""
+        device, memory = self.policy.device, self.policy.initial_state(2)
+        spaces = [key.space for key in self.policy.observation_codec.keys]
+        zeros = [np.zeros((2, *(space.shape or ())), space.dtype) for space in spaces]
+        flat = [x.flatten(1) for x in (*memory.latent, memory.prev_action)]
+        is_first = th.ones(2, dtype=th.bool, device=device)
+        return *(th.as_tensor(x, device=device) for x in zeros), *flat, is_first
+
+
+def export_onnx(policy: WorldModelPolicy, path: str | pathlib.Path) -> None:
+    """
+    Write how a policy acts, deterministically, as an ONNX graph.
+
+    All inputs and outputs have any number n of rows. Inputs:
+
+    - ``observation`` (n, ...), of a Dict ``observation.<key>`` for every key, in shape and dtype of
+      the policy's ``observation_space``: images are bytes, channels first
+    - ``deter`` (n, D), ``stoch`` (n, S * C), ``prev_action`` (n, A): memory, float32
+    - ``is_first`` (n,), bool: rows that begin an episode; their memory, say zeros, does not count
+
+    Outputs: ``action`` (n, ...), in the environment's units and dtype, and the memory for the next
+    call, ``next_deter``, ``next_stoch``, ``next_prev_action``. All is as ``predict`` has it with
+    ``deterministic=True``, up to rounding.
+
+    :param policy: acts
+    :param path: one file that holds everything, replaced if it exists; ``.onnx`` is added to a
+        name without a suffix
+    :raises ImportError: without the extra ``export``
+    :raises NotImplementedError: for a policy that plans
+    """
+    with requires_extra("export"):
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    step, batch, training = ActingStep(policy), th.export.Dim("batch"), policy.training
+    example = step.example()
+    try:
+        with th.no_grad(), warnings.catch_warnings():
+            # Of torch about itself, about names of axes, and about axes that are all one.
+            warnings.filterwarnings("ignore", module=r"torch|copyreg")
+            shapes = {"tensors": tuple({0: batch} for _ in example)}
+            recorded = th.export.export(step.eval(), example, dynamic_shapes=shapes)
+            graph = th.onnx.export(
+                recorded,
+                dynamo=True,
+                input_names=step.inputs,
+                output_names=step.outputs,
+                dynamic_shapes=shapes,
+                verbose=False,
+            )
+    finally:
+        policy.set_training_mode(training)
+    assert graph is not None
+    with replaced_file(path, "onnx") as file:
+        file.write(graph.model_proto.SerializeToString())
