@@ -331,13 +331,13 @@ def test_pitfall_09_collecting_forgets_at_the_right_step(
     """One step early or late mixes two episodes (a port had it one step early)."""
     agent = make_agent(lambda: counter_env(length=4), learning_starts=10**6)
     seen: list[tuple[int, bool]] = []
-    step = agent.policy.step
+    step = agent.policy.act
 
     def spy(obs: th.Tensor, state: Any, is_first: th.Tensor, *args: Any, **kwargs: Any) -> Any:
         seen.append((int(obs[0, 0]), bool(is_first[0])))
         return step(obs, state, is_first, *args, **kwargs)
 
-    monkeypatch.setattr(agent.policy, "step", spy)
+    monkeypatch.setattr(agent.policy, "act", spy)
     agent.learn(10)
     agent.learn(10, reset_num_timesteps=False)  # goes on within the episode
     # Four steps show five observations; the policy never sees the fifth.
@@ -439,15 +439,16 @@ def test_pitfall_18_stored_latents_are_those_of_acting(
 ) -> None:
     agent = make_agent(learning_starts=10**6, n_envs=2)
     latents: list[Latent] = []
-    step = agent.policy.step
+    step = agent.policy.act
 
     def spy(*args: Any, **kwargs: Any) -> Any:
         action, state = step(*args, **kwargs)
         latents.append(state.latent)
         return action, state
 
-    monkeypatch.setattr(agent.policy, "step", spy)
+    monkeypatch.setattr(agent.policy, "act", spy)
     agent.learn(12)  # six vector steps: no episode of seven ends
+    assert len(latents) == 6
     assert agent.replay_buffer is not None
     stored = agent.replay_buffer.latents
     for t, latent in enumerate(latents):

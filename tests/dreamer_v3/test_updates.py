@@ -25,7 +25,7 @@ def count_updates(
         agent = make_agent(lambda: space_env(box, spaces.Discrete(2), length=length), **kwargs)
         rounds: list[tuple[int, int]] = []
         action = th.zeros(agent.n_envs, 1, dtype=th.int64)
-        monkeypatch.setattr(agent.policy, "step", lambda _obs, state, *_, **__: (action, state))
+        monkeypatch.setattr(agent.policy, "act", lambda _obs, state, *_, **__: (action, state))
         monkeypatch.setattr(
             agent, "train", lambda n, _batch_size: rounds.append((agent.num_timesteps, n))
         )
