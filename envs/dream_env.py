@@ -10,9 +10,10 @@ from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode
 
 from dreamzoo.envs.dream_vector_env import DreamVectorEnv, Model
+from dreamzoo.envs.shared_model import SpecOfDream
 
 
-class DreamEnv(gym.Env):
+class DreamEnv(SpecOfDream, gym.Env):
     """
     A learned world model as an environment: the real one's spaces, the model's dynamics.
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from dreamzoo.envs.dream_rendering import draw_numbers, to_frame
 from dreamzoo.envs.dream_starts import Fixed, Initial, Pool, Starts
 from dreamzoo.envs.load_model import Model, load_model
+from dreamzoo.envs.shared_model import SpecOfDream
 from dreamzoo.nn.checks import to_host
 from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.observations import Observation
@@ -25,7 +26,7 @@ ObservationMode = Literal["decoded", "latent"]
 StartMode = Literal["initial", "replay"]
 
 
-class DreamVectorEnv(VectorEnv):
+class DreamVectorEnv(SpecOfDream, VectorEnv):
     """
     N dreams side by side: a world model behind the interface of a gymnasium ``VectorEnv``.
 

@@ -3,6 +3,7 @@
 import copy
 import pickle
 import threading
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,21 @@ def test_copying_leaves_a_training_as_it_is(tmp_path: Path) -> None:
     dream.reset(seed=0)
     assert copy.deepcopy(dream).dream.model is agent
     assert agent.learn(10, reset_num_timesteps=False).num_timesteps == 30
+
+
+@pytest.mark.parametrize("make", [gym.make, gym.make_vec])
+def test_the_spec_of_a_live_agents_dream_shares_the_agent(make: Any) -> None:
+    """SB3's Monitor and gymnasium's wrappers copy it."""
+    env = Toy(VECTOR, DISCRETE)
+    env.lock = threading.Lock()  # type: ignore[attr-defined]
+    agent = DreamerV3("MlpPolicy", env, policy_kwargs=dict(size="debug"), buffer_size=10)
+    dream = make("dreamzoo/DreamEnv-v0", model=agent)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert dream.spec is not None
+        again = make(copy.deepcopy(dream.spec))
+    inner = again.unwrapped if make is gym.make_vec else again.unwrapped.dream
+    assert inner.model is agent
 
 
 @pytest.mark.parametrize("name", MAKERS)
