@@ -5,24 +5,20 @@ import pathlib
 import pickle
 import warnings
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch as th
-from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
-from stable_baselines3.common.type_aliases import GymEnv
 
 from dreamzoo.common.buffers import SequenceReplayBuffer
+from dreamzoo.common.checked_algorithm import CheckedAlgorithm
 from dreamzoo.common.env_state import load_env_state, save_env_state
 from dreamzoo.common.files import replaced_file
 from dreamzoo.common.policies import ActingState, WorldModelPolicy
 from dreamzoo.common.record_store import RecordSpec
-from dreamzoo.common.settings import known_settings, saved_policy_kwargs
-
-SelfResumable = TypeVar("SelfResumable", bound="ResumableAlgorithm")
 
 
-class ResumableAlgorithm(OffPolicyAlgorithm):
+class ResumableAlgorithm(CheckedAlgorithm):
     """
     Off-policy algorithm with a memory, whose replay file also holds where its training stood.
 
@@ -72,49 +68,6 @@ class ResumableAlgorithm(OffPolicyAlgorithm):
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []
-
-    @classmethod
-    def load(
-        cls: type[SelfResumable],
-        path: str | pathlib.Path | io.BufferedIOBase,
-        env: GymEnv | None = None,
-        device: th.device | str = "auto",
-        custom_objects: dict[str, Any] | None = None,
-        print_system_info: bool = False,
-        force_reset: bool = True,
-        **kwargs: Any,
-    ) -> SelfResumable:
-        """
-        Load an agent, as SB3 does; settings are checked as the constructor checks them.
-
-        :param path: file
-        :param env: environment to go on in; None if the agent shall only act
-        :param device: ``auto``, ``cpu``, ``cuda``, ...
-        :param custom_objects: what stands for objects of the file that cannot be read
-        :param print_system_info: show versions, saved and installed
-        :param force_reset: begin new episodes
-        :param kwargs: settings to change, by their names in the constructor
-        :return: the agent
-        :raises TypeError: for settings that the constructor does not know
-        :raises ValueError: for settings that make no sense, or networks other than the saved ones
-        """
-        unknown = sorted(set(kwargs) - known_settings(cls))
-        if unknown:
-            raise TypeError(
-                f"{cls.__name__}.load() got {', '.join(unknown)}, which no setting is called; "
-                f"expected names of the constructor's arguments. Nothing was loaded."
-            )
-        if "stats_window_size" in kwargs:  # the one that SB3 keeps under another name
-            kwargs["_stats_window_size"] = kwargs.pop("stats_window_size")
-        given = (custom_objects or {}).get("policy_kwargs")
-        if given is not None and (saved := saved_policy_kwargs(path)) not in (None, given):
-            raise ValueError(
-                f"custom_objects has the policy kwargs {given}, and the networks in {path} were "
-                f"made with {saved}. Build a new agent for networks of another size."
-            )
-        return super().load(
-            path, env, device, custom_objects, print_system_info, force_reset, **kwargs
-        )
 
     def save(
         self,

@@ -22,16 +22,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 from dreamzoo.common.buffers import SequenceBatch, SequenceReplayBuffer
 from dreamzoo.common.policies import ActingState, WorldModelPolicy
 from dreamzoo.common.resumable_algorithm import ResumableAlgorithm
-from dreamzoo.common.settings import (
-    Flag,
-    Frequency,
-    Number,
-    Rate,
-    Setting,
-    Whole,
-    check_rate,
-    read_settings,
-)
+from dreamzoo.common.settings import Number, Setting, Whole, read_settings
 from dreamzoo.common.training import MeanMetrics, check_actions, check_means
 from dreamzoo.nn.checks import FLOAT32, InputError, to_host
 from dreamzoo.nn.dynamics import Latent
@@ -80,19 +71,10 @@ class WorldModelAlgorithm(ResumableAlgorithm):
     policy_base: ClassVar[type[WorldModelPolicy]]
     #: Whether new windows are replayed once before others are drawn.
     online_queue: ClassVar[bool] = False
-    #: What settings may be, whether they come from the constructor, from ``load`` or later.
     settings: ClassVar[Mapping[str, Setting]] = {
-        "learning_rate": Rate(),
-        "buffer_size": Whole(1),
-        "learning_starts": Whole(0, none=True),
-        "batch_size": Whole(1),
+        **ResumableAlgorithm.settings,
         "batch_length": Whole(1),
         "train_ratio": Number(0),
-        "train_freq": Frequency(),
-        "gradient_steps": Whole(-1, none=True),
-        "optimize_memory_usage": Flag(),
-        "seed": Whole(0, 2**32 - 1, none=True),
-        "_stats_window_size": Whole(1),
     }
 
     def __init__(
@@ -144,21 +126,6 @@ class WorldModelAlgorithm(ResumableAlgorithm):
         return self.policy_aliases[policy_name]
 
     # ------------------------------------------------------------------ set-up
-
-    def _check_settings(self) -> None:
-        """Refuse settings that make no sense, wherever they came from; see ``settings``."""
-        vars(self).update(read_settings(type(self).__name__, self.settings, vars(self)))
-
-    def _setup_lr_schedule(self) -> None:
-        super()._setup_lr_schedule()
-        check_rate(type(self).__name__, self.lr_schedule(1.0), 1.0)
-
-    def _update_learning_rate(
-        self, optimizers: list[th.optim.Optimizer] | th.optim.Optimizer
-    ) -> None:
-        progress = self._current_progress_remaining
-        check_rate(type(self).__name__, self.lr_schedule(progress), progress)
-        super()._update_learning_rate(optimizers)
 
     @restores_process
     def _setup_model(self) -> None:
@@ -276,6 +243,14 @@ class WorldModelAlgorithm(ResumableAlgorithm):
         self._normalized = normalized_parts(normalizer)
         self.policy.observation_codec.normalized = self._normalized
 
+    def _check_statistics(self) -> None:
+        """Refuse to read a replay whose observations nothing says how to normalise."""
+        if self._normalized and self.get_vec_normalize_env() is None:
+            raise ValueError(
+                "The agent learned behind a VecNormalize, and the replay holds what that one saw. "
+                "Load the agent with an environment behind the same: load(path, env=...)."
+            )
+
     def _check_first_obs(self) -> None:
         assert self._last_obs is not None
         first, self._last_obs = self._last_obs, None  # refused, it is not gone on from
@@ -372,14 +347,24 @@ class WorldModelAlgorithm(ResumableAlgorithm):
         return self
 
     @restores_process
-    def train(self, gradient_steps: int, batch_size: int = 16) -> None:
+    def train(self, gradient_steps: int, batch_size: int | None = None) -> None:
         """
-        Update on replayed windows.
+        Update on replayed windows; needs no environment, nor ``learn`` before it.
+
+        ``learn`` calls it. To learn from what others have collected, load a replay first.
 
         :param gradient_steps: number of updates
-        :param batch_size: rows of a batch
+        :param batch_size: rows of a batch; None: the agent's
+        :raises ValueError: if the replay is empty, a setting makes no sense or the statistics of
+            a VecNormalize are missing
         """
         assert self.replay_buffer is not None
+        self._check_settings()
+        batch_size = self.batch_size if batch_size is None else batch_size
+        given = {"gradient_steps": gradient_steps, "batch_size": batch_size}
+        read_settings("train()", {"gradient_steps": Whole(0), "batch_size": Whole(1)}, given)
+        self._check_statistics()
+        self._need_logger()
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         metrics = MeanMetrics()
@@ -410,17 +395,6 @@ class WorldModelAlgorithm(ResumableAlgorithm):
             # SB3's tables cut long names off, and refuse two that are then the same.
             hidden = TABLES if len(name) > LONGEST_NAME else ()
             self.logger.record(f"train/{name}", value, exclude=hidden)
-
-    def dump_logs(self) -> None:
-        """Write the log, as SB3 does; where that fails, training goes on without it."""
-        try:
-            super().dump_logs()
-        except OSError as error:
-            warnings.warn(
-                f"The log in {self.logger.get_dir()} cannot be written: {error}. Training goes on; "
-                "make room for the next lines.",
-                stacklevel=2,
-            )
 
     def _may_train(self) -> bool:
         assert self.replay_buffer is not None
@@ -580,11 +554,7 @@ class WorldModelAlgorithm(ResumableAlgorithm):
             normalised
         """
         buffer = self.replay_buffer
-        if self._normalized and self.get_vec_normalize_env() is None:
-            raise ValueError(
-                "The agent learned behind a VecNormalize, and the replay holds what that one saw. "
-                "Load the agent with an environment behind the same: load(path, env=...)."
-            )
+        self._check_statistics()
         windows = 0 if buffer is None else buffer.n_windows()
         if buffer is None or not windows:
             raise ValueError(

@@ -1,0 +1,123 @@
+"""SB3's off-policy algorithm, which looks at its settings before it works with them."""
+
+import io
+import pathlib
+import warnings
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeVar
+
+import torch as th
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.utils import configure_logger
+
+from dreamzoo.common.settings import (
+    Flag,
+    Frequency,
+    Rate,
+    Setting,
+    Whole,
+    check_rate,
+    known_settings,
+    read_settings,
+    saved_policy_kwargs,
+)
+
+SelfChecked = TypeVar("SelfChecked", bound="CheckedAlgorithm")
+
+
+class CheckedAlgorithm(OffPolicyAlgorithm):
+    """
+    Off-policy algorithm whose settings are checked, whether they come from the constructor, from
+    ``load`` or later.
+
+    Subclasses call :meth:`_check_settings` where they begin to work: to build, to learn, to update.
+    """
+
+    #: What settings may be.
+    settings: ClassVar[Mapping[str, Setting]] = {
+        "learning_rate": Rate(),
+        "buffer_size": Whole(1),
+        "learning_starts": Whole(0, none=True),
+        "batch_size": Whole(1),
+        "train_freq": Frequency(),
+        "gradient_steps": Whole(-1, none=True),
+        "optimize_memory_usage": Flag(),
+        "seed": Whole(0, 2**32 - 1, none=True),
+        "_stats_window_size": Whole(1),
+    }
+
+    @classmethod
+    def load(
+        cls: type[SelfChecked],
+        path: str | pathlib.Path | io.BufferedIOBase,
+        env: GymEnv | None = None,
+        device: th.device | str = "auto",
+        custom_objects: dict[str, Any] | None = None,
+        print_system_info: bool = False,
+        force_reset: bool = True,
+        **kwargs: Any,
+    ) -> SelfChecked:
+        """
+        Load an agent, as SB3 does; settings are checked as the constructor checks them.
+
+        :param path: file
+        :param env: environment to go on in; None if the agent shall only act
+        :param device: ``auto``, ``cpu``, ``cuda``, ...
+        :param custom_objects: what stands for objects of the file that cannot be read
+        :param print_system_info: show versions, saved and installed
+        :param force_reset: begin new episodes
+        :param kwargs: settings to change, by their names in the constructor
+        :return: the agent
+        :raises TypeError: for settings that the constructor does not know
+        :raises ValueError: for settings that make no sense, or networks other than the saved ones
+        """
+        unknown = sorted(set(kwargs) - known_settings(cls))
+        if unknown:
+            raise TypeError(
+                f"{cls.__name__}.load() got {', '.join(unknown)}, which no setting is called; "
+                f"expected names of the constructor's arguments. Nothing was loaded."
+            )
+        if "stats_window_size" in kwargs:  # the one that SB3 keeps under another name
+            kwargs["_stats_window_size"] = kwargs.pop("stats_window_size")
+        given = (custom_objects or {}).get("policy_kwargs")
+        if given is not None and (saved := saved_policy_kwargs(path)) not in (None, given):
+            raise ValueError(
+                f"custom_objects has the policy kwargs {given}, and the networks in {path} were "
+                f"made with {saved}. Build a new agent for networks of another size."
+            )
+        return super().load(
+            path, env, device, custom_objects, print_system_info, force_reset, **kwargs
+        )
+
+    def _check_settings(self) -> None:
+        """Refuse settings that make no sense, wherever they came from; see ``settings``."""
+        vars(self).update(read_settings(type(self).__name__, self.settings, vars(self)))
+
+    def _setup_lr_schedule(self) -> None:
+        super()._setup_lr_schedule()
+        check_rate(type(self).__name__, self.lr_schedule(1.0), 1.0)
+
+    def _update_learning_rate(
+        self, optimizers: list[th.optim.Optimizer] | th.optim.Optimizer
+    ) -> None:
+        progress = self._current_progress_remaining
+        check_rate(type(self).__name__, self.lr_schedule(progress), progress)
+        super()._update_learning_rate(optimizers)
+
+    def _need_logger(self) -> None:
+        """Make the logger that ``learn`` would make, if there is none yet."""
+        if getattr(self, "_logger", None) is None:
+            name = type(self).__name__
+            self._logger = configure_logger(self.verbose, self.tensorboard_log, name)
+
+    def dump_logs(self) -> None:
+        """Write the log, as SB3 does; where that fails, training goes on without it."""
+        try:
+            super().dump_logs()
+        except OSError as error:
+            warnings.warn(
+                f"The log in {self.logger.get_dir()} cannot be written: {error}. Training goes on; "
+                "make room for the next lines.",
+                stacklevel=2,
+            )
