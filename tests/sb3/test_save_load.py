@@ -1,7 +1,9 @@
 """Saving: zip files, parameters, policies and replay buffers."""
 
+import gc
 import io
 import json
+import os
 import zipfile
 from collections.abc import Callable
 from copy import deepcopy
@@ -84,6 +86,42 @@ def test_files_and_streams_are_both_taken(
     trained.save(stream)
     stream.seek(0)
     assert same_parameters(trained, type(trained).load(stream))
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="the system does not list open files")
+def test_no_file_stays_open(trained: Any, tmp_path: Path) -> None:
+    def work() -> None:
+        trained.save(tmp_path / "agent")
+        trained.save_replay_buffer(tmp_path / "replay")
+        trained.load_replay_buffer(tmp_path / "replay")
+        given = {"policy_kwargs": trained.policy_kwargs}
+        type(trained).load(tmp_path / "agent", custom_objects=given)
+        with pytest.raises(ValueError, match="policy kwargs"):
+            type(trained).load(tmp_path / "agent", custom_objects={"policy_kwargs": {}})
+
+    work()
+    gc.collect()
+    gc.disable()
+    try:
+        before = len(os.listdir("/dev/fd"))
+        work()
+        assert len(os.listdir("/dev/fd")) == before
+    finally:
+        gc.enable()
+
+
+def test_files_of_the_user_are_neither_closed_nor_replaced(trained: Any, tmp_path: Path) -> None:
+    for save, load, name in [
+        (trained.save, type(trained).load, "agent"),
+        (trained.save_replay_buffer, trained.load_replay_buffer, "replay"),
+    ]:
+        with (tmp_path / name).open("wb") as file:
+            save(file)
+            assert not file.closed
+        with (tmp_path / name).open("rb") as file:
+            load(file)
+            assert not file.closed
+    assert {path.name for path in tmp_path.iterdir()} == {"agent", "replay"}
 
 
 def test_custom_objects_replace_what_is_there(saved: Path, trained: Any) -> None:
