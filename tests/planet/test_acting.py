@@ -253,3 +253,21 @@ def test_settings_given_when_loading_count(tmp_path: Path) -> None:
     agent.learn(20)
     assert agent._n_updates == 3 * (20 - 3)
     assert PlaNet.load(tmp_path / "m", env=env, train_ratio=None).learn(10)._n_updates == 100
+
+
+def test_plans_follow_settings_that_were_changed(tmp_path: Path) -> None:
+    agent = PlaNet(
+        "MlpPolicy", "Pendulum-v1", policy_kwargs=TINY_POLICY["planet"], **TINY["planet"]
+    )
+    agent.learn(2)
+    agent.policy.planner = own = CEM(1, 1, 3, 1)
+    agent.learn(2, reset_num_timesteps=False)
+    assert agent.policy.planner is own
+    agent.candidates = 8
+    agent.learn(2, reset_num_timesteps=False)
+    assert agent.policy.planner == CEM(2, 2, 8, 2)
+    agent.save(tmp_path / "agent")
+    assert PlaNet.load(tmp_path / "agent").policy.planner == CEM(2, 2, 8, 2)
+    agent.elites = 9
+    with pytest.raises(ValueError, match="elites at most candidates"):
+        agent.learn(2, reset_num_timesteps=False)

@@ -151,3 +151,10 @@ def test_learning_rates_of_schedules_are_checked_before_they_are_used(make_agent
         agent.learning_rate = 1e-3
         agent._setup_lr_schedule()
         agent.learn(5, reset_num_timesteps=False)
+
+
+def test_windows_follow_a_length_that_was_changed(make_agent: Any) -> None:
+    agent = make_agent(gradient_steps=0).learn(24)
+    agent.batch_length = 6
+    agent.learn(4, reset_num_timesteps=False)
+    assert agent.replay_buffer.sample(2).rewards.shape == (2, 6)

@@ -91,7 +91,7 @@ class CheckedAlgorithm(OffPolicyAlgorithm):
         )
 
     def _check_settings(self) -> None:
-        """Refuse settings that make no sense, wherever they came from; see ``settings``."""
+        """Refuse settings that make no sense, and follow those that were changed since."""
         vars(self).update(read_settings(type(self).__name__, self.settings, vars(self)))
 
     def _setup_lr_schedule(self) -> None:

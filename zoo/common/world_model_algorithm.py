@@ -127,6 +127,12 @@ class WorldModelAlgorithm(ResumableAlgorithm):
 
     # ------------------------------------------------------------------ set-up
 
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        if self.replay_buffer is not None:
+            length = self.replay_buffer_kwargs.get("batch_length", self.batch_length)
+            self.replay_buffer.set_batch_length(length)
+
     @restores_process
     def _setup_model(self) -> None:
         self._check_settings()

@@ -191,6 +191,7 @@ class PlaNet(WorldModelAlgorithm):
         self.max_grad_norm = max_grad_norm
         self._episodes = 0  # ever finished; SB3's own count begins anew with every learn()
         self._episodes_trained: int | None = None  # None until the first update is allowed
+        self._planner: CEM | None = None  # what the settings said last; None before the policy
         if _init_setup_model:
             self._setup_model()
 
@@ -200,7 +201,13 @@ class PlaNet(WorldModelAlgorithm):
 
     def _check_settings(self) -> None:
         super()._check_settings()
-        self._policy_kwargs()  # CEM refuses what makes no plan
+        planner = self._policy_kwargs()["planner"] or CEM()  # refuses what makes no plan
+        if self._planner not in (None, planner):
+            self.policy.planner = self.policy._arguments["planner"] = planner
+        self._planner = planner
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "_planner"]
 
     def learn(
         self: SelfPlaNet,
