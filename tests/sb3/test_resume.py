@@ -158,3 +158,132 @@ def test_other_environments_begin_new_episodes_and_the_rest_goes_on(
     again.learn(6, reset_num_timesteps=False)
     assert again.num_timesteps == 36
     assert again.replay_buffer.episode_starts[records].all()
+
+
+def _limited(length: int, **attributes: Any) -> DummyVecEnv:
+    def make() -> Monitor:
+        env = RandomEnv(length=length)
+        vars(env).update(attributes)
+        return Monitor(env)
+
+    env = DummyVecEnv([make])
+    env.seed(3)
+    return env
+
+
+@pytest.mark.parametrize("when", ["given", "loaded"])
+def test_the_settings_that_are_given_count(
+    make_agent: MakeAgent, when: str, tmp_path: Path
+) -> None:
+    """Also those that are set between load() and load_replay_buffer()."""
+    agent = make_agent(_limited(7, wind=1.0)).learn(30)
+    agent.save(tmp_path / "model")
+    agent.save_replay_buffer(tmp_path / "replay")
+    env = _limited(9 if when == "given" else 7, wind=1.0)
+    again = type(agent).load(tmp_path / "model", env=env)
+    env.envs[0].unwrapped.length = 9  # type: ignore[attr-defined]
+    with pytest.warns(UserWarning, match=r"RandomEnv.length was 7 and is now 9\. .* begin new"):
+        again.load_replay_buffer(tmp_path / "replay")
+    records = again.replay_buffer.pos
+    again.learn(6, reset_num_timesteps=False)
+    assert env.get_attr("length") == [9]
+    assert again.replay_buffer.episode_starts[records].all()
+    again.save_replay_buffer(tmp_path / "replay")
+    again.load_replay_buffer(tmp_path / "replay")
+    assert again._last_obs is not None
+
+
+def test_environments_can_be_left_out(make_agent: MakeAgent, tmp_path: Path) -> None:
+    agent = make_agent(_make_env(2))
+    agent.learn(30, callback=SaveCallback(tmp_path, 10, env_state=False))
+    again = type(agent).load(tmp_path / "model", env=_make_env(2))
+    again.load_replay_buffer(tmp_path / "replay_buffer.pkl")
+    assert again._last_obs is None
+    assert again.num_timesteps == 30
+    again.save_replay_buffer(tmp_path / "replay", env_state=False)
+
+
+class _Curriculum:
+    level = 0
+
+
+class _Shared(RandomEnv):
+    """Observes and rewards what it shares."""
+
+    def __init__(self, **shared: Any) -> None:
+        super().__init__(length=7)
+        vars(self).update(shared)
+
+    def step(self, action: Any) -> Any:
+        obs, *rest = super().step(action)
+        if (model := getattr(self, "model", None)) is not None:
+            obs = obs * 0.5 + model.policy.world_model.initial(1).feat.mean().item()
+        if (curriculum := getattr(self, "curriculum", None)) is not None:
+            obs = obs * 0.5 + curriculum.level / 100
+        return obs.astype(np.float32), *rest
+
+
+class _Raise(BaseCallback):
+    def __init__(self, curriculum: _Curriculum) -> None:
+        super().__init__()
+        self.curriculum = curriculum
+
+    def _on_step(self) -> bool:
+        self.curriculum.level = self.num_timesteps // 8
+        return True
+
+
+def _shared(n_envs: int, **shared: Any) -> DummyVecEnv:
+    env = DummyVecEnv([lambda: Monitor(_Shared(**shared))] * n_envs)
+    env.seed(3)
+    return env
+
+
+@pytest.mark.parametrize("n_envs", [1, 2])
+def test_callback_and_environments_see_one_curriculum(
+    make_agent: MakeAgent, n_envs: int, tmp_path: Path
+) -> None:
+    """It stays the program's; given as it was, the training goes on exactly."""
+    whole_has, part_has = _Curriculum(), _Curriculum()
+    whole = make_agent(_shared(n_envs, curriculum=whole_has)).learn(40, callback=_Raise(whole_has))
+    part = make_agent(_shared(n_envs, curriculum=part_has)).learn(24, callback=_Raise(part_has))
+    part.save(tmp_path / "model")
+    part.save_replay_buffer(tmp_path / "replay")
+
+    given = _Curriculum()
+    env = _shared(n_envs, curriculum=given)
+    again = type(whole).load(tmp_path / "model", env=env)
+    with pytest.warns(UserWarning, match="_Shared.curriculum.level was 3 and is now 0"):
+        again.load_replay_buffer(tmp_path / "replay")
+    assert given.level == 0
+    assert again._last_obs is None
+    given.level = 3
+    again = type(whole).load(tmp_path / "model", env=env)
+    again.load_replay_buffer(tmp_path / "replay")
+    again.learn(16, callback=_Raise(given), reset_num_timesteps=False)
+    assert env.get_attr("curriculum") == [given] * n_envs
+    assert given.level == 5
+    assert_equal(everything(whole), everything(again))
+
+
+@pytest.mark.parametrize("n_envs", [1, 2])
+def test_self_play_goes_on_with_the_agent_itself(
+    make_agent: MakeAgent, n_envs: int, tmp_path: Path
+) -> None:
+    """The file holds no second copy of it."""
+
+    def play(agent: Any, env: DummyVecEnv) -> Any:
+        env.set_attr("model", agent)
+        return agent
+
+    env, other, given = (_shared(n_envs) for _ in range(3))
+    whole = play(make_agent(env), env).learn(40)
+    part = play(make_agent(other), other).learn(24)
+    part.save(tmp_path / "model")
+    part.save_replay_buffer(tmp_path / "replay")
+    assert (tmp_path / "replay.pkl").stat().st_size < 200_000
+    again = play(type(whole).load(tmp_path / "model", env=given), given)
+    again.load_replay_buffer(tmp_path / "replay")
+    again.learn(16, reset_num_timesteps=False)
+    assert given.get_attr("model") == [again] * n_envs
+    assert_equal(everything(whole), everything(again))

@@ -16,6 +16,7 @@ from dreamzoo.common.figures import image_frames, image_keys, vector_figure
 from dreamzoo.common.files import check_folder, explained, replaced_file
 from dreamzoo.common.last_good import refuse_destroyed
 from dreamzoo.common.normalizer import NORMALIZER
+from dreamzoo.common.resumable_algorithm import ResumableAlgorithm
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 
 #: Formats of SB3's logger that cannot show videos or figures.
@@ -37,13 +38,17 @@ class SaveCallback(BaseCallback):
     :param folder: gets ``model.zip``, ``replay_buffer.pkl`` and, where there is a ``VecNormalize``,
         ``vecnormalize.pkl``; created if it does not exist
     :param every: steps of all environments together between two saves
+    :param env_state: False leaves the environments' state out: a continued training begins new
+        episodes
     """
 
-    def __init__(self, folder: str | pathlib.Path, every: int, verbose: int = 0) -> None:
+    def __init__(
+        self, folder: str | pathlib.Path, every: int, verbose: int = 0, env_state: bool = True
+    ) -> None:
         super().__init__(verbose)
         if every < 1:
             raise ValueError(f"{every=} must be at least 1 step.")
-        self.folder, self.every = pathlib.Path(folder), every
+        self.folder, self.every, self.env_state = pathlib.Path(folder), every, env_state
 
     def _init_callback(self) -> None:
         if self.parent is not None:
@@ -90,8 +95,10 @@ class SaveCallback(BaseCallback):
             with explained(model):
                 self.model.save(new_model)
             if isinstance(self.model, OffPolicyAlgorithm):
+                ours = isinstance(self.model, ResumableAlgorithm)
+                options = {"env_state": self.env_state} if ours else {}
                 with explained(replay):
-                    self.model.save_replay_buffer(new_replay)
+                    self.model.save_replay_buffer(new_replay, **options)
                 new_replay.replace(replay)
             normalizer = self.model.get_vec_normalize_env()
             if normalizer is not None:

@@ -12,10 +12,14 @@ import torch as th
 
 from dreamzoo.common.buffers import SequenceReplayBuffer
 from dreamzoo.common.checked_algorithm import CheckedAlgorithm
+from dreamzoo.common.env_settings import EnvSettings
 from dreamzoo.common.env_state import load_env_state, save_env_state
 from dreamzoo.common.files import replaced_file
 from dreamzoo.common.policies import ActingState, WorldModelPolicy
 from dreamzoo.common.record_store import RecordSpec
+
+#: Attributes that ``save`` leaves out.
+_OF_THE_RUN = ("_last_state", "_generator", "_in_step", "_env_settings", "last_good_file")
 
 
 class ResumableAlgorithm(CheckedAlgorithm):
@@ -41,6 +45,7 @@ class ResumableAlgorithm(CheckedAlgorithm):
         self._in_step = False
         #: Where a SaveCallback has saved the agent last.
         self.last_good_file: pathlib.Path | None = None
+        self._env_settings = EnvSettings()
 
     def latent_spec(self) -> RecordSpec | None:
         """Say what to store of the latent with every record; None stores nothing."""
@@ -63,8 +68,7 @@ class ResumableAlgorithm(CheckedAlgorithm):
         self._generator.manual_seed(int(th.randint(2**31, ())))
 
     def _excluded_save_params(self) -> list[str]:
-        own = ["_last_state", "_generator", "_in_step", "last_good_file"]
-        return super()._excluded_save_params() + own
+        return [*super()._excluded_save_params(), *_OF_THE_RUN]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []
@@ -101,7 +105,18 @@ class ResumableAlgorithm(CheckedAlgorithm):
 
         export_onnx(self.policy, path)
 
-    def save_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase) -> None:
+    def _on_step(self) -> None:
+        self._env_settings.look_once()
+
+    def _begin_env_settings(self) -> None:
+        """Look at what the environments are given, before training resets them."""
+        assert self.env is not None
+        self._env_settings = self._env_settings.of(self.env)
+        self._env_settings.begin()
+
+    def save_replay_buffer(
+        self, path: str | pathlib.Path | io.BufferedIOBase, env_state: bool = True
+    ) -> None:
         """
         Save the replay and all that an exact continuation needs beside the parameters.
 
@@ -109,9 +124,11 @@ class ResumableAlgorithm(CheckedAlgorithm):
         with their state (see :mod:`dreamzoo.common.env_state`), the environments.
 
         :param path: file, or where to create one
+        :param env_state: False leaves the environments out: the continued training begins new
+            episodes
         """
         assert self.replay_buffer is not None, "The replay buffer is not defined"
-        self.replay_buffer.resume_state = self._resume_state()
+        self.replay_buffer.resume_state = self._resume_state(env_state)
         try:
             if not isinstance(path, str | pathlib.Path):
                 super().save_replay_buffer(path)
@@ -126,7 +143,8 @@ class ResumableAlgorithm(CheckedAlgorithm):
     ) -> None:
         """
         Load a replay. If the agent was saved at the same moment, training goes on exactly where
-        it stopped, on ``learn(..., reset_num_timesteps=False)``.
+        it stopped, on ``learn(..., reset_num_timesteps=False)``. Environments that are given other
+        settings than the saved ones keep theirs and begin new episodes; a warning names them.
 
         :param path: file
         :param truncate_last_traj: as in SB3, for HerReplayBuffer only
@@ -174,7 +192,7 @@ class ResumableAlgorithm(CheckedAlgorithm):
         replay_buffer.start_new_episodes()
         self._last_obs = None
 
-    def _resume_state(self) -> dict[str, Any]:
+    def _resume_state(self, env_state: bool = True) -> dict[str, Any]:
         assert self._generator is not None
         state: dict[str, Any] = {
             "num_timesteps": self.num_timesteps,
@@ -191,7 +209,9 @@ class ResumableAlgorithm(CheckedAlgorithm):
         # Inside a step (a callback saves there) the environment is one transition ahead of the
         # replay: going on from it would join two observations that do not follow each other.
         if self._last_obs is not None and self._last_state is not None and not self._in_step:
-            state["env"] = None if self.env is None else save_env_state(self.env)
+            if self.env is not None and env_state:
+                settings = self._env_settings.of(self.env)
+                state["env"] = save_env_state(self.env, settings)
             state["last_obs"] = self._last_obs
             state["last_original_obs"] = self._last_original_obs
             state["last_episode_starts"] = self._last_episode_starts
@@ -223,7 +243,7 @@ class ResumableAlgorithm(CheckedAlgorithm):
         if state is None or self.env is None:
             return False
         try:
-            load_env_state(self.env, state)
+            self._env_settings = load_env_state(self.env, state).take(self.env)
         except ValueError as error:
             warnings.warn(
                 f"{error} They begin new episodes; everything else continues.", stacklevel=4

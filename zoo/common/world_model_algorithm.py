@@ -216,6 +216,7 @@ class WorldModelAlgorithm(ResumableAlgorithm):
             # environment is one transition ahead of what is remembered.
             self._last_obs, self._in_step = None, False
         will_reset = reset_num_timesteps or self._last_obs is None
+        self._begin_env_settings()
         noise = deepcopy(self.action_noise)
         # Not OffPolicyAlgorithm's: it would mark a record of this buffer as done by itself.
         total_timesteps, callback = BaseAlgorithm._setup_learn(
