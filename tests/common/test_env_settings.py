@@ -276,6 +276,13 @@ def test_another_seed_is_no_setting(make: Make) -> None:
     _check_exact(env, other)
 
 
+def test_what_a_space_remembers_of_being_printed_is_no_setting() -> None:
+    env, other = _cartpole(), _cartpole()
+    repr(env.observation_space), repr(other.action_space)
+    other.observation_space.low_repr = None  # type: ignore[attr-defined]
+    _check_exact(env, other)
+
+
 def test_equal_numbers_of_other_types_are_equal() -> None:
     load_env_state(_cartpole(gravity=np.float64(10)), _train(_cartpole(gravity=10))[1])
 

@@ -236,6 +236,8 @@ def _open_object(value: Any) -> tuple[Any, _Parts]:
         digest = _pickled(value)
         return None if digest is None else f"{kind.__name__} ({digest})", []
     parts = _attributes(value)
+    if isinstance(value, gym.Space):  # which remembers how it was printed
+        parts = {name: part for name, part in parts.items() if not name.endswith("_repr")}
     return f"{kind.__name__} with {', '.join(sorted(parts))}", [
         (f".{k}", v) for k, v in parts.items()
     ]
