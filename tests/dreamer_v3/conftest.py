@@ -1,6 +1,7 @@
 """Make-believe environments and tiny agents."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -11,6 +12,7 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from dreamzoo import DreamerV3
+from dreamzoo.nn.presets import get_size
 
 
 class SpaceEnv(gym.Env):
@@ -94,6 +96,9 @@ class EchoEnv(SpaceEnv):
 
 MakeAgent = Callable[..., DreamerV3]
 
+#: With few bins, wrong targets would give the same loss as right ones.
+DEBUG = replace(get_size("debug"), bins=255)
+
 #: Small enough for milliseconds an update, large enough that nothing is degenerate.
 TINY: dict[str, Any] = {
     "batch_size": 4,
@@ -116,7 +121,7 @@ def _make_agent(
     else:
         env = make_env
     policy = kwargs.pop("policy", "MlpPolicy")
-    policy_kwargs = {"size": "debug", **kwargs.pop("policy_kwargs", {})}
+    policy_kwargs = {"size": DEBUG, **kwargs.pop("policy_kwargs", {})}
     settings = {**TINY, "seed": 0, "device": "cpu", "policy_kwargs": policy_kwargs, **kwargs}
     return DreamerV3(policy, env, **settings)
 

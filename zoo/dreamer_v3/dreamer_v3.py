@@ -244,11 +244,15 @@ class DreamerV3(WorldModelAlgorithm):
     def _update(self, batch: SequenceBatch) -> dict[str, Tensor]:
         """Update world model, actor and critic once, see :meth:`WorldModelAlgorithm.train`."""
         assert self.replay_buffer is not None
+        averages = list(self.policy.return_normalizer.buffers())
+        before = [average.clone() for average in averages]
         latent, losses, details = self._losses(batch)
         weighted = {k: self._loss_weight(k) * v for k, v in losses.items()}
         behavior = weighted.pop("actor") + weighted.pop("critic")
         model = th.stack(list(weighted.values())).sum()
         loss = behavior.detach() + model.detach()
+        for average, old in zip(averages, before, strict=True):  # of a bad loss nothing remains
+            average.copy_(th.where(th.isfinite(loss), average, old))
         check_finite(self, loss, losses)
         self.policy.optimizer.zero_grad()
         # The dream has no graph into the world model, so their backward passes can share time. But
