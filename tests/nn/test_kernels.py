@@ -1,7 +1,9 @@
 """The compiled element-wise functions against their plain form, and their edge cases."""
 
+import inspect
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import torch as th
@@ -195,3 +197,43 @@ def test_a_draw_of_almost_one_takes_the_last_class(
     assert out.tolist() == [[0.0] * 6 + [1.0]]
     kernels.sample_mixed(logits, 0.01, th.zeros(1, 1), probs, out)
     assert out.tolist() == [[1.0] + [0.0] * 6]
+
+
+SPOILS: dict[str, Callable[[Tensor], Tensor]] = {
+    "fewer rows": lambda x: x[:-1].clone(),
+    "half the columns": lambda x: x[..., : x.shape[-1] // 2].clone(),
+    "another axis": lambda x: x[None],
+    "dtype": lambda x: x.double(),
+    "strides": lambda x: th.stack([x, x], dim=-1)[..., 0],
+}
+#: Any number of rows is right, if nothing else has rows.
+ROWS_ALONE = {"two_hot_mean", "log_normalizer"}
+
+
+@pytest.mark.parametrize("spoil", SPOILS)
+@pytest.mark.parametrize("case", CASES)
+def test_compiled_code_is_not_called_with_what_does_not_fit(
+    case: Case, spoil: str, plain: pytest.MonkeyPatch
+) -> None:
+    """It gets pointers: too few rows corrupted the heap."""
+    name = case.__name__.lstrip("_")
+    function, calls = getattr(kernels, name), list[inspect.BoundArguments]()
+
+    def note(*args: Any, **kwargs: Any) -> Any:
+        calls.append(inspect.signature(function).bind(*args, **kwargs))
+        return function(*args, **kwargs)
+
+    plain.setattr(kernels, name, note)
+    case()
+    (call,) = calls
+    tensors = [key for key, value in call.arguments.items() if isinstance(value, Tensor)]
+    assert len(tensors) >= 1
+    for i, key in enumerate(tensors):
+        if i == 0 and (spoil == "dtype" or name in ROWS_ALONE):
+            continue  # not compiled then, or right
+        given = dict(call.arguments)
+        given[key] = SPOILS[spoil](given[key])
+        kept = {k: v.clone() for k, v in given.items() if isinstance(v, Tensor)}
+        with th.no_grad(), pytest.raises(ValueError, match=r"belong together|values to unpack"):
+            function(**given)
+        assert all(th.equal(given[k], v) for k, v in kept.items())

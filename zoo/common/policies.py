@@ -257,24 +257,36 @@ class WorldModelPolicy(BasePolicy):
         return tuple(x.flatten(1).cpu().numpy() for x in flat)
 
     def _unpack(self, state: tuple[np.ndarray, ...], n: int, device: th.device) -> ActingState:
+        if not isinstance(state, (tuple, list)):
+            found = type(state).__name__
+            raise InputError("state that is no tuple", f"{found}; expected {self._memory_words(n)}")
+        parts = [
+            x if isinstance(x, np.ndarray) else to_host(x, "state", self._memory_words(n))
+            for x in state
+        ]
+        fits = len(parts) == len(self.memory_shapes) and all(
+            x.shape == (n, shape.numel()) and x.dtype == np.float32
+            for x, shape in zip(parts, self.memory_shapes, strict=True)
+        )
+        if not fits:
+            kinds = [f"{x.dtype} {x.shape}" for x in parts]
+            raise InputError(
+                "state that does not fit", f"{kinds}; expected {self._memory_words(n)}"
+            )
+        for i, x in enumerate(parts):
+            FLOAT32.check(x, f"part {i} of the state")
+        tensors = [
+            th.as_tensor(x, device=device).reshape(n, *shape)
+            for x, shape in zip(parts, self.memory_shapes, strict=True)
+        ]
+        return ActingState(Latent(*tensors[:-1]), tensors[-1])
+
+    def _memory_words(self, n: int) -> str:
         shapes = [(n, shape.numel()) for shape in self.memory_shapes]
-        expected = (
+        return (
             f"parts of float32 of the shapes {shapes}, as the last predict() call returned them "
             "for the same number of environments, or state=None to start anew"
         )
-        if not isinstance(state, (tuple, list)):
-            raise InputError(
-                "state that is no tuple", f"{type(state).__name__}; expected {expected}"
-            )
-        parts = [to_host(part, "state", expected) for part in state]
-        if [(part.dtype, part.shape) for part in parts] != [(np.float32, x) for x in shapes]:
-            found = [f"{part.dtype} {part.shape}" for part in parts]
-            raise InputError("state that does not fit", f"{found}; expected {expected}")
-        tensors = []
-        for i, (part, shape) in enumerate(zip(parts, self.memory_shapes, strict=True)):
-            FLOAT32.check(part, f"part {i} of the state")
-            tensors.append(th.as_tensor(part, device=device).reshape(n, *shape))
-        return ActingState(Latent(*tensors[:-1]), tensors[-1])
 
     def _check_step(self, obs: Observation, state: ActingState, is_first: th.Tensor) -> None:
         """Refuse arguments of :meth:`step` that do not belong together."""

@@ -34,7 +34,7 @@ class Rule(NamedTuple):
     """
     Which numbers are let in.
 
-    :param low: smallest, for all or for each
+    :param low: smallest, for all or for each; minus infinity: any finite number
     :param high: largest, for all or for each
     :param expected: the same in words
     :param rounded: dtype that they are rounded to first, the narrowest they will be kept in; None:
@@ -52,14 +52,19 @@ class Rule(NamedTuple):
         """Tell whether all numbers keep the rule."""
         if self.every is not None and x.dtype == self.every:
             return True
+        # Counting takes a third of the time of all(), min() or max().
+        return np.count_nonzero(self._good(x)) == x.size
+
+    def _good(self, x: np.ndarray) -> np.ndarray:
+        """Tell which numbers keep the rule."""
         if self.rounded is not None:
             x = cast(x, self.rounded)
-        elif x.dtype.kind == "f" and not _is_whole(x).all():
-            return False
-        # NaN compares as false.
-        if isinstance(self.low, np.ndarray):
-            return bool(((x >= self.low) & (x <= self.high)).all())
-        return bool(x.min() >= self.low and x.max() <= self.high)
+            if self.low == -np.inf and self.high == np.inf:
+                return np.isfinite(x)
+        good = (x >= self.low) & (x <= self.high)  # NaN compares as false
+        if self.rounded is None and x.dtype.kind == "f":
+            good &= _is_whole(x)
+        return good
 
     def check(self, x: np.ndarray, name: str) -> None:
         """
@@ -71,11 +76,7 @@ class Rule(NamedTuple):
         """
         if self.holds(x):
             return
-        kept = x if self.rounded is None else cast(x, self.rounded)
-        good = (kept >= self.low) & (kept <= self.high)
-        if self.rounded is None and x.dtype.kind == "f":
-            good &= _is_whole(x)
-        place = np.unravel_index(int(np.argmin(good)), x.shape)
+        place = np.unravel_index(int(np.argmin(self._good(x))), x.shape)
         value, where = x[place], f" at {tuple(map(int, place))}" if x.ndim else ""
         what = f"{name} outside its space" if np.isfinite(value) else f"{name} with NaN or infinity"
         raise InputError(what, f"{value}{where}; expected {self.expected}")
@@ -94,14 +95,8 @@ def cast(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
         return x.astype(dtype)
 
 
-def _real(low: float, high: float, dtype: np.dtype, expected: str) -> Rule:
-    """Make the rule for numbers that will be kept in a floating dtype, infinity not among them."""
-    limit = float(np.finfo(dtype).max)
-    return Rule(max(low, -limit), min(high, limit), expected, rounded=dtype)
-
-
 #: Numbers that float32 can hold: rewards, and what networks read where nothing else is known.
-FLOAT32 = _real(-np.inf, np.inf, np.dtype(np.float32), "finite numbers of float32")
+FLOAT32 = Rule(-np.inf, np.inf, "finite numbers of float32", np.dtype(np.float32))
 
 
 def to_host(value: Any, name: str, expected: Any) -> np.ndarray:
@@ -152,6 +147,7 @@ class ObservationChecker:
     def __init__(self, codec: ObservationCodec) -> None:
         self.codec = codec
         self._rules = {key.name: _rule(key) for key in codec.keys}
+        self._shapes = {key.name: tuple(key.space.shape or ()) for key in codec.keys}
         self._bytes = {key.name for key in codec.keys if is_byte_image(key.space)}
 
     def check(
@@ -171,7 +167,7 @@ class ObservationChecker:
         for key, label, value in self._parts(observation, name):
             there = isinstance(value, Tensor)
             x = value if there else to_host(value, label, key.space)
-            own = tuple(key.space.shape or ())
+            own = self._shapes[key.name]
             lead = tuple(x.shape[:axes])
             # The replay stores single integers as (..., 1).
             shapes = (own, (1,)) if isinstance(key.space, spaces.Discrete) else (own,)
@@ -206,7 +202,7 @@ class ObservationChecker:
             self._rule(key).check(x, label)
             sizes[label] = len(x) if is_batch else None
             arrays[key.name] = self._stored(key, x if is_batch else x[None])
-        if len(set(sizes.values())) > 1:
+        if len(sizes) > 1 and len(set(sizes.values())) > 1:
             raise InputError(f"{name} of different lengths", f"{sizes}; expected the same of each")
         return arrays, is_batch
 
@@ -250,14 +246,13 @@ class ObservationChecker:
         return [(key, f"{name} {key.name!r}", observation[key.name]) for key in self.codec.keys]
 
     def _align(self, key: Key, x: np.ndarray, label: str) -> tuple[np.ndarray, bool]:
-        own = tuple(key.space.shape or ())
-        for is_batch in (False, True):
-            shape = x.shape[1:] if is_batch else x.shape
-            if x.ndim == len(own) + is_batch and 0 not in x.shape:
-                if shape == own:
-                    return x, is_batch
-                if key.name in self._bytes and (shape[2], *shape[:2]) == own:
-                    return np.moveaxis(x, -1, -3), is_batch
+        own, shape = self._shapes[key.name], x.shape
+        axes = len(shape) - len(own)
+        if axes in (0, 1) and 0 not in shape:
+            if shape[axes:] == own:
+                return x, axes == 1
+            if key.name in self._bytes and (shape[-1], *shape[axes:-1]) == own:
+                return np.moveaxis(x, -1, -3), axes == 1
         raise _wrong_shape(label, x.shape, key, [_shape(0, own), _shape(1, own)])
 
     def _rule(self, key: Key, raw: bool = False) -> Rule:
@@ -286,8 +281,8 @@ def _rule(key: Key) -> Rule:
     dtype = min(space.dtype, np.dtype(np.float32), key=lambda kind: kind.itemsize)
     if key.kind == "image":
         slack = _SLACK * (high - low)
-        return _real(low - slack, high + slack, dtype, f"images between the bounds of {space}")
-    return _real(-np.inf, np.inf, dtype, f"finite numbers of {dtype}, as in {space}")
+        return Rule(low - slack, high + slack, f"images between the bounds of {space}", dtype)
+    return Rule(-np.inf, np.inf, f"finite numbers of {dtype}, as in {space}", dtype)
 
 
 def _shape(axes: int, own: tuple[int, ...]) -> str:

@@ -13,7 +13,8 @@ compiling takes a minute or two at the first update.
 
 All tensors are contiguous. Where a result is one part of wider rows, ``at`` says in which column
 it begins. What writes into a given tensor has no gradient: the callers go back by hand, or, where
-:func:`is_plain` says so, compute by torch's own functions instead.
+:func:`is_plain` says so, compute by torch's own functions instead. Compiled code believes what it
+is told about memory: shapes and dtypes are looked at before, as torch's own functions do.
 """
 
 import inspect
@@ -81,7 +82,7 @@ def _fusable(function: Callable[Arguments, Result]) -> Callable[Arguments, Resul
 
 def is_compiled(x: Tensor) -> bool:
     """Tell whether the compiled form handles tensors like x."""
-    return compiled is not None and x.dtype == th.float32 and x.device.type == "cpu"
+    return compiled is not None and x.dtype is th.float32 and x.is_cpu
 
 
 def is_traced() -> bool:
@@ -98,6 +99,23 @@ def is_plain() -> bool:
     return th.is_grad_enabled() or is_traced()
 
 
+def _require(*expected: tuple[Tensor, tuple[int, ...]]) -> None:
+    """
+    Refuse tensors that compiled code would read or write wrongly, past their end perhaps.
+
+    :param expected: tensors and their shapes; all are float32, contiguous and on a CPU
+    :raises ValueError: names what was given and what is expected
+    """
+    for x, shape in expected:
+        fits = x.shape == shape and x.dtype is th.float32
+        if not (fits and x.is_cpu and x.is_contiguous()):
+            found = [f"{y.dtype} {tuple(y.shape)} {y.stride()} on {y.device}" for y, _ in expected]
+            raise ValueError(
+                f"Tensors that do not belong together, with their strides: {found}; expected "
+                f"contiguous float32 on cpu of the shapes {[y for _, y in expected]}."
+            )
+
+
 def norm_silu(x: Tensor, scale: Tensor, out: Tensor, at: int = 0) -> Tensor:
     """
     SiLU of the RMS norm of x, (N, G, M), every group of M by itself.
@@ -108,6 +126,13 @@ def norm_silu(x: Tensor, scale: Tensor, out: Tensor, at: int = 0) -> Tensor:
     :return: out
     """
     if is_compiled(x):
+        rows, (groups, each) = x.shape[0], scale.shape
+        width = groups * each
+        _require(
+            (x, (rows, width)),
+            (scale, (groups, each)),
+            (out, (rows, max(at + width, out.shape[-1]))),
+        )
         compiled.norm_silu(x.numpy(), scale.numpy(), out.numpy(), at)
     else:
         _norm_silu(x, scale, out, at)
@@ -133,6 +158,14 @@ def norm_silu_backward(
     """
     out = th.empty_like(x)
     if is_compiled(x):
+        rows, (groups, each) = x.shape[0], scale.shape
+        width = groups * each
+        _require(
+            (x, (rows, width)),
+            (scale, (groups, each)),
+            (scale_grad, (groups, each)),
+            (grad, (rows, max(at + width, grad.shape[-1]))),
+        )
         compiled.norm_silu_backward(
             x.numpy(), scale.numpy(), grad.numpy(), out.numpy(), scale_grad.numpy(), at
         )
@@ -169,6 +202,9 @@ def block_norm_silu(dense: Tensor, own: Tensor, scale: Tensor, out: Tensor) -> N
     :param out: (g, N, D / g), written
     """
     if is_compiled(dense):
+        blocks, rows, dim = len(own), len(dense), len(scale)
+        parts = blocks, rows, dim // blocks
+        _require((dense, (rows, dim)), (own, parts), (scale, (dim,)), (out, parts))
         compiled.block_norm_silu(dense.numpy(), own.numpy(), scale.numpy(), out.numpy())
     else:
         _block_norm_silu(dense, own, scale, out)
@@ -194,12 +230,20 @@ def block_norm_silu_backward(
     :param scale_grad: added to, (D,)
     """
     if is_compiled(total):
+        rows, dim, blocks = len(total), len(scale), len(grad)
+        _require(
+            (total, (rows, dim)),
+            (scale, (dim,)),
+            (grad, (blocks, rows, dim // blocks)),
+            (out, (rows, dim)),
+            (scale_grad, (dim,)),
+        )
         compiled.block_norm_silu_backward(
             total.numpy(), scale.numpy(), grad.numpy(), out.numpy(), scale_grad.numpy()
         )
         return
-    rows = grad.transpose(0, 1).flatten(1)
-    out.copy_(norm_silu_backward(total, scale[None], rows, scale_grad[None]))
+    by_row = grad.transpose(0, 1).flatten(1)
+    out.copy_(norm_silu_backward(total, scale[None], by_row, scale_grad[None]))
 
 
 def gru(gates: Tensor, bias: Tensor, deter: Tensor, out: Tensor) -> None:
@@ -213,6 +257,14 @@ def gru(gates: Tensor, bias: Tensor, deter: Tensor, out: Tensor) -> None:
     :param out: state after, (N, >= D), the first D columns are written
     """
     if is_compiled(gates):
+        blocks, rows, width = gates.shape
+        dim = blocks * width // 3
+        _require(
+            (gates, (blocks, rows, 3 * dim // blocks)),
+            (bias, (blocks, width)),
+            (deter, (rows, max(dim, deter.shape[-1]))),
+            (out, (rows, max(dim, out.shape[-1]))),
+        )
         compiled.gru(gates.numpy(), bias.numpy(), deter.numpy(), out.numpy())
     else:
         _gru(gates, bias, deter, out)
@@ -237,6 +289,15 @@ def gru_backward(
     """
     out = th.empty_like(grad)
     if is_compiled(gates):
+        blocks, rows, width = gates.shape
+        dim = blocks * width // 3
+        _require(
+            (gates, (blocks, rows, 3 * dim // blocks)),
+            (bias, (blocks, width)),
+            (deter, (rows, max(dim, deter.shape[-1]))),
+            (grad, (rows, dim)),
+            (gates_grad, (blocks, rows, width)),
+        )
         compiled.gru_backward(
             gates.numpy(),
             bias.numpy(),
@@ -295,6 +356,13 @@ def sample_mixed(
     :param out: one-hot samples, (N, >= S * C), written from column ``at`` on
     """
     if is_compiled(logits) and draws is not None:
+        rows, latents, classes = shape = tuple(logits.shape)
+        _require(
+            (logits, shape),
+            (draws, (rows, latents)),
+            (probs, shape),
+            (out, (rows, max(at + latents * classes, out.shape[-1]))),
+        )
         compiled.sample_mixed(logits.numpy(), unimix, draws.numpy(), probs.numpy(), out.numpy(), at)
     else:
         _sample_mixed(logits, unimix, draws, probs, out, at)
@@ -336,6 +404,8 @@ def mixed_backward(probs: Tensor, unimix: float, grad: Tensor, out: Tensor) -> N
     :param out: of the logits, written, (N, S, C)
     """
     if is_compiled(probs):
+        shape = tuple(probs.shape)
+        _require((probs, shape), (grad, shape), (out, shape))
         compiled.mixed_backward(probs.numpy(), unimix, grad.numpy(), out.numpy())
     else:
         _mixed_backward(probs, unimix, grad, out)
@@ -360,6 +430,7 @@ def two_hot_mean(logits: Tensor, outer: Tensor) -> Tensor:
     :return: (N,)
     """
     if is_compiled(logits) and not is_plain():
+        _require((logits, (len(logits), 2 * len(outer) + 1)), (outer, (len(outer),)))
         out = np.empty(len(logits), np.float32)
         compiled.two_hot_mean(logits.numpy(), outer.numpy(), out)
         return th.from_numpy(out)
@@ -380,6 +451,7 @@ def log_normalizer(logits: Tensor) -> Tensor:
     :param logits: (N, K)
     """
     if is_compiled(logits):
+        _require((logits, (len(logits), logits.shape[-1])))
         out = np.empty(len(logits), np.float32)
         compiled.log_normalizer(logits.numpy(), out)
         return th.from_numpy(out)
@@ -396,6 +468,8 @@ def scaled_softmax(logits: Tensor, normalizer: Tensor, scale: Tensor, out: Tenso
     :param out: (N, K)
     """
     if is_compiled(logits):
+        rows, shape = len(logits), tuple(logits.shape)
+        _require((logits, shape), (normalizer, (rows,)), (scale, (rows,)), (out, shape))
         compiled.scaled_softmax(logits.numpy(), normalizer.numpy(), scale.numpy(), out.numpy())
     else:
         _scaled_softmax(logits, normalizer, scale, out)

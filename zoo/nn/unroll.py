@@ -239,7 +239,8 @@ class Unroll(th.autograd.Function):
         keep, deters, probs = ctx.saved_tensors
         steps, rows, latents, classes = probs.shape
         # Straight through: the sample's gradient is that of its probabilities.
-        into_probs = (grad_stochs + grad_probs).flatten(2)
+        # Gradients come as (B, T, ...), whose steps lie apart.
+        into_probs = (grad_stochs + grad_probs).flatten(2).contiguous()
         logits_grad = th.empty_like(before_stoch)
         evidence_grad = th.empty_like(hidden)
         scale, scale_grad = post.scale.detach()[None], th.zeros_like(post.scale)
