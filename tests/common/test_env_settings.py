@@ -335,6 +335,32 @@ def test_a_state_of_before_settings_were_saved_is_loaded() -> None:
     np.testing.assert_array_equal(_step(env, 30), _step(other, 30))
 
 
+class _Broken(list[int]):
+    """Raises where it is looked at."""
+
+    def __len__(self) -> int:
+        raise RuntimeError("not ready")
+
+    __iter__ = __getitem__ = __reduce_ex__ = __len__  # type: ignore[assignment]
+
+
+def test_what_cannot_be_looked_at_does_not_stop_training() -> None:
+    env = _tasks(lambda task: setattr(task, "broken", _Broken()))
+    settings = EnvSettings().of(env)
+    settings.begin()
+    env.reset()
+    _step(env, 2)
+    settings.look_once()
+    assert settings.values["envs[1]._Task.config.speed"] == 1.0
+    assert save_env_state(env, settings) is None
+
+
+@pytest.mark.parametrize("name", ["seed", "_seed", "seed_", "env_seed", "seeds"])
+def test_a_seed_by_any_name_is_no_setting(name: str) -> None:
+    make = [lambda seed=seed: _tasks(lambda task: setattr(task, name, seed)) for seed in (1, 2)]
+    _check_exact(make[0](), make[1]())
+
+
 # ---------------------------------------------------------------------------- sharing
 
 

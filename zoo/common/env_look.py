@@ -141,7 +141,7 @@ class Look:
         if isinstance(value, np.generic):
             value = value.item()
         is_number = value is None or isinstance(value, int)
-        if is_number and place.endswith(("seed", "seeds", "np_random")):
+        if is_number and place.rstrip("_").endswith(("seed", "seeds", "np_random")):
             return
         self._room -= 1
         self.parents[place] = parent
@@ -160,7 +160,11 @@ class Look:
             self._look_into(value, place, layers, depth)
 
     def _look_into(self, value: Any, place: str, layers: set[int], depth: int) -> None:
-        summary, parts = _open(value)
+        try:
+            summary, parts = _open(value)
+            parts = list(parts)
+        except Exception:  # whatever the object itself raises: it cannot be compared
+            return
         if summary is not None:
             self.values[place] = summary
         if depth < _DEEPEST:
