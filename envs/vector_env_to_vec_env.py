@@ -24,7 +24,8 @@ class VectorEnvToVecEnv(VecEnv):
     For simulators that step many environments at once (Atari's vector environment, those on a
     GPU, dreams), whose speed a ``DummyVecEnv`` of single ones would lose. Wrap it in
     ``VecMonitor`` for episode statistics. Attributes and methods of single rows:
-    :mod:`dreamzoo.envs.vector_env_rows`.
+    :mod:`dreamzoo.envs.vector_env_rows`. Flags may be of any number type, flags and rewards of
+    the shape (N, 1), too.
 
     :param env: resets in the same step (``AutoresetMode.SAME_STEP``), or not at all
         (``DISABLED``) and by ``reset_mask`` then
@@ -70,17 +71,22 @@ class VectorEnvToVecEnv(VecEnv):
     def step_wait(self) -> VecEnvStepReturn:
         assert self._actions is not None
         obs, reward, terminated, truncated, info = self.env.step(self._actions)
-        ended, limit = to_host(terminated), to_host(truncated)
+        # Copies: the environment may reuse its memory, in a reset already.
+        ended = checks.to_flags(terminated, self.num_envs, "terminations")
+        limit = checks.to_flags(truncated, self.num_envs, "truncations")
+        rewards = checks.to_rewards(reward, self.num_envs)
         dones = ended | limit
         last, last_info = info.pop("final_obs", None), info.pop("final_info", {})
-        for mask in ("_final_obs", "_final_info"):
-            info.pop(mask, None)
+        given = info.pop("_final_obs", dones) if self._same_step else dones
+        info.pop("_final_info", None)
         infos = self._row_infos(info)
         if dones.any():
+            if self._same_step:
+                self._check_last(last, dones, checks.to_flags(given, self.num_envs, "_final_obs"))
             # The last observation before the reset, which may write to the same memory.
             last, ends = to_host(last if self._same_step else obs), self._row_infos(last_info)
             if not self._same_step:
-                obs, _ = self.env.reset(options={"reset_mask": dones})
+                obs, _ = self.env.reset(options={"reset_mask": dones.copy()})
             for i in np.flatnonzero(dones):
                 infos[i] |= ends[i]
                 infos[i]["terminal_observation"] = (
@@ -89,8 +95,21 @@ class VectorEnvToVecEnv(VecEnv):
                     else last[i]
                 )
                 infos[i]["TimeLimit.truncated"] = bool(limit[i] and not ended[i])
-        rewards = to_host(reward).astype(np.float32)
         return to_host(obs), rewards, dones, infos
+
+    def _check_last(self, last: Any, dones: np.ndarray, given: np.ndarray) -> None:
+        """Refuse ends of episodes without their last observations."""
+        missing = dones if last is None else dones & ~given
+        if isinstance(last, np.ndarray) and last.dtype == object:
+            missing = missing | (dones & [single is None for single in last])
+        if missing.any():
+            raise ValueError(
+                f"Episodes of the rows {np.flatnonzero(missing).tolist()} ended, and {self.env} "
+                "gave no last observations of them in info['final_obs'], as "
+                "AutoresetMode.SAME_STEP promises; those returned are already of the next "
+                "episodes. Let it put the last ones there, or make it with "
+                "AutoresetMode.DISABLED and let reset(options={'reset_mask': rows}) reset."
+            )
 
     def _row_infos(self, info: dict[str, Any]) -> list[dict[str, Any]]:
         """Turn one dictionary of arrays into one dictionary for every row that has its keys."""

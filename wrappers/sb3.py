@@ -56,7 +56,7 @@ class VecPreviousActionReward(VecEnvWrapper):
             if "terminal_observation" in info:
                 final = info["terminal_observation"]
                 info["terminal_observation"] = extend(final, Memory(action, reward))
-        memory = Memory(*select(dones, self._zeros(), memory))
+        memory = Memory(*select(np.asarray(dones, bool), self._zeros(), memory))
         return extend(obs, memory), rewards, dones, infos
 
     def _zeros(self) -> Memory:

@@ -252,3 +252,69 @@ def test_the_returns_that_gymnasium_records_arrive() -> None:
             assert infos[i]["episode"]["r"] == lengths[i]
             lengths[i], ended = 0, ended + 1
     assert ended > 3
+
+
+class Numbers(TorchCounters):
+    """Tells flags and rewards in other types, and writes the flags to the same memory."""
+
+    def __init__(self, flags: th.dtype, column: bool, mode: AutoresetMode) -> None:
+        super().__init__(3, mode)
+        self.flags, self.column = th.zeros(2, 3, dtype=flags), column
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> Any:
+        self.flags.zero_()
+        return super().reset(seed=seed, options=options)
+
+    def step(self, actions: Any) -> Any:
+        obs, reward, *ends, info = super().step(actions)
+        for memory, end in zip(self.flags, ends, strict=True):
+            memory.copy_(end)
+        shape = (3, 1) if self.column else (3,)
+        return obs, reward.double().view(shape), *(x.view(shape) for x in self.flags), info
+
+
+@pytest.mark.parametrize("mode", [SAME, DISABLED])
+@pytest.mark.parametrize("flags", [th.bool, th.int64, th.uint8, th.float32, th.bfloat16])
+def test_flags_and_rewards_in_numbers_and_columns(flags: th.dtype, mode: AutoresetMode) -> None:
+    ours = VectorEnvToVecEnv(Numbers(flags, flags != th.int64, mode))
+    usual = VectorEnvToVecEnv(TorchCounters(3, mode))
+    for env in (ours, usual):
+        env.reset()
+    for _ in range(7):
+        one, other = (env.step(np.zeros(3, int)) for env in (ours, usual))
+        np.testing.assert_equal(one, other)
+        assert (one[1].dtype, one[2].dtype) == (np.float32, bool)
+
+
+@pytest.mark.parametrize("value", [2.0, float("nan")])
+def test_flags_that_are_none_are_refused(value: float) -> None:
+    env = Numbers(th.float32, False, SAME)
+    vec = VectorEnvToVecEnv(env)
+    vec.reset()
+    env.step = lambda actions: (None, None, th.full((3,), value), th.zeros(3), {})  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match="erminations that are no flags"):
+        vec.step(np.zeros(3, int))
+
+
+@pytest.mark.parametrize("form", ["none", "mask", "rows"])
+def test_ends_without_their_last_observation_are_refused(form: str) -> None:
+    class Forgetful(TorchCounters):
+        def step(self, actions: Any) -> Any:
+            *rest, info = super().step(actions)
+            if form == "none":
+                info.pop("final_obs")
+            elif form == "mask":
+                info["_final_obs"] = info["_final_obs"] & (th.arange(3) != 1)
+            else:
+                final = [{"age": x} if i != 1 else None for i, x in enumerate(self.age)]
+                info = {"final_obs": np.array(final, object)}
+            return *rest, info
+
+    env = VectorEnvToVecEnv(Forgetful(3, SAME))
+    env.reset()
+    env.step(np.zeros(3, int))
+    if form != "none":  # the end of row 0 is told
+        assert env.step(np.zeros(3, int))[2].tolist() == [True, False, False]
+    rows = r"\[0\]" if form == "none" else r"\[1\]"
+    with pytest.raises(ValueError, match=rf"rows {rows} ended.*info\['final_obs'\].*DISABLED"):
+        env.step(np.zeros(3, int))

@@ -8,7 +8,7 @@ import pytest
 import torch as th
 from gymnasium import spaces
 
-from dreamzoo.nn.checks import InputError, ObservationChecker, to_flags, to_host
+from dreamzoo.nn.checks import InputError, ObservationChecker, to_flags, to_host, to_rewards
 from dreamzoo.nn.observations import ObservationCodec
 
 INF, NAN = np.inf, np.nan
@@ -230,3 +230,20 @@ def test_one_flag_is_enough_for_one_row() -> None:
 def test_half_precision_that_numpy_does_not_know() -> None:
     x = to_host(th.tensor([1.5, -2.0], dtype=th.bfloat16), "x", "numbers")
     assert x.tolist() == [1.5, -2.0]
+
+
+@pytest.mark.parametrize("dtype", [bool, np.int8, np.float64, np.float16, np.float32])
+@pytest.mark.parametrize("shape", [(2,), (2, 1)])
+def test_rewards_of_any_number_type(dtype: Any, shape: tuple[int, ...]) -> None:
+    given = np.array([0, 1], dtype).reshape(shape)
+    rewards = to_rewards(given, 2)
+    assert (rewards.dtype, rewards.tolist()) == (np.float32, [0.0, 1.0])
+    given[:] = 1  # a simulator may reuse its memory
+    assert rewards.tolist() == [0.0, 1.0]
+    assert to_rewards(th.tensor([[0.5], [1.0]], dtype=th.bfloat16), 2).tolist() == [0.5, 1.0]
+
+
+@pytest.mark.parametrize("given", [np.zeros(3), np.zeros((1, 2)), [1j, 0], ["much", 0], None])
+def test_what_is_no_reward_is_refused(given: Any) -> None:
+    with pytest.raises(InputError, match=r"ewards.*expected 2 real numbers, one of each row"):
+        to_rewards(given, 2)

@@ -1,11 +1,18 @@
 """Observations and rewards normalised by SB3's VecNormalize."""
 
+from copy import deepcopy
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
-from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize, VecTransposeImage
+from stable_baselines3.common.vec_env import (
+    DummyVecEnv,
+    VecMonitor,
+    VecNormalize,
+    VecTransposeImage,
+)
 
 IMAGE = spaces.Box(0, 255, (1, 36, 36), np.uint8)
 FAR = spaces.Box(90.0, 110.0, (3,), np.float32)
@@ -56,6 +63,86 @@ def test_some_keys_of_a_dict(make_agent: Any, make_env: Any) -> None:
     assert agent._n_updates > 0
     batch = agent.replay_buffer.sample(8, env)
     assert np.abs(batch.observations["vector"].numpy()).max() < 10.0
+
+
+class OneNaN(gym.Wrapper):
+    """Breaks once: a part of the 12th step's answer, or of the 3rd reset's."""
+
+    def __init__(self, env: gym.Env, where: str) -> None:
+        super().__init__(env)
+        self.where, self.steps, self.resets = where, 0, 0
+
+    def spoil(self, obs: Any) -> Any:
+        if isinstance(obs, dict):
+            return {**obs, "far": obs["far"] * np.nan}
+        return obs * np.nan
+
+    def reset(self, **kwargs: Any) -> Any:
+        self.resets += 1
+        obs, info = self.env.reset(**kwargs)
+        return (self.spoil(obs) if self.where == "reset" and self.resets == 3 else obs), info
+
+    def step(self, action: Any) -> Any:
+        self.steps += 1
+        obs, reward, *rest = self.env.step(action)
+        if self.steps == 12:
+            obs = self.spoil(obs) if self.where == "observation" else obs
+            reward = np.inf if self.where == "reward" else reward
+        return obs, reward, *rest
+
+
+def _statistics(env: VecNormalize) -> list[Any]:
+    rms = env.obs_rms if isinstance(env.obs_rms, dict) else {"": env.obs_rms}
+    return [{k: vars(v) for k, v in rms.items()}, vars(env.ret_rms), env.returns]
+
+
+@pytest.mark.parametrize("where", ["observation", "reward", "reset"])
+@pytest.mark.parametrize("composed", [False, True])
+def test_a_refused_step_leaves_no_trace_in_the_statistics(
+    make_agent: Any, make_env: Any, where: str, composed: bool
+) -> None:
+    """They had taken it in before anyone could look at it, and would be NaN for ever."""
+    space = spaces.Dict({"far": FAR, "near": spaces.Box(-1.0, 1.0, (2,))}) if composed else FAR
+    policy = "MultiInputPolicy" if composed else "MlpPolicy"
+    settings: dict[str, Any] = dict(policy=policy, learning_starts=10**6)
+
+    def make(kind: str) -> VecNormalize:
+        inner = make_env(space, length=100)
+        inner.observation_space.seed(0)
+        return VecMonitor(DummyVecEnv([lambda: OneNaN(inner, kind)]))  # type: ignore[return-value]
+
+    broken, whole = VecNormalize(make(where)), VecNormalize(make("nowhere"))
+    shared = broken.obs_rms  # with an environment for evaluation, say
+    agent = make_agent(broken, **settings)
+    make_agent(whole, **settings).learn(11)
+    if where == "reset":
+        agent.learn(5)
+        agent.learn(6)
+        before = deepcopy(_statistics(broken))
+        with pytest.raises(ValueError, match="NaN or infinity"):
+            agent.learn(5)
+    else:
+        with pytest.raises(ValueError, match="NaN or infinity"):
+            agent.learn(50)
+        before = _statistics(whole)
+    np.testing.assert_equal(_statistics(broken), before)
+    assert broken.obs_rms is shared
+    agent.learn(30, reset_num_timesteps=False)
+    assert agent.replay_buffer.sample(4, broken).rewards.isfinite().all()
+
+
+def test_a_normalizer_of_rewards_alone_is_saved_too(
+    make_agent: Any, make_env: Any, tmp_path: Any
+) -> None:
+    """It has no statistics of observations."""
+    env = normalized(make_env(), norm_obs=False)
+    agent = make_agent(env).learn(30)
+    agent.save(tmp_path / "model")
+    agent.save_replay_buffer(tmp_path / "replay")
+    other = normalized(make_env(), norm_obs=False)
+    again = type(agent).load(tmp_path / "model", env=other)
+    again.load_replay_buffer(tmp_path / "replay")
+    assert vars(other.ret_rms) == vars(env.ret_rms)
 
 
 def test_normalised_images_are_no_images(make_agent: Any, make_env: Any) -> None:

@@ -9,6 +9,7 @@ from gymnasium.vector import VectorEnv, VectorWrapper
 from gymnasium.vector.utils import concatenate, create_empty_array, iterate
 
 from dreamzoo.wrappers.array_conversion import Device, to_numpy, to_torch
+from dreamzoo.wrappers.arrays import cast
 
 
 class TorchToNumpy(VectorWrapper, gym.utils.RecordConstructorArgs):
@@ -46,7 +47,8 @@ class TorchToNumpy(VectorWrapper, gym.utils.RecordConstructorArgs):
         obs, rewards, terminations, truncations, infos = to_numpy(
             self.env.step(to_torch(actions, self.device))
         )
-        infos = self._split_final_obs(infos, terminations | truncations)
+        ended = cast(terminations, bool) | cast(truncations, bool)
+        infos = self._split_final_obs(infos, ended)
         return obs, rewards, terminations, truncations, infos
 
     def _split_final_obs(self, infos: dict[str, Any], ended: np.ndarray) -> dict[str, Any]:

@@ -66,7 +66,7 @@ class EpisodeDiscount(VectorWrapper, gym.utils.RecordConstructorArgs):
 
     def step(self, actions: Any) -> tuple[Tree, Array, Array, Array, dict[str, Any]]:
         obs, rewards, terminations, truncations, infos = self.env.step(actions)
-        discount = cast(~terminations, np.float32) * self.gamma  # (B,)
+        discount = cast(~cast(terminations, bool), np.float32) * self.gamma  # (B,)
         infos = self._inform(infos, discount)
         first = discount
         if self._mode is AutoresetMode.SAME_STEP:

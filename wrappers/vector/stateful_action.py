@@ -13,7 +13,16 @@ from gymnasium.vector import (
 )
 from gymnasium.vector.utils import iterate
 
-from dreamzoo.wrappers.arrays import Array, Tree, copy, first_array, known_empty, namespace, select
+from dreamzoo.wrappers.arrays import (
+    Array,
+    Tree,
+    cast,
+    copy,
+    first_array,
+    known_empty,
+    namespace,
+    select,
+)
 from dreamzoo.wrappers.vector.autoreset import autoreset_mode, merge_infos
 
 
@@ -72,6 +81,7 @@ class RepeatAction(VectorWrapper, gym.utils.RecordConstructorArgs):
 
     def step(self, actions: Any) -> tuple[Tree, Array, Array, Array, dict[str, Any]]:
         obs, rewards, terminations, truncations, infos = self.env.step(actions)
+        terminations, truncations = cast(terminations, bool), cast(truncations, bool)
         for _ in range(self.num_repeats - 1):
             running = ~(terminations | truncations)
             if known_empty(running):
@@ -79,8 +89,8 @@ class RepeatAction(VectorWrapper, gym.utils.RecordConstructorArgs):
             new_obs, reward, terminated, truncated, new_infos = self.env.step(actions)
             obs = select(running, new_obs, obs)
             rewards = select(running, rewards + reward, rewards)
-            terminations = terminations | (running & terminated)
-            truncations = truncations | (running & truncated)
+            terminations = terminations | (running & cast(terminated, bool))
+            truncations = truncations | (running & cast(truncated, bool))
             infos = merge_infos(running, new_infos, infos)
         if self.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP:
             obs, infos = self._reset_ended(terminations | truncations, obs, infos)

@@ -6,7 +6,7 @@ import gymnasium as gym
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
-from dreamzoo.wrappers.arrays import Array, as_array, first_array, select
+from dreamzoo.wrappers.arrays import Array, as_array, cast, first_array, select
 from dreamzoo.wrappers.stateful_observation import (
     Memory,
     extend,
@@ -71,7 +71,7 @@ class PreviousActionReward(VectorWrapper, gym.utils.RecordConstructorArgs):
         infos = map_final_obs(
             infos, lambda final, rows: extend(final, Memory(*(part[rows] for part in memory)))
         )
-        ended = terminations | truncations
+        ended = cast(terminations, bool) | cast(truncations, bool)
         starts = {AutoresetMode.SAME_STEP: ended, AutoresetMode.NEXT_STEP: self._ended}
         rows = starts.get(self._mode)
         if rows is not None:

@@ -11,6 +11,7 @@ from dreamzoo.common.evaluation import check_spaces
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.envs.dream_vector_env import DreamVectorEnv
 from dreamzoo.envs.vector_env_to_vec_env import to_host
+from dreamzoo.nn.checks import to_flags
 
 #: An agent of Stable-Baselines3, anything with its ``predict``, or a function from observations
 #: (n, ...) to actions (n, ...).
@@ -147,7 +148,8 @@ def _play(obs: Any, policy: Policy, step: Step, horizon: int, deterministic: boo
 
 def _real_step(env: VecEnv) -> Step:
     def step(action: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray]:
-        obs, reward, done, infos = env.step(action)
+        obs, reward, flags, infos = env.step(action)
+        done = to_flags(flags, env.num_envs, "dones")
         limit = np.array([info.get("TimeLimit.truncated", False) for info in infos])
         obs = _map(obs, np.copy)
         for i in np.flatnonzero(done):  # the last observation, not the next episode's first

@@ -18,6 +18,7 @@ from dreamzoo.common.record_store import (
     is_here,
     to_device,
 )
+from dreamzoo.nn.checks import to_flags, to_rewards
 from dreamzoo.nn.observations import Observation
 
 #: Name of the stored observations; those of a Dict have their keys behind it.
@@ -329,7 +330,8 @@ class SequenceReplayBuffer(ReplayBuffer):
         :param done: end of episode, (n_envs,)
         :param infos: ``TimeLimit.truncated`` tells a time limit from a termination
         """
-        done = np.asarray(done, bool).reshape(self.n_envs)
+        done = to_flags(done, self.n_envs, "dones")
+        reward = to_rewards(reward, self.n_envs)
         timeout = np.array([bool(info.get("TimeLimit.truncated", False)) for info in infos])
         everyone = np.arange(self.n_envs)
         record = {
@@ -345,7 +347,7 @@ class SequenceReplayBuffer(ReplayBuffer):
         if done.any():
             ended = np.flatnonzero(done)
             record = {k: v[ended] for k, v in self._flatten_obs(next_obs).items()}
-            record["rewards"] = np.asarray(reward)[ended]
+            record["rewards"] = reward[ended]
             record["dones"], record["timeouts"] = done[ended], timeout[ended]
             self._append(ended, record, {})
 

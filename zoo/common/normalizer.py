@@ -2,8 +2,10 @@
 
 import pathlib
 import pickle
+from typing import Any
 
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+import numpy as np
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
 
 #: File beside ``model.zip``.
 NORMALIZER = "vecnormalize.pkl"
@@ -37,3 +39,33 @@ def as_in_training(env: VecEnv, model: pathlib.Path) -> VecEnv:
         return env
     normalizer.set_venv(env)
     return normalizer
+
+
+class Statistics:
+    """
+    What every ``VecNormalize`` of an environment knows at this moment.
+
+    One of them takes a step in before anyone has looked at it; NaN would stay in for ever.
+
+    :param env: training environment
+    """
+
+    def __init__(self, env: VecEnv | None = None) -> None:
+        self._kept: list[tuple[Any, dict[str, Any]]] = []
+        while isinstance(env, VecEnvWrapper):
+            if isinstance(env, VecNormalize):
+                self._kept.append((env, {"returns": env.returns.copy()}))
+                observed = vars(env).get("obs_rms", {})  # none where only rewards are normalised
+                parts = observed.values() if isinstance(observed, dict) else [observed]
+                for rms in (*parts, env.ret_rms):
+                    self._kept.append((rms, {k: _copy(v) for k, v in vars(rms).items()}))
+            env = env.venv
+
+    def restore(self) -> None:
+        """Bring them back to that moment, in place: environments for evaluation may share them."""
+        for owner, values in self._kept:
+            vars(owner).update({k: _copy(v) for k, v in values.items()})
+
+
+def _copy(value: Any) -> Any:
+    return value.copy() if isinstance(value, np.ndarray) else value

@@ -14,12 +14,13 @@ from dreamzoo.common.buffers import SequenceReplayBuffer
 from dreamzoo.common.checked_algorithm import CheckedAlgorithm
 from dreamzoo.common.env_settings import EnvSettings
 from dreamzoo.common.env_state import load_env_state, save_env_state
+from dreamzoo.common.env_watch import EnvWatch
 from dreamzoo.common.files import replaced_file
 from dreamzoo.common.policies import ActingState, WorldModelPolicy
 from dreamzoo.common.record_store import RecordSpec
 
 #: Attributes that ``save`` leaves out.
-_OF_THE_RUN = ("_last_state", "_generator", "_in_step", "_env_settings", "last_good_file")
+_OF_THE_RUN = ("_last_state", "_generator", "_in_step", "_env_settings", "_watch", "last_good_file")
 
 
 class ResumableAlgorithm(CheckedAlgorithm):
@@ -46,6 +47,7 @@ class ResumableAlgorithm(CheckedAlgorithm):
         #: Where a SaveCallback has saved the agent last.
         self.last_good_file: pathlib.Path | None = None
         self._env_settings = EnvSettings()
+        self._watch = EnvWatch()
 
     def latent_spec(self) -> RecordSpec | None:
         """Say what to store of the latent with every record; None stores nothing."""
@@ -204,8 +206,9 @@ class ResumableAlgorithm(CheckedAlgorithm):
             "normalizer": None,
         }
         if self._vec_normalize_env is not None:  # also where environments cannot be copied
+            known = vars(self._vec_normalize_env)  # where it leaves observations alone, less
             names = ("obs_rms", "ret_rms")
-            state["normalizer"] = {name: getattr(self._vec_normalize_env, name) for name in names}
+            state["normalizer"] = {name: known[name] for name in names if name in known}
         # Inside a step (a callback saves there) the environment is one transition ahead of the
         # replay: going on from it would join two observations that do not follow each other.
         if self._last_obs is not None and self._last_state is not None and not self._in_step:
@@ -237,6 +240,8 @@ class ResumableAlgorithm(CheckedAlgorithm):
         memory = [th.as_tensor(part, device=self.policy.device) for part in state["memory"]]
         latent_type = type(self.policy.world_model.initial(1))
         self._last_state = ActingState(latent_type(*memory[:-1]), memory[-1])
+        assert self.env is not None
+        self._watch.follow(self.env)
 
     def _restore_envs(self, state: dict[str, Any] | None) -> bool:
         """Put saved environments into the middle of their episodes, if they can be."""

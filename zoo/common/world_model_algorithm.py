@@ -20,11 +20,12 @@ from stable_baselines3.common.utils import obs_as_tensor
 from stable_baselines3.common.vec_env import VecNormalize
 
 from dreamzoo.common.buffers import SequenceBatch, SequenceReplayBuffer
+from dreamzoo.common.collecting_algorithm import CollectingAlgorithm
+from dreamzoo.common.normalizer import Statistics
 from dreamzoo.common.policies import ActingState, WorldModelPolicy
-from dreamzoo.common.resumable_algorithm import ResumableAlgorithm
 from dreamzoo.common.settings import Number, Setting, Whole, read_settings
 from dreamzoo.common.training import MeanMetrics, check_actions, check_means
-from dreamzoo.nn.checks import FLOAT32, InputError, to_host
+from dreamzoo.common.workers import dead_workers_named, notice_dead_workers
 from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.observations import SINGLE
 from dreamzoo.nn.process import restores_process
@@ -42,7 +43,7 @@ VEC_NORMALIZE_CLIP = 10.0
 TABLES, LONGEST_NAME = ("stdout", "log"), 33
 
 
-class WorldModelAlgorithm(ResumableAlgorithm):
+class WorldModelAlgorithm(CollectingAlgorithm):
     """
     Off-policy algorithm that learns from sequences and acts with a memory.
 
@@ -72,7 +73,7 @@ class WorldModelAlgorithm(ResumableAlgorithm):
     #: Whether new windows are replayed once before others are drawn.
     online_queue: ClassVar[bool] = False
     settings: ClassVar[Mapping[str, Setting]] = {
-        **ResumableAlgorithm.settings,
+        **CollectingAlgorithm.settings,
         "batch_length": Whole(1),
         "train_ratio": Number(0),
     }
@@ -211,27 +212,30 @@ class WorldModelAlgorithm(ResumableAlgorithm):
                 stacklevel=3,
             )
         self._check_normalizer()
-        if self._in_step:
+        if self._in_step or self._watch.moved():
             # A callback or an error stopped between an environment's step and its storage: the
-            # environment is one transition ahead of what is remembered.
+            # environment is one transition ahead of what is remembered. Or someone else was there.
             self._last_obs, self._in_step = None, False
         will_reset = reset_num_timesteps or self._last_obs is None
         self._begin_env_settings()
+        self._watch.follow(self.env)
+        self._statistics = Statistics(self.env)
         noise = deepcopy(self.action_noise)
         # Not OffPolicyAlgorithm's: it would mark a record of this buffer as done by itself.
-        total_timesteps, callback = BaseAlgorithm._setup_learn(
-            self, total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
-        )
+        notice_dead_workers(self.env)
+        with dead_workers_named(self.env):
+            total_timesteps, callback = BaseAlgorithm._setup_learn(
+                self, total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
+            )
         if not will_reset:
             self.action_noise = noise  # SB3 has reset it, in the middle of episodes
         self._announce_replay(buffer, total_timesteps - self.num_timesteps)
         self._fit_action_noise()
         if will_reset:
-            buffer.start_new_episodes()
-            self._check_first_obs()
-        if will_reset or self._last_state is None:
-            self._last_state = self.policy.initial_state(self.n_envs)
-            self._last_episode_starts = np.ones(self.n_envs, bool)
+            self._watch.note_call()
+            self._begin_episodes()
+        elif self._last_state is None:
+            self._forget()
         return total_timesteps, callback
 
     def _check_normalizer(self) -> None:
@@ -257,12 +261,6 @@ class WorldModelAlgorithm(ResumableAlgorithm):
                 "The agent learned behind a VecNormalize, and the replay holds what that one saw. "
                 "Load the agent with an environment behind the same: load(path, env=...)."
             )
-
-    def _check_first_obs(self) -> None:
-        assert self._last_obs is not None
-        first, self._last_obs = self._last_obs, None  # refused, it is not gone on from
-        self._check_step(first, None, [])
-        self._last_obs = first
 
     def _check_action_noise(self) -> None:
         """Refuse noise that is neither one number for all actions nor one for each."""
@@ -338,7 +336,7 @@ class WorldModelAlgorithm(ResumableAlgorithm):
         while self.num_timesteps < total_timesteps:
             rollout = self.collect_rollouts(
                 self.env,
-                train_freq=self.train_freq,  # type: ignore[arg-type]
+                train_freq=self.train_freq,
                 action_noise=self.action_noise,
                 callback=callback,
                 learning_starts=0,
@@ -442,6 +440,7 @@ class WorldModelAlgorithm(ResumableAlgorithm):
 
         :return: action for the environment and action for the replay
         """
+        self._prepare_step()
         assert self._last_obs is not None
         assert self._last_state is not None
         self._in_step = True
@@ -480,57 +479,22 @@ class WorldModelAlgorithm(ResumableAlgorithm):
         dones: np.ndarray,
         infos: list[dict[str, Any]],
     ) -> None:
-        self._check_step(new_obs, reward, infos)
         assert isinstance(replay_buffer, SequenceReplayBuffer)
         assert self._last_state is not None
-        replay_buffer.stage_latents(self._stored_latents(self._last_state))
-        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
+        moved = self._watch.moved(own=1)  # by a callback
+        with self._refusing():
+            dones = self._check_step(new_obs, reward, dones, infos)
+            # A VecNormalize hands out the raw numbers of the last step only, which is not this one.
+            if not moved or self._vec_normalize_env is None:
+                replay_buffer.stage_latents(self._stored_latents(self._last_state))
+                super()._store_transition(
+                    replay_buffer, buffer_action, new_obs, reward, dones, infos
+                )
         self._last_episode_starts = dones
         self._in_step = False
-
-    def _check_step(
-        self,
-        obs: np.ndarray | dict[str, np.ndarray],
-        reward: np.ndarray | None,
-        infos: list[dict[str, Any]],
-    ) -> None:
-        """Refuse what cannot be read, stored or learned from, before it reaches the replay."""
-        try:
-            self._check_observations(obs, infos)
-            if reward is not None:
-                normalizer = self.get_vec_normalize_env()
-                for part in (reward, *([] if normalizer is None else [normalizer.old_reward])):
-                    self._check_reward(part)
-        except InputError as error:
-            article = "an" if error.what[0] in "aeiou" else "a"
-            raise ValueError(
-                f"The environment returned {article} {error.what} at step {self.num_timesteps}: "
-                f"{error.detail}. Nothing of this step was stored; the model is as it was. Mend "
-                "the environment; SB3's VecCheckNan finds where NaN comes from."
-            ) from error
-
-    def _check_observations(
-        self, obs: np.ndarray | dict[str, np.ndarray], infos: list[dict[str, Any]]
-    ) -> None:
-        check, expected = self.policy.observation_checker.check, (self.n_envs,)
-        given = {"observation": check(obs)}
-        normalizer = self.get_vec_normalize_env()
-        if normalizer is not None:  # the replay keeps what it was given
-            name = "observation below VecNormalize"
-            given[name] = check(normalizer.old_obs, name=name, raw=True)
-        for name, rows in given.items():
-            if rows != expected:
-                raise InputError(f"{name} of {rows} rows", f"expected {expected}")
-        for i, info in enumerate(infos):
-            if (last := info.get("terminal_observation")) is not None:
-                check(last, 0, f"terminal observation of env {i}")
-
-    def _check_reward(self, reward: np.ndarray) -> None:
-        expected = f"{self.n_envs} finite numbers of float32"
-        array = to_host(reward, "reward", expected)
-        if array.shape != (self.n_envs,):
-            raise InputError(f"reward of the shape {array.shape}", f"expected {expected}")
-        FLOAT32.check(array, "reward")
+        if moved:
+            self._restart_episodes()
+        self._watch.note()
 
     # ------------------------------------------------------------------ dreams
 

@@ -296,6 +296,23 @@ def _wrong_shape(label: str, shape: tuple[int, ...], key: Key, forms: list[str])
     )
 
 
+def to_rows(value: Any, n: int, name: str, expected: str) -> np.ndarray:
+    """
+    Turn one number of each of n rows into an array, whatever simulators call that.
+
+    :param value: real numbers, (n,) or (n, 1); a single one where n is 1
+    :param n: rows
+    :param name: what they are
+    :param expected: what should be there, for the message
+    :return: (n,)
+    :raises InputError: for other shapes, and for what is no real number
+    """
+    array = to_host(value, name, expected)
+    if array.shape not in ((n,), (n, 1)) and (n, array.shape) != (1, ()):
+        raise InputError(f"unexpected {name} shape {array.shape}", f"expected {expected}")
+    return array.reshape(n)
+
+
 def to_flags(value: Any, n: int, name: str) -> np.ndarray:
     """
     Turn flags of n rows into bools.
@@ -303,12 +320,24 @@ def to_flags(value: Any, n: int, name: str) -> np.ndarray:
     :param value: bools, or numbers that are 0 or 1, (n,) or (n, 1); a single one where n is 1
     :param n: rows
     :param name: what they are
+    :return: a copy, (n,)
     :raises InputError: for other shapes and values
     """
     expected = f"{n} flags, one of each row: bool, or 0 and 1"
-    flags = to_host(value, name, expected)
-    if flags.shape not in ((n,), (n, 1)) and (n, flags.shape) != (1, ()):
-        raise InputError(f"unexpected {name} shape {flags.shape}", f"expected {expected}")
+    flags = to_rows(value, n, name, expected)
     if flags.dtype != bool and not ((flags == 0) | (flags == 1)).all():
         raise InputError(f"{name} that are no flags", f"{flags.tolist()}; expected {expected}")
-    return flags.astype(bool).reshape(n)
+    return flags.astype(bool)
+
+
+def to_rewards(value: Any, n: int) -> np.ndarray:
+    """
+    Turn rewards of n rows into what the replay stores; too large ones become infinity.
+
+    :param value: real numbers, (n,) or (n, 1); a single one where n is 1
+    :param n: rows
+    :return: a copy, float32, (n,)
+    :raises InputError: for other shapes, and for what is no real number
+    """
+    rewards = to_rows(value, n, "rewards", f"{n} real numbers, one of each row")
+    return cast(rewards, np.dtype(np.float32)).copy()

@@ -234,7 +234,7 @@ class PlaNet(WorldModelAlgorithm):
         infos: list[dict[str, Any]],
     ) -> None:
         super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
-        self._episodes += int(dones.sum())
+        self._episodes += int(np.count_nonzero(dones))
 
     def _begins(self) -> bool:
         """Say whether the agent knows too little to plan: its seed episodes are not over."""
