@@ -187,7 +187,9 @@ class DreamVectorEnv(SpecOfDream, VectorEnv):
             raise ValueError(f"{options=}; expected a dict, or None.")
         unknown = set(options) - {"context", "reset_mask"}
         if unknown:
-            raise ValueError(f"Unknown reset options {sorted(unknown)}: context, reset_mask.")
+            raise ValueError(
+                f"Unknown reset options {list(unknown)}; expected context or reset_mask."
+            )
         mask = self._reset_mask(options.get("reset_mask"))
         if "context" in options:
             context = options["context"]

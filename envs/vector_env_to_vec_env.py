@@ -44,7 +44,7 @@ class VectorEnvToVecEnv(VecEnv):
             )
         self.env = env
         self._same_step = mode == AutoresetMode.SAME_STEP
-        self._actions: np.ndarray | None = None
+        self._actions: Any = None
         # Wrappers of SB3 write to the spaces of what they wrap, and agents seed them.
         own = deepcopy((env.single_observation_space, env.single_action_space))
         super().__init__(env.num_envs, *own)
@@ -55,10 +55,12 @@ class VectorEnvToVecEnv(VecEnv):
 
     def reset(self) -> np.ndarray | dict[str, np.ndarray]:
         # From one seed a VectorEnv derives those of all rows, as SB3's seed() does.
-        options = self._join_options(self._options) or None
-        obs, info = self.env.reset(seed=self._seeds[0], options=options)
+        try:
+            options = self._join_options(self._options) or None
+            obs, info = self.env.reset(seed=self._seeds[0], options=options)
+        finally:
+            self._reset_options()  # refused, they must not spoil the next reset as well
         self._reset_seeds()
-        self._reset_options()
         self.reset_infos = self._row_infos(info)
         return to_host(obs)
 
@@ -69,7 +71,6 @@ class VectorEnvToVecEnv(VecEnv):
         self._actions = actions
 
     def step_wait(self) -> VecEnvStepReturn:
-        assert self._actions is not None
         obs, reward, terminated, truncated, info = self.env.step(self._actions)
         # Copies: the environment may reuse its memory, in a reset already.
         ended = checks.to_flags(terminated, self.num_envs, "terminations")

@@ -291,6 +291,13 @@ class WorldModelPolicy(BasePolicy):
     def _check_step(self, obs: Observation, state: ActingState, is_first: th.Tensor) -> None:
         """Refuse arguments of :meth:`step` that do not belong together."""
         (n,) = self.observation_checker.check(obs)
+        for part in obs.values() if isinstance(obs, dict) else (obs,):
+            if not isinstance(part, th.Tensor):
+                found = f"{type(part).__name__}; expected tensors. predict() takes arrays"
+                raise InputError("observation that is no tensor", found)
+        if not isinstance(state, ActingState):
+            found = f"{type(state).__name__}; expected an ActingState, see initial_state()"
+            raise InputError("state of another kind", found)
         if not isinstance(is_first, th.Tensor) or is_first.dtype != th.bool:
             raise InputError("is_first of another kind", f"{is_first!r}; expected torch.bool")
         if is_first.shape != (n,):
