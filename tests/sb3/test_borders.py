@@ -113,7 +113,7 @@ def test_what_cannot_be_stored_never_reaches_the_replay(
         (BIG, r"a reward outside its space at step 4: 1e\+39 at \(0,\); expected finite numbers"),
         (np.nan, r"a reward with NaN or infinity at step 4: nan"),
         (1j, r"a reward of numbers that are not real at step 4"),
-        (np.ones(1), r"a reward of the shape \(1, 1\) at step 4: expected 1 finite numbers"),
+        (np.ones(2), r"an unexpected reward shape \(1, 2\) at step 4: expected 1 finite numbers"),
     ],
 )
 def test_rewards_are_tested_as_they_will_be_stored(
