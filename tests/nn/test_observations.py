@@ -232,6 +232,18 @@ def test_images_without_bounds_are_refused(space: spaces.Box) -> None:
     assert ObservationCodec(both, images=False, normalize_images=False).keys[0].kind == "vector"
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+def test_images_whose_channels_nobody_moves_are_refused(dtype: type) -> None:
+    """64 rows were read as 64 channels. SB3 moves those of bytes from 0 to 255."""
+    space = spaces.Box(0, 100, (64, 60, 3), dtype)
+    message = r"'observation' is an image .* channels last.*np\.moveaxis\(image, -1, 0\)"
+    with pytest.raises(ValueError, match=message):
+        ObservationCodec(space, normalize_images=False)
+    first = spaces.Box(0, 100, (3, 64, 60), dtype)
+    assert ObservationCodec(first, normalize_images=False).keys[0].shape == (3, 64, 60)
+    assert ObservationCodec(space).keys[0].kind == "vector"
+
+
 def test_an_image_is_a_vector_where_no_images_are_wanted() -> None:
     codec = ObservationCodec(SPACES["image"], images=False)
     assert codec.keys[0].kind == "vector"

@@ -246,6 +246,21 @@ def _image_scale(name: str, space: spaces.Box) -> tuple[float | np.ndarray, floa
     return (float(low.flat[0]), float(span.flat[0])) if same else (low, span)
 
 
+def _check_channels(name: str, space: spaces.Box) -> None:
+    """
+    Refuse images that are (H, W, C): Stable-Baselines3 moves the channels of bytes only.
+
+    :raises ValueError: if the last axis is the shortest
+    """
+    if space.shape[-1] < min(space.shape[:-1]):
+        raise ValueError(
+            f"Observation {name!r} is an image with the space {space}, which seems to have its "
+            "channels last. Only bytes with the bounds 0 and 255 may; expected (channels, height, "
+            "width). Move the axis: gymnasium.wrappers.TransformObservation with "
+            "np.moveaxis(image, -1, 0), or read it as a vector: policy_kwargs=dict(images=False)."
+        )
+
+
 def _make_key(name: str, space: spaces.Space, images: bool, normalize_images: bool) -> Key:
     if isinstance(space, spaces.Discrete):
         return Key(name, "discrete", space, (int(space.n),))
@@ -263,6 +278,7 @@ def _make_key(name: str, space: spaces.Space, images: bool, normalize_images: bo
         return Key(name, "binary", space, (int(np.prod(space.shape)),))
     if isinstance(space, spaces.Box):
         if images and (is_byte_image(space) if normalize_images else len(space.shape) == 3):
+            _check_channels(name, space)
             return Key(name, "image", space, space.shape, *_image_scale(name, space))
         return Key(name, "vector", space, (int(np.prod(space.shape)),))
     raise ValueError(
