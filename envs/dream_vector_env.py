@@ -12,6 +12,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
+from dreamzoo.common.settings import Choice, Flag, Setting, Whole, read_settings
 from dreamzoo.envs.dream_rendering import draw_numbers, to_frame
 from dreamzoo.envs.dream_starts import Fixed, Initial, Pool, Starts
 from dreamzoo.envs.load_model import Model, load_model
@@ -24,6 +25,16 @@ from dreamzoo.nn.process import restores_process
 #: What observations and starts of a dream may be.
 ObservationMode = Literal["decoded", "latent"]
 StartMode = Literal["initial", "replay"]
+
+#: What arguments of dreams may be.
+_SETTINGS: Mapping[str, Setting] = {
+    "num_envs": Whole(1),
+    "horizon": Whole(2, none=True),
+    "observation": Choice(("decoded", "latent")),
+    "start": Choice(("initial", "replay")),
+    "sample_reward": Flag(),
+    "details": Flag(),
+}
 
 
 class DreamVectorEnv(SpecOfDream, VectorEnv):
@@ -91,9 +102,8 @@ class DreamVectorEnv(SpecOfDream, VectorEnv):
         render_mode: str | None = None,
         device: th.device | str = "auto",
     ) -> None:
-        _check_options(
-            num_envs, horizon, observation, start, termination, autoreset_mode, render_mode
-        )
+        read_settings("DreamVectorEnv", _SETTINGS, locals())
+        _check_options(termination, autoreset_mode, render_mode)
         self.model = load_model(model, device)
         self.policy = self.model.policy
         self.device = self.policy.device
@@ -374,22 +384,8 @@ class DreamVectorEnv(SpecOfDream, VectorEnv):
 
 
 def _check_options(
-    num_envs: int,
-    horizon: int | None,
-    observation: str,
-    start: str,
-    termination: str | float | None,
-    autoreset_mode: AutoresetMode,
-    render_mode: str | None,
+    termination: str | float | None, autoreset_mode: AutoresetMode, render_mode: str | None
 ) -> None:
-    if not _is_whole(num_envs, 1):
-        raise ValueError(f"{num_envs=} must be an integer of at least 1.")
-    if horizon is not None and not _is_whole(horizon, 2):
-        raise ValueError(f"{horizon=} must be an integer of at least 2, or None.")
-    if observation not in ("decoded", "latent") or start not in ("initial", "replay"):
-        raise ValueError(
-            f"{observation=} must be 'decoded' or 'latent' and {start=} 'initial' or 'replay'."
-        )
     number = isinstance(termination, (int, float)) and 0 < termination < 1
     if termination not in ("sample", None) and not number:
         raise ValueError(f"{termination=} must be 'sample', a probability or None.")
@@ -397,8 +393,3 @@ def _check_options(
         raise ValueError(f"{autoreset_mode=} must be AutoresetMode.SAME_STEP or DISABLED.")
     if render_mode not in (None, "rgb_array"):
         raise ValueError(f"{render_mode=} must be 'rgb_array' or None.")
-
-
-def _is_whole(value: Any, least: int) -> bool:
-    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    return whole and value >= least

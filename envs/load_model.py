@@ -44,7 +44,7 @@ def load_model(model: Model, device: th.device | str = "auto") -> WorldModelAlgo
         data, _, _ = load_from_zip_file(io.BytesIO(path.read_bytes()), device="cpu")
         policy_class = (data or {})["policy_class"]
     except (ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is not a file that agent.save() wrote: {error}") from error
+        raise ValueError(f"{path} is not a file that agent.save() wrote.") from error
     assert data is not None
     if "_agent_class" in data:
         return _by_name(path, data["_agent_class"]).load(path, device=device)

@@ -142,6 +142,12 @@ class VectorEnvToVecEnv(VecEnv):
         :param options: one dictionary for all rows, or one for each
         :raises ValueError: if those of the rows differ, and the environment cannot be told so
         """
+        rows = [options] if isinstance(options, dict) else options or []
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise ValueError(
+                f"set_options({options!r}): expected one dictionary, or a list of one for each of "
+                f"the {self.num_envs} environments."
+            )
         before = self._options
         super().set_options(options)
         try:

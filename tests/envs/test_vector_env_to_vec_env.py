@@ -183,6 +183,9 @@ def test_options_of_rows_that_differ_are_refused() -> None:
     env.set_options([{"low": -0.01, "high": 0.01}, {"low": -0.01, "high": 0.01}])
     with pytest.raises(ValueError, match="the same for each of the 2 environments"):
         env.set_options([{"low": -0.01}, {"low": -0.02}])
+    for wrong in (5, [None, None], "low"):
+        with pytest.raises(ValueError, match="expected one dictionary, or a list of one for each"):
+            env.set_options(wrong)  # type: ignore[arg-type]
     first, second = env.reset(), env.reset()
     assert isinstance(first, np.ndarray)
     assert isinstance(second, np.ndarray)

@@ -14,7 +14,7 @@ from stable_baselines3.common.noise import OrnsteinUhlenbeckActionNoise
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
 
 from dreamzoo import PlaNet
-from dreamzoo.common.callbacks import SaveCallback
+from dreamzoo.common.callbacks import DreamVideoCallback, SaveCallback
 from tests.resuming import assert_equal, everything
 from tests.sb3.conftest import TINY, TINY_POLICY, RandomEnv
 
@@ -141,8 +141,13 @@ def test_agents_without_a_replay_are_saved_too(tmp_path: Path) -> None:
 
 
 def test_every_must_be_a_number_of_steps(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="at least 1"):
-        SaveCallback(tmp_path, every=0)
+    for every in (0, "10", 2.5):
+        with pytest.raises(ValueError, match=f"every={every!r} must be at least 1"):
+            SaveCallback(tmp_path, every=every)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match=f"every={every!r} must be at least 1"):
+            DreamVideoCallback(every)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="context=9 must be between 1 and 8"):
+        DreamVideoCallback(context=9, length=9)
 
 
 def test_other_environments_begin_new_episodes_and_the_rest_goes_on(

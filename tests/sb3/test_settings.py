@@ -16,7 +16,7 @@ WRONG: list[tuple[str, Any]] = [
     ("batch_length", 2.0), ("batch_length", "16"), ("train_ratio", NAN), ("train_ratio", -1.0),
     ("learning_starts", -1), ("gradient_steps", 0.5), ("gradient_steps", -2), ("train_freq", 0),
     ("train_freq", (1, "close")), ("seed", -1), ("seed", "0"), ("stats_window_size", 0),
-    ("optimize_memory_usage", "no"), ("free_nats", INF),
+    ("optimize_memory_usage", "no"), ("free_nats", INF), ("replay_buffer_kwargs", 5),
 ]  # fmt: skip
 
 #: What one agent does not take.
@@ -54,7 +54,7 @@ def wrong(agent_name: str) -> list[tuple[str, Any]]:
 
 
 def named(name: str) -> str:
-    return rf"{name}=.* must be|all must be at least 1, and elites at most"
+    return rf": {name}=.* must be|all must be at least 1, and elites at most"
 
 
 def test_the_constructor_refuses_what_makes_no_sense(make_agent: Any, wrong: Any) -> None:
@@ -75,12 +75,12 @@ def test_loading_refuses_the_same(saved: Path, agent_class: Any, wrong: Any) -> 
 def test_learning_refuses_what_was_changed_since(make_agent: Any, wrong: Any) -> None:
     agent = make_agent(gradient_steps=0).learn(4)
     for name, value in wrong:
-        name = {"stats_window_size": "_stats_window_size"}.get(name, name)
-        before = getattr(agent, name)
-        setattr(agent, name, value)
+        attribute = {"stats_window_size": "_stats_window_size"}.get(name, name)
+        before = getattr(agent, attribute)
+        setattr(agent, attribute, value)
         with pytest.raises(ValueError, match=named(name)):
             agent.learn(4, reset_num_timesteps=False)
-        setattr(agent, name, before)
+        setattr(agent, attribute, before)
     agent.learn(4, reset_num_timesteps=False)
     assert agent.num_timesteps == 8
     assert agent.replay_buffer.size() == 8
@@ -158,3 +158,13 @@ def test_windows_follow_a_length_that_was_changed(make_agent: Any) -> None:
     agent.batch_length = 6
     agent.learn(4, reset_num_timesteps=False)
     assert agent.replay_buffer.sample(2).rewards.shape == (2, 6)
+
+
+def test_what_is_no_policy_is_refused(make_env: Any, agent_class: Any, saved: Path) -> None:
+    """Loading took another policy's name and left it."""
+    with pytest.raises(ValueError, match=r"policy=None must be one of MlpPolicy, .* class"):
+        agent_class(None, make_env())
+    with pytest.raises(ValueError, match="policy_kwargs=5 must be a dict of named arguments"):
+        agent_class("MlpPolicy", make_env(), policy_kwargs=5)
+    with pytest.raises(ValueError, match=r"policy='CnnPolicy'.*Build a new agent"):
+        agent_class.load(saved, policy="CnnPolicy")

@@ -17,6 +17,7 @@ from dreamzoo.common.files import check_folder, explained, replaced_file
 from dreamzoo.common.last_good import refuse_destroyed
 from dreamzoo.common.normalizer import NORMALIZER
 from dreamzoo.common.resumable_algorithm import ResumableAlgorithm
+from dreamzoo.common.settings import Whole, read_settings
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 
 #: Formats of SB3's logger that cannot show videos or figures.
@@ -46,8 +47,7 @@ class SaveCallback(BaseCallback):
         self, folder: str | pathlib.Path, every: int, verbose: int = 0, env_state: bool = True
     ) -> None:
         super().__init__(verbose)
-        if every < 1:
-            raise ValueError(f"{every=} must be at least 1 step.")
+        read_settings("SaveCallback", {"every": Whole(1)}, {"every": every})
         self.folder, self.every, self.env_state = pathlib.Path(folder), every, env_state
 
     def _init_callback(self) -> None:
@@ -142,8 +142,9 @@ class DreamVideoCallback(BaseCallback):
         verbose: int = 0,
     ) -> None:
         super().__init__(verbose)
-        if every < 1 or not 0 < context < length:
-            raise ValueError(f"{every=} must be at least 1 and {context=} less than {length=}.")
+        given = {"every": every, "length": length, "context": context}
+        read_settings("DreamVideoCallback", {"every": Whole(1), "length": Whole(2)}, given)
+        read_settings("DreamVideoCallback", {"context": Whole(1, length - 1)}, given)
         self.every, self.fps = every, fps
         self.n_sequences, self.length, self.context = n_sequences, length, context
         self.seed = seed

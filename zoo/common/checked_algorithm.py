@@ -12,6 +12,7 @@ from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import configure_logger
 
 from dreamzoo.common.settings import (
+    Arguments,
     Flag,
     Frequency,
     Rate,
@@ -43,6 +44,8 @@ class CheckedAlgorithm(OffPolicyAlgorithm):
         "train_freq": Frequency(),
         "gradient_steps": Whole(-1, none=True),
         "optimize_memory_usage": Flag(),
+        "policy_kwargs": Arguments(),
+        "replay_buffer_kwargs": Arguments(),
         "seed": Whole(0, 2**32 - 1, none=True),
         "_stats_window_size": Whole(1),
     }
@@ -77,6 +80,11 @@ class CheckedAlgorithm(OffPolicyAlgorithm):
             raise TypeError(
                 f"{cls.__name__}.load() got {', '.join(unknown)}, which no setting is called; "
                 f"expected names of the constructor's arguments. Nothing was loaded."
+            )
+        if "policy" in kwargs:
+            raise ValueError(
+                f"{cls.__name__}.load() got policy={kwargs['policy']!r}; a file holds networks of "
+                "one kind of policy. Build a new agent for another. Nothing was loaded."
             )
         if "stats_window_size" in kwargs:  # the one that SB3 keeps under another name
             kwargs["_stats_window_size"] = kwargs.pop("stats_window_size")

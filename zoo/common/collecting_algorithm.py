@@ -84,7 +84,7 @@ class CollectingAlgorithm(ResumableAlgorithm):
                 f"The environment returned {article} {error.what} at step {self.num_timesteps}: "
                 f"{error.detail}. Nothing of this step was stored; the model is as it was. Mend "
                 "the environment; SB3's VecCheckNan finds where NaN comes from."
-            ) from error
+            ) from None  # it says the same
 
     def _check_step(
         self,

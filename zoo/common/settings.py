@@ -124,6 +124,15 @@ class Frequency:
             ) from None
 
 
+class Arguments:
+    """Named arguments of what is built."""
+
+    def read(self, value: Any) -> Any:
+        if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
+            return value
+        raise ValueError("must be a dict of named arguments")
+
+
 class Rate:
     """A learning rate: a number, or a schedule that gives one for the remaining progress."""
 
@@ -154,7 +163,8 @@ def read_settings(
         try:
             read[name] = setting.read(values[name])
         except ValueError as error:
-            raise ValueError(f"{owner}: {name}={values[name]!r} {error}.") from None
+            label = name.lstrip("_")  # SB3 keeps some under such a name
+            raise ValueError(f"{owner}: {label}={values[name]!r} {error}.") from None
     return read
 
 

@@ -148,6 +148,11 @@ class WorldModelAlgorithm(CollectingAlgorithm):
             )
         self.replay_buffer_class = buffer_class
         policy_class: Any = self.policy_class
+        if not isinstance(self.policy_class, type):
+            raise ValueError(
+                f"{type(self).__name__}: policy={policy_class!r} must be one of "
+                f"{', '.join(self.policy_aliases)}, or a policy class."
+            )
         if not issubclass(policy_class, self.policy_base):
             raise ValueError(
                 f"{type(self).__name__} needs a {self.policy_base.__name__}, not the "

@@ -115,7 +115,7 @@ def to_host(value: Any, name: str, expected: Any) -> np.ndarray:
             array = array.float() if array.dtype == th.bfloat16 else array  # numpy has none
         array = np.asarray(array)
     except (ValueError, TypeError, RuntimeError) as error:
-        raise InputError(f"{name} that is no array", f"{error}; expected {expected}") from error
+        raise InputError(f"{name} that is no array", f"{error}; expected {expected}") from None
     if array.dtype.kind not in "biuf":
         kind = type(value).__name__
         raise InputError(

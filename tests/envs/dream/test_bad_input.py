@@ -42,8 +42,10 @@ BROKEN: list[tuple[Break, type[Exception], str]] = [
     (lambda a: DreamVectorEnv(a, 2.5), ValueError, "num_envs=2.5"),  # type: ignore[arg-type]
     (lambda a: DreamVectorEnv(a, 2).reset(seed=[3]), ValueError, "each of the 2 dreams"),
     (lambda a: DreamVectorEnv(a, 2).reset(seed=[None, 3]), ValueError, "first not None"),
-    (lambda a: DreamVectorEnv(a, observation="pixels"), ValueError, "decoded"),  # type: ignore[arg-type]
-    (lambda a: DreamVectorEnv(a, start="here"), ValueError, "replay"),  # type: ignore[arg-type]
+    (lambda a: DreamVectorEnv(a, observation="pixels"), ValueError, "='pixels' .*decoded"),  # type: ignore[arg-type]
+    (lambda a: DreamVectorEnv(a, start="here"), ValueError, "start='here' .*replay"),  # type: ignore[arg-type]
+    (lambda a: DreamVectorEnv(a, sample_reward="no"), ValueError, "sample_reward='no'.*True or"),  # type: ignore[arg-type]
+    (lambda a: DreamVectorEnv(a, details=2), ValueError, "details=2.*True or"),  # type: ignore[arg-type]
     (lambda a: DreamVectorEnv(a, termination=2.0), ValueError, "termination=2.0"),
     (lambda a: DreamVectorEnv(a, render_mode="human"), ValueError, "rgb_array"),
     (
