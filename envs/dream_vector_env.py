@@ -59,7 +59,7 @@ class DreamVectorEnv(SpecOfDream, VectorEnv):
     dream's. ``copy.copy`` and ``copy.deepcopy`` both make a dream of the same model that goes on
     with the same numbers, on its own: for searching in a tree. A dream does not pickle.
 
-    Agents that were trained behind ``VecNormalize`` dream normalised observations and rewards;
+    Agents that were trained behind ``VecNormalize`` dream normalized observations and rewards;
     the space says so with the bounds at which those are clipped, where SB3 keeps the raw ones.
 
     :param model: an agent, a file it was saved to, or a function that returns one of these. A

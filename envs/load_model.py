@@ -43,8 +43,8 @@ def load_model(model: Model, device: th.device | str = "auto") -> WorldModelAlgo
     try:
         data, _, _ = load_from_zip_file(io.BytesIO(path.read_bytes()), device="cpu")
         policy_class = (data or {})["policy_class"]
-    except (ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is not a file that agent.save() wrote.") from error
+    except (ValueError, KeyError, zipfile.BadZipFile):
+        raise ValueError(f"{path} is not a file that agent.save() wrote.") from None
     assert data is not None
     if "_agent_class" in data:
         return _by_name(path, data["_agent_class"]).load(path, device=device)

@@ -162,7 +162,7 @@ GOOD = {"place": np.array([[1, 2], [0, 0]]), "speed": np.ones((2, 2), np.float32
         ({"speed": np.array([[1, 2], [0, NAN]])}, r"'speed' with NaN or infinity: nan at \(1, 1\)"),
         ({"speed": np.ones((3, 2))}, r"different lengths: .*'place'.*2.*'speed'.*3"),
         ({"speed": np.ones(2)}, r"different lengths: .*'place'.*2.*'speed'.*None"),
-        ({"colour": 3}, r"unknown keys: .*colour.*expected \['place', 'speed'\]"),
+        ({"color": 3}, r"unknown keys: .*color.*expected \['place', 'speed'\]"),
         ({"speed": None}, r"'speed' of numbers that are not real: NoneType"),
     ],
 )
@@ -180,7 +180,7 @@ def test_a_dict_needs_its_keys() -> None:
         checker(BOTH).check(GOOD | {"speed": np.ones((1, 2))})
 
 
-def test_normalised_parts_must_only_be_finite() -> None:
+def test_normalized_parts_must_only_be_finite() -> None:
     """VecNormalize makes floats of integers; below it, the replay stores what it was given."""
     space = spaces.Dict({"count": SMALL, "image": PIXELS})
     codec = ObservationCodec(space, normalize_images=False)

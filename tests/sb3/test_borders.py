@@ -127,7 +127,7 @@ def test_rewards_are_tested_as_they_will_be_stored(
 
 
 def test_what_lies_below_a_normalizer_is_tested_too(make_agent: Any) -> None:
-    """The replay stores that, and normalising may hide it: statistics of infinity give zeros."""
+    """The replay stores that, and normalizing may hide it: statistics of infinity give zeros."""
     normalizer = VecNormalize(Plain([lambda: Failing(FREE, np.array([BIG, 0.0]))]))
     agent = make_agent(normalizer)
     with pytest.raises(ValueError, match=r"1e\+39 at \(0, 0\)"):
@@ -135,7 +135,7 @@ def test_what_lies_below_a_normalizer_is_tested_too(make_agent: Any) -> None:
     assert np.isfinite(agent.replay_buffer.observations).all()
 
 
-def test_integers_that_are_normalised_are_stored_as_they_were(make_agent: Any) -> None:
+def test_integers_that_are_normalized_are_stored_as_they_were(make_agent: Any) -> None:
     space = spaces.Box(-(2**20), 2**20, (2,), np.int32)
     agent = make_agent(VecNormalize(DummyVecEnv([lambda: RandomEnv(space)]))).learn(25)
     assert agent._n_updates > 0

@@ -48,7 +48,7 @@ def _makers(dies: str | None) -> list[Callable[[], gym.Env]]:
 
 KINDS: dict[str, Callable[[str], VecEnv]] = {
     "subprocesses": lambda dies: SubprocVecEnv(_makers(dies), "fork"),
-    "normalised": lambda dies: VecNormalize(SubprocVecEnv(_makers(dies), "fork")),
+    "normalized": lambda dies: VecNormalize(SubprocVecEnv(_makers(dies), "fork")),
     "asynchronous": lambda dies: VectorEnvToVecEnv(
         AsyncVectorEnv(_makers(dies), context="fork", autoreset_mode=AutoresetMode.SAME_STEP)
     ),

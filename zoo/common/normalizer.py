@@ -55,7 +55,7 @@ class Statistics:
         while isinstance(env, VecEnvWrapper):
             if isinstance(env, VecNormalize):
                 self._kept.append((env, {"returns": env.returns.copy()}))
-                observed = vars(env).get("obs_rms", {})  # none where only rewards are normalised
+                observed = vars(env).get("obs_rms", {})  # none where only rewards are normalized
                 parts = observed.values() if isinstance(observed, dict) else [observed]
                 for rms in (*parts, env.ret_rms):
                     self._kept.append((rms, {k: _copy(v) for k, v in vars(rms).items()}))

@@ -109,7 +109,7 @@ class WorldModelAlgorithm(CollectingAlgorithm):
         )
         self.train_ratio = train_ratio
         self._updates_due: float | None = None  # None until the first update is allowed
-        # Parts of observations that a VecNormalize normalises, by the codec's names, and where it
+        # Parts of observations that a VecNormalize normalizes, by the codec's names, and where it
         # clips them.
         self._normalized = normalized_parts(self.get_vec_normalize_env())
 
@@ -260,7 +260,7 @@ class WorldModelAlgorithm(CollectingAlgorithm):
         self.policy.observation_codec.normalized = self._normalized
 
     def _check_statistics(self) -> None:
-        """Refuse to read a replay whose observations nothing says how to normalise."""
+        """Refuse to read a replay whose observations nothing says how to normalize."""
         if self._normalized and self.get_vec_normalize_env() is None:
             raise ValueError(
                 "The agent learned behind a VecNormalize, and the replay holds what that one saw. "
@@ -559,7 +559,7 @@ class WorldModelAlgorithm(CollectingAlgorithm):
 
 
 def normalized_parts(normalizer: VecNormalize | None) -> dict[str, float]:
-    """Say which parts of observations are normalised, by the codec's names, and clipped where."""
+    """Say which parts of observations are normalized, by the codec's names, and clipped where."""
     if normalizer is None or not normalizer.norm_obs:
         return {}
     return dict.fromkeys(normalizer.norm_obs_keys or [SINGLE], float(normalizer.clip_obs))

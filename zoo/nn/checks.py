@@ -138,7 +138,7 @@ class ObservationChecker:
     - Integers and binaries are members of their space. Numbers of an integer Box fit its dtype.
     - Images lie between their bounds. Vectors may leave those of a Box, as everywhere in SB3.
 
-    What a ``VecNormalize`` has normalised must only be finite. Values of tensors are looked at on
+    What a ``VecNormalize`` has normalized must only be finite. Values of tensors are looked at on
     a CPU only: elsewhere that would wait for the device.
 
     :param codec: the observation space
@@ -221,7 +221,7 @@ class ObservationChecker:
         return tensors if self.codec.is_dict else tensors[SINGLE]
 
     def _stored(self, key: Key, x: np.ndarray) -> np.ndarray:
-        """Copy numbers in the dtype that the replay stores or, if they are normalised, samples."""
+        """Copy numbers in the dtype that the replay stores or, if they are normalized, samples."""
         dtype = key.space.dtype
         if dtype is None or key.name in self.codec.normalized:
             dtype = np.dtype(np.float32)

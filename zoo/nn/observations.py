@@ -116,7 +116,7 @@ class ObservationCodec:
             )
         # Sorted, as the reference concatenates keys.
         self.keys = [_make_key(k, parts[k], images, normalize_images) for k in sorted(parts)]
-        #: Keys whose values are normalised, and where those are clipped: the bounds and the dtype
+        #: Keys whose values are normalized, and where those are clipped: the bounds and the dtype
         #: of the space are not theirs.
         self.normalized: dict[str, float] = {}
 

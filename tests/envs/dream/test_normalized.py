@@ -71,7 +71,7 @@ def test_the_space_is_what_the_dream_gives(name: str, space: spaces.Space, tmp_p
     assert agent.observation_space == space
 
 
-def test_a_policy_of_the_dream_acts_on_the_normalised_environment() -> None:
+def test_a_policy_of_the_dream_acts_on_the_normalized_environment() -> None:
     env = make_normalized(FAR)
     agent = make_agent("dreamer_v3", env).learn(20)
     policy = PPO("MlpPolicy", agent.dream_env(2, horizon=5), n_steps=8, batch_size=8).learn(16)
@@ -91,7 +91,7 @@ def test_an_agent_that_has_not_learned_dreams_as_it_will() -> None:
     before.reset()
 
 
-def test_a_dream_of_before_another_normalisation_is_refused() -> None:
+def test_a_dream_of_before_another_normalization_is_refused() -> None:
     agent = make_agent("dreamer_v3", make_normalized(FAR)).learn(10)
     dream, latent = DreamVectorEnv(agent), DreamVectorEnv(agent, observation="latent")
     dream.reset(seed=0)
