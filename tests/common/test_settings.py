@@ -9,6 +9,7 @@ import pytest
 from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 
 from dreamzoo.common.settings import (
+    Arguments,
     Choice,
     Flag,
     Frequency,
@@ -16,6 +17,7 @@ from dreamzoo.common.settings import (
     Rate,
     Setting,
     Whole,
+    Widths,
     check_rate,
     known_settings,
     read_settings,
@@ -56,6 +58,12 @@ def test_what_fits_comes_back_as_a_value_of_python(setting: Setting, values: lis
         (Number(0, above=True, infinite=True), [0, -math.inf], "be more than 0, a number$"),
         (Whole(1), [*NO_NUMBERS, 0, -4, 1.0, np.float32(2)], "be at least 1, a whole number$"),
         (Whole(0, 2**32 - 1), [-1, 2**32], "be between 0 and 4294967295, a whole number$"),
+        (
+            Widths(),
+            [8, "8", [0], [8, 2.5], None, {"pi": [8]}],
+            "be a list of widths, whole numbers",
+        ),
+        (Arguments(), [None, 5, [("a", 1)], {1: "a"}], "be a dict of named arguments$"),
         (Rate(), [*NO_NUMBERS, -1e-3, math.inf], "be at least 0, a finite number$"),
         (Choice(("a", "b")), ["c", None, 0, np.array(["a"])], "be one of 'a' or 'b'$"),
         (Flag(), [0, 1, "no", None], "be True or False$"),

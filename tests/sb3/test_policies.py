@@ -75,6 +75,9 @@ def test_the_list_around_a_dict_is_old(make_agent: Any) -> None:
 def test_unknown_networks_are_refused(make_agent: Any) -> None:
     with pytest.raises(ValueError, match="expected pi and vf"):
         make_agent(policy_kwargs={"net_arch": {"actor": [4]}})
+    for wrong in (8, [0], {"pi": [8], "vf": [2.5]}):
+        with pytest.raises(ValueError, match=r"net_arch: .* must be a list of widths"):
+            make_agent(policy_kwargs={"net_arch": wrong})
 
 
 @pytest.mark.parametrize(

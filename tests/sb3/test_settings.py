@@ -38,8 +38,9 @@ WRONG_OF_ONE: dict[str, list[tuple[str, Any]]] = {
 
 WRONG_OF_POLICY: dict[str, list[tuple[str, Any]]] = {
     "dreamer_v3": [("unimix", 1.5), ("actor_unimix", NAN), ("cnn", "big"), ("images", "no")],
-    "planet": [("deter", 0), ("stoch", 2.5), ("dynamics", "lstm"), ("activation", None)],
-}
+    "planet": [("deter", 0), ("stoch", 2.5), ("dynamics", "lstm"), ("activation", None),
+               ("reward_arch", [0]), ("reward_arch", 8)],
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -149,8 +150,30 @@ def test_learning_rates_of_schedules_are_checked_before_they_are_used(make_agent
         assert agent._n_updates > 0
         assert agent.policy.optimizer.param_groups[0]["lr"] == 1e-3
         agent.learning_rate = 1e-3
-        agent._setup_lr_schedule()
         agent.learn(5, reset_num_timesteps=False)
+
+
+def test_a_learning_rate_that_was_changed_is_learned_with(
+    make_agent: Any, agent_class: Any, tmp_path: Path
+) -> None:
+    def rate(agent: Any) -> float:
+        return agent.policy.optimizer.param_groups[0]["lr"]
+
+    agent = make_agent(learning_rate=1e-3).learn(24)
+    agent.learning_rate = 1e-4
+    agent.learn(4, reset_num_timesteps=False)
+    assert rate(agent) == 1e-4
+    agent.learning_rate = lambda progress: 1e-2 + progress
+    agent.train(1)
+    assert 1e-2 <= rate(agent) <= 1.01
+    agent.save(tmp_path / "agent")
+    loaded = agent_class.load(tmp_path / "agent", env=agent.get_env(), learning_rate=1e-5)
+    loaded.learning_rate = 2e-5
+    loaded.learn(24)
+    assert rate(loaded) == 2e-5
+    loaded.lr_schedule = lambda _: 3e-5  # as one does with SB3's own agents
+    loaded.learn(4, reset_num_timesteps=False)
+    assert rate(loaded) == 3e-5
 
 
 def test_windows_follow_a_length_that_was_changed(make_agent: Any) -> None:

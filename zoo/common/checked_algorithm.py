@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar
 
 import torch as th
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
-from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from stable_baselines3.common.utils import configure_logger
 
 from dreamzoo.common.settings import (
@@ -49,6 +49,9 @@ class CheckedAlgorithm(OffPolicyAlgorithm):
         "seed": Whole(0, 2**32 - 1, none=True),
         "_stats_window_size": Whole(1),
     }
+
+    #: What the schedule was made of; ``learning_rate`` may be changed after that.
+    _scheduled_rate: float | Schedule | None = None
 
     @classmethod
     def load(
@@ -98,12 +101,18 @@ class CheckedAlgorithm(OffPolicyAlgorithm):
             path, env, device, custom_objects, print_system_info, force_reset, **kwargs
         )
 
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "_scheduled_rate"]
+
     def _check_settings(self) -> None:
         """Refuse settings that make no sense, and follow those that were changed since."""
         vars(self).update(read_settings(type(self).__name__, self.settings, vars(self)))
+        if self._scheduled_rate not in (None, self.learning_rate):
+            self._setup_lr_schedule()
 
     def _setup_lr_schedule(self) -> None:
         super()._setup_lr_schedule()
+        self._scheduled_rate = self.learning_rate
         check_rate(type(self).__name__, self.lr_schedule(1.0), 1.0)
 
     def _update_learning_rate(

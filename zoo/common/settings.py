@@ -124,6 +124,20 @@ class Frequency:
             ) from None
 
 
+class Widths:
+    """Widths of a network's hidden layers, as a list of Python's own numbers."""
+
+    number = Whole(1)
+
+    def read(self, value: Any) -> list[int]:
+        try:
+            if not isinstance(value, list | tuple):
+                raise ValueError
+            return [int(self.number.read(width) or 0) for width in value]
+        except ValueError:
+            raise ValueError("must be a list of widths, whole numbers of at least 1") from None
+
+
 class Arguments:
     """Named arguments of what is built."""
 

@@ -11,7 +11,7 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
 from dreamzoo.common.policies import ImageInput, VectorInput, WorldModelPolicy
-from dreamzoo.common.settings import Choice, Flag, Number, Setting, read_settings
+from dreamzoo.common.settings import Choice, Flag, Number, Setting, Widths, read_settings
 from dreamzoo.nn.decoders import Decoder
 from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.encoders import CnnKind, Encoder
@@ -228,9 +228,10 @@ def _split_arch(net_arch: NetArch | None, size: Size) -> tuple[list[int], list[i
         )
         net_arch = net_arch[0]
     if not isinstance(net_arch, dict):
-        return list(net_arch), list(net_arch)
+        net_arch = dict(pi=net_arch, vf=net_arch)
     unknown = set(net_arch) - {"pi", "vf", "qf"}
     if unknown:
         raise ValueError(f"net_arch has the keys {sorted(unknown)}; expected pi and vf (or qf).")
-    actor = net_arch.get("pi", [])
-    return list(actor), list(net_arch.get("vf", net_arch.get("qf", [])))
+    both = dict(pi=net_arch.get("pi", []), vf=net_arch.get("vf", net_arch.get("qf", [])))
+    read = read_settings("net_arch", {"pi": Widths(), "vf": Widths()}, both)
+    return read["pi"], read["vf"]

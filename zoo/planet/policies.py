@@ -10,7 +10,7 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor
 
 from dreamzoo.common.policies import ImageInput, VectorInput, WorldModelPolicy
-from dreamzoo.common.settings import Choice, Flag, Setting, Whole, read_settings
+from dreamzoo.common.settings import Choice, Flag, Setting, Whole, Widths, read_settings
 from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.gaussian_rssm import DynamicsKind, GaussianDynamics, GaussianRSSM, GaussianSSM
 from dreamzoo.nn.observations import Observation
@@ -113,6 +113,7 @@ class PlaNetPolicy(WorldModelPolicy):
         "deter": Whole(1),
         "stoch": Whole(1),
         "units": Whole(1),
+        "reward_arch": Widths(),
         "cnn_depth": Whole(1),
         "activation": Choice(get_args(Activation)),
         "images": Flag(),
