@@ -329,8 +329,8 @@ MUTANTS = [
     Mutant(
         "observations: Discrete spaces begin at zero",
         OBS,
-        "return x.argmax(-1) + int(space.start)",
-        "return x.argmax(-1)",
+        "(x.argmax(-1) + int(space.start))",
+        "x.argmax(-1)",
         ("tests/nn/test_observations.py", "tests/envs/dream"),
     ),
     Mutant(

@@ -1,0 +1,135 @@
+"""Mistakes at the border: actions, observations, flags, settings, files."""
+
+from tests.mutants.mutant import Mutant
+
+ACTIONS, OBS, CHECKS = "zoo/nn/actions.py", "zoo/nn/observations.py", "zoo/nn/checks.py"
+POLICIES, SETTINGS = "zoo/common/policies.py", "zoo/common/settings.py"
+MODEL, LAST_GOOD, FILES = "zoo/nn/world_model.py", "zoo/common/last_good.py", "zoo/common/files.py"
+DREAM, STARTS = "envs/dream_vector_env.py", "envs/dream_starts.py"
+OF_ACTIONS = ("tests/nn/test_actions.py", "tests/sb3/test_spaces.py")
+OF_OBS = ("tests/nn/test_observations.py", "tests/nn/test_checks.py", "tests/sb3/test_spaces.py")
+OF_PREDICT = ("tests/sb3/test_predict.py", "tests/test_fuzz.py", "tests/sb3")
+OF_SETTINGS = ("tests/sb3/test_settings.py", "tests/common/test_settings.py")
+OF_DREAMS = ("tests/envs/dream",)
+
+MUTANTS = [
+    Mutant(
+        "actions: both bounds are swapped",
+        ACTIONS,
+        "value = xp.where(unit < 0, bounds.low + distance, bounds.high - distance)",
+        "value = xp.where(unit < 0, bounds.high - distance, bounds.low + distance)",
+        OF_ACTIONS,
+    ),
+    Mutant(
+        "actions: integers are cut off instead of rounded",
+        ACTIONS,
+        'distance = _cast(xp.round(distance), "int64")',
+        'distance = _cast(distance, "int64")',
+        OF_ACTIONS,
+    ),
+    Mutant(
+        "actions: replay form is not clipped",
+        ACTIONS,
+        'unit = _cast(action, "float64").clip(-1.0, 1.0)',
+        'unit = _cast(action, "float64")',
+        OF_ACTIONS,
+    ),
+    Mutant(
+        "actions: the start of a discrete space is forgotten",
+        ACTIONS,
+        "return index - start",
+        "return index",
+        OF_ACTIONS,
+    ),
+    Mutant(
+        "actions: one beyond the last is let in",
+        ACTIONS,
+        "self._check(flat, (index >= start) & (index < end), name)",
+        "self._check(flat, (index >= start) & (index <= end), name)",
+        (*OF_ACTIONS, *OF_DREAMS),
+    ),
+    Mutant(
+        "actions: NaN is let in",
+        ACTIONS,
+        "        if _is_float(action) and _on_host(action):\n",
+        "        if False:\n",
+        (*OF_ACTIONS, *OF_DREAMS),
+    ),
+    Mutant(
+        "observations: MultiDiscrete spaces begin at zero",
+        OBS,
+        "index = x.reshape(*batch, -1).long() - _column(key.space.start, x)",
+        "index = x.reshape(*batch, -1).long()",
+        OF_OBS,
+    ),
+    Mutant(
+        "observations: members of no MultiDiscrete space are let in",
+        CHECKS,
+        "return Rule(first, first + np.asarray(space.nvec, np.int64) - 1, words)",
+        "return Rule(first - 99, first + np.asarray(space.nvec, np.int64) + 99, words)",
+        OF_OBS,
+    ),
+    Mutant(
+        "observations: checked before they are rounded to what is stored",
+        CHECKS,
+        "        if self.rounded is not None:\n            x = cast(x, self.rounded)\n        elif",
+        "        if self.rounded is not None:\n            pass\n        elif",
+        OF_OBS,
+    ),
+    Mutant(
+        "predict: flags of another length are let in",
+        POLICIES,
+        'is_first = to_flags(episode_start, n, "episode_start")',
+        "is_first = np.asarray(episode_start, bool).reshape(-1)",
+        OF_PREDICT,
+    ),
+    Mutant(
+        "predict: NaN in the memory is let in",
+        POLICIES,
+        '            FLOAT32.check(part, f"part {i} of the state")\n            tensors',
+        "            tensors",
+        OF_PREDICT,
+    ),
+    Mutant(
+        "settings: infinite numbers are let in",
+        SETTINGS,
+        "finite = math.isfinite(number) or (self.infinite and number == math.inf)",
+        "finite = True",
+        OF_SETTINGS,
+    ),
+    Mutant(
+        "settings: truth values are numbers",
+        SETTINGS,
+        "if isinstance(value, self._kind()) and not isinstance(value, bool):",
+        "if isinstance(value, self._kind()):",
+        OF_SETTINGS,
+    ),
+    Mutant(
+        "gamma: what is learned follows at once",
+        MODEL,
+        "learned.copy_(reached.clamp(low, high))",
+        "learned.fill_(gamma)",
+        ("tests/nn/test_world_model.py", "tests/dreamer_v3/test_gamma.py"),
+    ),
+    Mutant(
+        "gamma: terminal steps count",
+        MODEL,
+        "live = th.where(is_terminal, th.nan, discount).flatten()",
+        "live = discount.flatten()",
+        ("tests/nn/test_world_model.py", "tests/dreamer_v3/test_gamma.py"),
+    ),
+    Mutant(
+        "saving: a destroyed model takes the place of a good one",
+        LAST_GOOD,
+        "    if bad := destroyed(model):\n        raise FloatingPointError(",
+        "    if False and (bad := destroyed(model)):\n        raise FloatingPointError(",
+        ("tests/common", "tests/sb3/test_callbacks.py", "tests/dreamer_v3"),
+    ),
+    Mutant(
+        "saving: the older file is overwritten before the new one is complete",
+        FILES,
+        'new = target.with_name(f"{target.name}.new")',
+        "new = target",
+        ("tests/common", "tests/sb3"),
+    ),
+]
