@@ -102,6 +102,13 @@ CASES: list[Case] = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def _without_gradient() -> Iterator[None]:
+    """Where gradients are enabled some functions keep to their plain form."""
+    with th.no_grad():
+        yield
+
+
 @pytest.fixture
 def plain() -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as patch:
