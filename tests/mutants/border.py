@@ -72,8 +72,8 @@ MUTANTS = [
     Mutant(
         "observations: checked before they are rounded to what is stored",
         CHECKS,
-        "        if self.rounded is not None:\n            x = cast(x, self.rounded)\n        elif",
-        "        if self.rounded is not None:\n            pass\n        elif",
+        "            x = cast(x, self.rounded)\n            if",
+        "            if",
         OF_OBS,
     ),
     Mutant(
@@ -86,8 +86,8 @@ MUTANTS = [
     Mutant(
         "predict: NaN in the memory is let in",
         POLICIES,
-        '            FLOAT32.check(part, f"part {i} of the state")\n            tensors',
-        "            tensors",
+        '            FLOAT32.check(x, f"part {i} of the state")\n',
+        "            pass\n",
         OF_PREDICT,
     ),
     Mutant(

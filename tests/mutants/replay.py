@@ -39,7 +39,7 @@ MUTANTS = [
     ),
     _buffer(
         "the last reward is lost",
-        '            record["rewards"] = np.asarray(reward)[ended]\n',
+        '            record["rewards"] = reward[ended]\n',
         "",
     ),
     _buffer(
