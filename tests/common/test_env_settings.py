@@ -5,6 +5,7 @@ import gc
 import itertools
 import random
 from collections.abc import Callable
+from copy import deepcopy
 from functools import partial
 from typing import Any
 
@@ -281,6 +282,18 @@ def test_what_a_space_remembers_of_being_printed_is_no_setting() -> None:
     repr(env.observation_space), repr(other.action_space)
     other.observation_space.low_repr = None  # type: ignore[attr-defined]
     _check_exact(env, other)
+
+
+def test_whether_spaces_are_one_object_is_no_setting() -> None:
+    """A VecNormalize has its space from what it wraps, and one of its own if it was loaded."""
+    env = VecNormalize(DummyVecEnv([_Task]))
+    _, state = _train(env)
+    loaded = VecNormalize(DummyVecEnv([_Task]))
+    loaded.observation_space = deepcopy(env.observation_space)
+    load_env_state(loaded, state)
+    loaded.observation_space = spaces.Box(-5.0, np.inf, (2,))
+    with pytest.raises(ValueError, match=r"VecNormalize.observation_space was 'Box\(-inf"):
+        load_env_state(loaded, state)
 
 
 def test_equal_numbers_of_other_types_are_equal() -> None:

@@ -8,7 +8,7 @@ import pickle
 import random
 import types
 import weakref
-from collections.abc import Callable, Collection, Iterator, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import gymnasium as gym
@@ -151,6 +151,10 @@ class Look:
             self.values[place] = f"{getattr(value, '__module__', '')}.{value}"
         elif isinstance(value, tuple | types.MethodType):
             self._look_into(value, place, layers, depth)
+        elif isinstance(value, gym.Space):  # whether two are one object is no setting
+            self._first.setdefault(id(value), place)
+            self.objects[self._first[id(value)]] = value
+            self.values[place] = _describe_space(value)
         elif id(value) in self._first:
             self.values[place] = f"the object at {self._first[id(value)]}"
         else:
@@ -240,11 +244,18 @@ def _open_object(value: Any) -> tuple[Any, _Parts]:
         digest = _pickled(value)
         return None if digest is None else f"{kind.__name__} ({digest})", []
     parts = _attributes(value)
-    if isinstance(value, gym.Space):  # which remembers how it was printed
-        parts = {name: part for name, part in parts.items() if not name.endswith("_repr")}
     return f"{kind.__name__} with {', '.join(sorted(parts))}", [
         (f".{k}", v) for k, v in parts.items()
     ]
+
+
+def _describe_space(space: gym.Space) -> str:
+    """Say which members a space has; where its random numbers stand is no setting."""
+    bounds = (getattr(space, name, None) for name in ("low", "high", "n", "nvec", "start"))
+    parts: list[Any] = [np.asarray(bound).tobytes() for bound in bounds if bound is not None]
+    inner = getattr(space, "spaces", ())
+    parts += [_describe_space(s) for s in (inner.values() if isinstance(inner, Mapping) else inner)]
+    return f"{space} ({_digest(*parts)})"
 
 
 def _model_fields(model: Any) -> Iterator[tuple[str, Any]]:
