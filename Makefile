@@ -36,7 +36,7 @@ test: setup ## all checks: lint, format, types, fast tests
 	$(BIN)/ruff check . || failed="$$failed lint"; \
 	$(BIN)/ruff format --check . || failed="$$failed format"; \
 	$(MAKE) --no-print-directory types || failed="$$failed types"; \
-	$(BIN)/pytest || failed="$$failed tests"; \
+	$(BIN)/pytest -n auto --maxprocesses 8 || failed="$$failed tests"; \
 	if [ -n "$$failed" ]; then echo "Failed:$$failed" >&2; exit 1; fi; \
 	echo "All checks passed."
 

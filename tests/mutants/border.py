@@ -7,8 +7,13 @@ POLICIES, SETTINGS = "zoo/common/policies.py", "zoo/common/settings.py"
 MODEL, LAST_GOOD, FILES = "zoo/nn/world_model.py", "zoo/common/last_good.py", "zoo/common/files.py"
 DREAM, STARTS = "envs/dream_vector_env.py", "envs/dream_starts.py"
 OF_ACTIONS = ("tests/nn/test_actions.py", "tests/sb3/test_spaces.py")
-OF_OBS = ("tests/nn/test_observations.py", "tests/nn/test_checks.py", "tests/sb3/test_spaces.py")
-OF_PREDICT = ("tests/sb3/test_predict.py", "tests/test_fuzz.py", "tests/sb3")
+OF_OBS = (
+    "tests/nn/test_observations.py",
+    "tests/nn/test_checks.py",
+    "tests/sb3/test_borders.py",
+    "tests/sb3/test_spaces.py",
+)
+OF_PREDICT = ("tests/sb3/test_predict.py", "tests/sb3/test_borders.py", "tests/sb3")
 OF_SETTINGS = ("tests/sb3/test_settings.py", "tests/common/test_settings.py")
 OF_DREAMS = ("tests/envs/dream",)
 
