@@ -1,5 +1,6 @@
 """Open-loop predictions, dreams and their pictures."""
 
+import warnings
 from pathlib import Path
 
 import gymnasium as gym
@@ -153,7 +154,9 @@ def test_vector_figure_draws_every_number_and_the_reward(model: DreamerV3) -> No
 
 def test_callback_logs_a_video_a_figure_and_an_error(model: DreamerV3, tmp_path: Path) -> None:
     model.set_logger(configure(str(tmp_path), ["tensorboard", "csv"]))
-    model.learn(120, DreamVideoCallback(every=20, length=10, context=3), log_interval=1)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="DreamVideoCallback")
+        model.learn(120, DreamVideoCallback(every=20, length=10, context=3), log_interval=1)
     events = EventAccumulator(str(tmp_path)).Reload()
     assert {"dream/image", "dream/open_loop"} <= set(events.Tags()["images"])
     assert "dream/reward_error" in events.Tags()["scalars"]
@@ -175,7 +178,8 @@ def test_callback_changes_nothing_in_the_training() -> None:
         return list(agent.policy.parameters())
 
     plain = train(None)
-    watched = train(DreamVideoCallback(every=5, length=10, context=3))
+    with pytest.warns(UserWarning, match="no log of this agent can show videos"):
+        watched = train(DreamVideoCallback(every=5, length=10, context=3))
     assert all(th.equal(a, b) for a, b in zip(plain, watched, strict=True))
 
 

@@ -7,7 +7,13 @@ import warnings
 import numpy as np
 import torch as th
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import Figure, Video
+from stable_baselines3.common.logger import (
+    CSVOutputFormat,
+    Figure,
+    HumanOutputFormat,
+    JSONOutputFormat,
+    Video,
+)
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 
@@ -148,6 +154,15 @@ class DreamVideoCallback(BaseCallback):
         self.every, self.fps = every, fps
         self.n_sequences, self.length, self.context = n_sequences, length, context
         self.seed = seed
+
+    def _on_training_start(self) -> None:
+        texts = HumanOutputFormat | JSONOutputFormat | CSVOutputFormat
+        if all(isinstance(log, texts) for log in self.logger.output_formats):
+            warnings.warn(
+                "DreamVideoCallback: no log of this agent can show videos. Pass "
+                "tensorboard_log=<folder> to the agent.",
+                stacklevel=2,
+            )
 
     def _on_step(self) -> bool:
         buffer = self.model.replay_buffer
