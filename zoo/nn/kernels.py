@@ -38,6 +38,8 @@ except ImportError:
 NORM_EPS = 1e-4
 
 
+FLOAT32 = th.float32
+
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
@@ -107,8 +109,8 @@ def _require(*expected: tuple[Tensor, tuple[int, ...]]) -> None:
     :raises ValueError: names what was given and what is expected
     """
     for x, shape in expected:
-        fits = x.shape == shape and x.dtype is th.float32
-        if not (fits and x.is_cpu and x.is_contiguous()):
+        # Of other devices there is no view in numpy, which is what follows.
+        if x.shape != shape or x.dtype is not FLOAT32 or not x.is_contiguous():
             found = [f"{y.dtype} {tuple(y.shape)} {y.stride()} on {y.device}" for y, _ in expected]
             raise ValueError(
                 f"Tensors that do not belong together, with their strides: {found}; expected "
