@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
+from gymnasium import spaces
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
@@ -252,3 +253,11 @@ def test_vec_normalize_is_applied_on_the_way_out(make_buffer: MakeBuffer, fill: 
     expected = raw.rewards.numpy() / np.sqrt(9.0 + normalize.epsilon)
     np.testing.assert_allclose(out.rewards.numpy(), expected, rtol=1e-5)
     assert out.observations.dtype == out.rewards.dtype == th.float32
+
+
+def test_whole_numbers_that_were_normalized_are_rounded_back(make_buffer: MakeBuffer) -> None:
+    """SB3 takes back what it did to an episode's last observation: 3 may come as 2.9999998."""
+    buffer = make_buffer(observation_space=spaces.Box(0, 9, (2,), np.int64), latents=False)
+    before, last = np.array([[1, 2]]), np.array([[2.9999998, 4.0000002]])
+    buffer.add(before, last, np.zeros((1, 1)), np.zeros(1), np.ones(1, bool), [{}])
+    assert buffer.observations[:2, 0].tolist() == [[1, 2], [3, 4]]

@@ -365,6 +365,8 @@ class SequenceReplayBuffer(ReplayBuffer):
                     f"{name} have the shape {array.shape[1:]}; expected {shape}, as in the "
                     "observation space."
                 )
+            if array.dtype.kind == "f" and np.dtype(layout[name][1]).kind in "iu":
+                array = np.rint(array)  # a VecNormalize takes back what it did, up to rounding
             flat[name] = array.reshape(-1, *shape)
         return flat
 

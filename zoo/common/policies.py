@@ -119,6 +119,11 @@ class WorldModelPolicy(BasePolicy):
         """Estimate the return that follows states, (n, ...) to (n,); None without a critic."""
         return None
 
+    @property
+    def device(self) -> th.device:
+        """Where the networks are; SB3's walks through all modules, and acting asks every time."""
+        return self.world_model.learned_gamma.device
+
     def initial_state(self, n: int) -> ActingState:
         """Return what an agent remembers before the first step of n episodes."""
         latent = self.world_model.initial(n)

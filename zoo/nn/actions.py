@@ -93,6 +93,7 @@ class ActionCodec:
                 "Give the action space the bounds that the environment really has."
             )
         middle = low.astype(np.float64) / 2 + high.astype(np.float64) / 2
+        self._is_unit = space.dtype.kind == "f" and bool((low == -1).all() and (high == 1).all())
         self._floats = _Bounds(low.astype(np.float64), middle, high.astype(np.float64), width)
         self._integers: _Bounds | None = None
         self._shift = 2**63 if space.dtype == np.uint64 else 0  # makes int64 of uint64
@@ -216,6 +217,8 @@ class ActionCodec:
     def _to_bounds(self, action: Array) -> Array:
         xp = _namespace(action)
         unit = _cast(action, "float64").clip(-1.0, 1.0)
+        if self._is_unit:
+            return unit
         bounds = self._on_device("floats" if self._integers is None else "integers", action)
         distance = (1.0 - xp.abs(unit)) / 2.0 * bounds.width
         if self._integers is not None:

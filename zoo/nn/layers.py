@@ -127,7 +127,10 @@ class DenseBlock(nn.Module):
 
     def kernels(self) -> Layer:
         """Weight, bias and norm scale."""
-        return self.linear.weight, self.linear.bias, self.norm.weight
+        # Acting asks every layer: attributes of modules take three times as long.
+        linear = self._modules["linear"]._parameters  # type: ignore[union-attr]
+        norm = self._modules["norm"]._parameters  # type: ignore[union-attr]
+        return linear["weight"], linear["bias"], norm["weight"]  # type: ignore[return-value]
 
     def forward(self, x: Tensor) -> Tensor:
         if is_plain():
