@@ -57,14 +57,17 @@ class Copy:
         for entry in [*sorted((folder / "zoo").iterdir()), folder / "wrappers", folder / "envs"]:
             (package / entry.name).symlink_to(entry)
 
-    def fails(self, tests: Sequence[str]) -> bool:
+    def fails(self, tests: Sequence[str], workers: int = 1) -> bool:
         """
         Run fast tests until one fails.
 
         :param tests: files or folders
+        :param workers: processes
         :raises RuntimeError: if they cannot be run
         """
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+        options = ["-x", "-q", "-p", "no:cacheprovider"]
+        options += ["-n", str(workers)] if workers > 1 else []
+        command = [sys.executable, "-m", "pytest", *options, *tests]
         paths = f"{self.folder / 'build'}{os.pathsep}{self.folder}"
         reference = os.environ.get("DREAMZOO_REFERENCE", ROOT.parent / "shared" / "reference")
         environment = {**os.environ, "PYTHONPATH": paths, "DREAMZOO_REFERENCE": str(reference)}
@@ -150,7 +153,7 @@ def main() -> None:
             copy = Copy(pathlib.Path(scratch, str(i)))
             copies.put(copy)
         left = [mutant for mutant in mutants if mutant.what not in known]
-        if copy.fails(sorted({test for mutant in left for test in mutant.tests})):
+        if copy.fails(sorted({test for mutant in left for test in mutant.tests}), args.jobs):
             sys.exit("Tests fail without any mistake: whatever was planted would seem noticed.")
 
         def test(mutant: Mutant) -> bool:

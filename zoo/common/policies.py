@@ -119,6 +119,16 @@ class WorldModelPolicy(BasePolicy):
         """Estimate the return that follows states, (n, ...) to (n,); None without a critic."""
         return None
 
+    def set_training_mode(self, mode: bool) -> None:
+        """
+        Tell all modules, unless they know: SB3 asks for it at every step, and it takes as long as
+        half a step.
+
+        :param mode: whether to train
+        """
+        if mode != self.training:
+            self.train(mode)
+
     @property
     def device(self) -> th.device:
         """Where the networks are; SB3's walks through all modules, and acting asks every time."""
@@ -214,8 +224,7 @@ class WorldModelPolicy(BasePolicy):
         :raises InputError: for observations, states and flags that the space, the model or the
             number of rows exclude. Vectors outside the bounds of a Box are let in, as in SB3
         """
-        if self.training:  # telling every module once more takes a third of a prediction
-            self.set_training_mode(False)
+        self.set_training_mode(False)
         if isinstance(observation, tuple) and [*map(type, observation)][1:] == [dict]:
             raise ValueError(
                 "You have passed a tuple to predict() instead of a numpy array or a dict. You are "

@@ -200,9 +200,10 @@ class DreamerV3Policy(WorldModelPolicy):
     def value(self, latent: Latent) -> Tensor:
         return self.critic.mean(latent.feat)
 
-    def set_training_mode(self, mode: bool) -> None:
-        self.train(mode)
+    def train(self, mode: bool = True) -> "DreamerV3Policy":
+        super().train(mode)
         self.critic_target.train(False)
+        return self
 
 
 class MlpPolicy(VectorInput, DreamerV3Policy):
