@@ -89,7 +89,13 @@ def refresh(streams: Streams, places: list[tuple[int, int]], states: list[list[S
     ("space", "actions", "n_envs", "changes"),
     [
         pytest.param(EVERYTHING, spaces.Box(-1, 1, (2,)), 3, {"imagination_last": 4}, id="dict"),
-        pytest.param(VECTOR, spaces.Discrete(3), 2, {"start_cont": "data"}, id="discrete"),
+        pytest.param(
+            VECTOR,
+            spaces.Discrete(3),
+            2,
+            {"start_cont": "data", "imagination_last": 3},
+            id="discrete",
+        ),
         pytest.param(VECTOR, spaces.MultiDiscrete([2, 3]), 1, {"replay_context": False}, id="zero"),
     ],
 )
