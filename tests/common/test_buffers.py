@@ -261,3 +261,13 @@ def test_whole_numbers_that_were_normalized_are_rounded_back(make_buffer: MakeBu
     before, last = np.array([[1, 2]]), np.array([[2.9999998, 4.0000002]])
     buffer.add(before, last, np.zeros((1, 1)), np.zeros(1), np.ones(1, bool), [{}])
     assert buffer.observations[:2, 0].tolist() == [[1, 2], [3, 4]]
+
+
+def test_latents_are_stored_with_the_step_they_were_staged_for(make_buffer: MakeBuffer) -> None:
+    buffer, zeros = make_buffer(), np.zeros((1, 1))
+    buffer.stage_latents({"deter": np.ones((1, 2)), "stoch": np.ones((1, 3))})
+    for _ in range(2):  # the second step comes without
+        buffer.add(zeros, zeros, zeros, np.zeros(1), np.zeros(1, bool), [{}])
+    for part in buffer.latents.values():
+        assert (part[0] == 1).all()
+        assert not part[1].any()

@@ -16,6 +16,7 @@ from dreamzoo.envs import DreamEnv, DreamVectorEnv
 from dreamzoo.envs.load_model import load_model
 from dreamzoo.nn.dynamics import Latent
 from dreamzoo.planning import CEM, CEMPlanner, ModelRollout
+from dreamzoo.planning.cem import Plan
 from scripts import train
 from tests.sb3.conftest import TINY, TINY_POLICY, RandomEnv
 
@@ -84,6 +85,24 @@ def test_exploration_noise_is_for_collecting_only(
     state = agent.policy.initial_state(1)
     chosen, _ = agent.policy.step(th.zeros(1, 3), state, th.ones(1, dtype=th.bool))
     assert th.equal(chosen, still)
+
+
+def test_noise_stays_within_the_bounds_in_the_replay_too(make_agent: MakeAgent) -> None:
+    agent = make_agent(exploration_noise=3.0, learning_starts=0, train_ratio=0.0).learn(40)
+    assert agent.replay_buffer is not None
+    actions = agent.replay_buffer.actions[:40]
+    assert np.abs(actions).max() == 1.0
+    assert (np.abs(actions) < 1.0).any()
+
+
+def test_the_first_step_of_a_plan_is_taken(
+    make_agent: MakeAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = make_agent()
+    mean = th.tensor([[0.1, -0.2], [0.3, -0.4], [0.5, -0.6]])[None]  # (N, H, A)
+    monkeypatch.setattr(CEM, "plan", lambda *_, **__: Plan(mean, th.ones_like(mean), th.zeros(1)))
+    latent = agent.policy.world_model.initial(1)
+    assert th.equal(agent.policy.choose(latent), mean[:, 0])
 
 
 def test_plans_are_rated_as_a_slow_loop_rates_them(make_agent: MakeAgent) -> None:

@@ -68,6 +68,24 @@ def test_latent_observations_are_the_features(agent: DreamerV3) -> None:
     assert dream.single_observation_space.shape == obs.shape[1:]
 
 
+def test_what_a_step_returns_belongs_to_the_state_it_leads_to() -> None:
+    agent = make_agent(VECTOR, DISCRETE, steps=5)
+    model = agent.policy.world_model
+    for head in (model.reward, model.cont):  # a fresh reward head says zero of every state
+        th.nn.init.normal_(head.out.weight)
+    dream = DreamVectorEnv(agent, 4, termination=None, horizon=None)
+    dream.reset(seed=0)
+    before = dream.latent
+    obs, reward, _, _, info = dream.step(dream.action_space.sample())
+    with th.no_grad():
+        expected, lasts = model.predict(dream.latent)
+        assert not th.isclose(expected, model.predict(before)[0]).any()
+        assert th.equal(obs, model.decode(dream.latent))  # type: ignore[arg-type]
+    assert th.equal(reward, expected)
+    assert th.equal(info["continue"], lasts)
+    assert th.equal(info["latent"], dream.latent.feat)
+
+
 @pytest.mark.parametrize("start", ["initial", "replay"])
 def test_same_seed_same_dream_bit_for_bit(agent: DreamerV3, start: Any) -> None:
     one, other = (DreamVectorEnv(agent, 4, horizon=5, start=start) for _ in range(2))
