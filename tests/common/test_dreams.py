@@ -94,22 +94,24 @@ def test_open_loop_sees_the_context_and_nothing_after_it(model: DreamerV3) -> No
 @pytest.mark.parametrize("step", [2, 4, 7, 11])
 def test_open_loop_follows_the_action_that_led_to_each_step(model: DreamerV3, step: int) -> None:
     """Another action before a step changes this step and those after, and none before."""
-    with th.no_grad():  # a fresh model hardly listens to what is done
+    with th.no_grad():  # a fresh model hardly listens to what is done, and says zero of rewards
         model.policy.world_model.dynamics.core.action_in.linear.weight.mul_(30.0)
+        th.nn.init.normal_(model.policy.world_model.reward.out.weight)
     batch = sample(model, rows=8)
 
-    def predict(actions: th.Tensor) -> th.Tensor:
+    def predict(actions: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
         generator = th.Generator().manual_seed(0)
         kept = batch._replace(actions=actions, is_first=th.zeros_like(batch.is_first))
         shown = open_loop(model.policy, kept, 4, generator)
         assert isinstance(shown.prediction, dict)
-        return shown.prediction["position"]
+        return shown.prediction["position"], shown.reward[1]
 
     other = batch.actions.clone()
     other[:, step] = 1 - other[:, step]
-    changed = (predict(other) != predict(batch.actions)).flatten(2).any(2).any(0)
-    assert changed[step]
-    assert not changed[:step].any()
+    for one, two in zip(predict(other), predict(batch.actions), strict=True):
+        changed = (one != two).transpose(0, 1).flatten(1).any(1)
+        assert changed[step]
+        assert not changed[:step].any()
 
 
 def test_open_loop_keeps_the_shape_and_dtype_of_observations(model: DreamerV3) -> None:
