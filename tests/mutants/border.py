@@ -128,7 +128,7 @@ MUTANTS = [
         LAST_GOOD,
         "    if bad := destroyed(model):\n        raise FloatingPointError(",
         "    if False and (bad := destroyed(model)):\n        raise FloatingPointError(",
-        ("tests/common", "tests/sb3/test_callbacks.py", "tests/dreamer_v3"),
+        ("tests/sb3/test_faults.py", "tests/sb3/test_callbacks.py"),
     ),
     Mutant(
         "saving: the older file is overwritten before the new one is complete",
