@@ -57,6 +57,17 @@ def test_batches_are_of_the_agents_size_unless_told_otherwise(
     assert rows == [3, 3, 5]
 
 
+@pytest.mark.parametrize("disabled", [th.no_grad, th.inference_mode])
+def test_updates_without_gradients_are_refused(
+    make_agent: Any, replay: Path, disabled: Any
+) -> None:
+    agent = make_agent()
+    agent.load_replay_buffer(replay)
+    with disabled(), pytest.raises(RuntimeError, match=r"outside of torch\.no_grad"):
+        agent.train(1)
+    agent.train(1)
+
+
 def test_the_log_goes_where_the_user_says(make_agent: Any, replay: Path, tmp_path: Path) -> None:
     agent = make_agent()
     agent.load_replay_buffer(replay)

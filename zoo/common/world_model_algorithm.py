@@ -365,10 +365,16 @@ class WorldModelAlgorithm(CollectingAlgorithm):
 
         :param gradient_steps: number of updates
         :param batch_size: rows of a batch; None: the agent's
+        :raises RuntimeError: where gradients are disabled
         :raises ValueError: if the replay is empty, a setting makes no sense or the statistics of
             a VecNormalize are missing
         """
         assert self.replay_buffer is not None
+        if not th.is_grad_enabled():
+            raise RuntimeError(
+                "Gradients are disabled, and updates need them: call learn() and train() outside "
+                "of torch.no_grad() and torch.inference_mode()."
+            )
         self._check_settings()
         batch_size = self.batch_size if batch_size is None else batch_size
         given = {"gradient_steps": gradient_steps, "batch_size": batch_size}
