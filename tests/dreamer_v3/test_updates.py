@@ -116,3 +116,14 @@ def test_predicting_between_calls_changes_nothing_in_training(make_agent: MakeAg
         agent.learn(20, reset_num_timesteps=False)
     pairs = zip(one.policy.parameters(), two.policy.parameters(), strict=True)
     assert all(th.equal(a, b) for a, b in pairs)
+
+
+def test_updates_replay_new_windows_first(collected: MakeAgent) -> None:
+    """Each new window once before others are drawn (reference replay.py, online queue)."""
+    agent = collected()
+    assert agent.replay_buffer is not None
+    queue = agent.replay_buffer._online
+    waiting = len(queue)
+    assert waiting > agent.batch_size
+    agent.train(1)
+    assert len(queue) == waiting - agent.batch_size

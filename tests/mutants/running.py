@@ -101,4 +101,70 @@ MUTANTS = [
         "_side_by_side(th.Tensor.backward, losses[:1], len(losses))",
         ("tests/nn/test_threads.py", "tests/dreamer_v3"),
     ),
+    Mutant(
+        "updates: the schedule of the learning rate is ignored",
+        ALGORITHM,
+        "        self._update_learning_rate(self.policy.optimizer)\n",
+        "",
+        ("tests/sb3/test_run.py", "tests/sb3/test_settings.py", SB3),
+    ),
+    Mutant(
+        "updates: windows queued as new are never taken",
+        ALGORITHM,
+        "batch_size, self._vec_normalize_env, online=self.online_queue",
+        "batch_size, self._vec_normalize_env, online=False",
+        TESTS,
+    ),
+    Mutant(
+        "updates: replayed observations are not normalized",
+        ALGORITHM,
+        "batch_size, self._vec_normalize_env, online=self.online_queue",
+        "batch_size, None, online=self.online_queue",
+        ("tests/sb3/test_vec_normalize.py", *TESTS),
+    ),
+    Mutant(
+        "updates: one step too early",
+        ALGORITHM,
+        "return self.num_timesteps > self.learning_starts",
+        "return self.num_timesteps >= self.learning_starts",
+        TESTS,
+    ),
+    Mutant(
+        "collecting: the latents of the step before are stored",
+        ALGORITHM,
+        "replay_buffer.stage_latents(self._stored_latents(self._last_state))",
+        "replay_buffer.stage_latents(getattr(self, '_late', {}))\n"
+        "                self._late = self._stored_latents(self._last_state)",
+        TESTS,
+    ),
+    Mutant(
+        "updates: the slow critic follows before the step",
+        "zoo/dreamer_v3/dreamer_v3.py",
+        "        self.policy.optimizer.step()\n        polyak_update(",
+        "        polyak_update(\n            self.policy.critic.parameters(), "
+        "self.policy.critic_target.parameters(), self.tau\n        )\n"
+        "        self.policy.optimizer.step()\n        polyak_update(",
+        ("tests/dreamer_v3/test_oracle.py",),
+    ),
+    Mutant(
+        "wrappers: the discount at a time limit is zero",
+        "wrappers/episode_discount.py",
+        "0.0 if terminated else self.gamma",
+        "0.0 if terminated or truncated else self.gamma",
+        ("tests/wrappers",),
+    ),
+    Mutant(
+        "wrappers: symlog loses signs",
+        "wrappers/arrays.py",
+        "return xp.sign(x) * xp.log1p(xp.abs(x))",
+        "return xp.log1p(xp.abs(x))",
+        ("tests/wrappers",),
+    ),
+    Mutant(
+        "wrappers: normalized actions are scaled by the whole width",
+        "wrappers/transform_action.py",
+        "(high / 2 - low / 2).astype(space.dtype)",
+        "(high - low).astype(space.dtype)",
+        ("tests/wrappers",),
+    ),
 ]

@@ -36,6 +36,21 @@ def test_the_replay_holds_raw_numbers_and_normalises_samples(
     assert raw.observations.min() >= 90.0
 
 
+def test_updates_see_normalized_numbers(
+    make_agent: Any, make_env: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = normalized(make_env(FAR))
+    agent = make_agent(env, gradient_steps=0).learn(40)
+    batches: list[Any] = []
+    monkeypatch.setattr(agent, "_update", lambda batch: batches.append(batch) or {})
+    agent.train(1)
+    (batch,) = batches
+    for row, (stream, start) in enumerate(zip(*batch.windows, strict=True)):
+        steps = slice(start, start + agent.batch_length)
+        expected: Any = env.normalize_obs(agent.replay_buffer.observations[steps, stream])
+        np.testing.assert_allclose(batch.observations[row], expected, rtol=1e-6)
+
+
 def test_rewards_are_normalised(make_agent: Any, make_env: Any) -> None:
     env = normalized(make_env(), norm_obs=False)
     agent = make_agent(env, gradient_steps=0).learn(30)
