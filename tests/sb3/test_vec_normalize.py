@@ -42,7 +42,12 @@ def test_updates_see_normalized_numbers(
     env = normalized(make_env(FAR))
     agent = make_agent(env, gradient_steps=0).learn(40)
     batches: list[Any] = []
-    monkeypatch.setattr(agent, "_update", lambda batch: batches.append(batch) or {})
+
+    def keep(batch: Any) -> dict[str, Any]:
+        batches.append(batch)
+        return {}
+
+    monkeypatch.setattr(agent, "_update", keep)
     agent.train(1)
     (batch,) = batches
     for row, (stream, start) in enumerate(zip(*batch.windows, strict=True)):
