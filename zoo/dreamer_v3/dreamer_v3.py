@@ -347,7 +347,7 @@ class DreamerV3(WorldModelAlgorithm):
         pieces = feat.split(DREAM_ROWS if feat.device.type == "cpu" else len(start), dim=1)
         trunk = self.policy.actor.body.tape(self.horizon * len(start))
         plan = trunk.plan([piece[t] for t in range(self.horizon) for piece in pieces])
-        # Drawn for all rows and steps: what is dreamed depends on no piece, thread or device.
+        # Drawn for all rows and steps at once: what is dreamed depends on no piece and no thread.
         steps, device = (self.horizon, len(start)), feat.device
         noise = self.policy.actor.draw(steps, self._generator, device)
         latents = self.policy.world_model.dynamics.stoch
