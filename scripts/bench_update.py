@@ -40,7 +40,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dreamzoo import DreamerV3
 from dreamzoo.benchmark import measure_peak
-from dreamzoo.nn.kernels import fuse, is_compiled
+from dreamzoo.nn.fast.kernels import fuse, is_compiled
 
 OBSERVATIONS: dict[str, spaces.Box] = {
     "vector": spaces.Box(-np.inf, np.inf, (24,), np.float32),

@@ -10,7 +10,7 @@ import torch as th
 from gymnasium import spaces
 
 from dreamzoo import DreamerV3, PlaNet
-from dreamzoo.nn import kernels
+from dreamzoo.nn.fast import kernels
 from tests.sb3.conftest import TINY, TINY_POLICY, RandomEnv
 
 ort = pytest.importorskip("onnxruntime")

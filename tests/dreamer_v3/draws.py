@@ -7,7 +7,8 @@ import pytest
 import torch as th
 from torch import Tensor
 
-from dreamzoo.nn import distributions, rssm, unroll
+from dreamzoo.nn import distributions, rssm
+from dreamzoo.nn.fast import unroll
 
 #: Uniform numbers of the latents of up to 64 rows, the same at every step.
 UNIFORM = th.as_tensor(np.random.default_rng(99).uniform(size=(64, 32)).astype(np.float32))

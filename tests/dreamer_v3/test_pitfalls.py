@@ -18,8 +18,8 @@ from dreamzoo import DreamerV3
 from dreamzoo.common.buffers import SequenceBatch
 from dreamzoo.dreamer_v3.dreamer_v3 import Dream
 from dreamzoo.nn.dynamics import Latent
+from dreamzoo.nn.fast.unroll import Imagination
 from dreamzoo.nn.heads import TwoHotHead
-from dreamzoo.nn.unroll import Imagination
 
 MakeAgent = Callable[..., DreamerV3]
 GAMMA = 1 - 1 / 333

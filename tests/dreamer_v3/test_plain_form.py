@@ -12,12 +12,13 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from dreamzoo import DreamerV3
-from dreamzoo.nn import distributions, kernels
+from dreamzoo.nn import distributions
 from dreamzoo.nn.dynamics import Latent
+from dreamzoo.nn.fast import kernels
+from dreamzoo.nn.fast.tapes import StackTape
 from dreamzoo.nn.layers import MLP
 from dreamzoo.nn.presets import SIZES
 from dreamzoo.nn.rssm import BlockGRU, BlockRSSM
-from dreamzoo.nn.tapes import StackTape
 
 MakeAgent = Callable[..., DreamerV3]
 
@@ -89,11 +90,11 @@ def _attach(stack: MLP, tape: StackTape, rows: Tensor | None = None) -> Tensor:
 
 
 def _cross_entropy(
-    logits: Tensor, below: Tensor, above: Tensor, upper: Tensor, scale: Tensor
+    logits: Tensor, below: Tensor, above: Tensor, upper: Tensor, scale: tuple[float, ...]
 ) -> Tensor:
     log_probs = F.log_softmax(logits, dim=-1)
     picked = th.lerp(log_probs.gather(-1, below), log_probs.gather(-1, above), upper)
-    return -(picked * scale).sum(-1)
+    return -(picked * picked.new_tensor(scale)).sum(-1)
 
 
 @contextmanager

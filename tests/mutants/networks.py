@@ -3,15 +3,15 @@
 from tests.mutants.mutant import Mutant
 
 DIST, LAYERS, OPTIM = "zoo/nn/distributions.py", "zoo/nn/layers.py", "zoo/nn/optim.py"
-RSSM, UNROLL, TAPES = "zoo/nn/rssm.py", "zoo/nn/unroll.py", "zoo/nn/tapes.py"
-KERNELS, COMPILED = "zoo/nn/kernels.py", "zoo/nn/compiled.py"
+RSSM, UNROLL, TAPES = "zoo/nn/rssm.py", "zoo/nn/fast/unroll.py", "zoo/nn/fast/tapes.py"
+KERNELS, COMPILED = "zoo/nn/fast/kernels.py", "zoo/nn/fast/compiled.py"
 ENCODERS, DECODERS, OBS = "zoo/nn/encoders.py", "zoo/nn/decoders.py", "zoo/nn/observations.py"
 MODEL = "zoo/nn/world_model.py"
 ORACLE = "tests/dreamer_v3/test_oracle.py"
 OF_DIST = ("tests/nn/test_distributions.py", ORACLE)
 OF_OPTIM = ("tests/nn/test_optim.py", ORACLE)
 OF_FILTER = ("tests/nn/test_rssm.py", ORACLE, "tests/dreamer_v3/test_plain_form.py")
-OF_KERNELS = ("tests/nn/test_kernels.py", ORACLE)
+OF_KERNELS = ("tests/nn/fast/test_kernels.py", ORACLE)
 OF_LAYERS = ("tests/nn/test_layers.py", ORACLE)
 OF_OBS = ("tests/nn/test_observations.py", ORACLE)
 OF_MODEL = ("tests/nn/test_world_model.py", "tests/envs/dream", ORACLE)
@@ -27,8 +27,8 @@ MUTANTS = [
     Mutant(
         "two-hot: the gradient's weights of both bins are swapped",
         DIST,
-        "out.scatter_add_(-1, below, (upper - 1) * each)",
-        "out.scatter_add_(-1, below, -upper * each)",
+        "((below, (upper - 1) * each), (above, -upper * each))",
+        "((below, -upper * each), (above, (upper - 1) * each))",
         OF_DIST,
     ),
     Mutant(
@@ -41,8 +41,8 @@ MUTANTS = [
     Mutant(
         "two-hot: weights of several targets are ignored",
         DIST,
-        "scale = rows.new_tensor(weights or [1.0] * len(targets))",
-        "scale = rows.new_tensor([1.0] * len(targets))",
+        "scale = tuple(weights or [1.0] * len(targets))",
+        "scale = tuple([1.0] * len(targets))",
         OF_DIST,
     ),
     Mutant(

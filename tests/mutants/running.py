@@ -4,7 +4,7 @@ from tests.mutants.mutant import Mutant
 
 ALGORITHM, RESUMING = "zoo/common/world_model_algorithm.py", "zoo/common/resumable_algorithm.py"
 POLICIES, TRAINING = "zoo/common/policies.py", "zoo/common/training.py"
-CALLBACKS, THREADS = "zoo/common/callbacks.py", "zoo/nn/threads.py"
+CALLBACKS, THREADS = "zoo/common/callbacks.py", "zoo/nn/fast/threads.py"
 SB3 = "tests/sb3"
 TESTS = ("tests/sb3/test_run.py", "tests/sb3/test_resume.py", "tests/dreamer_v3", SB3)
 
@@ -99,7 +99,7 @@ MUTANTS = [
         THREADS,
         "_side_by_side(th.Tensor.backward, losses, len(losses))",
         "_side_by_side(th.Tensor.backward, losses[:1], len(losses))",
-        ("tests/nn/test_threads.py", "tests/dreamer_v3"),
+        ("tests/nn/fast/test_threads.py", "tests/dreamer_v3"),
     ),
     Mutant(
         "updates: the schedule of the learning rate is ignored",

@@ -8,13 +8,13 @@ import torch as th
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dreamzoo.nn import kernels
 from dreamzoo.nn.distributions import categorical_sample, one_hot
 from dreamzoo.nn.dynamics import Latent
+from dreamzoo.nn.fast import kernels
+from dreamzoo.nn.fast.unroll import CoreTape
 from dreamzoo.nn.layers import DenseBlock
 from dreamzoo.nn.presets import Size
 from dreamzoo.nn.rssm import BlockGRU, BlockRSSM
-from dreamzoo.nn.unroll import CoreTape
 
 SIZE = Size(units=6, deter=16, classes=3, cnn_depth=2, hidden=5, stoch=4, blocks=4)
 ACTION_DIM, TOKEN_DIM = 3, 7

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from dreamzoo.nn.actions import ActionCodec
 from dreamzoo.nn.checks import FLOAT32, InputError, ObservationChecker, to_flags, to_host
 from dreamzoo.nn.dynamics import Latent
-from dreamzoo.nn.kernels import is_traced
+from dreamzoo.nn.fast.kernels import is_traced
 from dreamzoo.nn.observations import SINGLE, Observation, ObservationCodec
 from dreamzoo.nn.process import restores_process
 from dreamzoo.nn.world_model import WorldModel

@@ -28,10 +28,10 @@ from dreamzoo.nn.distributions import (
     soft_bernoulli_loss,
 )
 from dreamzoo.nn.dynamics import Latent
+from dreamzoo.nn.fast.tapes import Piece, StackTape
+from dreamzoo.nn.fast.threads import backward_side_by_side, map_pieces
 from dreamzoo.nn.layers import CACHED_ROWS
 from dreamzoo.nn.returns import lambda_return, replay_return
-from dreamzoo.nn.tapes import Piece, StackTape
-from dreamzoo.nn.threads import backward_side_by_side, map_pieces
 from dreamzoo.nn.world_model import Filtered
 
 SelfDreamerV3 = TypeVar("SelfDreamerV3", bound="DreamerV3")

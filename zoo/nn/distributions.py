@@ -1,5 +1,6 @@
 """Distributions of DreamerV3: symlog, symexp two-hot, mixed categoricals, bounded normal."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,9 +8,9 @@ import torch as th
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dreamzoo.nn import kernels
+from dreamzoo.nn.fast import kernels
+from dreamzoo.nn.fast.threads import map_pieces
 from dreamzoo.nn.layers import CACHED_ROWS, by_rows
-from dreamzoo.nn.threads import map_pieces
 
 
 def symlog(x: Tensor) -> Tensor:
@@ -96,7 +97,7 @@ class SymexpTwoHot(nn.Module):
         rows = logits.float().flatten(0, -2)
         encoded = [self.encode(target.detach().flatten()) for target in targets]
         below, above, upper = (th.stack(parts, dim=-1) for parts in zip(*encoded, strict=True))
-        scale = rows.new_tensor(weights or [1.0] * len(targets))
+        scale = tuple(weights or [1.0] * len(targets))
         loss = _TwoHotCrossEntropy.apply(rows, below, above, upper, scale)
         return loss.view(logits.shape[:-1])
 
@@ -111,25 +112,34 @@ class _TwoHotCrossEntropy(th.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, logits: Tensor, below: Tensor, above: Tensor, upper: Tensor, scale: Tensor
+        ctx: Any,
+        logits: Tensor,
+        below: Tensor,
+        above: Tensor,
+        upper: Tensor,
+        scale: tuple[float, ...],
     ) -> Tensor:
         logits = logits.contiguous()
         normalizer = by_rows(kernels.log_normalizer, logits)
-        ctx.save_for_backward(logits, normalizer, below, above, upper, scale)
+        ctx.save_for_backward(logits, normalizer, below, above, upper)
+        ctx.scale = scale
         picked = th.lerp(logits.gather(-1, below), logits.gather(-1, above), upper)
-        return scale.sum() * normalizer - (picked * scale).sum(-1)
+        weighted = [x * weight for x, weight in zip(picked.unbind(-1), scale, strict=True)]
+        return sum(scale) * normalizer - functools.reduce(th.add, weighted)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        logits, normalizer, below, above, upper, scale = ctx.saved_tensors
+        logits, normalizer, below, above, upper = ctx.saved_tensors
         out = th.empty_like(logits)
-        total = scale.sum() * grad
+        total = sum(ctx.scale) * grad
         split = (x.split(CACHED_ROWS) for x in (logits, normalizer, total, out))
         pieces = list(zip(*split, strict=True))
         map_pieces(lambda piece: kernels.scaled_softmax(*piece), pieces, logits.device)
-        each = grad[:, None] * scale
-        out.scatter_add_(-1, below, (upper - 1) * each)
-        out.scatter_add_(-1, above, -upper * each)
+        each = th.stack([grad * weight for weight in ctx.scale], dim=-1)
+        # One target after the other: two additions to one number have no order on a GPU.
+        for index, share in ((below, (upper - 1) * each), (above, -upper * each)):
+            for column, value in zip(index.split(1, -1), share.split(1, -1), strict=True):
+                out.scatter_add_(-1, column, value)
         return out, None, None, None, None
 
 

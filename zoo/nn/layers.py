@@ -8,9 +8,9 @@ import torch as th
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dreamzoo.nn.kernels import NORM_EPS, is_plain, is_traced, norm_silu
-from dreamzoo.nn.tapes import Layer, Stack, StackTape
-from dreamzoo.nn.threads import map_pieces
+from dreamzoo.nn.fast.kernels import NORM_EPS, is_plain, is_traced, norm_silu
+from dreamzoo.nn.fast.tapes import Layer, Stack, StackTape
+from dreamzoo.nn.fast.threads import map_pieces
 
 #: Inverse standard deviation of a unit normal truncated at +-2 (reference nets.py, Initializer).
 TRUNC_NORMAL_GAIN = 1.1368

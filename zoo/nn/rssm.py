@@ -8,10 +8,8 @@ from torch import Tensor, nn
 
 from dreamzoo.nn.distributions import categorical_entropy, mix_uniform
 from dreamzoo.nn.dynamics import Dynamics, Latent
-from dreamzoo.nn.kernels import is_plain, is_traced, one_hot_sample
-from dreamzoo.nn.layers import MLP, BlockLinear, DenseBlock, Linear, RMSNorm
-from dreamzoo.nn.presets import Size
-from dreamzoo.nn.unroll import (
+from dreamzoo.nn.fast.kernels import is_plain, is_traced, one_hot_sample
+from dreamzoo.nn.fast.unroll import (
     EvidenceKernels,
     FilterInputs,
     Imagination,
@@ -19,6 +17,8 @@ from dreamzoo.nn.unroll import (
     Unroll,
     filter_steps,
 )
+from dreamzoo.nn.layers import MLP, BlockLinear, DenseBlock, Linear, RMSNorm
+from dreamzoo.nn.presets import Size
 
 
 class BlockGRU(nn.Module):

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import torch as th
 from torch import Tensor
 
-from dreamzoo.nn import kernels
-from dreamzoo.nn.tapes import Layer, StackTape
+from dreamzoo.nn.fast import kernels
+from dreamzoo.nn.fast.tapes import Layer, StackTape
 
 
 class Kernels(NamedTuple):

@@ -12,8 +12,8 @@ from typing import Any
 import torch as th
 from torch import Tensor
 
-from dreamzoo.nn.kernels import norm_silu, norm_silu_backward
-from dreamzoo.nn.threads import map_pieces
+from dreamzoo.nn.fast.kernels import norm_silu, norm_silu_backward
+from dreamzoo.nn.fast.threads import map_pieces
 
 #: Weight (out, in), bias and norm scale of a layer.
 Layer = tuple[Tensor, Tensor, Tensor]

@@ -11,8 +11,8 @@ import pytest
 import torch as th
 from torch import Tensor
 
+from dreamzoo.nn.fast.threads import backward_side_by_side, map_pieces
 from dreamzoo.nn.layers import MLP, by_rows
-from dreamzoo.nn.threads import backward_side_by_side, map_pieces
 
 CPU = th.device("cpu")
 

@@ -30,7 +30,7 @@ from torch import Tensor
 try:
     if os.environ.get("DREAMZOO_NUMBA") == "0":
         raise ImportError
-    from dreamzoo.nn import compiled
+    from dreamzoo.nn.fast import compiled
 except ImportError:
     compiled = None  # type: ignore[assignment]
 

@@ -1,5 +1,5 @@
 """
-The functions of :mod:`dreamzoo.nn.kernels`, compiled by numba for float32 on a CPU.
+The functions of :mod:`dreamzoo.nn.fast.kernels`, compiled by numba for float32 on a CPU.
 
 Read that module for what they compute. Here every loop is written so that its innermost level
 becomes vector instructions; they release Python's lock, so pieces can run in threads.

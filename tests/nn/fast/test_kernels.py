@@ -9,7 +9,7 @@ import pytest
 import torch as th
 from torch import Tensor
 
-from dreamzoo.nn import kernels
+from dreamzoo.nn.fast import kernels
 
 pytest.importorskip("numba")
 
