@@ -19,7 +19,6 @@ continuous actions. One JSON line per case:
 
 ``--precision`` is that of the factors of matrix products, whose sums and everything else stay
 float32: ``bf16`` needs a processor with such instructions, or a GPU, which takes TF32 for it.
-``--compile`` fuses element-wise work with ``torch.compile``, for a GPU.
 """
 
 import argparse
@@ -40,7 +39,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dreamzoo import DreamerV3
 from dreamzoo.benchmark import measure_peak
-from dreamzoo.nn.fast.kernels import fuse, is_compiled
+from dreamzoo.nn.fast.kernels import is_compiled, is_triton
 
 OBSERVATIONS: dict[str, spaces.Box] = {
     "vector": spaces.Box(-np.inf, np.inf, (24,), np.float32),
@@ -200,7 +199,6 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--obs", choices=OBSERVATIONS, default="vector")
     parser.add_argument("--threads", type=int, default=th.get_num_threads())
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
-    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--length", type=int, default=64)
     parser.add_argument("--horizon", type=int, default=15)
@@ -224,8 +222,6 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     th.set_num_threads(args.threads)
     th.set_float32_matmul_precision("medium" if args.precision == "bf16" else "highest")
-    if args.compile:
-        fuse()
     model = make_model(args)
     result: dict[str, Any] = {
         "size": args.size,
@@ -234,7 +230,7 @@ def main(argv: list[str] | None = None) -> None:
         "device": str(model.device),
         "precision": args.precision,
         "compiled_kernels": is_compiled(next(model.policy.parameters())),
-        "fused": args.compile and not is_compiled(next(model.policy.parameters())),
+        "triton_kernels": is_triton(next(model.policy.parameters())),
         "parameters": sum(p.numel() for p in model.policy.trained_parameters()),
     }
     if args.act:

@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -124,35 +123,6 @@ def test_compiled_equals_plain(case: Case, plain: pytest.MonkeyPatch) -> None:
     for one, other in zip(fast, case(), strict=True):
         assert other.any()
         th.testing.assert_close(one, other, rtol=3e-6, atol=3e-6)
-
-
-@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("case", CASES)
-def test_fused_equals_plain(case: Case, backend: str, plain: pytest.MonkeyPatch) -> None:
-    """What an accelerator may use; the backend that writes real kernels needs a C++ compiler."""
-    plain.setattr(kernels, "compiled", None)
-    expected = case()
-    plain.setattr(kernels, "_backend", None)  # restored after the test
-    kernels.fuse(backend)
-    for one, other in zip(case(), expected, strict=True):
-        th.testing.assert_close(one, other, rtol=3e-6, atol=3e-6)
-
-
-def test_fused_functions_take_many_shapes_in_any_thread(plain: pytest.MonkeyPatch) -> None:
-    """torch's own limit is 8 shapes; what its settings say holds for the thread that says so."""
-    plain.setattr(kernels, "compiled", None)
-    plain.setattr(kernels, "_backend", None)
-    kernels.fuse("eager")
-
-    def run(rows: int) -> Tensor:
-        x = _randn(rows, 12)
-        return kernels.norm_silu(x, _randn(2, 6, seed=1), x)
-
-    with ThreadPoolExecutor(2) as pool:
-        fused = list(pool.map(run, range(1, 13)))
-    plain.setattr(kernels, "_backend", None)
-    for rows, result in enumerate(fused, start=1):
-        th.testing.assert_close(result, run(rows))
 
 
 def test_only_float32_on_a_cpu_is_compiled() -> None:

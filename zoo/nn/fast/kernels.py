@@ -1,15 +1,12 @@
 """
 Element-wise arithmetic of the hot loops, each function in one pass over memory.
 
-Every function exists twice: in plain torch, for any device and dtype, and compiled for float32
-on a CPU if `numba <https://numba.pydata.org>`_ is installed (``pip install dreamzoo[fast]``). Both
-compute the same up to rounding. Torch alone needs six to ten passes, each with its own call;
-its ``exp`` on a CPU takes several times as long as the polynomial here.
-``DREAMZOO_NUMBA=0`` in the environment turns the compiled form off.
-
-The plain form can be fused by ``torch.compile``, for accelerators, where every single operation is
-a kernel of its own: ``DREAMZOO_COMPILE=1`` in the environment, or :func:`fuse`. Off by default:
-compiling takes a minute or two at the first update.
+Every function exists three times: in plain torch, for any device and dtype; compiled for float32
+on a CPU if `numba <https://numba.pydata.org>`_ is installed (``pip install dreamzoo[fast]``); and
+in `Triton <https://triton-lang.org>`_, which comes with torch for CUDA, for float32 there. All
+compute the same up to rounding. Torch alone needs six to ten passes, each with its own call, and
+on CUDA with its own kernel; its ``exp`` on a CPU takes several times as long as the polynomial
+here. ``DREAMZOO_NUMBA=0`` and ``DREAMZOO_TRITON=0`` in the environment turn the fast forms off.
 
 All tensors are contiguous. Where a result is one part of wider rows, ``at`` says in which column
 it begins. What writes into a given tensor has no gradient: the callers go back by hand, or, where
@@ -17,11 +14,9 @@ it begins. What writes into a given tensor has no gradient: the callers go back 
 is told about memory: shapes and dtypes are looked at before, as torch's own functions do.
 """
 
-import inspect
 import os
-from collections.abc import Callable
-from functools import cache, wraps
-from typing import Any, ParamSpec, TypeVar
+from functools import cache
+from importlib.util import find_spec
 
 import numpy as np
 import torch as th
@@ -40,51 +35,21 @@ NORM_EPS = 1e-4
 
 FLOAT32 = np.dtype(np.float32)
 
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
-
-#: Shapes that one function may be compiled for; a model of the usual kind has about twenty.
-SHAPES = 128
-
-_backend: str | None = None
-
-
-def fuse(backend: str | None = "inductor") -> None:
-    """
-    Let ``torch.compile`` fuse the plain functions from now on, each into one kernel or few.
-
-    Where the compiled form for a CPU is used, nothing changes.
-
-    :param backend: of ``torch.compile``; None: no longer
-    """
-    global _backend
-    _backend = backend
-
-
-def _fusable(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Compile a function at its first call after :func:`fuse`."""
-
-    @cache
-    def compiled_by(backend: str) -> Callable[Arguments, Result]:
-        # One kernel for every shape that occurs; each layer has its own. Shapes beyond the limit
-        # run as they are. Older versions of torch have a limit of their own, 8.
-        limits: dict[str, Any] = {}
-        if "recompile_limit" in inspect.signature(th.compile).parameters:
-            limits["recompile_limit"] = SHAPES
-        return th.compile(function, backend=backend, dynamic=False, **limits)
-
-    @wraps(function)
-    def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-        if _backend is None:
-            return function(*args, **kwargs)
-        return compiled_by(_backend)(*args, **kwargs)
-
-    return call
-
 
 def is_compiled(x: Tensor) -> bool:
     """Tell whether the compiled form handles tensors like x."""
     return compiled is not None and x.dtype is th.float32 and x.is_cpu
+
+
+@cache
+def has_triton() -> bool:
+    """Tell whether Triton is installed and not turned off."""
+    return os.environ.get("DREAMZOO_TRITON") != "0" and find_spec("triton") is not None
+
+
+def is_triton(x: Tensor) -> bool:
+    """Tell whether the form in Triton handles tensors like x."""
+    return x.is_cuda and x.dtype is th.float32 and has_triton()
 
 
 def is_traced() -> bool:
@@ -147,7 +112,6 @@ def norm_silu(x: Tensor, scale: Tensor, out: Tensor, at: int = 0) -> Tensor:
     return out
 
 
-@_fusable
 def _norm_silu(x: Tensor, scale: Tensor, out: Tensor, at: int) -> None:
     groups = x.unflatten(1, scale.shape)
     normed = groups * _inverse_rms(groups) * scale
@@ -181,7 +145,6 @@ def norm_silu_backward(
     return out
 
 
-@_fusable
 def _norm_silu_backward(
     x: Tensor, scale: Tensor, grad: Tensor, scale_grad: Tensor, out: Tensor
 ) -> None:
@@ -217,7 +180,6 @@ def block_norm_silu(dense: Tensor, own: Tensor, scale: Tensor, out: Tensor) -> N
         _block_norm_silu(dense, own, scale, out)
 
 
-@_fusable
 def _block_norm_silu(dense: Tensor, own: Tensor, scale: Tensor, out: Tensor) -> None:
     blocks = len(own)
     dense.unflatten(1, (blocks, -1)).add_(own.transpose(0, 1))
@@ -275,7 +237,6 @@ def gru(gates: Tensor, bias: Tensor, deter: Tensor, out: Tensor) -> None:
         _gru(gates, bias, deter, out)
 
 
-@_fusable
 def _gru(gates: Tensor, bias: Tensor, deter: Tensor, out: Tensor) -> None:
     _, candidate, update, _ = _gru_parts(gates, bias)
     by_block = _by_block(out, gates)
@@ -310,7 +271,6 @@ def gru_backward(
     return out
 
 
-@_fusable
 def _gru_backward(
     gates: Tensor, bias: Tensor, deter: Tensor, grad: Tensor, gates_grad: Tensor, out: Tensor
 ) -> None:
@@ -367,7 +327,6 @@ def sample_mixed(
         _sample_mixed(logits, unimix, draws, probs, out, at)
 
 
-@_fusable
 def _sample_mixed(
     logits: Tensor, unimix: float, draws: Tensor | None, probs: Tensor, out: Tensor, at: int
 ) -> None:
@@ -410,7 +369,6 @@ def mixed_backward(probs: Tensor, unimix: float, grad: Tensor, out: Tensor) -> N
         _mixed_backward(probs, unimix, grad, out)
 
 
-@_fusable
 def _mixed_backward(probs: Tensor, unimix: float, grad: Tensor, out: Tensor) -> None:
     share = probs - unimix / probs.shape[-1]  # (1 - unimix) * softmax
     weighted = grad * share
@@ -437,7 +395,6 @@ def two_hot_mean(logits: Tensor, outer: Tensor) -> Tensor:
     return _two_hot_mean(logits, outer)
 
 
-@_fusable
 def _two_hot_mean(logits: Tensor, outer: Tensor) -> Tensor:
     probs = logits.softmax(-1)
     middle = len(outer)
@@ -475,10 +432,5 @@ def scaled_softmax(logits: Tensor, normalizer: Tensor, scale: Tensor, out: Tenso
         _scaled_softmax(logits, normalizer, scale, out)
 
 
-@_fusable
 def _scaled_softmax(logits: Tensor, normalizer: Tensor, scale: Tensor, out: Tensor) -> None:
     out.copy_((logits - normalizer[:, None]).exp_() * scale[:, None])
-
-
-if os.environ.get("DREAMZOO_COMPILE") == "1":
-    fuse()
