@@ -6,13 +6,15 @@ from typing import ParamSpec, TypeVar
 
 import torch as th
 
+from dreamzoo.nn.fast import precision
+
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
 def restores_process(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     """
-    Put back autograd's switch and the number of threads when a function ends.
+    Put back autograd's switch, the number of threads and the precision when a function ends.
 
     An interrupt (Ctrl-C) may come when ``torch.no_grad()`` has been entered and its block has not:
     nothing would leave it again, and nothing in the whole process would learn any more. So the
@@ -24,9 +26,11 @@ def restores_process(function: Callable[Arguments, Result]) -> Callable[Argument
     @wraps(function)
     def restoring(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         gradient, threads = th.is_grad_enabled(), th.get_num_threads()
+        depth = len(precision.entered())
         try:
             return function(*args, **kwargs)
         finally:
+            precision.leave(depth)
             th.set_grad_enabled(gradient)
             if th.get_num_threads() != threads:
                 th.set_num_threads(threads)

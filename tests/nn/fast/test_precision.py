@@ -1,0 +1,198 @@
+"""Precision of products: torch's switches are set, and put back as they were found."""
+
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch as th
+
+from dreamzoo.nn.fast import precision
+from dreamzoo.nn.fast.precision import current, has_bf16, resolve, using
+from dreamzoo.nn.process import restores_process
+
+CPU, CUDA = th.device("cpu"), th.device("cuda")
+KEYS = [(backend, op) for backend in ("cuda", "mkldnn") for op in ("matmul", "conv", "rnn", "all")]
+KEYS.append(("generic", "all"))
+
+needs_bf16 = pytest.mark.skipif(not has_bf16(), reason="this processor multiplies no bf16")
+needs_switches = pytest.mark.skipif(precision._get is None, reason="torch 2.9 has the switches")
+
+
+def switches() -> dict[object, str]:
+    """Read everything that torch says about products of float32."""
+    found: dict[object, str] = {}
+    if precision._get is not None:
+        found |= {key: precision._get(*key) for key in KEYS}
+    for name, read in {
+        "old": th.get_float32_matmul_precision,
+        "cublas": lambda: str(th.backends.cuda.matmul.allow_tf32),
+        "cudnn": lambda: str(th.backends.cudnn.allow_tf32),
+    }.items():
+        try:
+            found[name] = read()
+        except RuntimeError as error:  # switches that contradict each other
+            found[name] = str(error)
+    return found
+
+
+def newer(backend: str, op: str, name: str) -> Callable[[], None]:
+    """Set one of the newer switches."""
+    return lambda: precision._set(backend, op, name)
+
+
+#: How users may have set torch's switches.
+USERS: dict[str, Callable[[], None]] = {
+    "untouched": lambda: None,
+    "high": lambda: th.set_float32_matmul_precision("high"),
+    "medium": lambda: th.set_float32_matmul_precision("medium"),
+}
+if precision._get is not None:
+    USERS |= {
+        "cuda": newer("cuda", "matmul", "tf32"),
+        "cuda_ieee": newer("cuda", "matmul", "ieee"),
+        "cuda_conv": newer("cuda", "conv", "ieee"),
+        "cuda_all": newer("cuda", "all", "tf32"),
+        "mkldnn": newer("mkldnn", "matmul", "bf16"),
+        "mkldnn_all": newer("mkldnn", "all", "bf16"),
+        "generic": newer("generic", "all", "ieee"),
+        "generic_tf32": newer("generic", "all", "tf32"),
+    }
+
+
+@pytest.fixture(autouse=True)
+def untouched() -> Iterator[None]:
+    """Leave torch as it is after its import."""
+    before = {} if precision._get is None else {key: precision._get(*key) for key in KEYS}
+    yield
+    th.set_float32_matmul_precision("highest")
+    for key, name in before.items():
+        precision._set(*key, name)
+    assert current() == "fp32"
+
+
+@pytest.mark.parametrize("user", USERS)
+@pytest.mark.parametrize(
+    ("wanted", "device"),
+    [("fp32", CPU), pytest.param("bf16", CPU, marks=needs_bf16), ("fp32", CUDA), ("tf32", CUDA)],
+)
+def test_switches_are_put_back(user: str, wanted: str, device: th.device) -> None:
+    USERS[user]()
+    before = switches()
+    with using(wanted, device):
+        assert current() == wanted
+    assert switches() == before
+    assert current() == "fp32"
+
+
+@pytest.mark.parametrize("user", ["untouched", "high", "medium"])
+@pytest.mark.parametrize("wanted", ["fp32", "tf32"])
+def test_older_and_newer_names_agree_within(user: str, wanted: str) -> None:
+    USERS[user]()
+    with using(wanted, CUDA):  # torch.compile reads the older ones: pytorch/pytorch#166387
+        assert precision._is_set(wanted, "cuda") or precision._get is None
+        assert th.backends.cuda.matmul.allow_tf32 == (wanted == "tf32")
+        assert (th.get_float32_matmul_precision() == "highest") == (wanted == "fp32")
+
+
+@needs_bf16
+@needs_switches
+def test_a_later_change_of_what_a_switch_follows_reaches_it() -> None:
+    with using("bf16", CPU):
+        pass
+    precision._set("generic", "all", "bf16")
+    assert precision._get("mkldnn", "matmul") == "bf16"
+
+
+@needs_bf16
+def test_blocks_nest_and_end_in_an_error() -> None:
+    before = switches()
+    with using("bf16", CPU):
+        inside = switches()
+        with using("fp32", CPU):
+            assert current() == "fp32"
+            assert precision._is_set("fp32", "cpu") or precision._get is None
+        with pytest.raises(KeyError), using("fp32", CPU):
+            raise KeyError
+        assert current() == "bf16"
+        assert switches() == inside
+        with using("bf16", CPU):
+            assert switches() == inside
+        assert current() == "bf16"
+    assert switches() == before
+
+
+@needs_bf16
+def test_an_interrupt_between_entering_and_the_block_leaves_nothing_behind() -> None:
+    before = switches()
+
+    @restores_process
+    def interrupted() -> None:
+        using("bf16", CPU).__enter__()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert switches() == before
+    assert current() == "fp32"
+
+
+@needs_bf16
+def test_what_another_thread_has_entered_is_not_left_for_it() -> None:
+    with using("bf16", CPU):
+        thread = threading.Thread(target=restores_process(lambda: None))
+        thread.start()
+        thread.join()
+        assert current() == "bf16"
+
+
+@pytest.mark.parametrize("wanted", ["fp32", "tf32"])
+def test_nobody_is_warned(wanted: str) -> None:
+    precision._hush.cache_clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with using(wanted, CUDA):
+            pass
+
+
+@needs_bf16
+@pytest.mark.parametrize("product", ["mm", "addmm", "bmm", "conv"])
+def test_products_on_a_cpu_multiply_bf16(product: str) -> None:
+    if product == "conv" and precision._get is None:
+        pytest.skip("torch 2.9 has the switch")
+    th.manual_seed(0)
+    x, w, bias = th.randn(4, 256, 64), th.randn(4, 64, 128), th.randn(128)
+    image, kernel = th.randn(2, 8, 16, 16), th.randn(16, 8, 5, 5)
+    compute = {
+        "mm": lambda: x[0] @ w[0],
+        "addmm": lambda: th.addmm(bias, x[0], w[0]),
+        "bmm": lambda: th.bmm(x, w),
+        "conv": lambda: th.nn.functional.conv2d(image, kernel, padding=2),
+    }[product]
+    exact = compute()
+    with using("fp32", CPU):
+        assert th.equal(compute(), exact)
+    with using("bf16", CPU):
+        rounded = compute()
+    assert rounded.dtype is th.float32
+    error = (rounded - exact).norm() / exact.norm()
+    assert 1e-4 < error < 2**-7
+    assert th.equal(compute(), exact)
+
+
+def test_what_a_setting_means_on_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    precision._resolve.cache_clear()
+    monkeypatch.setattr(precision, "_has_bf16", lambda kind: kind == "cuda")
+    table = {
+        ("auto", "cpu"): "fp32",
+        ("auto", "mps"): "fp32",
+        ("auto", "cuda"): precision.AUTO_ON_CUDA,
+        ("tf32", "cpu"): "fp32",
+        ("tf32", "cuda"): "tf32",
+        ("bf16", "cuda:1"): "bf16",
+        ("fp32", "cuda"): "fp32",
+    }
+    assert {key: resolve(*key) for key in table} == table
+    with pytest.raises(ValueError, match=r"cpu multiplies no bf16. Use precision='fp32'"):
+        resolve("bf16", "cpu")
+    precision._resolve.cache_clear()
