@@ -1,5 +1,6 @@
 """What holds for all tests: one torch thread, and no GPU tests without a GPU."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
@@ -8,6 +9,10 @@ import torch as th
 
 # For the tests' small tensors, several threads on a few shared cores are far slower than one.
 th.set_num_threads(1)
+
+# Kernels in Triton run in its interpreter where there is no GPU. It looks when it is imported.
+if not th.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -286,9 +286,9 @@ MUTANTS = [
     ),
     Mutant(
         "hidden layers: biases get no gradient",
-        TAPES,
-        "            bias_grad.add_(into.sum(0))\n",
-        "",
+        KERNELS,
+        "        bias_grad.add_(out.sum(0))\n",
+        "        pass\n",
         ("tests/nn/test_layers.py", ORACLE),
     ),
     Mutant(

@@ -17,6 +17,7 @@ is told about memory: shapes and dtypes are looked at before, as torch's own fun
 import os
 from functools import cache
 from importlib.util import find_spec
+from types import ModuleType
 
 import numpy as np
 import torch as th
@@ -50,6 +51,20 @@ def has_triton() -> bool:
 def is_triton(x: Tensor) -> bool:
     """Tell whether the form in Triton handles tensors like x."""
     return x.is_cuda and x.dtype is th.float32 and has_triton()
+
+
+@cache
+def _norms() -> ModuleType:
+    from dreamzoo.nn.fast import triton_kernels
+
+    return triton_kernels
+
+
+@cache
+def _categoricals() -> ModuleType:
+    from dreamzoo.nn.fast import triton_categoricals
+
+    return triton_categoricals
 
 
 def is_traced() -> bool:
@@ -107,6 +122,8 @@ def norm_silu(x: Tensor, scale: Tensor, out: Tensor, at: int = 0) -> Tensor:
             (x, (rows, width)), (scale, (groups, each)), (out, result)
         )
         compiled.norm_silu(values, weights, written, at)
+    elif is_triton(x):
+        _norms().norm_silu(x, scale, out, at)
     else:
         _norm_silu(x, scale, out, at)
     return out
@@ -119,16 +136,25 @@ def _norm_silu(x: Tensor, scale: Tensor, out: Tensor, at: int) -> None:
 
 
 def norm_silu_backward(
-    x: Tensor, scale: Tensor, grad: Tensor, scale_grad: Tensor, at: int = 0
+    x: Tensor,
+    scale: Tensor,
+    grad: Tensor,
+    scale_grad: Tensor,
+    at: int = 0,
+    bias_grad: Tensor | None = None,
 ) -> Tensor:
     """
     Gradient of :func:`norm_silu`.
 
     :param grad: of the result, (N, >= G * M), read from column ``at`` on
     :param scale_grad: added to, (G, M)
+    :param bias_grad: of a bias that x contains, added to, (G * M,)
     :return: gradient of x, (N, G * M)
     """
     out = th.empty_like(x)
+    if is_triton(x):
+        _norms().norm_silu_backward(x, scale, grad, scale_grad, bias_grad, out, at)
+        return out
     if is_compiled(x):
         rows, (groups, each) = x.shape[0], scale.shape
         width = groups * each
@@ -142,6 +168,8 @@ def norm_silu_backward(
         compiled.norm_silu_backward(values, weights, into, written, sums, at)
     else:
         _norm_silu_backward(x, scale, grad[:, at : at + x.shape[1]], scale_grad, out)
+    if bias_grad is not None:
+        bias_grad.add_(out.sum(0))
     return out
 
 
@@ -176,6 +204,8 @@ def block_norm_silu(dense: Tensor, own: Tensor, scale: Tensor, out: Tensor) -> N
         parts = blocks, rows, dim // blocks
         arrays = _arrays((dense, (rows, dim)), (own, parts), (scale, (dim,)), (out, parts))
         compiled.block_norm_silu(*arrays)
+    elif is_triton(dense):
+        _norms().block_norm_silu(dense, own, scale, out)
     else:
         _block_norm_silu(dense, own, scale, out)
 
@@ -209,6 +239,9 @@ def block_norm_silu_backward(
         )
         compiled.block_norm_silu_backward(*arrays)
         return
+    if is_triton(total):
+        _norms().block_norm_silu_backward(total, scale, grad, out, scale_grad)
+        return
     by_row = grad.transpose(0, 1).flatten(1)
     out.copy_(norm_silu_backward(total, scale[None], by_row, scale_grad[None]))
 
@@ -233,6 +266,8 @@ def gru(gates: Tensor, bias: Tensor, deter: Tensor, out: Tensor) -> None:
             (out, (rows, max(dim, out.shape[-1]))),
         )
         compiled.gru(*arrays)
+    elif is_triton(gates):
+        _norms().gru(gates, bias, deter, out)
     else:
         _gru(gates, bias, deter, out)
 
@@ -266,6 +301,8 @@ def gru_backward(
             (out, (rows, dim)),
         )
         compiled.gru_backward(*arrays)
+    elif is_triton(gates):
+        _norms().gru_backward(gates, bias, deter, grad, gates_grad, out)
     else:
         _gru_backward(gates, bias, deter, grad, gates_grad, out)
     return out
@@ -323,6 +360,8 @@ def sample_mixed(
             (out, (rows, max(at + latents * classes, out.shape[-1]))),
         )
         compiled.sample_mixed(scores, unimix, numbers, mixed, result, at)
+    elif is_triton(logits):
+        _categoricals().sample_mixed(logits, unimix, draws, probs, out, at)
     else:
         _sample_mixed(logits, unimix, draws, probs, out, at)
 
@@ -365,6 +404,8 @@ def mixed_backward(probs: Tensor, unimix: float, grad: Tensor, out: Tensor) -> N
         shape = tuple(probs.shape)
         mixed, into, result = _arrays((probs, shape), (grad, shape), (out, shape))
         compiled.mixed_backward(mixed, unimix, into, result)
+    elif is_triton(probs):
+        _categoricals().mixed_backward(probs, unimix, grad, out)
     else:
         _mixed_backward(probs, unimix, grad, out)
 
@@ -392,6 +433,8 @@ def two_hot_mean(logits: Tensor, outer: Tensor) -> Tensor:
         out = np.empty(rows, np.float32)
         compiled.two_hot_mean(scores, bins, out)
         return th.from_numpy(out)
+    if is_triton(logits) and not is_plain():
+        return _categoricals().two_hot_mean(logits, outer)
     return _two_hot_mean(logits, outer)
 
 
@@ -412,6 +455,8 @@ def log_normalizer(logits: Tensor) -> Tensor:
         out = np.empty(len(logits), np.float32)
         compiled.log_normalizer(scores, out)
         return th.from_numpy(out)
+    if is_triton(logits):
+        return _categoricals().log_normalizer(logits)
     return logits.logsumexp(-1)
 
 
@@ -428,6 +473,8 @@ def scaled_softmax(logits: Tensor, normalizer: Tensor, scale: Tensor, out: Tenso
         rows, shape = len(logits), tuple(logits.shape)
         arrays = _arrays((logits, shape), (normalizer, (rows,)), (scale, (rows,)), (out, shape))
         compiled.scaled_softmax(*arrays)
+    elif is_triton(logits):
+        _categoricals().scaled_softmax(logits, normalizer, scale, out)
     else:
         _scaled_softmax(logits, normalizer, scale, out)
 

@@ -94,9 +94,10 @@ class StackTape:
         for i in reversed(range(len(self.layers))):
             weight, _, scale = self.layers[i]
             weight_grad, bias_grad, scale_grad = grads[3 * i : 3 * i + 3]
-            into = norm_silu_backward(self.pre[i][slot], scale[None], into, scale_grad[None])
+            into = norm_silu_backward(
+                self.pre[i][slot], scale[None], into, scale_grad[None], bias_grad=bias_grad
+            )
             weight_grad.addmm_(into.t(), self.hidden[i - 1][slot] if i else x)
-            bias_grad.add_(into.sum(0))
             if i:
                 into = into @ weight
             elif x_grad is not None:
