@@ -29,19 +29,17 @@ class Random:
     """
 
     def __init__(self, device: str, dtype: th.dtype) -> None:
-        self.generator, self.like = th.Generator().manual_seed(0), {"device": device}
-        self.dtype = dtype
+        self.generator = th.Generator().manual_seed(0)
+        self.device, self.dtype = device, dtype
 
     def normal(self, *shape: int, scale: float = 2.0) -> Tensor:
-        return (scale * th.randn(*shape, generator=self.generator)).to(
-            **self.like, dtype=self.dtype
-        )
+        return (scale * th.randn(*shape, generator=self.generator)).to(self.device, self.dtype)
 
     def uniform(self, *shape: int) -> Tensor:
-        return th.rand(*shape, generator=self.generator).to(**self.like, dtype=self.dtype)
+        return th.rand(*shape, generator=self.generator).to(self.device, self.dtype)
 
     def ones(self, *shape: int) -> Tensor:
-        return th.ones(*shape, **self.like, dtype=self.dtype)  # type: ignore[call-overload]
+        return th.ones(*shape, device=self.device, dtype=self.dtype)
 
 
 @pytest.fixture(params=HERE)

@@ -56,9 +56,10 @@ def check(*expected: tuple[Tensor, tuple[int, ...]]) -> None:
         fits = x.shape == shape and x.dtype is th.float32 and x.device == device
         if not (fits and x.is_contiguous()):
             found = [f"{x.dtype} {tuple(x.shape)} {x.stride()} on {x.device}" for x, _ in expected]
+            shapes = [shape for _, shape in expected]
             raise ValueError(
                 f"Tensors that do not belong together, with their strides: {found}; expected "
-                f"contiguous float32 on one device of the shapes {[shape for _, shape in expected]}."
+                f"contiguous float32 on one device of the shapes {shapes}."
             )
 
 
