@@ -30,7 +30,7 @@ from dreamzoo.nn.distributions import (
 from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.fast.tapes import Piece, StackTape
 from dreamzoo.nn.fast.threads import backward_side_by_side, map_pieces
-from dreamzoo.nn.layers import CACHED_ROWS
+from dreamzoo.nn.layers import cached_pieces
 from dreamzoo.nn.returns import lambda_return, replay_return
 from dreamzoo.nn.world_model import Filtered
 
@@ -359,6 +359,8 @@ class DreamerV3(WorldModelAlgorithm):
         ]
         imagine = partial(self._imagine_rows, trunk)
         actions = th.cat(map_pieces(imagine, work, feat.device), dim=1)
+        if feat.device.type != "cpu":
+            trunk.join(feat[:-1].flatten(0, 1))
         # The trunk was evaluated once; here it gets its gradient.
         hidden = self.policy.actor.body.attach(trunk).view(self.horizon, len(start), -1)
         policy = self.policy.actor.policy(hidden)
@@ -444,7 +446,7 @@ class DreamerV3(WorldModelAlgorithm):
             x = piece[1]
             return th.stack([self.policy.critic_target.mean(x), *model.reward_and_discount(x)])
 
-        parts = map_pieces(evaluate, trunk.plan(rows.split(CACHED_ROWS)), feat.device)
+        parts = map_pieces(evaluate, trunk.plan(cached_pieces(rows)), feat.device)
         slow, *predicted = th.cat(parts, dim=1).view(3, len(feat) - 1, -1)
         with th.no_grad():
             last = model.reward_and_discount(feat[-1:])
@@ -465,14 +467,15 @@ class DreamerV3(WorldModelAlgorithm):
         """
         critic = self.policy.critic
         is_last = batch.is_last[:, starts].float()
-        targets = replay_return(
-            batch.rewards[:, starts],
-            is_last,
-            batch.is_terminal[:, starts].float(),
-            boot,
-            self.gamma,
-            self.gae_lambda,
-        )
+        with th.no_grad():
+            targets = replay_return(
+                batch.rewards[:, starts],
+                is_last,
+                batch.is_terminal[:, starts].float(),
+                boot,
+                self.gamma,
+                self.gae_lambda,
+            )
         if not targets.numel():  # a window of one step has no successor to learn from
             return feat.sum() * 0.0
         with th.no_grad():

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dreamzoo.nn.fast import kernels
 from dreamzoo.nn.fast.threads import map_pieces
-from dreamzoo.nn.layers import CACHED_ROWS, by_rows
+from dreamzoo.nn.layers import by_rows, cached_pieces
 
 
 def symlog(x: Tensor) -> Tensor:
@@ -95,9 +95,14 @@ class SymexpTwoHot(nn.Module):
         :return: (...)
         """
         rows = logits.float().flatten(0, -2)
+        scale = tuple(weights or [1.0] * len(targets))
+        if kernels.is_triton(rows) and len(targets) <= 2 and not kernels.is_traced():
+            from dreamzoo.nn.fast.triton_losses import TwoHotLoss
+
+            flat = [target.flatten() for target in targets]
+            return TwoHotLoss.apply(rows, self.bins, flat, scale).view(logits.shape[:-1])
         encoded = [self.encode(target.detach().flatten()) for target in targets]
         below, above, upper = (th.stack(parts, dim=-1) for parts in zip(*encoded, strict=True))
-        scale = tuple(weights or [1.0] * len(targets))
         loss = _TwoHotCrossEntropy.apply(rows, below, above, upper, scale)
         return loss.view(logits.shape[:-1])
 
@@ -132,7 +137,7 @@ class _TwoHotCrossEntropy(th.autograd.Function):
         logits, normalizer, below, above, upper = ctx.saved_tensors
         out = th.empty_like(logits)
         total = sum(ctx.scale) * grad
-        split = (x.split(CACHED_ROWS) for x in (logits, normalizer, total, out))
+        split = (cached_pieces(x) for x in (logits, normalizer, total, out))
         pieces = list(zip(*split, strict=True))
         map_pieces(lambda piece: kernels.scaled_softmax(*piece), pieces, logits.device)
         each = th.stack([grad * weight for weight in ctx.scale], dim=-1)

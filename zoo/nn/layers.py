@@ -40,6 +40,16 @@ def init_trunc_normal_(weight: Tensor, fan_in: int, outscale: float = 1.0) -> No
             nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
 
 
+def cached_pieces(x: Tensor, rows: int = CACHED_ROWS) -> Sequence[Tensor]:
+    """
+    Split rows into pieces that a CPU's cache holds; other devices take all of them at once.
+
+    :param x: (N, ...)
+    :param rows: of a piece
+    """
+    return x.split(rows) if x.device.type == "cpu" else (x,)
+
+
 def by_rows(function: Callable[[Tensor], Tensor], x: Tensor, rows: int = CACHED_ROWS) -> Tensor:
     """
     Apply a function of rows piece by piece, so that what it computes stays in the CPU's cache.
@@ -52,7 +62,11 @@ def by_rows(function: Callable[[Tensor], Tensor], x: Tensor, rows: int = CACHED_
     :return: (..., ...)
     """
     flat = x.flatten(0, -2)
-    out = function(flat) if is_plain() else th.cat(map_pieces(function, flat.split(rows), x.device))
+    if is_plain():
+        out = function(flat)
+    else:
+        first, *others = map_pieces(function, cached_pieces(flat, rows), x.device)
+        out = th.cat([first, *others]) if others else first
     return out.view(*x.shape[:-1], *out.shape[1:])
 
 
@@ -173,7 +187,7 @@ class MLP(nn.Sequential):
             return _without_graph(self.kernels(), x)
         rows = x.flatten(0, -2)
         tape = self.tape(len(rows))
-        map_pieces(tape.evaluate, tape.plan(rows.detach().split(CACHED_ROWS)), x.device)
+        map_pieces(tape.evaluate, tape.plan(cached_pieces(rows.detach())), x.device)
         return self.attach(tape, rows).view(*x.shape[:-1], -1)
 
     def tape(self, rows: int) -> StackTape:

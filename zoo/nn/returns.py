@@ -3,6 +3,8 @@
 import torch as th
 from torch import Tensor, nn
 
+from dreamzoo.nn.fast.kernels import is_plain, is_triton
+
 
 def lambda_return(reward: Tensor, cont: Tensor, value: Tensor, lambda_: float) -> Tensor:
     """
@@ -17,6 +19,10 @@ def lambda_return(reward: Tensor, cont: Tensor, value: Tensor, lambda_: float) -
     :param lambda_: 0 is one-step bootstrapping, 1 is Monte Carlo
     :return: returns of states 0..H-1, (H, N)
     """
+    if is_triton(value) and not is_plain():
+        from dreamzoo.nn.fast import triton_returns
+
+        return triton_returns.lambda_return(reward, cont, value, lambda_)
     returns = [value[-1]]
     for i in reversed(range(len(reward) - 1)):
         target = (1 - lambda_) * value[i + 1] + lambda_ * returns[-1]
@@ -46,6 +52,11 @@ def replay_return(
     :param lambda_: mixes one-step and long returns
     :return: returns of steps 0..T-2, (B, T - 1)
     """
+    if is_triton(reward) and not is_plain():
+        from dreamzoo.nn.fast import triton_returns
+
+        given = reward, is_last, is_terminal, bootstrap
+        return triton_returns.replay_return(*given, gamma, lambda_)
     live = (1 - is_terminal) * gamma
     mix = (1 - is_last) * lambda_
     returns = [bootstrap[:, -1]]

@@ -7,42 +7,12 @@ import torch as th
 from torch import Tensor
 
 from dreamzoo.nn.fast import kernels
+from tests.nn.fast.triton_forms import DEVICES, Random, assert_equal_forms, both
 
 pytest.importorskip("triton")
 
-HERE = [
-    pytest.param(
-        "cpu", marks=pytest.mark.skipif(th.cuda.is_available(), reason="the interpreter is off")
-    ),
-    pytest.param("cuda", marks=pytest.mark.gpu),
-]
-#: Takes tensors of random numbers and the dtype to compute in.
-Case = Callable[["Random"], list[Tensor]]
 
-
-class Random:
-    """
-    The same numbers for every device and dtype.
-
-    :param device: of the tensors
-    :param dtype: of the tensors
-    """
-
-    def __init__(self, device: str, dtype: th.dtype) -> None:
-        self.generator = th.Generator().manual_seed(0)
-        self.device, self.dtype = device, dtype
-
-    def normal(self, *shape: int, scale: float = 2.0) -> Tensor:
-        return (scale * th.randn(*shape, generator=self.generator)).to(self.device, self.dtype)
-
-    def uniform(self, *shape: int) -> Tensor:
-        return th.rand(*shape, generator=self.generator).to(self.device, self.dtype)
-
-    def ones(self, *shape: int) -> Tensor:
-        return th.ones(*shape, device=self.device, dtype=self.dtype)
-
-
-@pytest.fixture(params=HERE)
+@pytest.fixture(params=DEVICES)
 def where(request: pytest.FixtureRequest) -> str:
     """Where Triton computes."""
     return request.param
@@ -52,26 +22,6 @@ def where(request: pytest.FixtureRequest) -> str:
 def _without_gradient() -> Iterator[None]:
     with th.no_grad():
         yield
-
-
-def both(case: Case, device: str) -> tuple[list[Tensor], list[Tensor]]:
-    """Compute a case in Triton, in float32, and in torch, in float64."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kernels, "compiled", None)
-        patch.setattr(kernels, "is_triton", lambda x: True)
-        fast = case(Random(device, th.float32))
-        patch.setattr(kernels, "is_triton", lambda x: False)
-        return fast, case(Random(device, th.float64))
-
-
-def assert_equal_forms(case: Case, device: str, tolerance: float = 5e-6) -> None:
-    for one, other in zip(*both(case, device), strict=True):
-        assert other.any()
-        assert one.dtype is th.float32
-        scale = float(other.abs().max())
-        th.testing.assert_close(
-            one.double(), other, rtol=tolerance, atol=tolerance * max(scale, 1.0)
-        )
 
 
 #: Rows, groups, width of a group, column where wider rows begin, and how wide they are.
