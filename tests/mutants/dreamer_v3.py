@@ -211,8 +211,8 @@ MUTANTS = [
     ),
     _agent(
         "the replay critic takes rewards of other steps",
-        "            batch.rewards[:, starts],\n            is_last,",
-        "            batch.rewards[:, : is_last.shape[1]],\n            is_last,",
+        "            batch.rewards[:, starts],\n                is_last,",
+        "            batch.rewards[:, : is_last.shape[1]],\n                is_last,",
     ),
     _agent(
         "the slow critic follows ten times as fast",
