@@ -20,7 +20,7 @@ from dreamzoo.envs.shared_model import SpecOfDream
 from dreamzoo.nn.checks import to_host
 from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.observations import Observation
-from dreamzoo.nn.process import restores_process
+from dreamzoo.nn.process import in_own_precision, restores_process
 
 #: What observations and starts of a dream may be.
 ObservationMode = Literal["decoded", "latent"]
@@ -160,6 +160,11 @@ class DreamVectorEnv(SpecOfDream, VectorEnv):
         )
 
     @property
+    def precision(self) -> str:
+        """What the model's products multiply."""
+        return self.policy.precision
+
+    @property
     def latent(self) -> Latent:
         """States of all dreams, (N, ...)."""
         if self._latent is None:
@@ -171,6 +176,7 @@ class DreamVectorEnv(SpecOfDream, VectorEnv):
     @th.inference_mode(False)  # what is kept must be of use outside of it
     @restores_process
     @th.no_grad()
+    @in_own_precision
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
@@ -213,6 +219,7 @@ class DreamVectorEnv(SpecOfDream, VectorEnv):
     @th.inference_mode(False)
     @restores_process
     @th.no_grad()
+    @in_own_precision
     def step(self, actions: Any) -> tuple[Observation, Tensor, Tensor, Tensor, dict[str, Any]]:
         """
         Dream one step.
@@ -250,6 +257,7 @@ class DreamVectorEnv(SpecOfDream, VectorEnv):
 
     @restores_process
     @th.no_grad()
+    @in_own_precision
     def render(self) -> tuple[np.ndarray, ...] | None:
         """
         Draw every dream: its decoded image, or its numbers as bars.

@@ -17,8 +17,7 @@ continuous actions. One JSON line per case:
 - with ``--breakdown``: wall seconds by part
 - with ``--act N ...``: milliseconds of one ``predict`` for N environments
 
-``--precision`` is that of the factors of matrix products, whose sums and everything else stay
-float32: ``bf16`` needs a processor with such instructions, or a GPU, which takes TF32 for it.
+``--precision`` is that of the factors of matrix products and convolutions, see the agents'.
 """
 
 import argparse
@@ -40,6 +39,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from dreamzoo import DreamerV3
 from dreamzoo.benchmark import measure_peak
 from dreamzoo.nn.fast.kernels import is_compiled, is_triton
+from dreamzoo.nn.fast.precision import NAMES, resolve
 
 OBSERVATIONS: dict[str, spaces.Box] = {
     "vector": spaces.Box(-np.inf, np.inf, (24,), np.float32),
@@ -117,6 +117,7 @@ def make_model(args: argparse.Namespace) -> DreamerV3:
         learning_starts=10**9,
         policy_kwargs=dict(size=args.size),
         device=args.device,
+        precision=args.precision,
         seed=0,
     )
     return model.learn(args.batch * (2 * args.length + 20))
@@ -198,7 +199,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--size", default="1m")
     parser.add_argument("--obs", choices=OBSERVATIONS, default="vector")
     parser.add_argument("--threads", type=int, default=th.get_num_threads())
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
+    parser.add_argument("--precision", choices=NAMES, default="fp32")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--length", type=int, default=64)
     parser.add_argument("--horizon", type=int, default=15)
@@ -207,21 +208,16 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--breakdown", action="store_true")
     parser.add_argument("--act", type=int, nargs="+", metavar="N", help="environments; no update")
     args = parser.parse_args(argv)
-    on_cpu = get_device(args.device).type == "cpu"
-    if args.precision == "bf16" and on_cpu and not has_bf16():
-        parser.error("this processor multiplies no bf16: --precision fp32")
+    try:
+        args.precision = resolve(args.precision, get_device(args.device))
+    except ValueError as error:
+        parser.error(str(error))
     return args
-
-
-def has_bf16() -> bool:
-    """Tell whether torch's library for CPUs has bf16 products for this processor."""
-    return th.backends.mkldnn.is_available() and th.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     th.set_num_threads(args.threads)
-    th.set_float32_matmul_precision("medium" if args.precision == "bf16" else "highest")
     model = make_model(args)
     result: dict[str, Any] = {
         "size": args.size,

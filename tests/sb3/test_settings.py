@@ -17,6 +17,7 @@ WRONG: list[tuple[str, Any]] = [
     ("learning_starts", -1), ("gradient_steps", 0.5), ("gradient_steps", -2), ("train_freq", 0),
     ("train_freq", (1, "close")), ("seed", -1), ("seed", "0"), ("stats_window_size", 0),
     ("optimize_memory_usage", "no"), ("free_nats", INF), ("replay_buffer_kwargs", 5),
+    ("precision", "half"), ("precision", None), ("precision", 32),
 ]  # fmt: skip
 
 #: What one agent does not take.

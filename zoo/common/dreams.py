@@ -8,6 +8,7 @@ from torch import Tensor
 from dreamzoo.common.buffers import SequenceBatch
 from dreamzoo.common.policies import WorldModelPolicy
 from dreamzoo.nn.dynamics import Latent
+from dreamzoo.nn.fast.precision import using
 from dreamzoo.nn.observations import Observation
 from dreamzoo.nn.process import restores_process
 
@@ -53,18 +54,20 @@ def open_loop(
     is_first = batch.is_first.clone()
     is_first[:, 0] = True
     seen = (actions[:, :context], _part(batch.observations, slice(context)), is_first[:, :context])
-    states = model.observe_sequence(model.initial(rows), *seen, generator).latent
-    latents = [Latent(*(x[:, t] for x in states)) for t in range(context)]
-    for t in range(context, length):
-        latents.append(model.imagine_step(latents[-1], actions[:, t], generator))
-    stacked = Latent(*(th.stack(x, dim=1) for x in zip(*latents, strict=True)))
-    flat = model.decode(Latent(*(x.flatten(0, 1) for x in stacked)))
+    with using(policy.precision, policy.device):
+        states = model.observe_sequence(model.initial(rows), *seen, generator).latent
+        latents = [Latent(*(x[:, t] for x in states)) for t in range(context)]
+        for t in range(context, length):
+            latents.append(model.imagine_step(latents[-1], actions[:, t], generator))
+        stacked = Latent(*(th.stack(x, dim=1) for x in zip(*latents, strict=True)))
+        flat = model.decode(Latent(*(x.flatten(0, 1) for x in stacked)))
+        expected, _ = model.predict(stacked)
     prediction = (
         {k: v.unflatten(0, (rows, length)) for k, v in flat.items()}
         if isinstance(flat, dict)
         else flat.unflatten(0, (rows, length))
     )
-    reward = th.stack([batch.rewards, model.predict(stacked)[0]])
+    reward = th.stack([batch.rewards, expected])
     return OpenLoop(batch.observations, prediction, reward, context)
 
 

@@ -17,7 +17,7 @@ from dreamzoo.nn.checks import FLOAT32, InputError, ObservationChecker, to_flags
 from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.fast.kernels import is_traced
 from dreamzoo.nn.observations import SINGLE, Observation, ObservationCodec
-from dreamzoo.nn.process import restores_process
+from dreamzoo.nn.process import in_own_precision, restores_process
 from dreamzoo.nn.world_model import WorldModel
 
 
@@ -55,6 +55,8 @@ class WorldModelPolicy(BasePolicy):
     """
 
     world_model: WorldModel
+    #: What its products multiply, see :class:`WorldModelAlgorithm`, which passes its own on.
+    precision: str = "auto"
     #: What a subclass was built with beside what every policy gets.
     _arguments: dict[str, Any]
 
@@ -165,6 +167,7 @@ class WorldModelPolicy(BasePolicy):
         return self.act(obs, state, is_first, generator, deterministic=deterministic, choose=choose)
 
     @th.no_grad()
+    @in_own_precision
     def act(
         self,
         obs: Observation,

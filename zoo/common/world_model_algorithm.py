@@ -23,12 +23,13 @@ from dreamzoo.common.buffers import SequenceBatch, SequenceReplayBuffer
 from dreamzoo.common.collecting_algorithm import CollectingAlgorithm
 from dreamzoo.common.normalizer import Statistics
 from dreamzoo.common.policies import ActingState, WorldModelPolicy
-from dreamzoo.common.settings import Number, Setting, Whole, read_settings
+from dreamzoo.common.settings import Choice, Number, Setting, Whole, read_settings
 from dreamzoo.common.training import MeanMetrics, check_actions, check_means
 from dreamzoo.common.workers import dead_workers_named, notice_dead_workers
 from dreamzoo.nn.dynamics import Latent
+from dreamzoo.nn.fast.precision import NAMES, PrecisionName, resolve, using
 from dreamzoo.nn.observations import SINGLE
-from dreamzoo.nn.process import restores_process
+from dreamzoo.nn.process import in_own_precision, restores_process
 from dreamzoo.nn.world_model import WorldModel
 
 if TYPE_CHECKING:
@@ -64,6 +65,12 @@ class WorldModelAlgorithm(CollectingAlgorithm):
     :param train_ratio: replayed steps for every step of the environment
     :param gradient_steps: updates after every collection; None follows ``train_ratio``, -1 makes
         one for every step collected, as in SB3
+    :param precision: of the numbers that matrix products and convolutions multiply, while updating,
+        acting, planning and dreaming: ``fp32``, ``tf32`` or ``bf16``. Weights, sums, norms, losses
+        and whatever is drawn stay float32. ``auto`` is the fastest that the agents are known to
+        learn with: ``fp32`` on a CPU, ``bf16`` on a GPU that has it. On a CPU ``bf16`` needs a
+        processor with such instructions, and ``tf32`` is ``fp32``. The switches of torch itself
+        are left as they are found
     :param kwargs: as in SB3's ``OffPolicyAlgorithm``
     """
 
@@ -76,6 +83,7 @@ class WorldModelAlgorithm(CollectingAlgorithm):
         **CollectingAlgorithm.settings,
         "batch_length": Whole(1),
         "train_ratio": Number(0),
+        "precision": Choice(NAMES),
     }
 
     def __init__(
@@ -91,6 +99,7 @@ class WorldModelAlgorithm(CollectingAlgorithm):
         train_ratio: float,
         gradient_steps: int | None,
         replay_buffer_class: type[ReplayBuffer] | None,
+        precision: PrecisionName,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -108,6 +117,7 @@ class WorldModelAlgorithm(CollectingAlgorithm):
             **kwargs,
         )
         self.train_ratio = train_ratio
+        self.precision = precision
         self._updates_due: float | None = None  # None until the first update is allowed
         # Parts of observations that a VecNormalize normalizes, by the codec's names, and where it
         # clips them.
@@ -130,6 +140,9 @@ class WorldModelAlgorithm(CollectingAlgorithm):
 
     def _check_settings(self) -> None:
         super()._check_settings()
+        resolve(self.precision, self.device)  # refuses what this machine cannot multiply
+        if getattr(self, "policy", None) is not None:
+            self.policy.precision = self.precision
         if self.replay_buffer is not None:
             length = self.replay_buffer_kwargs.get("batch_length", self.batch_length)
             self.replay_buffer.set_batch_length(length)
@@ -168,6 +181,7 @@ class WorldModelAlgorithm(CollectingAlgorithm):
         if not isinstance(self._normalized, dict):  # a file of an earlier version: names alone
             self._normalized = dict.fromkeys(self._normalized, VEC_NORMALIZE_CLIP)
         self.policy.observation_codec.normalized = self._normalized
+        self.policy.precision = self.precision
         # Private sources of randomness, drawn from the seeded global ones: evaluating a model
         # between two steps then changes nothing in its training.
         self._generator = th.Generator(device=self.device)
@@ -388,7 +402,8 @@ class WorldModelAlgorithm(CollectingAlgorithm):
             batch = self.replay_buffer.sample(
                 batch_size, self._vec_normalize_env, online=self.online_queue
             )
-            metrics.add(self._update(batch))
+            with using(self.precision, self.device):
+                metrics.add(self._update(batch))
             self._n_updates += 1
         self._log(metrics)
 
@@ -524,6 +539,7 @@ class WorldModelAlgorithm(CollectingAlgorithm):
 
     @restores_process
     @th.no_grad()
+    @in_own_precision
     def replay_latents(self, generator: th.Generator | None = None) -> Latent:
         """
         Filter replayed sequences: states for dreams to begin in.

@@ -28,6 +28,7 @@ from dreamzoo.nn.distributions import (
     soft_bernoulli_loss,
 )
 from dreamzoo.nn.dynamics import Latent
+from dreamzoo.nn.fast.precision import PrecisionName
 from dreamzoo.nn.fast.tapes import Piece, StackTape
 from dreamzoo.nn.fast.threads import backward_side_by_side, map_pieces
 from dreamzoo.nn.layers import cached_pieces
@@ -104,6 +105,8 @@ class DreamerV3(WorldModelAlgorithm):
     :param verbose: 0 silent, 1 info, 2 debug
     :param seed: of everything random
     :param device: ``auto``, ``cpu``, ``cuda``, ...
+    :param precision: of the numbers that matrix products and convolutions multiply: ``auto``,
+        ``bf16``, ``tf32`` or ``fp32``, see :class:`WorldModelAlgorithm`
     :param _init_setup_model: build the networks now
     """
 
@@ -167,6 +170,7 @@ class DreamerV3(WorldModelAlgorithm):
         verbose: int = 0,
         seed: int | None = None,
         device: th.device | str = "auto",
+        precision: PrecisionName = "auto",
         _init_setup_model: bool = True,
     ) -> None:
         super().__init__(
@@ -191,6 +195,7 @@ class DreamerV3(WorldModelAlgorithm):
             tensorboard_log=tensorboard_log,
             verbose=verbose,
             device=device,
+            precision=precision,
             seed=seed,
             supported_action_spaces=(
                 spaces.Box,

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 import torch as th
 
 from dreamzoo.nn.fast import precision
+from dreamzoo.nn.fast.kernels import is_traced
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -36,3 +37,37 @@ def restores_process(function: Callable[Arguments, Result]) -> Callable[Argument
                 th.set_num_threads(threads)
 
     return restoring
+
+
+class Computes(Protocol):
+    """Whatever has networks on a device and says how precisely their products are computed."""
+
+    @property
+    def precision(self) -> str: ...
+
+    @property
+    def device(self) -> th.device: ...
+
+
+Owner = TypeVar("Owner", bound=Computes)
+
+
+def in_own_precision(
+    method: Callable[Concatenate[Owner, Arguments], Result],
+) -> Callable[Concatenate[Owner, Arguments], Result]:
+    """
+    Let a method compute products in its owner's precision, and leave torch's switches alone.
+
+    What is recorded, to be exported, is recorded as it stands: files have no such switches.
+
+    :param method: of an object with ``precision`` and ``device``
+    """
+
+    @wraps(method)
+    def computing(self: Owner, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        if is_traced():
+            return method(self, *args, **kwargs)
+        with precision.using(self.precision, self.device):
+            return method(self, *args, **kwargs)
+
+    return computing

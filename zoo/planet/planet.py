@@ -17,6 +17,7 @@ from dreamzoo.common.settings import Flag, Number, Setting, Whole
 from dreamzoo.common.training import check_finite, guard_gradients
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.nn.dynamics import Latent
+from dreamzoo.nn.fast.precision import PrecisionName
 from dreamzoo.nn.gaussian_rssm import Beliefs, gaussian_kl, overshoot
 from dreamzoo.nn.plain import unit_variance_loss
 from dreamzoo.nn.world_model import Filtered
@@ -85,6 +86,8 @@ class PlaNet(WorldModelAlgorithm):
     :param verbose: 0 silent, 1 info, 2 debug
     :param seed: of everything random
     :param device: ``auto``, ``cpu``, ``cuda``, ...
+    :param precision: of the numbers that matrix products and convolutions multiply: ``auto``,
+        ``bf16``, ``tf32`` or ``fp32``, see :class:`WorldModelAlgorithm`
     :param _init_setup_model: build the networks now
     """
 
@@ -150,6 +153,7 @@ class PlaNet(WorldModelAlgorithm):
         verbose: int = 0,
         seed: int | None = None,
         device: th.device | str = "auto",
+        precision: PrecisionName = "auto",
         _init_setup_model: bool = True,
     ) -> None:
         super().__init__(
@@ -172,6 +176,7 @@ class PlaNet(WorldModelAlgorithm):
             tensorboard_log=tensorboard_log,
             verbose=verbose,
             device=device,
+            precision=precision,
             seed=seed,
             supported_action_spaces=(spaces.Box,),
         )

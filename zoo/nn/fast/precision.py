@@ -13,14 +13,15 @@ On a CPU and for TF32, torch's own switches do all of it; they are the whole pro
 import warnings
 from functools import cache
 from threading import local
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch as th
 
 Precision = Literal["fp32", "tf32", "bf16"]
-
 #: What an agent may be told; ``auto`` is the fastest that it is known to learn with.
-NAMES = ("auto", "bf16", "tf32", "fp32")
+PrecisionName = Literal["auto", "bf16", "tf32", "fp32"]
+NAMES: tuple[str, ...] = get_args(PrecisionName)
+
 #: What ``auto`` is on a GPU that can multiply it; elsewhere it is fp32.
 AUTO_ON_CUDA: Precision = "bf16"
 
