@@ -175,14 +175,14 @@ MUTANTS = [
     Mutant(
         "filter: the gradient crosses starts",
         UNROLL,
-        "            to_deter.mul_(keep[t])\n",
+        "        to_deter.mul_(keep[t])\n",
         "",
         OF_FILTER,
     ),
     Mutant(
         "filter: the latent's gradient crosses starts",
         UNROLL,
-        "            to_stoch.mul_(keep[t])\n",
+        "        to_stoch.mul_(keep[t])\n",
         "",
         OF_FILTER,
     ),

@@ -13,6 +13,7 @@ import torch as th
 from torch import Tensor
 
 from dreamzoo.nn.fast import kernels
+from dreamzoo.nn.fast.precision import Precision, current
 from dreamzoo.nn.fast.tapes import Layer, StackTape
 
 
@@ -174,6 +175,28 @@ class FilterTape(NamedTuple):
     pre: Tensor  # the posterior's hidden layer before the norm, (T, B, M)
     hidden: Tensor  # and after it
     post: EvidenceKernels
+    precision: Precision  # of products
+
+
+class FilterGrads(NamedTuple):
+    """What :func:`steps_back` leaves behind beside the gradients in the core's tape."""
+
+    deter: Tensor  # of the state before the first step, (B, D)
+    stoch: Tensor  # the same, (B, S * C)
+    logits: Tensor  # of the posterior, (T, B, S * C)
+    evidence: Tensor  # (T, B, M)
+    scale: Tensor  # of the posterior's norm, (M,)
+
+
+def is_fused(actions: Tensor) -> bool:
+    """
+    Tell whether a sequence goes through kernels that fuse its products with what is around them.
+
+    They pay off inside a graph of many steps.
+
+    :param actions: (T, B, M)
+    """
+    return len(actions) > 1 and kernels.is_triton(actions)
 
 
 def filter_steps(
@@ -187,6 +210,10 @@ def filter_steps(
     :param post: of the posterior, without a graph
     :return: deter (T, B, D), stoch (T, B, S, C), posterior probabilities (T, B, S, C); the tape
     """
+    if is_fused(data.actions):
+        from dreamzoo.nn.fast import filter_triton
+
+        return filter_triton.filter_steps(data, core_weights, post, current())
     deter, stoch, keep, actions, evidence, draws, unimix = data
     steps, rows, _ = actions.shape
     _, latents, classes = stoch.shape
@@ -208,7 +235,7 @@ def filter_steps(
         logits = th.addmm(post.logits_bias, hidden[t], post.logits.t()).view_as(stoch)
         draw = None if draws is None else draws[t]
         kernels.sample_mixed(logits, unimix, draw, probs[t], stoch.flatten(1))
-    tape = FilterTape(core, before_deter, before_stoch, pre, hidden, post)
+    tape = FilterTape(core, before_deter, before_stoch, pre, hidden, post, current())
     return (deters, stochs, probs), tape
 
 
@@ -235,46 +262,75 @@ class Unroll(th.autograd.Function):
     def backward(
         ctx: Any, grad_deters: Tensor, grad_stochs: Tensor, grad_probs: Tensor
     ) -> tuple[Tensor | None, ...]:
-        core, before_deter, before_stoch, pre, hidden, post = ctx.tape
+        core, before_deter, before_stoch, _, hidden, _, _ = ctx.tape
         keep, deters, probs = ctx.saved_tensors
-        steps, rows, latents, classes = probs.shape
         # Straight through: the sample's gradient is that of its probabilities.
         # Gradients come as (B, T, ...), whose steps lie apart.
         into_probs = (grad_stochs + grad_probs).flatten(2).contiguous()
-        logits_grad = th.empty_like(before_stoch)
-        evidence_grad = th.empty_like(hidden)
-        scale, scale_grad = post.scale.detach()[None], th.zeros_like(post.scale)
-        to_deter = grad_deters.new_zeros(rows, grad_deters.shape[-1])
-        to_stoch = grad_deters.new_zeros(rows, latents * classes)
-        core.start_backward()
-        for t in reversed(range(steps)):
-            into = into_probs[t].add_(to_stoch).view(rows, latents, classes)
-            kernels.mixed_backward(probs[t], ctx.unimix, into, logits_grad[t].view_as(into))
-            into = logits_grad[t] @ post.logits
-            into = kernels.norm_silu_backward(pre[t], scale, into, scale_grad[None])
-            evidence_grad[t] = into
-            to_deter.add_(grad_deters[t]).addmm_(into, post.deter)
-            to_deter, to_stoch = core.backward(t, before_deter[t], to_deter)
-            to_deter.mul_(keep[t])
-            to_stoch.mul_(keep[t])
-        flat = logits_grad.flatten(0, 1)
+        if is_fused(hidden):
+            from dreamzoo.nn.fast import filter_triton_backward
+
+            back = filter_triton_backward.steps_back
+        else:
+            back = steps_back
+        grads = back(ctx.tape, keep, probs, ctx.unimix, grad_deters, into_probs)
+        flat = grads.logits.flatten(0, 1)
         post_grads = EvidenceKernels(
-            deter=evidence_grad.flatten(0, 1).t() @ deters.flatten(0, 1),
-            scale=scale_grad,
+            deter=grads.evidence.flatten(0, 1).t() @ deters.flatten(0, 1),
+            scale=grads.scale,
             logits=flat.t() @ hidden.flatten(0, 1),
             logits_bias=flat.sum(0),
         )
         return (
-            to_deter,
-            to_stoch.view(rows, latents, classes),
+            grads.deter,
+            grads.stoch.unflatten(1, probs.shape[2:]),
             None,
             core.action_grad,
-            evidence_grad,
+            grads.evidence,
             None,
             None,
             *core.weight_grads(before_deter, before_stoch),
             *post_grads,
         )
+
+
+def steps_back(
+    tape: FilterTape,
+    keep: Tensor,
+    probs: Tensor,
+    unimix: float,
+    grad_deters: Tensor,
+    into_probs: Tensor,
+) -> FilterGrads:
+    """
+    Go back through all steps; gradients of the core's layers are left in its tape.
+
+    :param tape: of the same steps
+    :param keep: see :class:`FilterInputs`
+    :param probs: posterior probabilities, (T, B, S, C)
+    :param unimix: their uniform share
+    :param grad_deters: gradient of the states, (T, B, D)
+    :param into_probs: gradient of probabilities and samples together, overwritten, (T, B, S * C)
+    """
+    core, before_deter, before_stoch, pre, hidden, post, _ = tape
+    steps, rows, latents, classes = probs.shape
+    logits_grad = th.empty_like(before_stoch)
+    evidence_grad = th.empty_like(hidden)
+    scale, scale_grad = post.scale.detach()[None], th.zeros_like(post.scale)
+    to_deter = grad_deters.new_zeros(rows, grad_deters.shape[-1])
+    to_stoch = grad_deters.new_zeros(rows, latents * classes)
+    core.start_backward()
+    for t in reversed(range(steps)):
+        into = into_probs[t].add_(to_stoch).view(rows, latents, classes)
+        kernels.mixed_backward(probs[t], unimix, into, logits_grad[t].view_as(into))
+        into = logits_grad[t] @ post.logits
+        into = kernels.norm_silu_backward(pre[t], scale, into, scale_grad[None])
+        evidence_grad[t] = into
+        to_deter.add_(grad_deters[t]).addmm_(into, post.deter)
+        to_deter, to_stoch = core.backward(t, before_deter[t], to_deter)
+        to_deter.mul_(keep[t])
+        to_stoch.mul_(keep[t])
+    return FilterGrads(to_deter, to_stoch, logits_grad, evidence_grad, scale_grad)
 
 
 class Imagination:
