@@ -1,7 +1,5 @@
 """Categoricals of :mod:`dreamzoo.nn.fast.kernels` in Triton: latents and two-hot scalars."""
 
-from typing import Any
-
 import torch as th
 import triton
 import triton.language as tl
@@ -12,15 +10,15 @@ from dreamzoo.nn.fast.triton_kernels import check, launch, tile
 
 @triton.jit
 def _sample_mixed_kernel(
-    logits: Any,
-    draws: Any,
-    probs: Any,
-    out: Any,
-    items: Any,
-    share: Any,
-    uniform: Any,
-    out_width: Any,
-    at: Any,
+    logits: tl.tensor,
+    draws: tl.tensor,
+    probs: tl.tensor,
+    out: tl.tensor,
+    items: tl.tensor,
+    share: tl.tensor,
+    uniform: tl.tensor,
+    out_width: tl.tensor,
+    at: tl.tensor,
     latents: tl.constexpr,
     classes: tl.constexpr,
     has_draws: tl.constexpr,
@@ -66,12 +64,12 @@ def sample_mixed(
 
 @triton.jit
 def _mixed_backward_kernel(
-    probs: Any,
-    grad: Any,
-    out: Any,
-    items: Any,
-    share: Any,
-    uniform: Any,
+    probs: tl.tensor,
+    grad: tl.tensor,
+    out: tl.tensor,
+    items: tl.tensor,
+    share: tl.tensor,
+    uniform: tl.tensor,
     classes: tl.constexpr,
     tall: tl.constexpr,
     columns: tl.constexpr,
@@ -102,10 +100,10 @@ def mixed_backward(probs: Tensor, unimix: float, grad: Tensor, out: Tensor) -> N
 
 @triton.jit
 def _two_hot_mean_kernel(
-    logits: Any,
-    outer: Any,
-    out: Any,
-    rows: Any,
+    logits: tl.tensor,
+    outer: tl.tensor,
+    out: tl.tensor,
+    rows: tl.tensor,
     half: tl.constexpr,
     tall: tl.constexpr,
     columns: tl.constexpr,
@@ -137,7 +135,12 @@ def two_hot_mean(logits: Tensor, outer: Tensor) -> Tensor:
 
 @triton.jit
 def _log_normalizer_kernel(
-    logits: Any, out: Any, rows: Any, bins: tl.constexpr, tall: tl.constexpr, columns: tl.constexpr
+    logits: tl.tensor,
+    out: tl.tensor,
+    rows: tl.tensor,
+    bins: tl.constexpr,
+    tall: tl.constexpr,
+    columns: tl.constexpr,
 ) -> None:
     row = (tl.program_id(0) * tall + tl.arange(0, tall)).to(tl.int64)
     column = tl.arange(0, columns)[None, :]
@@ -160,11 +163,11 @@ def log_normalizer(logits: Tensor) -> Tensor:
 
 @triton.jit
 def _scaled_softmax_kernel(
-    logits: Any,
-    normalizer: Any,
-    scale: Any,
-    out: Any,
-    rows: Any,
+    logits: tl.tensor,
+    normalizer: tl.tensor,
+    scale: tl.tensor,
+    out: tl.tensor,
+    rows: tl.tensor,
     bins: tl.constexpr,
     tall: tl.constexpr,
     columns: tl.constexpr,

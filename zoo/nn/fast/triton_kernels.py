@@ -77,7 +77,7 @@ def launch(kernel: Any, grid: tuple[int, ...], first: Tensor, *args: Any, **opti
 
 
 @triton.jit
-def _silu_slope(v: Any) -> Any:
+def _silu_slope(v: tl.tensor) -> tl.tensor:
     s = tl.sigmoid(v)
     return s * (1 + v * (1 - s))
 
@@ -87,12 +87,12 @@ def _silu_slope(v: Any) -> Any:
 
 @triton.jit
 def _norm_silu_kernel(
-    x: Any,
-    scale: Any,
-    out: Any,
-    rows: Any,
-    out_width: Any,
-    at: Any,
+    x: tl.tensor,
+    scale: tl.tensor,
+    out: tl.tensor,
+    rows: tl.tensor,
+    out_width: tl.tensor,
+    at: tl.tensor,
     groups: tl.constexpr,
     width: tl.constexpr,
     tall: tl.constexpr,
@@ -120,11 +120,11 @@ def norm_silu(x: Tensor, scale: Tensor, out: Tensor, at: int) -> None:
 
 @triton.jit
 def _block_norm_silu_kernel(
-    dense: Any,
-    own: Any,
-    scale: Any,
-    out: Any,
-    rows: Any,
+    dense: tl.tensor,
+    own: tl.tensor,
+    scale: tl.tensor,
+    out: tl.tensor,
+    rows: tl.tensor,
     width: tl.constexpr,
     block: tl.constexpr,
     tall: tl.constexpr,
@@ -153,15 +153,15 @@ def block_norm_silu(dense: Tensor, own: Tensor, scale: Tensor, out: Tensor) -> N
 
 @triton.jit
 def _norm_silu_backward_kernel(
-    x: Any,
-    scale: Any,
-    grad: Any,
-    out: Any,
-    scale_sums: Any,
-    bias_sums: Any,
-    rows: Any,
-    grad_width: Any,
-    at: Any,
+    x: tl.tensor,
+    scale: tl.tensor,
+    grad: tl.tensor,
+    out: tl.tensor,
+    scale_sums: tl.tensor,
+    bias_sums: tl.tensor,
+    rows: tl.tensor,
+    grad_width: tl.tensor,
+    at: tl.tensor,
     groups: tl.constexpr,
     width: tl.constexpr,
     block: tl.constexpr,
@@ -211,10 +211,10 @@ def _norm_silu_backward_kernel(
 
 @triton.jit
 def _add_parts_kernel(
-    parts: Any,
-    total: Any,
-    other_total: Any,
-    width: Any,
+    parts: tl.tensor,
+    total: tl.tensor,
+    other_total: tl.tensor,
+    width: tl.tensor,
     count: tl.constexpr,
     has_other: tl.constexpr,
     tall: tl.constexpr,
@@ -329,13 +329,13 @@ def block_norm_silu_backward(
 
 @triton.jit
 def _gru_kernel(
-    gates: Any,
-    bias: Any,
-    deter: Any,
-    out: Any,
-    rows: Any,
-    deter_width: Any,
-    out_width: Any,
+    gates: tl.tensor,
+    bias: tl.tensor,
+    deter: tl.tensor,
+    out: tl.tensor,
+    rows: tl.tensor,
+    deter_width: tl.tensor,
+    out_width: tl.tensor,
     width: tl.constexpr,
     tall: tl.constexpr,
     columns: tl.constexpr,
@@ -381,15 +381,15 @@ def gru(gates: Tensor, bias: Tensor, deter: Tensor, out: Tensor) -> None:
 
 @triton.jit
 def _gru_backward_kernel(
-    gates: Any,
-    bias: Any,
-    deter: Any,
-    grad: Any,
-    gates_grad: Any,
-    out: Any,
-    rows: Any,
-    deter_width: Any,
-    grad_width: Any,
+    gates: tl.tensor,
+    bias: tl.tensor,
+    deter: tl.tensor,
+    grad: tl.tensor,
+    gates_grad: tl.tensor,
+    out: tl.tensor,
+    rows: tl.tensor,
+    deter_width: tl.tensor,
+    grad_width: tl.tensor,
     width: tl.constexpr,
     tall: tl.constexpr,
     columns: tl.constexpr,

@@ -11,12 +11,14 @@ from dreamzoo.nn.fast.triton_kernels import check, launch, tile
 
 
 @triton.jit
-def _pick(row: Any, column: Any, index: Any) -> Any:
+def _pick(row: tl.tensor, column: tl.tensor, index: tl.tensor) -> tl.tensor:
     return tl.sum(tl.where(column == index, row, 0.0), 1)[:, None]
 
 
 @triton.jit
-def _encode(bins: Any, column: Any, target: Any, count: tl.constexpr) -> Any:
+def _encode(
+    bins: tl.tensor, column: tl.tensor, target: tl.tensor, count: tl.constexpr
+) -> tl.tensor:
     """Find the bins around targets (n, 1), and the weight of the upper one."""
     below = tl.sum(tl.where((bins <= target) & (column < count), 1, 0), 1)[:, None] - 1
     below = tl.maximum(below, 0)
@@ -29,29 +31,33 @@ def _encode(bins: Any, column: Any, target: Any, count: tl.constexpr) -> Any:
 
 
 @triton.jit
-def _picked(x: Any, bins: Any, column: Any, target: Any, count: tl.constexpr) -> Any:
+def _picked(
+    x: tl.tensor, bins: tl.tensor, column: tl.tensor, target: tl.tensor, count: tl.constexpr
+) -> tl.tensor:
     below, above, upper = _encode(bins, column, target, count)
     first = _pick(x, column, below)
     return first + upper * (_pick(x, column, above) - first)
 
 
 @triton.jit
-def _two_hot(bins: Any, column: Any, target: Any, count: tl.constexpr) -> Any:
+def _two_hot(
+    bins: tl.tensor, column: tl.tensor, target: tl.tensor, count: tl.constexpr
+) -> tl.tensor:
     below, above, upper = _encode(bins, column, target, count)
     return tl.where(column == below, 1 - upper, 0.0) + tl.where(column == above, upper, 0.0)
 
 
 @triton.jit
 def _two_hot_loss_kernel(
-    logits: Any,
-    bins: Any,
-    first: Any,
-    second: Any,
-    normalizer: Any,
-    out: Any,
-    rows: Any,
-    first_weight: Any,
-    second_weight: Any,
+    logits: tl.tensor,
+    bins: tl.tensor,
+    first: tl.tensor,
+    second: tl.tensor,
+    normalizer: tl.tensor,
+    out: tl.tensor,
+    rows: tl.tensor,
+    first_weight: tl.tensor,
+    second_weight: tl.tensor,
     count: tl.constexpr,
     has_second: tl.constexpr,
     tall: tl.constexpr,
@@ -76,16 +82,16 @@ def _two_hot_loss_kernel(
 
 @triton.jit
 def _two_hot_loss_backward_kernel(
-    logits: Any,
-    bins: Any,
-    first: Any,
-    second: Any,
-    normalizer: Any,
-    grad: Any,
-    out: Any,
-    rows: Any,
-    first_weight: Any,
-    second_weight: Any,
+    logits: tl.tensor,
+    bins: tl.tensor,
+    first: tl.tensor,
+    second: tl.tensor,
+    normalizer: tl.tensor,
+    grad: tl.tensor,
+    out: tl.tensor,
+    rows: tl.tensor,
+    first_weight: tl.tensor,
+    second_weight: tl.tensor,
     count: tl.constexpr,
     has_second: tl.constexpr,
     tall: tl.constexpr,

@@ -4,8 +4,6 @@ Returns of :mod:`dreamzoo.nn.returns` in Triton: one launch for all steps, witho
 ``R_t = a_t + b_t R_{t+1}`` is a scan: two steps, one after the other, are a step of the same form.
 """
 
-from typing import Any
-
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -14,12 +12,19 @@ from dreamzoo.nn.fast.triton_kernels import check, launch, warps
 
 
 @triton.jit
-def _after(later_a: Any, later_b: Any, a: Any, b: Any) -> Any:
+def _after(later_a: tl.tensor, later_b: tl.tensor, a: tl.tensor, b: tl.tensor) -> tl.tensor:
     return a + b * later_a, b * later_b
 
 
 @triton.jit
-def _returns(reward: Any, live: Any, value: Any, mix: Any, step: Any, last: Any) -> Any:
+def _returns(
+    reward: tl.tensor,
+    live: tl.tensor,
+    value: tl.tensor,
+    mix: tl.tensor,
+    step: tl.tensor,
+    last: tl.tensor,
+) -> tl.tensor:
     """Compute returns before each of the steps, the last of which bootstraps from its value."""
     ends = step == last
     a = reward + live * tl.where(ends, value, (1 - mix) * value)
@@ -30,12 +35,12 @@ def _returns(reward: Any, live: Any, value: Any, mix: Any, step: Any, last: Any)
 
 @triton.jit
 def _lambda_return_kernel(
-    reward: Any,
-    cont: Any,
-    value: Any,
-    out: Any,
-    rows: Any,
-    mix: Any,
+    reward: tl.tensor,
+    cont: tl.tensor,
+    value: tl.tensor,
+    out: tl.tensor,
+    rows: tl.tensor,
+    mix: tl.tensor,
     horizon: tl.constexpr,
     tall: tl.constexpr,
     columns: tl.constexpr,
@@ -71,13 +76,13 @@ def lambda_return(reward: Tensor, cont: Tensor, value: Tensor, lambda_: float) -
 
 @triton.jit
 def _replay_return_kernel(
-    reward: Any,
-    is_last: Any,
-    is_terminal: Any,
-    bootstrap: Any,
-    out: Any,
-    gamma: Any,
-    lambda_: Any,
+    reward: tl.tensor,
+    is_last: tl.tensor,
+    is_terminal: tl.tensor,
+    bootstrap: tl.tensor,
+    out: tl.tensor,
+    gamma: tl.tensor,
+    lambda_: tl.tensor,
     steps: tl.constexpr,
     columns: tl.constexpr,
 ) -> None:
