@@ -5,7 +5,7 @@ A step of the filter, forward. :mod:`dreamzoo.nn.fast.filter_triton` says how th
 import triton
 import triton.language as tl
 
-from dreamzoo.nn.fast.tiles import dot, inverse_rms, load, silu, store, vector
+from dreamzoo.nn.fast.tiles import dot, follow, inverse_rms, load, silu, store, vector
 
 
 @triton.jit
@@ -30,8 +30,10 @@ def project(
     OWN_COLS: tl.constexpr,
     DEPTH: tl.constexpr,
     PRECISION: tl.constexpr,
+    CHAINED: tl.constexpr,
 ) -> None:
     """Multiply the state: posterior's hidden layer, next step's embedding and own part."""
+    follow(CHAINED)
     DETER: tl.constexpr = BLOCKS * WIDTH
     TILES: tl.constexpr = (EMBED + COLS - 1) // COLS
     OWN_TILES: tl.constexpr = (WIDTH + OWN_COLS - 1) // OWN_COLS
@@ -86,8 +88,10 @@ def embed(
     COLS: tl.constexpr,
     DEPTH: tl.constexpr,
     PRECISION: tl.constexpr,
+    CHAINED: tl.constexpr,
 ) -> None:
     """Embed the stochastic state."""
+    follow(CHAINED)
     number = tl.program_id(0)
     rows = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
     cols = number * COLS + tl.arange(0, COLS)
@@ -122,8 +126,10 @@ def mix(
     COLS: tl.constexpr,
     DEPTH: tl.constexpr,
     PRECISION: tl.constexpr,
+    CHAINED: tl.constexpr,
 ) -> None:
     """Normalize both embeddings and multiply them and the action's."""
+    follow(CHAINED)
     number = tl.program_id(0)
     rows = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
     cols = number * COLS + tl.arange(0, COLS)
@@ -170,8 +176,10 @@ def gate(
     COLS: tl.constexpr,
     DEPTH: tl.constexpr,
     PRECISION: tl.constexpr,
+    CHAINED: tl.constexpr,
 ) -> None:
     """Normalize the sum, multiply by the three gates' weights, advance the state."""
+    follow(CHAINED)
     DETER: tl.constexpr = BLOCKS * WIDTH
     PARTS: tl.constexpr = (WIDTH + COLS - 1) // COLS
     block = tl.program_id(0) // PARTS
@@ -231,8 +239,10 @@ def sample(
     CLASS_LANES: tl.constexpr,  # classes, rounded up
     DEPTH: tl.constexpr,
     PRECISION: tl.constexpr,
+    CHAINED: tl.constexpr,
 ) -> None:
     """Compute the posterior from its hidden layer and draw from it."""
+    follow(CHAINED)
     rows = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
     lanes = tl.arange(0, TAKEN * CLASS_LANES)
     latent = tl.program_id(0) * TAKEN + lanes // CLASS_LANES

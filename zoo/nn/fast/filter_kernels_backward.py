@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from dreamzoo.nn.fast.tiles import dot, load, store, sum_tiles, vector
+from dreamzoo.nn.fast.tiles import dot, follow, load, store, sum_tiles, vector
 
 
 @triton.jit
@@ -69,8 +69,10 @@ def unsample(
     CLASS_LANES: tl.constexpr,  # classes, rounded up
     DEPTH: tl.constexpr,
     PRECISION: tl.constexpr,
+    CHAINED: tl.constexpr,
 ) -> None:
     """Gradient of the sample, added to that of its probabilities, towards the logits."""
+    follow(CHAINED)
     rows = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
     places = tl.arange(0, TAKEN * CLASS_LANES)
     latent = tl.program_id(0) * TAKEN + places // CLASS_LANES
@@ -114,8 +116,10 @@ def unlogit(
     COLS: tl.constexpr,
     DEPTH: tl.constexpr,
     PRECISION: tl.constexpr,
+    CHAINED: tl.constexpr,
 ) -> None:
     """Gradient of the posterior's hidden layer."""
+    follow(CHAINED)
     number = tl.program_id(0)
     rows = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
     cols = number * COLS + tl.arange(0, COLS)
@@ -161,8 +165,10 @@ def ungate(
     COLS: tl.constexpr,
     DEPTH: tl.constexpr,
     PRECISION: tl.constexpr,
+    CHAINED: tl.constexpr,
 ) -> None:
     """Sum up the gradient of the state after the step, go back through the gates."""
+    follow(CHAINED)
     DETER: tl.constexpr = BLOCKS * WIDTH
     PARTS: tl.constexpr = (WIDTH + COLS - 1) // COLS
     block = tl.program_id(0) // PARTS
@@ -227,8 +233,10 @@ def unhidden(
     COLS: tl.constexpr,
     DEPTH: tl.constexpr,
     PRECISION: tl.constexpr,
+    CHAINED: tl.constexpr,
 ) -> None:
     """Gradient of the hidden layer of the core."""
+    follow(CHAINED)
     DETER: tl.constexpr = BLOCKS * WIDTH
     PARTS: tl.constexpr = (WIDTH + COLS - 1) // COLS
     number = tl.program_id(0)
@@ -277,8 +285,10 @@ def unmix(
     OWN_COLS: tl.constexpr,
     DEPTH: tl.constexpr,
     PRECISION: tl.constexpr,
+    CHAINED: tl.constexpr,
 ) -> None:
     """Gradients of the embeddings, and of the state by its block's own weights."""
+    follow(CHAINED)
     DETER: tl.constexpr = BLOCKS * WIDTH
     TILES: tl.constexpr = (EMBED + COLS - 1) // COLS
     OWN_TILES: tl.constexpr = (WIDTH + OWN_COLS - 1) // OWN_COLS

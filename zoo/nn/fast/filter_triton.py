@@ -26,7 +26,7 @@ from torch import Tensor
 from dreamzoo.nn.fast import kernels
 from dreamzoo.nn.fast.filter_kernels import embed, gate, mix, project, sample
 from dreamzoo.nn.fast.precision import Precision
-from dreamzoo.nn.fast.tiles import lanes, product, tile
+from dreamzoo.nn.fast.tiles import lanes, options, tile
 from dreamzoo.nn.fast.unroll import CoreTape, EvidenceKernels, FilterInputs, FilterTape, Kernels
 
 
@@ -128,7 +128,7 @@ class _Forward:
         self.post_sums = self.deter.new_empty(self.width_tiles, rows)
         self.total_sums = self.deter.new_empty(self.deter_tiles, rows)
         self.down = triton.cdiv(rows, self.on_deter.rows)
-        self.last = {"PRECISION": product(precision), "ROWS": self.on_deter.rows}
+        self.last = options(precision, self.rows, data.actions.device)
 
     def _before(self, t: int) -> tuple[Tensor, Tensor]:
         return (self.deters[t - 1], self.stochs[t - 1]) if t else (self.deter, self.stoch)

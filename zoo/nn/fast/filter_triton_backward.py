@@ -22,7 +22,7 @@ from dreamzoo.nn.fast import kernels
 from dreamzoo.nn.fast.filter_kernels_backward import ungate, unhidden, unlogit, unmix, unsample
 from dreamzoo.nn.fast.filter_triton import cast
 from dreamzoo.nn.fast.precision import Precision
-from dreamzoo.nn.fast.tiles import lanes, product, tile
+from dreamzoo.nn.fast.tiles import lanes, options, tile
 from dreamzoo.nn.fast.unroll import FilterGrads, FilterTape
 
 
@@ -137,7 +137,7 @@ class _Backward:
         self.post_sums = self.probs.new_empty(self.width_tiles, rows)
         self.hidden_sums = self.probs.new_empty(self.hidden_tiles, rows)
         self.down = triton.cdiv(rows, self.on_total.rows)
-        self.last = {"PRECISION": product(precision), "ROWS": self.on_total.rows}
+        self.last = options(precision, self.rows, self.probs.device)
 
     def unsample(self, t: int) -> None:
         """Gradient of step t's logits."""

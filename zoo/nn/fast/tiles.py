@@ -1,7 +1,9 @@
 """What Triton kernels of small matrix products share: tiles of memory, products, row sums."""
 
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
+import torch as th
 import triton
 import triton.language as tl
 
@@ -12,6 +14,8 @@ from dreamzoo.nn.fast.precision import Precision
 PROGRAMS = 96
 #: Memory of a multiprocessor that copies on their way may take, bytes.
 SHARED = 160 * 1024
+#: Whether a kernel is set up while the one before computes, where a GPU can do that.
+CHAIN = False
 
 _EPS = tl.constexpr(NORM_EPS)
 
@@ -59,9 +63,35 @@ def lanes(n: int) -> int:
     return max(16, triton.next_power_of_2(n))
 
 
-def product(precision: Precision) -> str:
-    """Name a precision as :func:`dot` knows it."""
-    return "ieee" if precision == "fp32" else precision
+def options(precision: Precision, rows: int, device: th.device) -> dict[str, Any]:
+    """
+    Choose what all launches of a sequence share.
+
+    :param precision: of products
+    :param rows: of the batch
+    :param device: where they run
+    """
+    chained = CHAIN and _can_chain(device)
+    mode = "ieee" if precision == "fp32" else precision
+    shared = {"PRECISION": mode, "ROWS": min(64, lanes(rows)), "CHAINED": chained}
+    return shared | ({"launch_pdl": True} if chained else {})
+
+
+@cache
+def _can_chain(device: th.device) -> bool:
+    return device.type == "cuda" and th.cuda.get_device_capability(device) >= (9, 0)
+
+
+@triton.jit
+def follow(CHAINED: tl.constexpr) -> None:
+    """
+    Wait for the kernel before, then let the one after be set up while this one computes.
+
+    Without it, a kernel is set up when the one before has ended.
+    """
+    if CHAINED:
+        tl.extra.cuda.gdc_wait()
+        tl.extra.cuda.gdc_launch_dependents()
 
 
 @triton.jit
