@@ -3,13 +3,14 @@
 import pytest
 import torch as th
 
-from dreamzoo.common.training import MeanMetrics
+from dreamzoo.common.training import MeanMetrics, to_means
 
 
 def test_means_are_over_updates_and_elements() -> None:
     metrics = MeanMetrics()
-    metrics.add({"a": th.tensor([1.0, 3.0]), "b": th.tensor(5.0, requires_grad=True)})
-    metrics.add({"a": th.tensor(8.0)})
+    values = {"a": th.tensor([1.0, 3.0]), "b": th.tensor(5.0, requires_grad=True)}
+    metrics.add(to_means(values))
+    metrics.add(to_means({"a": th.tensor(8.0)}))
     assert metrics.means() == pytest.approx({"a": 5.0, "b": 5.0})
 
 

@@ -216,13 +216,13 @@ MUTANTS = [
     ),
     _agent(
         "the slow critic follows ten times as fast",
-        "self.policy.critic_target.parameters(), self.tau",
-        "self.policy.critic_target.parameters(), 10 * self.tau",
+        "alpha=self.tau)",
+        "alpha=10 * self.tau)",
     ),
     _agent(
         "the slow critic never follows",
-        "self.policy.critic_target.parameters(), self.tau",
-        "self.policy.critic_target.parameters(), 0.0",
+        "        th._foreach_add_(averages, list(critic.parameters()), alpha=self.tau)\n",
+        "        th._foreach_mul_(averages, 1 / (1 - self.tau))\n",
     ),
     _agent(
         "gradients add up over updates",
@@ -231,14 +231,14 @@ MUTANTS = [
     ),
     _agent(
         "refreshed latents are not written back",
-        "        if batch.latents:\n            self.replay_buffer.write_latents",
-        "        if False:\n            self.replay_buffer.write_latents",
+        "return Outcome(metrics, _to_stored(latent) if batch.latents else {})",
+        "return Outcome(metrics, {})",
     ),
     _agent(
         "the latents of the update before are written back",
-        "self.replay_buffer.write_latents(batch.windows, _to_stored(latent))",
-        "self.replay_buffer.write_latents(\n                batch.windows, "
-        "_to_stored(type(latent)(*(x.roll(1, 1) for x in latent)))\n            )",
+        "return Outcome(metrics, _to_stored(latent) if batch.latents else {})",
+        "late = type(latent)(*(x.roll(1, 1) for x in latent))\n"
+        "        return Outcome(metrics, _to_stored(late) if batch.latents else {})",
     ),
     _agent(
         "latents that are stored while collecting are zero",

@@ -90,15 +90,15 @@ MUTANTS = [
     Mutant(
         "LaProp: momentum is not corrected for its start",
         OPTIM,
-        'alpha=-group["lr"] * warm / (1 - beta1**n)',
-        'alpha=-group["lr"] * warm',
+        'group["lr"] * warm / (1 - beta1**n)',
+        'group["lr"] * warm',
         OF_OPTIM,
     ),
     Mutant(
         "LaProp: squares are not corrected for their start",
         OPTIM,
-        "size = th._foreach_div(squares, 1 - beta2**n)",
-        "size = th._foreach_div(squares, 1.0)",
+        "numbers = 1 - beta2**n, ",
+        "numbers = 1.0, ",
         OF_OPTIM,
     ),
     Mutant(

@@ -5,7 +5,9 @@ from tests.mutants.mutant import Mutant
 ALGORITHM, RESUMING = "zoo/common/world_model_algorithm.py", "zoo/common/resumable_algorithm.py"
 POLICIES, TRAINING = "zoo/common/policies.py", "zoo/common/training.py"
 CALLBACKS, THREADS = "zoo/common/callbacks.py", "zoo/nn/fast/threads.py"
+RECORDED, GRAPHS = "zoo/common/recorded_update.py", "zoo/nn/fast/graphs.py"
 SB3 = "tests/sb3"
+OF_RECORDED = ("tests/nn/fast/test_graphs.py", "tests/test_recorded_updates.py")
 TESTS = ("tests/sb3/test_run.py", "tests/sb3/test_resume.py", "tests/dreamer_v3", SB3)
 
 MUTANTS = [
@@ -83,8 +85,8 @@ MUTANTS = [
     Mutant(
         "metrics: sums instead of means",
         TRAINING,
-        "return {k: v / self._counts[k] for k, v in zip(self._sums, values, strict=True)}",
-        "return dict(zip(self._sums, values, strict=True))",
+        "return {name: total / counts[name] for name, total in totals.items()}",
+        "return dict(totals)",
         ("tests/common/test_training.py", SB3),
     ),
     Mutant(
@@ -139,11 +141,9 @@ MUTANTS = [
     ),
     Mutant(
         "updates: the slow critic follows before the step",
-        "zoo/dreamer_v3/dreamer_v3.py",
-        "        self.policy.optimizer.step()\n        polyak_update(",
-        "        polyak_update(\n            self.policy.critic.parameters(), "
-        "self.policy.critic_target.parameters(), self.tau\n        )\n"
-        "        self.policy.optimizer.step()\n        polyak_update(",
+        RECORDED,
+        "            self.agent.policy.optimizer.apply()\n            self.agent._after_step()\n",
+        "            self.agent._after_step()\n            self.agent.policy.optimizer.apply()\n",
         ("tests/dreamer_v3/test_oracle.py",),
     ),
     Mutant(
@@ -166,5 +166,33 @@ MUTANTS = [
         "(high / 2 - low / 2).astype(space.dtype)",
         "(high - low).astype(space.dtype)",
         ("tests/wrappers",),
+    ),
+    Mutant(
+        "recorded updates: the optimizer's numbers are not handed over",
+        RECORDED,
+        "            optimizer.prepare()\n",
+        "            optimizer.prepare() if not self._graph.is_recorded else None\n",
+        OF_RECORDED,
+    ),
+    Mutant(
+        "recorded updates: settings that change are taken for fixed",
+        RECORDED,
+        "return self._fixed == self._fingerprint()",
+        "return True",
+        OF_RECORDED,
+    ),
+    Mutant(
+        "recorded updates: nobody notices that parameters have changed",
+        GRAPHS,
+        "        th.autograd.graph.increment_version(list(self.mutated()))\n",
+        "",
+        OF_RECORDED,
+    ),
+    Mutant(
+        "graphs: another shape does not begin anew",
+        GRAPHS,
+        "if shape != self._shape:",
+        "if self._shape is None:",
+        OF_RECORDED,
     ),
 ]

@@ -20,7 +20,15 @@ from dreamzoo.common.policies import ActingState, WorldModelPolicy
 from dreamzoo.common.record_store import RecordSpec
 
 #: Attributes that ``save`` leaves out.
-_OF_THE_RUN = ("_last_state", "_generator", "_in_step", "_env_settings", "_watch", "last_good_file")
+_OF_THE_RUN = (
+    "_last_state",
+    "_generator",
+    "_in_step",
+    "_env_settings",
+    "_watch",
+    "_recorded",
+    "last_good_file",
+)
 
 
 class ResumableAlgorithm(CheckedAlgorithm):

@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch as th
@@ -15,28 +15,52 @@ if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
 
 
+class Outcome(NamedTuple):
+    """
+    What an update leaves behind.
+
+    :param metrics: losses and what else describes the update; tensors of any shape
+    :param latents: of the batch, for the replay, by name, (B, T, ...)
+    """
+
+    metrics: dict[str, Tensor]
+    latents: dict[str, Tensor]
+
+
+def to_means(values: dict[str, Tensor]) -> dict[str, Tensor]:
+    """
+    Reduce tensors of any shape to their means.
+
+    :param values: without a graph or with one
+    :return: float32 scalars without a graph
+    """
+    return {name: value.detach().float().mean() for name, value in values.items()}
+
+
 class MeanMetrics:
-    """Average tensors over updates, on their device, and read them out once."""
+    """Average metrics over updates, on their device, and read them out once."""
 
     def __init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = defaultdict(int)
+        self._sums: dict[tuple[str, ...], Tensor] = {}
+        self._counts: dict[tuple[str, ...], int] = defaultdict(int)
 
-    def add(self, values: dict[str, Tensor]) -> None:
+    def add(self, means: dict[str, Tensor]) -> None:
         """
-        :param values: tensors of any shape; each counts with its mean
+        :param means: of one update, scalars, see :func:`to_means`
         """
-        for name, value in values.items():
-            mean = value.detach().float().mean()
-            self._sums[name] = self._sums[name] + mean if name in self._sums else mean
-            self._counts[name] += 1
+        names, values = tuple(means), th.stack(list(means.values()))
+        self._sums[names] = self._sums[names] + values if names in self._sums else values
+        self._counts[names] += 1
 
     def means(self) -> dict[str, float]:
-        """Copy all averages to the host, in one transfer."""
-        if not self._sums:
-            return {}
-        values = th.stack(list(self._sums.values())).tolist()
-        return {k: v / self._counts[k] for k, v in zip(self._sums, values, strict=True)}
+        """Copy all averages to the host, in one transfer for all updates of the same metrics."""
+        totals: dict[str, float] = defaultdict(float)
+        counts: dict[str, int] = defaultdict(int)
+        for names, sums in self._sums.items():
+            for name, value in zip(names, sums.tolist(), strict=True):
+                totals[name] += value
+                counts[name] += self._counts[names]
+        return {name: total / counts[name] for name, total in totals.items()}
 
 
 def check_finite(model: "BaseAlgorithm", loss: Tensor, terms: dict[str, Tensor]) -> None:
@@ -51,7 +75,7 @@ def check_finite(model: "BaseAlgorithm", loss: Tensor, terms: dict[str, Tensor])
     :param terms: named parts of it
     :raises FloatingPointError: names the terms, the step and the file of the last good model
     """
-    if loss.device.type == "cpu" and not th.isfinite(loss):
+    if _on_host(loss) and not th.isfinite(loss):
         stop_training(
             model, {name: term.item() for name, term in terms.items()} | {"loss": loss.item()}
         )
@@ -72,13 +96,21 @@ def guard_gradients(
     :raises FloatingPointError: as :func:`check_finite`
     """
     finite = th.isfinite(loss) & th.isfinite(norm)
-    if loss.device.type == "cpu":
+    if _on_host(loss):
         if not finite:
             stop_training(model, {"grad_norm": norm.item()})
         return
-    for parameter in parameters:
-        if parameter.grad is not None:
-            parameter.grad = th.where(finite, parameter.grad, 0.0)
+    with_grad = [p for p in parameters if p.grad is not None]
+    # In one piece: a hundred single tensors would be as many launches.
+    flat = th.cat([p.grad.flatten() for p in with_grad if p.grad is not None])
+    kept = th.where(finite, flat, 0.0).split([p.numel() for p in with_grad])
+    for parameter, grad in zip(with_grad, kept, strict=True):
+        parameter.grad = grad.view_as(parameter)
+
+
+def _on_host(x: Tensor) -> bool:
+    """Tell whether looking at a value waits for nothing."""
+    return x.is_cpu
 
 
 def check_means(model: "BaseAlgorithm", means: dict[str, float]) -> None:

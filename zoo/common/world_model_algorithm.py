@@ -23,8 +23,9 @@ from dreamzoo.common.buffers import SequenceBatch, SequenceReplayBuffer
 from dreamzoo.common.collecting_algorithm import CollectingAlgorithm
 from dreamzoo.common.normalizer import Statistics
 from dreamzoo.common.policies import ActingState, WorldModelPolicy
-from dreamzoo.common.settings import Choice, Number, Setting, Whole, read_settings
-from dreamzoo.common.training import MeanMetrics, check_actions, check_means
+from dreamzoo.common.recorded_update import RecordedUpdate
+from dreamzoo.common.settings import Choice, Flag, Number, Setting, Whole, read_settings
+from dreamzoo.common.training import MeanMetrics, Outcome, check_actions, check_means
 from dreamzoo.common.workers import dead_workers_named, notice_dead_workers
 from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.fast.precision import NAMES, PrecisionName, resolve, using
@@ -71,6 +72,7 @@ class WorldModelAlgorithm(CollectingAlgorithm):
         learn with: ``fp32`` on a CPU, ``bf16`` on a GPU that has it. On a CPU ``bf16`` needs a
         processor with such instructions, and ``tf32`` is ``fp32``. The switches of torch itself
         are left as they are found
+    :param cuda_graph: on CUDA repeat updates as one recorded graph
     :param kwargs: as in SB3's ``OffPolicyAlgorithm``
     """
 
@@ -84,6 +86,7 @@ class WorldModelAlgorithm(CollectingAlgorithm):
         "batch_length": Whole(1),
         "train_ratio": Number(0),
         "precision": Choice(NAMES),
+        "cuda_graph": Flag(),
     }
 
     def __init__(
@@ -100,6 +103,7 @@ class WorldModelAlgorithm(CollectingAlgorithm):
         gradient_steps: int | None,
         replay_buffer_class: type[ReplayBuffer] | None,
         precision: PrecisionName,
+        cuda_graph: bool,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -118,6 +122,8 @@ class WorldModelAlgorithm(CollectingAlgorithm):
         )
         self.train_ratio = train_ratio
         self.precision = precision
+        self.cuda_graph = cuda_graph
+        self._recorded: RecordedUpdate | None = None
         self._updates_due: float | None = None  # None until the first update is allowed
         # Parts of observations that a VecNormalize normalizes, by the codec's names, and where it
         # clips them.
@@ -407,13 +413,31 @@ class WorldModelAlgorithm(CollectingAlgorithm):
             self._n_updates += 1
         self._log(metrics)
 
-    @abstractmethod
     def _update(self, batch: SequenceBatch) -> dict[str, th.Tensor]:
         """
         Update everything once.
 
-        :return: losses and what else is worth a look
+        :return: means of losses and of what else describes the update
         """
+        assert self.replay_buffer is not None
+        if self._recorded is None or not self._recorded.fits():
+            self._recorded = RecordedUpdate(self)
+        metrics, latents = self._recorded(batch)
+        if latents:
+            self.replay_buffer.write_latents(batch.windows, latents)
+        return metrics
+
+    @abstractmethod
+    def _learn_from(self, batch: SequenceBatch) -> Outcome:
+        """
+        Compute losses and gradients of one batch.
+
+        On CUDA this is recorded once, with the optimizer's step, and repeated: its launches may
+        depend on settings and shapes, not on values, and nothing in it may wait for the device.
+        """
+
+    def _after_step(self) -> None:
+        """Do what follows an optimizer's step, under the same conditions."""
 
     def _log(self, metrics: MeanMetrics) -> None:
         """Record the means of one call of :meth:`train` under SB3's key style."""

@@ -11,14 +11,13 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
-from stable_baselines3.common.utils import polyak_update
 from torch import Tensor
 
 from dreamzoo.common.buffers import SequenceBatch
 from dreamzoo.common.policies import ActingState
 from dreamzoo.common.record_store import RecordSpec
 from dreamzoo.common.settings import Choice, Flag, Number, Setting, Whole
-from dreamzoo.common.training import check_finite, guard_gradients
+from dreamzoo.common.training import Outcome, check_finite, guard_gradients
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.dreamer_v3.policies import CnnPolicy, DreamerV3Policy, MlpPolicy, MultiInputPolicy
 from dreamzoo.nn.distributions import (
@@ -99,6 +98,8 @@ class DreamerV3(WorldModelAlgorithm):
     :param replay_buffer_class: a :class:`SequenceReplayBuffer` or None
     :param replay_buffer_kwargs: of that class
     :param optimize_memory_usage: accepted as in SB3; the replay stores observations once anyhow
+    :param cuda_graph: on CUDA repeat updates as one recorded graph, with the same numbers; False
+        runs them step by step
     :param policy_kwargs: of the policy, above all ``size``
     :param stats_window_size: episodes over which returns are averaged in the log
     :param tensorboard_log: folder of TensorBoard logs
@@ -164,6 +165,7 @@ class DreamerV3(WorldModelAlgorithm):
         replay_buffer_class: type[ReplayBuffer] | None = None,
         replay_buffer_kwargs: dict[str, Any] | None = None,
         optimize_memory_usage: bool = False,
+        cuda_graph: bool = True,
         policy_kwargs: dict[str, Any] | None = None,
         stats_window_size: int = 100,
         tensorboard_log: str | None = None,
@@ -190,6 +192,7 @@ class DreamerV3(WorldModelAlgorithm):
             replay_buffer_class=replay_buffer_class,
             replay_buffer_kwargs=replay_buffer_kwargs,
             optimize_memory_usage=optimize_memory_usage,
+            cuda_graph=cuda_graph,
             policy_kwargs=policy_kwargs,
             stats_window_size=stats_window_size,
             tensorboard_log=tensorboard_log,
@@ -246,9 +249,8 @@ class DreamerV3(WorldModelAlgorithm):
 
     # ------------------------------------------------------------------ the algorithm
 
-    def _update(self, batch: SequenceBatch) -> dict[str, Tensor]:
-        """Update world model, actor and critic once, see :meth:`WorldModelAlgorithm.train`."""
-        assert self.replay_buffer is not None
+    def _learn_from(self, batch: SequenceBatch) -> Outcome:
+        """Compute losses and gradients, see :meth:`WorldModelAlgorithm._learn_from`."""
         averages = list(self.policy.return_normalizer.buffers())
         before = [average.clone() for average in averages]
         latent, losses, details = self._losses(batch)
@@ -267,13 +269,16 @@ class DreamerV3(WorldModelAlgorithm):
         gradients = [p.grad for p in self.policy.trained_parameters() if p.grad is not None]
         details["grad_norm"] = th.nn.utils.get_total_norm(gradients)  # before clipping
         guard_gradients(self, self.policy.trained_parameters(), loss, details["grad_norm"])
-        self.policy.optimizer.step()
-        polyak_update(
-            self.policy.critic.parameters(), self.policy.critic_target.parameters(), self.tau
-        )
-        if batch.latents:
-            self.replay_buffer.write_latents(batch.windows, _to_stored(latent))
-        return {f"{k}_loss": v.detach() for k, v in losses.items()} | details
+        metrics = {f"{k}_loss": v for k, v in losses.items()} | details
+        return Outcome(metrics, _to_stored(latent) if batch.latents else {})
+
+    @th.no_grad()
+    def _after_step(self) -> None:
+        """Let the slow critic follow the critic."""
+        slow, critic = self.policy.critic_target, self.policy.critic
+        averages = list(slow.parameters())
+        th._foreach_mul_(averages, 1 - self.tau)
+        th._foreach_add_(averages, list(critic.parameters()), alpha=self.tau)
 
     def _loss_weight(self, name: str) -> float:
         weights = {"dyn": self.dyn_coef, "rep": self.rep_coef, "replay_critic": self.replay_vf_coef}

@@ -48,13 +48,46 @@ class LaProp(th.optim.Optimizer):
         if closure is not None:
             with th.enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            params = [p for p in group["params"] if p.grad is not None]
-            if params:
-                self._update_group(group, params)
+        self.prepare()
+        self.apply()
         return loss
 
-    def _update_group(self, group: dict[str, Any], params: list[Tensor]) -> None:
+    @th.no_grad()
+    def prepare(self) -> None:
+        """
+        Do the host's part of a step: count it, and compute what follows from the count.
+
+        Off the CPU these numbers are handed over in tensors that stay where they are, so that a
+        recorded :meth:`apply` finds the ones of its own step there.
+        """
+        kept = vars(self).get("_factors") or [None] * len(self.param_groups)
+        self._factors: list[tuple[float, ...] | Tensor] = []
+        for group, tensor in zip(self.param_groups, kept, strict=True):
+            group["n_updates"] += 1
+            n, (beta1, beta2) = group["n_updates"], group["betas"]
+            warm = min((n - 1) / group["warmup"], 1.0) if group["warmup"] else 1.0
+            numbers = 1 - beta2**n, group["lr"] * warm / (1 - beta1**n)
+            self._factors.append(_hand_over(numbers, tensor, group["params"][0]))
+
+    @th.no_grad()
+    def apply(self) -> None:
+        """Do the device's part of a step, after :meth:`prepare`; it can be recorded."""
+        for group, (debias, rate) in zip(self.param_groups, self._factors, strict=True):
+            params = [p for p in group["params"] if p.grad is not None]
+            if params:
+                self._update_group(group, params, debias, rate)
+
+    def _update_group(
+        self,
+        group: dict[str, Any],
+        params: list[Tensor],
+        debias: float | Tensor,
+        rate: float | Tensor,
+    ) -> None:
+        """
+        :param debias: what the running squares are divided by
+        :param rate: what momenta are multiplied by
+        """
         for p in params:
             if not self.state[p]:
                 self.state[p]["square"] = th.zeros_like(p)
@@ -62,18 +95,36 @@ class LaProp(th.optim.Optimizer):
         squares = [self.state[p]["square"] for p in params]
         momenta = [self.state[p]["momentum"] for p in params]
         beta1, beta2 = group["betas"]
-        group["n_updates"] += 1
-        n = group["n_updates"]
 
         grads = _clip_adaptively(params, group["agc"], group["agc_floor"])
         th._foreach_mul_(squares, beta2)
         th._foreach_addcmul_(squares, grads, grads, value=1 - beta2)
-        size = th._foreach_div(squares, 1 - beta2**n)
+        size = th._foreach_div(squares, debias)  # type: ignore[arg-type]
         th._foreach_sqrt_(size)
         th._foreach_add_(size, group["eps"])
         th._foreach_lerp_(momenta, th._foreach_div(grads, size), 1 - beta1)
-        warm = min((n - 1) / group["warmup"], 1.0) if group["warmup"] else 1.0
-        th._foreach_add_(params, momenta, alpha=-group["lr"] * warm / (1 - beta1**n))
+        if isinstance(rate, Tensor):
+            th._foreach_sub_(params, th._foreach_mul(momenta, rate))
+        else:
+            th._foreach_add_(params, momenta, alpha=-rate)
+
+
+def _hand_over(numbers: tuple[float, ...], kept: Any, like: Tensor) -> tuple[float, ...] | Tensor:
+    """
+    Bring numbers to where a tensor is.
+
+    :param numbers: on a CPU they are used as they are
+    :param kept: what the last call returned; a tensor is written to
+    :param like: the tensor
+    """
+    if like.is_cpu:
+        return numbers
+    values = th.tensor(numbers, dtype=like.dtype)
+    if like.is_cuda:
+        values = values.pin_memory()  # from other memory a copy waits for the device
+    if not isinstance(kept, Tensor) or kept.device != like.device:
+        return values.to(like.device)
+    return kept.copy_(values, non_blocking=True)
 
 
 def _clip_adaptively(params: list[Tensor], agc: float, floor: float) -> list[Tensor]:

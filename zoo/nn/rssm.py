@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from dreamzoo.nn.distributions import categorical_entropy, mix_uniform
 from dreamzoo.nn.dynamics import Dynamics, Latent
+from dreamzoo.nn.fast import graphs
 from dreamzoo.nn.fast.kernels import is_plain, is_traced, one_hot_sample
 from dreamzoo.nn.fast.unroll import (
     EvidenceKernels,
@@ -82,7 +83,7 @@ class BlockGRU(nn.Module):
         changes: acting asks for it at every step.
         """
         weights = self._weights()
-        if th.is_grad_enabled():
+        if th.is_grad_enabled() or graphs.is_recording():
             return self._lay_out(weights)
         # Every change in place raises a tensor's version; a new tensor lies elsewhere.
         state = [(p.data_ptr(), p._version, p.device) for p in weights]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dreamzoo.common.buffers import SequenceBatch
 from dreamzoo.common.settings import Flag, Number, Setting, Whole
-from dreamzoo.common.training import check_finite, guard_gradients
+from dreamzoo.common.training import Outcome, check_finite, guard_gradients
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.fast.precision import PrecisionName
@@ -80,6 +80,8 @@ class PlaNet(WorldModelAlgorithm):
     :param replay_buffer_class: a :class:`SequenceReplayBuffer` or None
     :param replay_buffer_kwargs: of that class
     :param optimize_memory_usage: accepted as in SB3; the replay stores observations once anyhow
+    :param cuda_graph: on CUDA repeat updates as one recorded graph, with the same numbers; False
+        runs them step by step
     :param policy_kwargs: of the policy, see :class:`PlaNetPolicy`
     :param stats_window_size: episodes over which returns are averaged in the log
     :param tensorboard_log: folder of TensorBoard logs
@@ -147,6 +149,7 @@ class PlaNet(WorldModelAlgorithm):
         replay_buffer_class: type[ReplayBuffer] | None = None,
         replay_buffer_kwargs: dict[str, Any] | None = None,
         optimize_memory_usage: bool = False,
+        cuda_graph: bool = True,
         policy_kwargs: dict[str, Any] | None = None,
         stats_window_size: int = 100,
         tensorboard_log: str | None = None,
@@ -171,6 +174,7 @@ class PlaNet(WorldModelAlgorithm):
             replay_buffer_class=replay_buffer_class,
             replay_buffer_kwargs=replay_buffer_kwargs,
             optimize_memory_usage=optimize_memory_usage,
+            cuda_graph=cuda_graph,
             policy_kwargs=policy_kwargs,
             stats_window_size=stats_window_size,
             tensorboard_log=tensorboard_log,
@@ -279,8 +283,8 @@ class PlaNet(WorldModelAlgorithm):
 
     # ------------------------------------------------------------------ the algorithm
 
-    def _update(self, batch: SequenceBatch) -> dict[str, Tensor]:
-        """Update the world model once, see :meth:`WorldModelAlgorithm.train`."""
+    def _learn_from(self, batch: SequenceBatch) -> Outcome:
+        """Compute losses and gradients, see :meth:`WorldModelAlgorithm._learn_from`."""
         losses, details = self._losses(batch)
         weights = {
             "kl": self.kl_coef,
@@ -296,8 +300,9 @@ class PlaNet(WorldModelAlgorithm):
         guard_gradients(self, parameters, loss, norm)
         nn.utils.clip_grads_with_norm_(parameters, self.max_grad_norm, norm)
         details["grad_norm"] = norm
-        self.policy.optimizer.step()
-        return {f"{name}_loss": term.detach() for name, term in losses.items()} | details
+        return Outcome(
+            {f"{name}_loss": term.detach() for name, term in losses.items()} | details, {}
+        )
 
     def _losses(self, batch: SequenceBatch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """

@@ -1,0 +1,132 @@
+"""
+Updates that are recorded as one graph give the numbers of those that run step by step.
+
+Without a GPU a stand-in repeats what torch computes (tests/replayer.py).
+"""
+
+from typing import Any
+
+import pytest
+import torch as th
+from stable_baselines3.common.torch_layers import FlattenExtractor
+
+from dreamzoo import AGENTS
+from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
+from tests import replayer
+from tests.sb3.conftest import TINY, TINY_POLICY
+from tests.test_second_device import Pixels
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def where(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A device on which updates are recorded."""
+    if request.param == "cpu":
+        replayer.install(monkeypatch)
+    return request.param
+
+
+def _collected(name: str, where: str, images: bool = False, **kwargs: Any) -> WorldModelAlgorithm:
+    """Make an agent whose replay is filled, without updates."""
+    settings = {**TINY[name], "learning_starts": 10**6, "seed": 0, "device": where}
+    policy_kwargs = {**TINY_POLICY[name], **kwargs.pop("policy_kwargs", {})}
+    policy, env = ("MultiInputPolicy", Pixels()) if images else ("MlpPolicy", "Pendulum-v1")
+    if images:
+        env.observation_space.seed(0)
+    agent: Any = AGENTS[name](policy, env, policy_kwargs=policy_kwargs, **{**settings, **kwargs})
+    return agent.learn(60)
+
+
+def _is_recorded(agent: WorldModelAlgorithm) -> bool:
+    assert agent._recorded is not None
+    return agent._recorded._graph.is_recorded
+
+
+def _same(left: WorldModelAlgorithm, right: WorldModelAlgorithm) -> None:
+    for name, value in left.policy.state_dict().items():
+        assert th.equal(value, right.policy.state_dict()[name]), name
+    assert left._generator is not None
+    assert right._generator is not None
+    assert th.equal(left._generator.get_state(), right._generator.get_state())
+
+
+@pytest.mark.parametrize("images", [False, True], ids=["vector", "image"])
+@pytest.mark.parametrize("name", AGENTS)
+def test_numbers_are_those_of_single_steps(name: str, images: bool, where: str) -> None:
+    if images and name == "planet":
+        pytest.skip("its tiny networks read no images of this size")
+    agents = [_collected(name, where, images, cuda_graph=on) for on in (True, False)]
+    for n in range(7):
+        recorded, direct = (
+            agent._update(agent.replay_buffer.sample(4, online=agent.online_queue))
+            for agent in agents
+        )
+        assert _is_recorded(agents[0]) == (n >= 3)
+        assert recorded.keys() == direct.keys()
+        for key, value in recorded.items():
+            assert th.equal(value, direct[key]), key
+    _same(*agents)
+    for agent in agents:
+        agent.learning_rate = 1e-2
+        agent._setup_lr_schedule()
+        agent.train(5)  # of another shape, with another rate
+    assert _is_recorded(agents[0])
+    _same(*agents)
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_acting_sees_what_recorded_updates_have_learned(name: str, where: str) -> None:
+    agents = [_collected(name, where, cuda_graph=on) for on in (True, False)]
+    for agent in agents:
+        agent.train(5)
+    obs = agents[0].observation_space.sample()
+    (left, memory), (right, other) = (agent.predict(obs, deterministic=True) for agent in agents)
+    assert (left == right).all()
+    assert all((a == b).all() for a, b in zip(memory, other, strict=True))
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_settings_that_change_are_not_taken_for_fixed(name: str, where: str) -> None:
+    agents = [_collected(name, where, cuda_graph=on) for on in (True, False)]
+    for agent in agents:
+        agent.train(5)
+        agent.free_nats = 0.25
+        agent.policy.optimizer.param_groups[0]["eps"] = 1e-6
+        agent.train(1)
+    assert not _is_recorded(agents[0])
+    for agent in agents:
+        agent.train(4)
+    assert _is_recorded(agents[0])
+    _same(*agents)
+
+
+def test_another_optimizer_steps_outside(where: str) -> None:
+    kwargs = dict(policy_kwargs=dict(optimizer_class=th.optim.Adam))
+    agents = [_collected("dreamer_v3", where, cuda_graph=on, **kwargs) for on in (True, False)]
+    for agent in agents:
+        agent.train(6)
+    assert _is_recorded(agents[0])
+    _same(*agents)
+
+
+class Asking(FlattenExtractor):
+    """A features extractor that looks at values, as no recording can."""
+
+    def forward(self, observations: th.Tensor) -> th.Tensor:
+        return super().forward(observations) * (2.0 if observations.max().item() > 1e6 else 1.0)
+
+
+def test_a_features_extractor_that_waits_is_named_and_training_goes_on(where: str) -> None:
+    kwargs = dict(features_extractor_class=Asking)
+    agents = [
+        _collected("dreamer_v3", where, cuda_graph=on, policy_kwargs=kwargs) for on in (True, False)
+    ]
+    with pytest.warns(UserWarning, match="cannot be recorded as a CUDA graph"):
+        agents[0].train(6)
+    agents[1].train(6)
+    assert not _is_recorded(agents[0])
+    _same(*agents)
+
+
+def test_the_switch_is_a_setting() -> None:
+    with pytest.raises(ValueError, match="cuda_graph"):
+        AGENTS["dreamer_v3"]("MlpPolicy", "CartPole-v1", cuda_graph="yes")  # type: ignore[call-arg]

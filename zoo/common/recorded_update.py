@@ -1,0 +1,78 @@
+"""An update of an agent, repeated as one CUDA graph for as long as nothing about it changes."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from dreamzoo.common.buffers import SequenceBatch, Windows
+from dreamzoo.common.training import Outcome, to_means
+from dreamzoo.nn.fast.graphs import Graph
+from dreamzoo.nn.optim import LaProp
+
+if TYPE_CHECKING:
+    from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
+
+#: Settings, of the agent and of its optimizer's groups, that every step is handed anew.
+OF_A_STEP = ("params", "lr", "learning_rate", "n_updates")
+NOWHERE = Windows(np.empty(0, np.int64), np.empty(0, np.int64))
+
+
+class RecordedUpdate:
+    """
+    The device's part of an update: losses, gradients, the optimizer's step, what follows it.
+
+    :class:`dreamzoo.nn.optim.LaProp` steps inside of the recording. Other optimizers step outside:
+    torch's own count steps on the host.
+
+    :param agent: whose ``_learn_from`` and ``_after_step`` are called
+    """
+
+    def __init__(self, agent: "WorldModelAlgorithm") -> None:
+        self.agent = agent
+        self.steps_inside = isinstance(agent.policy.optimizer, LaProp)
+        assert agent._generator is not None
+        self._graph = Graph(
+            self._update, [agent._generator], self._changed, enabled=agent.cuda_graph
+        )
+        self._fixed = self._fingerprint()
+
+    def fits(self) -> bool:
+        """Tell whether everything that a recording has taken for fixed is what it was."""
+        return self._fixed == self._fingerprint()
+
+    def __call__(self, batch: SequenceBatch) -> Outcome:
+        """
+        Update once.
+
+        :param batch: its windows play no part
+        :return: means of metrics, and latents; valid until the next call
+        """
+        optimizer = self.agent.policy.optimizer
+        if self.steps_inside:
+            optimizer.prepare()
+        outcome = self._graph(*batch[:-1])
+        if not self.steps_inside:
+            optimizer.step()
+            self.agent._after_step()
+        return outcome
+
+    def _update(self, *parts: Any) -> Outcome:
+        metrics, latents = self.agent._learn_from(SequenceBatch(*parts, NOWHERE))
+        if self.steps_inside:
+            self.agent.policy.optimizer.apply()
+            self.agent._after_step()
+        return Outcome(to_means(metrics), latents)
+
+    def _changed(self) -> list[Tensor]:
+        return [*self.agent.policy.parameters(), *self.agent.policy.buffers()]
+
+    def _fingerprint(self) -> Any:
+        agent, optimizer = self.agent, self.agent.policy.optimizer
+        settings = [getattr(agent, name, None) for name in agent.settings if name not in OF_A_STEP]
+        groups = [
+            [(name, value) for name, value in group.items() if name not in OF_A_STEP]
+            for group in optimizer.param_groups
+        ]
+        places = [(x.data_ptr(), x.requires_grad) for x in self._changed() if x.is_cuda]
+        return settings, groups, places, id(optimizer), id(agent._generator), agent.cuda_graph
