@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch as th
+from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
 
 from dreamzoo.envs import DreamVectorEnv
 from dreamzoo.nn.fast import precision
 from dreamzoo.nn.fast.precision import current, has_bf16
 from dreamzoo.planning import CEM, CEMPlanner
+from tests.sb3.conftest import VECTOR
 
 needs_bf16 = pytest.mark.skipif(not has_bf16(), reason="this processor multiplies no bf16")
 
@@ -119,3 +121,38 @@ def test_a_processor_without_bf16_is_told_apart(
     with pytest.raises(ValueError, match="multiplies no bf16"):
         agent.learn(1)
     precision._resolve.cache_clear()
+
+
+@needs_bf16
+@pytest.mark.parametrize("policy", ["MlpPolicy", "CnnPolicy"])
+def test_losses_of_an_update_in_bf16_are_nearly_those_in_fp32(
+    make_agent: Any, make_env: Any, policy: str, agent_name: str
+) -> None:
+    sizes = {"dreamer_v3": dict(size="1m"), "planet": dict(deter=32, stoch=8, units=32)}
+    space = spaces.Box(0, 255, (64, 64, 3), np.uint8) if policy == "CnnPolicy" else VECTOR
+    losses = {}
+    for name in ("fp32", "bf16"):
+        agent = make_agent(
+            make_env(space),
+            policy,
+            precision="fp32",  # collect the same in both
+            batch_size=4,
+            batch_length=8,
+            gradient_steps=0,
+            learning_starts=11,
+            policy_kwargs=sizes[agent_name],
+        )
+        agent.learn(40)
+        assert agent.replay_buffer is not None
+        batch = agent.replay_buffer.sample(4, None)
+        with precision.using(name, agent.device):
+            losses[name] = agent._update(batch)
+        assert all(p.dtype is th.float32 for p in agent.policy.parameters())
+        assert all(p.grad is None or p.grad.dtype is th.float32 for p in agent.policy.parameters())
+    exact, rounded = losses["fp32"], losses["bf16"]
+    names = [name for name in exact if name.endswith("_loss")]
+    assert names
+    for name in names:
+        assert rounded[name].dtype is th.float32
+        assert float(rounded[name]) == pytest.approx(float(exact[name]), rel=0.02, abs=0.02), name
+    assert any(not th.equal(rounded[name], exact[name]) for name in names)

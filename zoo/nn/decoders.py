@@ -16,7 +16,16 @@ from dreamzoo.nn.encoders import (
     group_by_resolution,
     init_conv_,
 )
-from dreamzoo.nn.layers import MLP, BlockLinear, ChannelRMSNorm, DenseBlock, Linear, by_images
+from dreamzoo.nn.fast.products import narrow, wide
+from dreamzoo.nn.layers import (
+    MLP,
+    BlockLinear,
+    ChannelRMSNorm,
+    ConvTranspose2d,
+    DenseBlock,
+    Linear,
+    by_images,
+)
 from dreamzoo.nn.observations import Key, ObservationCodec
 from dreamzoo.nn.presets import Size
 
@@ -46,9 +55,9 @@ class UpConv(nn.Module):
     ) -> None:
         super().__init__()
         self.height, self.width = resolution
-        self.transposed: nn.ConvTranspose2d | None = None
+        self.transposed: ConvTranspose2d | None = None
         if kind == "strided":
-            self.transposed = nn.ConvTranspose2d(
+            self.transposed = ConvTranspose2d(
                 in_channels, out_channels, KERNEL, stride=2, padding=2, output_padding=1
             )
             init_conv_(self.transposed, in_channels)
@@ -62,7 +71,7 @@ class UpConv(nn.Module):
         if self.transposed is None and exact:  # what is cropped before must not be seen
             weight = th.einsum("aky,blx,oiyx->oabikl", self.taps, self.taps, self.conv.weight)
             bias = self.conv.bias.repeat_interleave(4)  # type: ignore[union-attr]
-            fine = F.conv2d(x, weight.flatten(0, 2), bias, padding=1)
+            fine = F.conv2d(*narrow(x, weight.flatten(0, 2), bias), padding=1)  # type: ignore[call-overload]
             return F.pixel_shuffle(fine, 2)
         x = F.interpolate(x, scale_factor=2) if self.transposed is None else self.transposed(x)
         x = x[..., : self.height, : self.width]
@@ -113,7 +122,7 @@ class ImageDecoder(nn.Module):
         spatial = self.from_deter(deter).view(-1, self.seed_channels, *self.seed)
         flat = self.from_stoch(stoch).view(-1, self.seed_channels, *self.seed)
         seed = (spatial + flat).contiguous(memory_format=th.channels_last)  # as in the encoder
-        return th.sigmoid(self.layers(self.seed_norm(seed)))
+        return th.sigmoid(wide(self.layers(self.seed_norm(seed))))
 
 
 class Decoder(nn.Module):

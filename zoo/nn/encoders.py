@@ -9,7 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dreamzoo.nn.distributions import symlog
-from dreamzoo.nn.layers import MLP, ChannelRMSNorm, DenseBlock, by_images, init_trunc_normal_
+from dreamzoo.nn.layers import (
+    MLP,
+    ChannelRMSNorm,
+    Conv2d,
+    DenseBlock,
+    by_images,
+    init_trunc_normal_,
+)
 from dreamzoo.nn.observations import Key, ObservationCodec
 from dreamzoo.nn.presets import Size
 
@@ -23,7 +30,7 @@ KERNEL = 5
 MIN_RESOLUTION, MAX_RESOLUTION = 3, 16
 
 
-class Conv(nn.Conv2d):
+class Conv(Conv2d):
     """5x5 convolution that keeps the resolution, with the reference's initialisation."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:

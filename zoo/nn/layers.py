@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dreamzoo.nn.fast.kernels import NORM_EPS, is_plain, is_traced, norm_silu
+from dreamzoo.nn.fast.products import narrow, wide
 from dreamzoo.nn.fast.tapes import Layer, Stack, StackTape
 from dreamzoo.nn.fast.threads import map_pieces
 
@@ -122,8 +123,26 @@ class ChannelRMSNorm(RMSNorm):
     """RMS norm over the channels of an image batch (N, C, H, W)."""
 
     def forward(self, x: Tensor) -> Tensor:
+        x = wide(x)
         scale = th.rsqrt(x.square().mean(dim=1, keepdim=True) + NORM_EPS)
         return x * scale * self.weight[:, None, None]
+
+
+class Conv2d(nn.Conv2d):
+    """Convolution of numbers that are rounded as the agent's precision says."""
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return super()._conv_forward(*narrow(input, weight, bias))  # type: ignore[arg-type]
+
+
+class ConvTranspose2d(nn.ConvTranspose2d):
+    """The same, transposed."""
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        assert output_size is None
+        x, weight, bias = narrow(x, self.weight, self.bias)  # type: ignore[assignment]
+        shape = (self.stride, self.padding, self.output_padding, self.groups, self.dilation)
+        return F.conv_transpose2d(x, weight, bias, *shape)  # type: ignore[arg-type]
 
 
 class DenseBlock(nn.Module):

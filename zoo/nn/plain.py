@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dreamzoo.nn.decoders import reconstruction_loss
-from dreamzoo.nn.layers import by_images
+from dreamzoo.nn.fast.products import wide
+from dreamzoo.nn.layers import Conv2d, ConvTranspose2d, by_images
 from dreamzoo.nn.observations import Key, ObservationCodec
 
 Activation = Literal["relu", "elu"]
@@ -108,7 +109,7 @@ class PlainEncoder(nn.Module):
             channels = [_count_channels(codec.image_keys), *(depth * 2**i for i in range(4))]
             layers: list[nn.Module] = []
             for i, o in pairwise(channels):
-                layers += [nn.Conv2d(i, o, 4, stride=2), _ACTIVATIONS[cnn_activation]()]
+                layers += [Conv2d(i, o, 4, stride=2), _ACTIVATIONS[cnn_activation]()]
                 _glorot_(layers[-2])  # type: ignore[arg-type]
             self.cnn = nn.Sequential(*layers, nn.Flatten())
             self.features_dim += _CODE * depth
@@ -126,7 +127,7 @@ class PlainEncoder(nn.Module):
         if self.cnn is not None:
             images = [resize_images(inputs[key.name], IMAGE_SIZE) for key in self.codec.image_keys]
             stack = th.cat(images, dim=1).contiguous(memory_format=th.channels_last)  # faster
-            tokens.append(by_images(self.cnn, self.largest, stack))
+            tokens.append(wide(by_images(self.cnn, self.largest, stack)))
         if self.mlp is not None:
             flat = th.cat([inputs[key.name] for key in self.codec.flat_keys], dim=-1)
             tokens.append(self.mlp(flat))
@@ -164,7 +165,7 @@ class PlainDecoder(nn.Module):
             outs = [code, 4 * depth, 2 * depth, depth, _count_channels(codec.image_keys)]
             layers: list[nn.Module] = [PlainLinear(feat_dim, code), nn.Unflatten(1, (code, 1, 1))]
             for (i, o), kernel in zip(pairwise(outs), _UP_KERNELS, strict=True):
-                layers += [nn.ConvTranspose2d(i, o, kernel, stride=2)]
+                layers += [ConvTranspose2d(i, o, kernel, stride=2)]
                 _glorot_(layers[-1])  # type: ignore[arg-type]
                 layers += [_ACTIVATIONS[cnn_activation]()]
             self.cnn = nn.Sequential(*layers[:-1])
@@ -180,7 +181,7 @@ class PlainDecoder(nn.Module):
         """
         predictions: dict[str, Tensor] = {}
         if self.cnn is not None:
-            images = by_images(self.cnn, self.largest, feat)
+            images = wide(by_images(self.cnn, self.largest, feat))
             keys = self.codec.image_keys
             parts = images.split([key.shape[0] for key in keys], dim=1)
             predictions |= {key.name: part for key, part in zip(keys, parts, strict=True)}
