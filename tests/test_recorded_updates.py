@@ -11,6 +11,7 @@ import torch as th
 from stable_baselines3.common.torch_layers import FlattenExtractor
 
 from dreamzoo import AGENTS
+from dreamzoo.common.buffers import SequenceBatch
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from tests import replayer
 from tests.sb3.conftest import TINY, TINY_POLICY
@@ -29,11 +30,17 @@ def _collected(name: str, where: str, images: bool = False, **kwargs: Any) -> Wo
     """Make an agent whose replay is filled, without updates."""
     settings = {**TINY[name], "learning_starts": 10**6, "seed": 0, "device": where}
     policy_kwargs = {**TINY_POLICY[name], **kwargs.pop("policy_kwargs", {})}
-    policy, env = ("MultiInputPolicy", Pixels()) if images else ("MlpPolicy", "Pendulum-v1")
+    env: Any = Pixels() if images else "Pendulum-v1"
     if images:
         env.observation_space.seed(0)
+    policy = "MultiInputPolicy" if images else "MlpPolicy"
     agent: Any = AGENTS[name](policy, env, policy_kwargs=policy_kwargs, **{**settings, **kwargs})
     return agent.learn(60)
+
+
+def _batch(agent: WorldModelAlgorithm) -> SequenceBatch:
+    assert agent.replay_buffer is not None
+    return agent.replay_buffer.sample(4, online=agent.online_queue)
 
 
 def _is_recorded(agent: WorldModelAlgorithm) -> bool:
@@ -56,10 +63,7 @@ def test_numbers_are_those_of_single_steps(name: str, images: bool, where: str) 
         pytest.skip("its tiny networks read no images of this size")
     agents = [_collected(name, where, images, cuda_graph=on) for on in (True, False)]
     for n in range(7):
-        recorded, direct = (
-            agent._update(agent.replay_buffer.sample(4, online=agent.online_queue))
-            for agent in agents
-        )
+        recorded, direct = (agent._update(_batch(agent)) for agent in agents)
         assert _is_recorded(agents[0]) == (n >= 3)
         assert recorded.keys() == direct.keys()
         for key, value in recorded.items():
@@ -79,9 +83,9 @@ def test_acting_sees_what_recorded_updates_have_learned(name: str, where: str) -
     for agent in agents:
         agent.train(5)
     obs = agents[0].observation_space.sample()
-    (left, memory), (right, other) = (agent.predict(obs, deterministic=True) for agent in agents)
-    assert (left == right).all()
-    assert all((a == b).all() for a, b in zip(memory, other, strict=True))
+    acted: Any = [agent.predict(obs, deterministic=True) for agent in agents]
+    for left, right in zip(*((action, *memory) for action, memory in acted), strict=True):
+        assert (left == right).all()
 
 
 @pytest.mark.parametrize("name", AGENTS)
@@ -89,7 +93,7 @@ def test_settings_that_change_are_not_taken_for_fixed(name: str, where: str) -> 
     agents = [_collected(name, where, cuda_graph=on) for on in (True, False)]
     for agent in agents:
         agent.train(5)
-        agent.free_nats = 0.25
+        agent.free_nats = 0.25  # type: ignore[attr-defined]
         agent.policy.optimizer.param_groups[0]["eps"] = 1e-6
         agent.train(1)
     assert not _is_recorded(agents[0])
@@ -100,7 +104,7 @@ def test_settings_that_change_are_not_taken_for_fixed(name: str, where: str) -> 
 
 
 def test_another_optimizer_steps_outside(where: str) -> None:
-    kwargs = dict(policy_kwargs=dict(optimizer_class=th.optim.Adam))
+    kwargs: Any = dict(policy_kwargs=dict(optimizer_class=th.optim.Adam))
     agents = [_collected("dreamer_v3", where, cuda_graph=on, **kwargs) for on in (True, False)]
     for agent in agents:
         agent.train(6)

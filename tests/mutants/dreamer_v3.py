@@ -221,7 +221,7 @@ MUTANTS = [
     ),
     _agent(
         "the slow critic never follows",
-        "        th._foreach_add_(averages, list(critic.parameters()), alpha=self.tau)\n",
+        "        th._foreach_add_(averages, list[Tensor](critic.parameters()), alpha=self.tau)\n",
         "        th._foreach_mul_(averages, 1 / (1 - self.tau))\n",
     ),
     _agent(

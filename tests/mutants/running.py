@@ -142,8 +142,8 @@ MUTANTS = [
     Mutant(
         "updates: the slow critic follows before the step",
         RECORDED,
-        "            self.agent.policy.optimizer.apply()\n            self.agent._after_step()\n",
-        "            self.agent._after_step()\n            self.agent.policy.optimizer.apply()\n",
+        "            self.inside.apply()\n            self.agent._after_step()\n",
+        "            self.agent._after_step()\n            self.inside.apply()\n",
         ("tests/dreamer_v3/test_oracle.py",),
     ),
     Mutant(
@@ -170,8 +170,8 @@ MUTANTS = [
     Mutant(
         "recorded updates: the optimizer's numbers are not handed over",
         RECORDED,
-        "            optimizer.prepare()\n",
-        "            optimizer.prepare() if not self._graph.is_recorded else None\n",
+        "            self.inside.prepare()\n",
+        "            self.inside.prepare() if not self._graph.is_recorded else None\n",
         OF_RECORDED,
     ),
     Mutant(

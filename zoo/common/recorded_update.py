@@ -22,15 +22,16 @@ class RecordedUpdate:
     """
     The device's part of an update: losses, gradients, the optimizer's step, what follows it.
 
-    :class:`dreamzoo.nn.optim.LaProp` steps inside of the recording. Other optimizers step outside:
-    torch's own count steps on the host.
+    :class:`dreamzoo.nn.optim.LaProp` steps inside of the recording. Others step outside of it:
+    torch's own count their steps on the host.
 
     :param agent: whose ``_learn_from`` and ``_after_step`` are called
     """
 
     def __init__(self, agent: "WorldModelAlgorithm") -> None:
         self.agent = agent
-        self.steps_inside = isinstance(agent.policy.optimizer, LaProp)
+        optimizer = agent.policy.optimizer
+        self.inside = optimizer if isinstance(optimizer, LaProp) else None
         assert agent._generator is not None
         self._graph = Graph(
             self._update, [agent._generator], self._changed, enabled=agent.cuda_graph
@@ -48,19 +49,18 @@ class RecordedUpdate:
         :param batch: its windows play no part
         :return: means of metrics, and latents; valid until the next call
         """
-        optimizer = self.agent.policy.optimizer
-        if self.steps_inside:
-            optimizer.prepare()
+        if self.inside is not None:
+            self.inside.prepare()
         outcome = self._graph(*batch[:-1])
-        if not self.steps_inside:
-            optimizer.step()
+        if self.inside is None:
+            self.agent.policy.optimizer.step()
             self.agent._after_step()
         return outcome
 
     def _update(self, *parts: Any) -> Outcome:
-        metrics, latents = self.agent._learn_from(SequenceBatch(*parts, NOWHERE))
-        if self.steps_inside:
-            self.agent.policy.optimizer.apply()
+        metrics, latents = self.agent._learn_from(SequenceBatch._make([*parts, NOWHERE]))
+        if self.inside is not None:
+            self.inside.apply()
             self.agent._after_step()
         return Outcome(to_means(metrics), latents)
 

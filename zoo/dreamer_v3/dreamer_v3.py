@@ -276,9 +276,9 @@ class DreamerV3(WorldModelAlgorithm):
     def _after_step(self) -> None:
         """Let the slow critic follow the critic."""
         slow, critic = self.policy.critic_target, self.policy.critic
-        averages = list(slow.parameters())
+        averages: list[Tensor] = list(slow.parameters())
         th._foreach_mul_(averages, 1 - self.tau)
-        th._foreach_add_(averages, list(critic.parameters()), alpha=self.tau)
+        th._foreach_add_(averages, list[Tensor](critic.parameters()), alpha=self.tau)
 
     def _loss_weight(self, name: str) -> float:
         weights = {"dyn": self.dyn_coef, "rep": self.rep_coef, "replay_critic": self.replay_vf_coef}

@@ -1,6 +1,7 @@
 """Between an observation space and the numbers that encoders and decoders see."""
 
 from copy import deepcopy
+from itertools import accumulate
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -200,9 +201,11 @@ def multi_one_hot(index: Tensor, sizes: list[int]) -> Tensor:
     :param sizes: number of values of every integer
     :return: (..., sum(sizes))
     """
-    offset = th.as_tensor(np.cumsum([0, *sizes[:-1]]), device=index.device)
     out = th.zeros(*index.shape[:-1], sum(sizes), device=index.device)
-    return out.scatter_(-1, index + offset, 1.0)
+    if len(sizes) > 1:  # numbers, not a tensor of them: that would be copied to the device
+        offsets = accumulate([0, *sizes[:-1]])
+        index = th.stack([i + o for i, o in zip(index.unbind(-1), offsets, strict=True)], dim=-1)
+    return out.scatter_(-1, index, 1.0)
 
 
 def _torch_dtype(space: spaces.Space) -> th.dtype:

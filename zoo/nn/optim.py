@@ -99,7 +99,7 @@ class LaProp(th.optim.Optimizer):
         grads = _clip_adaptively(params, group["agc"], group["agc_floor"])
         th._foreach_mul_(squares, beta2)
         th._foreach_addcmul_(squares, grads, grads, value=1 - beta2)
-        size = th._foreach_div(squares, debias)  # type: ignore[arg-type]
+        size = th._foreach_div(squares, debias)
         th._foreach_sqrt_(size)
         th._foreach_add_(size, group["eps"])
         th._foreach_lerp_(momenta, th._foreach_div(grads, size), 1 - beta1)

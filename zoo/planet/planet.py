@@ -298,7 +298,8 @@ class PlaNet(WorldModelAlgorithm):
         parameters = list(self.policy.world_model.parameters())
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         guard_gradients(self, parameters, loss, norm)
-        nn.utils.clip_grads_with_norm_(parameters, self.max_grad_norm, norm)
+        # Of a norm that is not finite nothing may reach the gradients that the guard has emptied.
+        nn.utils.clip_grads_with_norm_(parameters, self.max_grad_norm, norm.nan_to_num(0.0, 0.0))
         details["grad_norm"] = norm
         return Outcome(
             {f"{name}_loss": term.detach() for name, term in losses.items()} | details, {}

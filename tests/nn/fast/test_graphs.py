@@ -51,6 +51,7 @@ def test_gradients_and_what_is_mutated(where: str) -> None:
         weight.grad = None
         loss = (weight * x).square().sum()
         loss.backward()
+        assert weight.grad is not None
         with th.no_grad():
             weight.sub_(0.01 * weight.grad)
         return loss.detach()
