@@ -46,7 +46,8 @@ MUTANTS = [
     ),
     _agent(
         "gradients are not clipped",
-        "        nn.utils.clip_grads_with_norm_(parameters, self.max_grad_norm, norm.nan_to_num(0.0, 0.0))\n",
+        "        nn.utils.clip_grads_with_norm_(parameters, self.max_grad_norm, "
+        "norm.nan_to_num(0.0, 0.0))\n",
         "",
     ),
     _agent(
