@@ -456,7 +456,8 @@ class DreamerV3(WorldModelAlgorithm):
             x = piece[1]
             return th.stack([self.policy.critic_target.mean(x), *model.reward_and_discount(x)])
 
-        parts = map_pieces(evaluate, trunk.plan(cached_pieces(rows)), feat.device)
+        pieces = trunk.plan(cached_pieces(trunk.read(rows)))
+        parts = map_pieces(evaluate, pieces, feat.device)
         slow, *predicted = th.cat(parts, dim=1).view(3, len(feat) - 1, -1)
         with th.no_grad():
             last = model.reward_and_discount(feat[-1:])

@@ -9,7 +9,11 @@ from torch import Tensor, nn
 from dreamzoo.nn import layers
 from dreamzoo.nn.decoders import UpConv
 from dreamzoo.nn.encoders import Conv, StridedConv
+from dreamzoo.nn.fast import products
 from dreamzoo.nn.fast.precision import has_bf16, using
+from dreamzoo.nn.fast.unroll import CoreTape
+from dreamzoo.nn.presets import get_size
+from dreamzoo.nn.rssm import BlockRSSM
 
 CPU = th.device("cpu")
 needs_bf16 = pytest.mark.skipif(not has_bf16(), reason="this processor multiplies no bf16")
@@ -63,3 +67,100 @@ def test_norms_are_computed_in_float32() -> None:
     with using("bf16", CPU):
         normed = norm(x.bfloat16())
     assert th.equal(normed, norm(x.bfloat16().float()))
+
+
+def factors(kind: str, n: int = 64) -> tuple[Tensor, Tensor]:
+    th.manual_seed(0)
+    lead = (3,) if kind == "bmm" else ()
+    return th.randn(*lead, n, 40), th.randn(*lead, 48, 40).transpose(-1, -2)
+
+
+PRODUCTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "mm": products.mm,
+    "mm out": lambda x, y: products.mm(x, y, out=th.empty(len(x), 2 * y.shape[1])[:, ::2]),
+    "bmm": products.bmm,
+    "bmm out": lambda x, y: products.bmm(x, y, out=th.empty(*x.shape[:2], y.shape[2])),
+    "addmm": lambda x, y: products.addmm(th.ones(y.shape[1]), x, y),
+    "addmm out": lambda x, y: products.addmm(
+        th.ones(y.shape[1]), x, y, out=th.empty(len(x), y.shape[1])
+    ),
+    "addmm_": lambda x, y: products.addmm_(th.ones(len(x), y.shape[1]), x, y),
+}
+EXACT: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "mm": th.mm,
+    "bmm": th.bmm,
+    "addmm": lambda x, y: th.addmm(th.ones(y.shape[1]), x, y),
+    "addmm_": lambda x, y: th.ones(len(x), y.shape[1]).addmm_(x, y),
+}
+
+
+@pytest.mark.parametrize("kind", PRODUCTS)
+def test_products_are_torchs_own_outside_of_bf16(kind: str) -> None:
+    x, y = factors(kind.split()[0])
+    exact = EXACT[kind.split()[0]](x, y)
+    assert th.equal(PRODUCTS[kind](x, y), exact)
+    with using("fp32", CPU):
+        assert th.equal(PRODUCTS[kind](x, y), exact)
+
+
+@needs_bf16
+@pytest.mark.parametrize("given", ["rounded by the product", "rounded before"])
+@pytest.mark.parametrize("kind", PRODUCTS)
+def test_products_round_their_factors_and_return_float32(kind: str, given: str) -> None:
+    x, y = factors(kind.split()[0], n=64 if given == "rounded by the product" else 2)
+    exact = EXACT[kind.split()[0]](x, y)
+    with using("bf16", CPU):
+        weight = products.prepared(y, 2, times=32) if x.shape[-2] == 2 else y
+        rounded = PRODUCTS[kind](x, weight)
+    assert rounded.dtype is th.float32
+    assert 1e-4 < relative_error(rounded, exact) < 1e-2
+
+
+@needs_bf16
+def test_small_products_are_not_rounded() -> None:
+    x, y = factors("mm", n=31)
+    with using("bf16", CPU):
+        assert relative_error(products.mm(x, y), x @ y) < 1e-6
+        assert products.prepared(y, rows=31) is y
+        assert products.prepared(y, rows=16, times=2).dtype is th.bfloat16
+    assert products.prepared(y, rows=1000) is y
+
+
+@needs_bf16
+def test_the_tapes_weights_are_rounded_and_their_gradients_are_not() -> None:
+    size = get_size("1m")
+    core = BlockRSSM(5, 2, size).core
+    with th.no_grad(), using("bf16", CPU):
+        tape = CoreTape(core.kernels(), 4, 16)
+    names = {name for name, x in tape.weights._asdict().items() if x.dtype is th.bfloat16}
+    assert names == {"deter_in", "stoch_in", "own", "shared", "gates"}
+    assert tape.pre.dtype is tape.hidden.dtype is tape.total.dtype is th.float32
+
+
+@needs_bf16
+@pytest.mark.parametrize("network", ["stack", "filter"])
+def test_gradients_in_bf16_are_nearly_those_in_fp32(network: str) -> None:
+    th.manual_seed(0)
+    size = get_size("1m")
+    model = layers.MLP(96, [64, 64]) if network == "stack" else BlockRSSM(5, 2, size)
+    x = th.randn(64, 96, requires_grad=True)
+    steps = th.randn(16, 6, 2), th.randn(16, 6, 5), th.zeros(16, 6, dtype=th.bool)
+
+    def loss() -> Tensor:
+        if isinstance(model, layers.MLP):
+            return model(x).square().sum()
+        states, probs = model.observe(model.initial(16), *steps, mode=True)
+        return states.deter.square().sum() + probs.square().sum()
+
+    sources = [x, *model.parameters()]
+    exact = th.autograd.grad(loss(), sources, allow_unused=True)
+    with using("bf16", CPU):
+        rounded = th.autograd.grad(loss(), sources, allow_unused=True)
+    differences = []
+    for grad, other in zip(rounded, exact, strict=True):
+        assert (grad is None) == (other is None)
+        if grad is not None and other is not None:
+            assert grad.dtype is th.float32
+            differences.append(relative_error(grad, other))
+    assert max(differences) < 0.1
+    assert max(differences) > 1e-4

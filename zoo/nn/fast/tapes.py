@@ -12,6 +12,7 @@ from typing import Any
 import torch as th
 from torch import Tensor
 
+from dreamzoo.nn.fast import products
 from dreamzoo.nn.fast.kernels import norm_silu, norm_silu_backward
 from dreamzoo.nn.fast.threads import map_pieces
 
@@ -32,11 +33,18 @@ class StackTape:
     """
 
     def __init__(self, layers: list[Layer], rows: int) -> None:
-        self.layers = [(w.detach(), b.detach(), s.detach()) for w, b, s in layers]
+        # Weights may be rounded: their own gradients are nevertheless float32.
+        self.layers = [
+            (products.prepared(w.detach(), rows), b.detach(), s.detach()) for w, b, s in layers
+        ]
         self.rows = rows
         self.pre = [s.new_empty(rows, len(s)) for _, _, s in self.layers]
         self.hidden = [s.new_empty(rows, len(s)) for _, _, s in self.layers]
         self.pieces: list[Piece] = []
+
+    def read(self, rows: Tensor) -> Tensor:
+        """Round rows (N, in) that several stacks will read, if this one would."""
+        return rows.to(self.layers[0][0].dtype) if self.layers else rows
 
     def plan(self, pieces: Sequence[Tensor]) -> list[Piece]:
         """Give further pieces (n, in) their place; they are then evaluated in any order."""
@@ -66,7 +74,7 @@ class StackTape:
         for (weight, bias, scale), pre, hidden in zip(
             self.layers, self.pre, self.hidden, strict=True
         ):
-            th.addmm(bias, x, weight.t(), out=pre[slot])
+            products.addmm(bias, x, weight.t(), out=pre[slot])
             x = norm_silu(pre[slot], scale[None], hidden[slot])
         return x
 
@@ -82,7 +90,7 @@ class StackTape:
         grad = grad.contiguous()
 
         def part_backward(pieces: list[Piece]) -> list[Tensor]:
-            grads = [th.zeros_like(x) for layer in self.layers for x in layer]
+            grads = [th.zeros_like(x, dtype=grad.dtype) for layer in self.layers for x in layer]
             for piece in pieces:
                 self._piece_backward(piece, grad, x_grad, grads)
             return grads
@@ -105,11 +113,11 @@ class StackTape:
             into = norm_silu_backward(
                 self.pre[i][slot], scale[None], into, scale_grad[None], bias_grad=bias_grad
             )
-            weight_grad.addmm_(into.t(), self.hidden[i - 1][slot] if i else x)
+            products.addmm_(weight_grad, into.t(), self.hidden[i - 1][slot] if i else x)
             if i:
-                into = into @ weight
+                into = products.mm(into, weight)
             elif x_grad is not None:
-                th.mm(into, weight, out=x_grad[slot])
+                products.mm(into, weight, out=x_grad[slot])
 
 
 class Stack(th.autograd.Function):

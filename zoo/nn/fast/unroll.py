@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch as th
 from torch import Tensor
 
-from dreamzoo.nn.fast import kernels
+from dreamzoo.nn.fast import kernels, products
 from dreamzoo.nn.fast.precision import Precision, current
 from dreamzoo.nn.fast.tapes import Layer, StackTape
 
@@ -36,6 +36,14 @@ class Kernels(NamedTuple):
     gates: Tensor  # (g, d, 3 d)
     gates_bias: Tensor  # (g, 3 d), the -1 of the update gate included
 
+    def prepared(self, rows: int, steps: int) -> "Kernels":
+        """Round what so many steps multiply with so many rows each, if that is worth while."""
+        if current() != "bf16":
+            return self
+        names = ("deter_in", "stoch_in", "own", "shared", "gates")
+        parts = {name: products.prepared(getattr(self, name), rows, steps) for name in names}
+        return self._replace(**parts)
+
 
 class EvidenceKernels(NamedTuple):
     """Weights between the next deterministic state and the posterior's logits."""
@@ -56,7 +64,7 @@ class CoreTape:
     """
 
     def __init__(self, weights: Kernels, steps: int, rows: int) -> None:
-        self.weights = weights
+        self.weights = weights.prepared(rows, steps)
         like, (self.blocks, width, _) = weights.own, weights.own.shape
         embed, self.deter = weights.deter_in.shape
         lead = (steps, rows)
@@ -80,16 +88,16 @@ class CoreTape:
         :param out: next state, its first D columns are written, (B, >= D)
         """
         k, pre, inputs, embed = self.weights, self.pre[t], self.inputs[t], action.shape[1]
-        before = deter[:, : self.deter]
-        th.addmm(k.deter_bias, before, k.deter_in.t(), out=pre[:, :embed])
-        th.addmm(k.stoch_bias, stoch, k.stoch_in.t(), out=pre[:, embed:])
+        before = deter[:, : self.deter].to(k.own.dtype)  # rounded once, if it is
+        products.addmm(k.deter_bias, before, k.deter_in.t(), out=pre[:, :embed])
+        products.addmm(k.stoch_bias, stoch, k.stoch_in.t(), out=pre[:, embed:])
         kernels.norm_silu(pre, k.in_scale, inputs)
         inputs[:, 2 * embed :] = action
         total, hidden, gates = self.total[t], self.hidden[t], self.gates[t]
-        th.addmm(k.hidden_bias, inputs, k.shared, out=total)
-        own = th.bmm(self._by_block(before), k.own)
+        products.addmm(k.hidden_bias, inputs, k.shared, out=total)
+        own = products.bmm(self._by_block(before), k.own)
         kernels.block_norm_silu(total, own, k.hidden_scale, hidden)
-        th.bmm(hidden, k.gates, out=gates)
+        products.bmm(hidden, k.gates, out=gates)
         kernels.gru(gates, k.gates_bias, deter, out)
 
     def start_backward(self) -> None:
@@ -111,18 +119,19 @@ class CoreTape:
         """
         k, total_grad, gates_grad = self.weights, self.total_grad[t], self.gates_grad[t]
         deter_grad = kernels.gru_backward(self.gates[t], k.gates_bias, deter, grad, gates_grad)
-        into = th.bmm(gates_grad, k.gates.transpose(1, 2))
+        into = products.bmm(gates_grad, k.gates.transpose(1, 2))
         kernels.block_norm_silu_backward(
             self.total[t], k.hidden_scale, into, total_grad, self.hidden_scale_grad
         )
-        self._by_block(deter_grad).add_(th.bmm(self._by_block(total_grad), k.own.transpose(1, 2)))
-        into = total_grad @ k.shared.t()
+        own_grad = products.bmm(self._by_block(total_grad), k.own.transpose(1, 2))
+        self._by_block(deter_grad).add_(own_grad)
+        into = products.mm(total_grad, k.shared.t())
         embed = len(k.deter_in)
         self.action_grad[t] = into[:, 2 * embed :]
         pre_grad = kernels.norm_silu_backward(self.pre[t], k.in_scale, into, self.in_scale_grad)
         self.pre_grad[t] = pre_grad
-        deter_grad.addmm_(pre_grad[:, :embed], k.deter_in)
-        return deter_grad, pre_grad[:, embed:] @ k.stoch_in
+        products.addmm_(deter_grad, pre_grad[:, :embed], k.deter_in)
+        return deter_grad, products.mm(pre_grad[:, embed:], k.stoch_in)
 
     def weight_grads(self, deter: Tensor, stoch: Tensor) -> Kernels:
         """
@@ -140,16 +149,16 @@ class CoreTape:
         gates = self.gates_grad.transpose(0, 1).flatten(1, 2)
         hidden = self.hidden.transpose(0, 1).flatten(1, 2)  # (g, T * B, d)
         return Kernels(
-            deter_in=pre[:, 0].t() @ deter.flatten(0, 1),
+            deter_in=products.mm(pre[:, 0].t(), deter.flatten(0, 1)),
             deter_bias=pre[:, 0].sum(0),
-            stoch_in=pre[:, 1].t() @ stoch.flatten(0, 1),
+            stoch_in=products.mm(pre[:, 1].t(), stoch.flatten(0, 1)),
             stoch_bias=pre[:, 1].sum(0),
             in_scale=self.in_scale_grad,
-            own=by_block(deter).transpose(1, 2) @ by_block(self.total_grad),
-            shared=self.inputs.flatten(0, 1).t() @ total,
+            own=products.bmm(by_block(deter).transpose(1, 2), by_block(self.total_grad)),
+            shared=products.mm(self.inputs.flatten(0, 1).t(), total),
             hidden_bias=total.sum(0),
             hidden_scale=self.hidden_scale_grad,
-            gates=hidden.transpose(1, 2) @ gates,
+            gates=products.bmm(hidden.transpose(1, 2), gates),
             gates_bias=gates.sum(1),
         )
 
@@ -218,6 +227,7 @@ def filter_steps(
     steps, rows, _ = actions.shape
     _, latents, classes = stoch.shape
     core = CoreTape(core_weights, steps, rows)
+    post = post._replace(deter=products.prepared(post.deter, rows, steps))
     before_deter = deter.new_empty(steps, *deter.shape)
     before_stoch = deter.new_empty(steps, rows, latents * classes)
     deters = th.empty_like(before_deter)
@@ -230,7 +240,7 @@ def filter_steps(
         th.mul(stoch.flatten(1), keep[t], out=before_stoch[t])
         deter, stoch = deters[t], stochs[t]
         core.forward(t, before_deter[t], before_stoch[t], actions[t], deter)
-        th.addmm(evidence[t], deter, post.deter.t(), out=pre[t])
+        products.addmm(evidence[t], deter, post.deter.t(), out=pre[t])
         kernels.norm_silu(pre[t], scale, hidden[t])
         logits = th.addmm(post.logits_bias, hidden[t], post.logits.t()).view_as(stoch)
         draw = None if draws is None else draws[t]
@@ -276,9 +286,9 @@ class Unroll(th.autograd.Function):
         grads = back(ctx.tape, keep, probs, ctx.unimix, grad_deters, into_probs)
         flat = grads.logits.flatten(0, 1)
         post_grads = EvidenceKernels(
-            deter=grads.evidence.flatten(0, 1).t() @ deters.flatten(0, 1),
+            deter=products.mm(grads.evidence.flatten(0, 1).t(), deters.flatten(0, 1)),
             scale=grads.scale,
-            logits=flat.t() @ hidden.flatten(0, 1),
+            logits=products.mm(flat.t(), hidden.flatten(0, 1)),
             logits_bias=flat.sum(0),
         )
         return (
@@ -326,7 +336,7 @@ def steps_back(
         into = logits_grad[t] @ post.logits
         into = kernels.norm_silu_backward(pre[t], scale, into, scale_grad[None])
         evidence_grad[t] = into
-        to_deter.add_(grad_deters[t]).addmm_(into, post.deter)
+        products.addmm_(to_deter.add_(grad_deters[t]), into, post.deter)
         to_deter, to_stoch = core.backward(t, before_deter[t], to_deter)
         to_deter.mul_(keep[t])
         to_stoch.mul_(keep[t])
