@@ -301,8 +301,8 @@ MUTANTS = [
     Mutant(
         "encoder: images are not centered",
         ENCODERS,
-        "self.layers((images - 0.5).contiguous(",
-        "self.layers(images.contiguous(",
+        "self.layers((x - 0.5).contiguous(",
+        "self.layers(x.contiguous(",
         ("tests/nn/test_layers.py", "tests/dreamer_v3"),
     ),
     Mutant(

@@ -129,7 +129,7 @@ def test_by_rows_keeps_leading_axes_of_scalar_functions() -> None:
 def test_growing_images_repeats_pixels_and_convolves(resolution: tuple[int, int]) -> None:
     """The sums over 3x3 pixels and the 5x5 convolution that they stand for, with gradients."""
     layer = UpConv(3, 5, resolution, "maxpool").double()
-    nn.init.normal_(layer.conv.bias)  # type: ignore[arg-type]
+    nn.init.normal_(layer.conv.bias)
     x = th.randn(2, 3, 4, 6, dtype=th.float64, requires_grad=True)
     repeated = x.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
     plain = layer.conv(repeated[..., : resolution[0], : resolution[1]])

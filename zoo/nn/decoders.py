@@ -16,6 +16,7 @@ from dreamzoo.nn.encoders import (
     group_by_resolution,
     init_conv_,
 )
+from dreamzoo.nn.fast import images
 from dreamzoo.nn.fast.products import narrow, wide
 from dreamzoo.nn.layers import (
     MLP,
@@ -64,18 +65,43 @@ class UpConv(nn.Module):
         else:
             self.conv = Conv(in_channels, out_channels)
             self.taps: Tensor
-            self.register_buffer("taps", th.tensor(TAPS, dtype=th.float32), persistent=False)
+            taps = th.tensor(TAPS, dtype=th.float32)
+            self.register_buffer("taps", taps, persistent=False)
+            products = th.einsum("aky,blx->yxabkl", taps, taps).reshape(KERNEL**2, -1)
+            self.products: Tensor
+            self.register_buffer("products", products, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        exact = (self.height, self.width) == (2 * x.shape[-2], 2 * x.shape[-1])
-        if self.transposed is None and exact:  # what is cropped before must not be seen
+        if self.is_exact(x):
             weight = th.einsum("aky,blx,oiyx->oabikl", self.taps, self.taps, self.conv.weight)
-            bias = self.conv.bias.repeat_interleave(4)  # type: ignore[union-attr]
+            bias = self.conv.bias.repeat_interleave(4)
             fine = F.conv2d(*narrow(x, weight.flatten(0, 2), bias), padding=1)  # type: ignore[call-overload]
             return F.pixel_shuffle(fine, 2)
         x = F.interpolate(x, scale_factor=2) if self.transposed is None else self.transposed(x)
         x = x[..., : self.height, : self.width]
         return self.conv(x) if self.transposed is None else x
+
+    def is_exact(self, x: Tensor) -> bool:
+        """Tell whether pixels are repeated and none cropped: what is cropped must not be seen."""
+        sizes = 2 * x.shape[-2], 2 * x.shape[-1]
+        return self.transposed is None and (self.height, self.width) == sizes
+
+    def unbiased(self, x: Tensor) -> tuple[Tensor, Tensor, int]:
+        """
+        Do the same without the bias, in the dtype of x.
+
+        :return: activations, the bias, and how many times as high and wide they shall become, see
+            :func:`dreamzoo.nn.fast.images.norm_silu`
+        """
+        if self.is_exact(x):
+            return images.up_conv(x, self.conv.weight, self.products), self.conv.bias, 2
+        if self.transposed is None:
+            x = F.interpolate(x, scale_factor=2)[..., : self.height, : self.width]
+            return self.conv.unbiased(x), self.conv.bias, 1
+        weight, bias = self.transposed.weight.to(x.dtype), self.transposed.bias
+        assert bias is not None
+        x = F.conv_transpose2d(x, weight, None, 2, 2, 1)[..., : self.height, : self.width]
+        return x, bias, 1
 
 
 class ImageDecoder(nn.Module):
@@ -122,7 +148,23 @@ class ImageDecoder(nn.Module):
         spatial = self.from_deter(deter).view(-1, self.seed_channels, *self.seed)
         flat = self.from_stoch(stoch).view(-1, self.seed_channels, *self.seed)
         seed = (spatial + flat).contiguous(memory_format=th.channels_last)  # as in the encoder
+        if images.is_fused(seed):
+            return self._fused(seed)
         return th.sigmoid(wide(self.layers(self.seed_norm(seed))))
+
+    def _fused(self, seed: Tensor) -> Tensor:
+        """Compute the same with all that follows a convolution in one kernel."""
+        x = seed.to(images.dtype_of_activations())
+        scale = self.seed_norm.get_parameter("0.weight")
+        x = images.norm_silu(x, th.zeros_like(scale), scale)
+        *hidden, last = (x for x in self.layers if isinstance(x, (UpConv, Conv)))
+        norms = (x for x in self.layers if isinstance(x, ChannelRMSNorm))
+        for conv, norm in zip(hidden, norms, strict=True):
+            x, bias, up = conv.unbiased(x)
+            x = images.norm_silu(x, bias, norm.weight, up)
+        if isinstance(last, UpConv):
+            return images.sigmoid(*last.unbiased(x))
+        return images.sigmoid(last.unbiased(x), last.bias)
 
 
 class Decoder(nn.Module):
@@ -170,8 +212,8 @@ class Decoder(nn.Module):
                 predictions[key.name] = output(hidden)
         deter, stoch = feat[:, : self.deter_dim], feat[:, self.deter_dim :]
         for group, cnn in zip(self.image_groups, self.cnns, strict=True):
-            images = cnn(deter, stoch).split([key.shape[0] for key in group], dim=1)
-            predictions.update({key.name: x for key, x in zip(group, images, strict=True)})
+            parts = cnn(deter, stoch).split([key.shape[0] for key in group], dim=1)
+            predictions.update({key.name: x for key, x in zip(group, parts, strict=True)})
         return predictions
 
     def loss(self, predictions: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -209,6 +251,8 @@ def reconstruction_loss(key: Key, prediction: Tensor, target: Tensor) -> Tensor:
     """
     # Sums, not means: a mean would shrink reconstruction a thousandfold against the KL terms.
     if key.kind == "image":
+        if images.is_fused(prediction):
+            return images.squared_error(prediction, target)
         return (prediction - target).square().flatten(1).sum(1)
     if key.kind == "vector":
         return (prediction - symlog(target)).square().sum(-1)

@@ -2,13 +2,14 @@
 
 from collections import defaultdict
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch as th
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dreamzoo.nn.distributions import symlog
+from dreamzoo.nn.fast import images
 from dreamzoo.nn.layers import (
     MLP,
     ChannelRMSNorm,
@@ -30,12 +31,21 @@ KERNEL = 5
 MIN_RESOLUTION, MAX_RESOLUTION = 3, 16
 
 
+Layer = TypeVar("Layer", bound=nn.Module)
+
+
 class Conv(Conv2d):
     """5x5 convolution that keeps the resolution, with the reference's initialisation."""
+
+    bias: nn.Parameter
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
         super().__init__(in_channels, out_channels, KERNEL, stride, padding=KERNEL // 2)
         init_conv_(self, in_channels)
+
+    def unbiased(self, x: Tensor) -> Tensor:
+        """Convolve without the bias, in the dtype of x."""
+        return F.conv2d(x, images.as_kernel(self.weight, x), None, self.stride, self.padding)
 
 
 class StridedConv(Conv):
@@ -50,8 +60,14 @@ class StridedConv(Conv):
         self.padding = (0, 0)
 
     def forward(self, x: Tensor) -> Tensor:
+        return super().forward(self._padded(x))
+
+    def unbiased(self, x: Tensor) -> Tensor:
+        return super().unbiased(self._padded(x))
+
+    def _padded(self, x: Tensor) -> Tensor:
         rows, columns = (1 + n % 2 for n in x.shape[-2:])
-        return super().forward(F.pad(x, (columns, 2, rows, 2)))
+        return F.pad(x, (columns, 2, rows, 2))
 
 
 def init_conv_(layer: nn.Conv2d | nn.ConvTranspose2d, in_channels: int) -> None:
@@ -110,6 +126,7 @@ class ImageEncoder(nn.Module):
         sizes = cnn_resolutions(height, width)
         outs = cnn_channels(depth, len(sizes) - 1)
         layers: list[nn.Module] = []
+        self.pools = kind == "maxpool"
         if kind == "strided":
             layers += [Conv(channels, depth), ChannelRMSNorm(depth), nn.SiLU()]
             channels = depth
@@ -123,12 +140,32 @@ class ImageEncoder(nn.Module):
         self.out_dim = outs[-1] * sizes[-1][0] * sizes[-1][1]
         self.largest = height * width * (depth if kind == "strided" else outs[0])
 
-    def forward(self, images: Tensor) -> Tensor:
-        return by_images(self._forward, self.largest, images)
+    def forward(self, x: Tensor) -> Tensor:
+        if images.is_fused(x):
+            return self._fused(x)
+        return by_images(self._forward, self.largest, x)
 
-    def _forward(self, images: Tensor) -> Tensor:
+    def _forward(self, x: Tensor) -> Tensor:
         # [0, 1] becomes [-0.5, 0.5]. Convolutions of few channels take half the time channels last.
-        return self.layers((images - 0.5).contiguous(memory_format=th.channels_last))
+        return self.layers((x - 0.5).contiguous(memory_format=th.channels_last))
+
+    def _fused(self, x: Tensor) -> Tensor:
+        """Compute the same with all that follows a convolution in one kernel."""
+        pairs = zip(self._all(Conv), self._all(ChannelRMSNorm), strict=True)
+        stages = [(conv, conv.bias, norm.weight) for conv, norm in pairs]
+        if self.pools:
+            (conv, bias, scale), *stages = stages
+            x = images.first_stage(x, conv.weight, bias, scale)
+            for conv, bias, scale in stages:
+                x = images.pool_norm_silu(conv.unbiased(x), bias, scale)
+        else:
+            x = images.centered(x)
+            for conv, bias, scale in stages:
+                x = images.norm_silu(conv.unbiased(x), bias, scale)
+        return x.flatten(1).float()
+
+    def _all(self, kind: type[Layer]) -> list[Layer]:
+        return [layer for layer in self.layers if isinstance(layer, kind)]
 
 
 def group_by_resolution(keys: list[Key]) -> list[list[Key]]:

@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from dreamzoo.nn.fast.triton_kernels import check, launch, tile
+from dreamzoo.nn.fast.triton_kernels import MANY, check, launch, tile
 
 
 @triton.jit
@@ -152,3 +152,74 @@ class TwoHotLoss(th.autograd.Function):
             num_warps=n,
         )
         return out, None, None, None
+
+
+# ------------------------------------------------------------------ images
+
+
+@triton.jit
+def _squared_error_kernel(
+    prediction: tl.tensor,
+    target: tl.tensor,
+    out: tl.tensor,
+    size: tl.tensor,
+    turns: tl.constexpr,
+    columns: tl.constexpr,
+) -> None:
+    image = tl.program_id(0)
+    first = image.to(tl.int64) * size
+    sums = tl.zeros((columns,), tl.float32)
+    for turn in range(turns):
+        place = turn * columns + tl.arange(0, columns)
+        inside = place < size
+        p = tl.load(prediction + first + place, inside, 0.0)
+        error = p - tl.load(target + first + place, inside, 0.0)
+        sums += error * error
+    tl.store(out + image, tl.sum(sums, 0))
+
+
+@triton.jit
+def _squared_error_backward_kernel(
+    prediction: tl.tensor,
+    target: tl.tensor,
+    grad: tl.tensor,
+    out: tl.tensor,
+    size: tl.tensor,
+    columns: tl.constexpr,
+) -> None:
+    image = tl.program_id(0)
+    place = tl.program_id(1) * columns + tl.arange(0, columns)
+    inside = place < size
+    place = image.to(tl.int64) * size + place
+    p = tl.load(prediction + place, inside, 0.0)
+    error = p - tl.load(target + place, inside, 0.0)
+    tl.store(out + place, 2 * tl.load(grad + image) * error, inside)
+
+
+class SquaredError(th.autograd.Function):
+    """
+    Squared error of images, summed over each.
+
+    Arguments: predictions and targets, (N, C, H, W); targets have no gradient.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, prediction: Tensor, target: Tensor) -> Tensor:
+        prediction, target = prediction.contiguous(), target.contiguous()
+        shape = tuple(prediction.shape)
+        check((prediction, shape), (target, shape))
+        out, size = prediction.new_empty(len(prediction)), prediction[0].numel()
+        sizes = size, triton.cdiv(size, MANY), MANY
+        launch(_squared_error_kernel, (len(out),), prediction, target, out, *sizes, num_warps=4)
+        ctx.save_for_backward(prediction, target)
+        return out
+
+    @staticmethod
+    @th.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        prediction, target = ctx.saved_tensors
+        out, size = th.empty_like(prediction), prediction[0].numel()
+        grid = len(out), triton.cdiv(size, MANY)
+        tensors = prediction, target, grad.contiguous(), out
+        launch(_squared_error_backward_kernel, grid, *tensors, size, MANY, num_warps=4)
+        return out, None
