@@ -5,7 +5,8 @@ Train DreamerV3 on CartPole in a few minutes and compare reality and dream.
     make demo DEMO_ARGS="--seed 1 --out runs/demo1"
 
 Writes to ``--out``: model.zip, TensorBoard logs, learning_curve.png, open_loop.mp4 (truth,
-prediction, error) and summary.json.
+prediction, error) and summary.json. With ``--no-pictures`` it learns, compares and prints the
+summary, for runs side by side: ``--precision bf16 --seed 1 --no-pictures --out runs/bf16-1``.
 """
 
 import argparse
@@ -35,6 +36,7 @@ from dreamzoo.common.agreement import compare_with_dream
 from dreamzoo.common.callbacks import DreamVideoCallback
 from dreamzoo.common.dreams import OpenLoop
 from dreamzoo.common.evaluation import RandomPolicy
+from dreamzoo.nn.fast.precision import NAMES
 
 ENV_ID = "CartPole-v1"
 MAX_EPISODE_STEPS = 500
@@ -119,7 +121,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--episodes", type=int, default=20, help="for every mean return")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1, help="more do not help so small a model")
+    parser.add_argument("--precision", choices=NAMES, default="auto", help="see the agent's")
     parser.add_argument("--out", type=Path, default=Path("runs/demo"))
+    parser.add_argument("--no-pictures", action="store_true")
     parser.add_argument("--no-progress-bar", action="store_true")
     return parser.parse_args(argv)
 
@@ -127,7 +131,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def train(args: argparse.Namespace, eval_env: VecEnv) -> DreamerV3:
     """Train until it is plainly better than random, the steps are used up or the time is over."""
     env = make_vec_env(ENV_ID, n_envs=4, seed=args.seed)
-    model = DreamerV3("MlpPolicy", env, seed=args.seed, **LAPTOP)
+    model = DreamerV3("MlpPolicy", env, seed=args.seed, precision=args.precision, **LAPTOP)
     model.set_logger(configure(str(args.out), ["csv", "tensorboard"]))
     learned = StopTrainingOnRewardThreshold(reward_threshold=200.0, verbose=1)
     evaluation = EvalCallback(
@@ -139,8 +143,8 @@ def train(args: argparse.Namespace, eval_env: VecEnv) -> DreamerV3:
         deterministic=False,
         verbose=0,
     )
-    video = DreamVideoCallback(every=250, length=60)
-    callbacks = CallbackList([evaluation, video, TimeLimitCallback(args.seconds)])
+    video = [] if args.no_pictures else [DreamVideoCallback(every=250, length=60)]
+    callbacks = CallbackList([evaluation, *video, TimeLimitCallback(args.seconds)])
     return model.learn(args.steps, callbacks, progress_bar=not args.no_progress_bar)
 
 
@@ -169,8 +173,12 @@ def main(argv: list[str] | None = None) -> None:
         "dream_return_mean": float(dream.dream_returns.mean()),
         "n_eval_episodes": args.episodes,
         "seed": args.seed,
+        "precision": model.precision,
     }
     (args.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    if args.no_pictures:
+        print(json.dumps(summary))
+        return
     draw_curve(args.out / "learning_curve.png", args.out / "evaluations.npz", random_mean)
     look = DreamVideoCallback(length=100)
     look.init_callback(model)

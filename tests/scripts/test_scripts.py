@@ -152,10 +152,16 @@ def test_demo_writes_what_it_promises(
         "dream_return_mean",
         "n_eval_episodes",
         "seed",
+        "precision",
     ]
     for name in ("model.zip", "learning_curve.png", "open_loop.mp4"):
         assert (tmp_path / name).stat().st_size > 1_000
     assert "inside its own dream" in capsys.readouterr().out
+    out = tmp_path / "other"
+    demo.main([*arguments[:-1], str(out), "--no-pictures", "--precision", "tf32"])
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["precision"] == "tf32"
+    assert DreamerV3.load(out / "model").precision == "tf32"
+    assert not (out / "open_loop.mp4").exists()
 
 
 def test_bench_replay_prints_one_line(capsys: pytest.CaptureFixture[str]) -> None:
