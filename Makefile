@@ -1,18 +1,19 @@
 PYTHON ?= python3
 VENV ?= .venv
 CONSTRAINTS ?= -c constraints.txt
+PYTHON_TAG ?= 3.12
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 MUTANTS_ARGS ?=
 BIN = $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow mutants bench-replay bench-update bench-dream bench-planner types lint format clean
+.PHONY: help setup demo test test-slow mutants bench-replay bench-update bench-dream bench-planner gpu-wheels types lint format clean
 
 help: ## list the targets and the variables
 	@sed -n 's/^\([a-z -]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
 		awk -F '|' '{printf "make %-37s %s\n", $$1, $$2}'
-	@echo "Variables: PYTHON=python3.12, VENV=.venv, CONSTRAINTS= (newest versions), DEMO_ARGS, BENCH_ARGS, MUTANTS_ARGS"
+	@echo "Variables: PYTHON=python3.12, VENV=.venv, CONSTRAINTS= (newest versions), DEMO_ARGS, BENCH_ARGS, MUTANTS_ARGS, PYTHON_TAG=3.12"
 
 # System packages are looked for before anything is downloaded. The stamp comes last, so that an
 # interrupted setup is taken up again. Rendering is tried, because its drivers cannot be looked up.
@@ -48,6 +49,13 @@ mutants: setup ## plant mistakes one at a time, count those that tests notice (h
 
 bench-replay bench-update bench-dream bench-planner: setup ## measure replay, updates, dreams, plans (BENCH_ARGS=--help)
 	$(BIN)/python scripts/$(subst -,_,$@).py $(BENCH_ARGS)
+
+# One of them exists as source only. No GPU machine lacks torch, and none is asked for here.
+gpu-wheels: ## collect what a GPU machine without a network may lack, in build/wheels
+	$(PYTHON) -m pip download --no-deps --only-binary :all: --python-version $(PYTHON_TAG) \
+		--dest build/wheels $(CONSTRAINTS) stable-baselines3 gymnasium farama-notifications \
+		cloudpickle sheeprl==0.8.4 hydra-core==1.3.2 omegaconf==2.3.0 python-dotenv
+	$(PYTHON) -m pip wheel --no-deps --wheel-dir build/wheels antlr4-python3-runtime==4.9.3
 
 # mypy finds neither the package of an editable install nor the renamed folders. A tree of links
 # shows them under their names of import.

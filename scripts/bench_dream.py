@@ -3,15 +3,22 @@ Measure how many steps a second a dream makes, beside the real environment.
 
     python scripts/bench_dream.py --envs CartPole-v1 dmc/walker-walk atari/pong
 
-One JSON line per environment: steps per second of the real environment, of ``DreamVectorEnv`` at
-several numbers of dreams, and of its face for Stable-Baselines3; and what the wrappers cost, as a
-share of a step of ``--share-at`` dreams. The models are untrained: a step costs the same.
+    python scripts/bench_dream.py --envs synthetic/vector --sizes 1m 12m --device cuda \\
+        --dreams 1 256 4096 16384 --only-dreams
+
+One JSON line per environment and size: steps per second of the real environment, of
+``DreamVectorEnv`` at several numbers of dreams, and of its face for Stable-Baselines3; and what the
+wrappers cost, as a share of a step of ``--share-at`` dreams. The models are untrained: a step costs
+the same.
+``--only-dreams`` leaves out all but the steps of ``DreamVectorEnv``, and ``synthetic/vector`` and
+``synthetic/image`` are environments of dm_control's shapes that need nothing installed.
 """
 
 import argparse
 import json
 import time
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import gymnasium as gym
@@ -22,7 +29,10 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from stable_baselines3.common.env_util import make_vec_env
 
 from dreamzoo import DreamerV3
+from dreamzoo.benchmark.cases import wait_for_turn
+from dreamzoo.benchmark.synthetic import Synthetic
 from dreamzoo.envs import DreamVecEnv, DreamVectorEnv, make_env
+from dreamzoo.nn.fast.precision import NAMES, resolve
 from dreamzoo.wrappers import vector
 
 #: Turns of every two that are compared.
@@ -59,7 +69,7 @@ def extra_cost(plain: Callable[[], Any], other: Callable[[], Any], seconds: floa
 
 def real_rate(name: str, seconds: float) -> float:
     """Measure one real environment under random actions, resets included."""
-    env: gym.Env = make_env(name)
+    env = make(name)
     env.reset(seed=0)
     env.action_space.seed(0)
     actions = [env.action_space.sample() for _ in range(100)]
@@ -113,20 +123,44 @@ def wrappers_for(dream: DreamVectorEnv) -> dict[str, Callable[[VectorEnv], Vecto
     return listed
 
 
-def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
+def make(name: str) -> gym.Env:
+    """Make an environment by its name."""
+    suite, _, obs = name.partition("/")
+    return Synthetic(obs) if suite == "synthetic" else make_env(name)
+
+
+def measure(name: str, size: str | None, args: argparse.Namespace) -> dict[str, Any]:
     """Measure everything about one environment."""
-    env = make_vec_env(lambda: make_env(name), 1, seed=0)
+    env = make_vec_env(lambda: make(name), 1, seed=0)
     is_dict = isinstance(env.observation_space, spaces.Dict)
     is_image = len(env.observation_space.shape or ()) == 3
     policy = "MultiInputPolicy" if is_dict else "CnnPolicy" if is_image else "MlpPolicy"
     model = DreamerV3(
-        policy, env, policy_kwargs=dict(size=args.size), device=args.device, buffer_size=10
+        policy,
+        env,
+        policy_kwargs=dict(size=size),
+        device=args.device,
+        precision=args.precision,
+        buffer_size=10,
     )
 
     def dream(n: int, **kwargs: Any) -> DreamVectorEnv:
         return DreamVectorEnv(model, n, details=False, **kwargs)
 
-    n, device = args.share_at, model.device
+    device = model.device
+    result = {
+        "env": name,
+        "size": size or ("12m" if model.policy.observation_codec.image_keys else "1m"),
+        "device": str(device),
+        "threads": args.threads,
+        "precision": resolve(args.precision, device),
+        "dream_steps_per_second": {
+            m: round(rate(stepper(dream(m), device), m, args.seconds)) for m in args.dreams
+        },
+    }
+    if args.only_dreams:
+        return result
+    n = args.share_at
     others = {
         title: stepper(wrap(dream(n)), device) for title, wrap in wrappers_for(dream(1)).items()
     }
@@ -138,17 +172,8 @@ def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
     }
     plain = stepper(dream(n), device)
     shares = {title: extra_cost(plain, other, args.seconds) for title, other in others.items()}
-    return {
-        "env": name,
-        "size": args.size or ("12m" if model.policy.observation_codec.image_keys else "1m"),
-        "device": str(device),
-        "threads": args.threads,
-        "real_steps_per_second": round(real_rate(name, args.seconds)),
-        "dream_steps_per_second": {
-            m: round(rate(stepper(dream(m), device), m, args.seconds)) for m in args.dreams
-        },
-        f"extra_cost_at_{n}": shares,
-    }
+    real = round(real_rate(name, args.seconds))
+    return result | {"real_steps_per_second": real, f"extra_cost_at_{n}": shares}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -160,14 +185,21 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--dreams", type=int, nargs="+", default=[1, 16, 256, 1024])
     parser.add_argument("--share-at", type=int, default=256, help="dreams")
-    parser.add_argument("--size", help="default: the agent's own for the environment")
+    parser.add_argument(
+        "--sizes", nargs="+", default=[None], help="default: the agent's own for the environment"
+    )
+    parser.add_argument("--precision", choices=NAMES, default="auto")
+    parser.add_argument("--only-dreams", action="store_true")
+    parser.add_argument("--hold", action="store_true", help="wait for a line of input to begin")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=th.get_num_threads())
     parser.add_argument("--seconds", type=float, default=3.0, help="for every figure")
     args = parser.parse_args(argv)
     th.set_num_threads(args.threads)
-    for name in args.envs:
-        print(json.dumps(measure(name, args)), flush=True)
+    if args.hold:
+        wait_for_turn()
+    for name, size in product(args.envs, args.sizes):
+        print(json.dumps(measure(name, size, args)), flush=True)
 
 
 if __name__ == "__main__":

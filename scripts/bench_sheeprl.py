@@ -3,14 +3,20 @@ Time sheeprl's DreamerV3 on the work that bench_update.py times, to set the two 
 
     python -m venv peer && peer/bin/pip install torch==2.13.0 sheeprl==0.8.4
     peer/bin/python scripts/bench_sheeprl.py --size 1m --obs vector --threads 2
+    python scripts/bench_sheeprl.py --device cuda --precision fp32 bf16 --compile --size 12m
 
 Calls the package's own training function (``dreamer_v3_5``, the revised algorithm) with its own
 configuration for walker-walk: batch 16 x 64, horizon 15, 24 numbers or 64x64x3 pixels in, six
-actions. Prints one JSON line with keys as in bench_update.py; batches are ready in memory, so
-sheeprl pays nothing for its replay. With ``--act N ...`` it is the acting step of its training
-loop for N environments, from observations in numpy to actions in numpy. Needs nothing of this
-package. Turn off whatever else runs: on two threads both suffer far more from a busy core than a
-single thread does.
+actions. Prints one JSON line a precision with keys as in bench_update.py; batches are ready on the
+device, so sheeprl pays nothing for its replay. With ``--act N ...`` it is the acting step of its
+training loop for N environments, from observations in numpy to actions in numpy. Needs nothing of
+this package. Turn off whatever else runs: on two threads both suffer far more from a busy core
+than a single thread does.
+
+``--compile`` adds its fastest setting, ``algo.compile.enabled=True`` in the last precision: the
+losses in ``torch.compile`` and, on a GPU, in CUDA graphs (its own default for ``mode``). Compiling
+the unrolled loops takes minutes, so that it comes last, ends after ``--warmup-seconds`` with a
+line that says so, and with ``--hold`` waits for a line of input between compiling and timing.
 """
 
 import argparse
@@ -18,7 +24,11 @@ import importlib
 import json
 import pathlib
 import resource
+import signal
+import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any
 
@@ -26,10 +36,33 @@ import gymnasium as gym
 import numpy as np
 import torch as th
 
-BATCH, LENGTH, OBS, ACTION = 16, 64, 24, 6
+OBS, ACTION = 24, 6
+
+#: Names of observations in sheeprl, and of precisions in Lightning.
+KEYS = {"vector": "state", "image": "rgb"}
+PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
 
 
-def make_config(size: str, key: str, image: bool, precision: str) -> Any:
+class OutOfTime(BaseException):
+    """Warm-up took longer than it may; no compiler takes it for an error of its own."""
+
+
+@contextmanager
+def deadline(seconds: float) -> Iterator[None]:
+    """Raise :class:`OutOfTime` where the block is after some seconds."""
+
+    def stop(*_: Any) -> None:
+        raise OutOfTime
+
+    signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def make_config(args: argparse.Namespace, precision: str, compiled: bool) -> Any:
     """Compose sheeprl's configuration of walker-walk."""
     import sheeprl
     from hydra import compose, initialize_config_dir
@@ -37,16 +70,19 @@ def make_config(size: str, key: str, image: bool, precision: str) -> Any:
     from omegaconf import OmegaConf
     from sheeprl.utils.utils import dotdict
 
+    key, image = KEYS[args.obs], args.obs == "image"
     overrides = [
         "exp=dreamer_v3_5_dmc_walker_walk",
-        f"algo=dreamer_v3_5_{size.upper()}",
+        f"algo=dreamer_v3_5_{args.size.upper()}",
         "algo.total_steps=1000",
-        f"algo.per_rank_batch_size={BATCH}",
-        f"algo.per_rank_sequence_length={LENGTH}",
+        f"algo.per_rank_batch_size={args.batch}",
+        f"algo.per_rank_sequence_length={args.length}",
+        f"algo.horizon={args.horizon}",
         f"algo.cnn_keys.encoder=[{key if image else ''}]",
         f"algo.mlp_keys.encoder=[{'' if image else key}]",
-        "fabric.accelerator=cpu",
-        f"fabric.precision={precision}",
+        f"algo.compile.enabled={compiled}",
+        f"fabric.accelerator={args.device}",
+        f"fabric.precision={PRECISIONS[precision]}",
         "metric.log_level=0",
     ]
     folder = pathlib.Path(sheeprl.__file__).parent / "configs"
@@ -60,22 +96,90 @@ def make_config(size: str, key: str, image: bool, precision: str) -> Any:
     return dotdict(OmegaConf.to_container(config, resolve=True, throw_on_missing=False))
 
 
-def make_data(config: Any, key: str, image: bool) -> dict[str, th.Tensor]:
-    """Make a batch of random numbers in the layout of sheeprl's replay."""
-    steps = LENGTH + config.algo.replay_context
-    shape = (steps, BATCH)
+def make_data(config: Any, args: argparse.Namespace) -> dict[str, th.Tensor]:
+    """Make a batch of random numbers in the layout of sheeprl's replay, on the device."""
+    shape = (args.length + config.algo.replay_context, args.batch)
     obs = (
-        th.randint(0, 256, (*shape, 3, 64, 64), dtype=th.uint8) if image else th.randn(*shape, OBS)
+        th.randint(0, 256, (*shape, 3, 64, 64), dtype=th.uint8)
+        if args.obs == "image"
+        else th.randn(*shape, OBS)
     )
     deter = config.algo.world_model.recurrent_model.recurrent_state_size
     flags = {name: th.zeros(*shape, 1) for name in ("terminated", "truncated", "is_first")}
-    return flags | {
-        key: obs,
+    data = flags | {
+        KEYS[args.obs]: obs,
         "rewards": th.randn(*shape, 1),
         "actions": th.rand(*shape, ACTION) * 2 - 1,
         "deter": th.zeros(*shape, deter).half(),
         "stoch": th.zeros(*shape, config.algo.world_model.stochastic_size, dtype=th.uint8),
     }
+    return {name: value.to(args.device) for name, value in data.items()}
+
+
+class Peer:
+    """
+    sheeprl's agent, set up as its own command line does.
+
+    :param args: of this script
+    :param precision: ``fp32``, which on a GPU takes TF32 by its configuration, or ``bf16``
+    :param compiled: with ``algo.compile.enabled=True``
+    """
+
+    def __init__(self, args: argparse.Namespace, precision: str, compiled: bool = False) -> None:
+        from lightning.fabric import Fabric
+        from torch.distributions import Distribution
+
+        self.args = args
+        self.config = make_config(args, precision, compiled)
+        name = self.config.algo.name
+        self.agents = importlib.import_module(f"sheeprl.algos.{name}.agent")
+        self.training = importlib.import_module(f"sheeprl.algos.{name}.{name}")
+        th.set_float32_matmul_precision(self.config.float32_matmul_precision)
+        th.backends.cudnn.benchmark = self.config.torch_backends_cudnn_benchmark
+        Distribution.set_default_validate_args(self.config.distribution.validate_args)
+        self.fabric = Fabric(
+            accelerator=args.device, devices=1, precision=self.config.fabric.precision
+        )
+        self.fabric.launch()
+        self.space = (
+            gym.spaces.Box(0, 255, (3, 64, 64), np.uint8)
+            if args.obs == "image"
+            else gym.spaces.Box(-np.inf, np.inf, (OBS,), np.float32)
+        )
+
+    def build(self, n_envs: int) -> Any:
+        """Build the modules, the last of which acts for some environments."""
+        self.config.env.num_envs = n_envs
+        spaces = gym.spaces.Dict({KEYS[self.args.obs]: self.space})
+        return self.agents.build_agent(self.fabric, (ACTION,), True, self.config, spaces)
+
+    def updater(self) -> tuple[Callable[[], None], int]:
+        """
+        Build everything that an update takes.
+
+        :return: which makes one update, and the number of parameters that it trains
+        """
+        import hydra
+
+        algo = self.config.algo
+        world_model, actor, critic, target, _ = self.build(1)
+        parameters = [*world_model.parameters(), *actor.parameters(), *critic.parameters()]
+        optimizer = self.fabric.setup_optimizers(
+            hydra.utils.instantiate(algo.optimizer, params=parameters, _convert_="all")
+        )
+        decay, maximum, percentile = (
+            algo.actor.moments[name] for name in ("decay", "max", "percentile")
+        )
+        moments = self.training.Moments(decay, maximum, percentile.low, percentile.high)
+        moments = moments.to(self.fabric.device)
+        data = make_data(self.config, self.args)
+        parts = (world_model, actor, critic, target, optimizer, moments)
+
+        def update() -> None:
+            self.training.train(self.fabric, self.config, *parts, dict(data), None, (ACTION,))
+            self.training.update_target_critic(critic, target, algo.critic.tau)
+
+        return update, sum(p.numel() for p in parameters)
 
 
 def time_acting(
@@ -96,89 +200,107 @@ def time_acting(
     return float(np.median(times)) * 1e3
 
 
-def main() -> None:
+def time_updates(
+    update: Callable[[], None], repeat: int, device: str
+) -> tuple[list[float], list[float]]:
+    """Time updates: seconds on the wall, on a GPU between device events, and of the processor."""
+    wall, cpu = [], []
+    for _ in range(repeat):
+        begun = time.perf_counter(), time.process_time()
+        if device == "cuda":
+            begin, end = (th.cuda.Event(enable_timing=True) for _ in range(2))
+            begin.record()
+            update()
+            end.record()
+            th.cuda.synchronize()
+            wall.append(begin.elapsed_time(end) / 1e3)
+        else:
+            update()
+            wall.append(time.perf_counter() - begun[0])
+        cpu.append(time.process_time() - begun[1])
+    return wall, cpu
+
+
+def measure(args: argparse.Namespace, precision: str, compiled: bool) -> dict[str, Any]:
+    """Warm up, then time updates in one precision."""
+    if args.device == "cuda":
+        th.cuda.reset_peak_memory_stats()
+    peer = Peer(args, precision, compiled)
+    update, parameters = peer.updater()
+    start = time.perf_counter()
+    try:
+        with deadline(args.warmup_seconds):
+            # Compiled graphs run once as they are, once to be recorded, and then as CUDA graphs.
+            for _ in range(5 if compiled else 2):
+                update()
+                if args.device == "cuda":
+                    th.cuda.synchronize()
+    except OutOfTime:
+        return {"error": f"not warm after {args.warmup_seconds:g} s"}
+    warmup = time.perf_counter() - start
+    if compiled and args.hold:
+        print(json.dumps({"ready": True, "warmup_seconds": round(warmup, 2)}), flush=True)
+        sys.stdin.readline()
+    wall, cpu = time_updates(update, args.repeat, args.device)
+    result = {
+        "matmul_precision": th.get_float32_matmul_precision(),
+        "parameters": parameters,
+        "wall_seconds": round(float(np.median(wall)), 5),
+        "cpu_seconds": round(float(np.median(cpu)), 5),
+        "wall_seconds_range": [round(min(wall), 5), round(max(wall), 5)],
+        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "warmup_seconds": round(warmup, 2),
+    }
+    if args.device == "cuda":
+        result["peak_gpu_mb"] = th.cuda.max_memory_allocated() // 2**20
+    return result
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--size", default="1m")
-    parser.add_argument("--obs", choices=["vector", "image"], default="vector")
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
+    parser.add_argument("--obs", choices=KEYS, default="vector")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--length", type=int, default=64)
+    parser.add_argument("--horizon", type=int, default=15)
+    parser.add_argument("--precision", choices=PRECISIONS, nargs="+", default=["fp32"])
+    parser.add_argument(
+        "--compile", choices=["also", "only"], nargs="?", const="also", help="default: also"
+    )
+    parser.add_argument("--warmup-seconds", type=float, default=600)
+    parser.add_argument("--hold", action="store_true")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--threads", type=int, default=th.get_num_threads())
     parser.add_argument("--repeat", type=int, default=10)
     parser.add_argument("--act", type=int, nargs="+", metavar="N", help="environments; no update")
-    args = parser.parse_args()
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
     th.set_num_threads(args.threads)
     th.manual_seed(0)
-
-    import hydra
-    from lightning.fabric import Fabric
-    from torch.distributions import Distribution
-
-    image = args.obs == "image"
-    key = "rgb" if image else "state"
-    precision = "32-true" if args.precision == "fp32" else "bf16-mixed"
-    config = make_config(args.size, key, image, precision)
-    agents = importlib.import_module(f"sheeprl.algos.{config.algo.name}.agent")
-    training = importlib.import_module(f"sheeprl.algos.{config.algo.name}.{config.algo.name}")
-    th.set_float32_matmul_precision(config.float32_matmul_precision)
-    Distribution.set_default_validate_args(config.distribution.validate_args)
-    fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
-    fabric.launch()
-    space = (
-        gym.spaces.Box(0, 255, (3, 64, 64), np.uint8)
-        if image
-        else gym.spaces.Box(-np.inf, np.inf, (OBS,), np.float32)
-    )
-
-    def build(n_envs: int) -> Any:
-        config.env.num_envs = n_envs
-        return agents.build_agent(fabric, (ACTION,), True, config, gym.spaces.Dict({key: space}))
-
     result: dict[str, Any] = {
         "peer": f"sheeprl {version('sheeprl')}",
-        **{name: getattr(args, name) for name in ("size", "obs", "threads", "precision")},
+        **{name: getattr(args, name) for name in ("size", "obs", "device", "threads")},
     }
     if args.act:
+        peer = Peer(args, args.precision[-1])
+        keys = [KEYS[args.obs]] if args.obs == "image" else []
         for n in args.act:
-            obs = {key: np.stack([space.sample() for _ in range(n)])}
-            ms = time_acting(build(n)[-1], fabric, obs, [key] if image else [])
-            print(json.dumps(result | {"n_envs": n, "milliseconds": round(ms, 3)}), flush=True)
+            obs = {KEYS[args.obs]: np.stack([peer.space.sample() for _ in range(n)])}
+            ms = round(time_acting(peer.build(n)[-1], peer.fabric, obs, keys), 3)
+            line = result | {"precision": args.precision[-1], "n_envs": n, "milliseconds": ms}
+            print(json.dumps(line), flush=True)
         return
-    world_model, actor, critic, target, _ = build(1)
-    parameters = [*world_model.parameters(), *actor.parameters(), *critic.parameters()]
-    optimizer = fabric.setup_optimizers(
-        hydra.utils.instantiate(config.algo.optimizer, params=parameters, _convert_="all")
-    )
-    decay, maximum, percentile = (
-        config.algo.actor.moments[name] for name in ("decay", "max", "percentile")
-    )
-    moments = training.Moments(decay, maximum, percentile.low, percentile.high)
-    data = make_data(config, key, image)
-    parts = (world_model, actor, critic, target, optimizer, moments)
-
-    def update() -> None:
-        training.train(fabric, config, *parts, dict(data), None, (ACTION,))
-        training.update_target_critic(critic, target, config.algo.critic.tau)
-
-    start = time.perf_counter()
-    update()
-    warmup = time.perf_counter() - start
-    update()
-    wall, cpu = [], []
-    for _ in range(args.repeat):
-        begun = time.perf_counter(), time.process_time()
-        update()
-        wall.append(time.perf_counter() - begun[0])
-        cpu.append(time.process_time() - begun[1])
-    result |= {
-        "parameters": sum(p.numel() for p in parameters),
-        "wall_seconds": round(float(np.median(wall)), 4),
-        "cpu_seconds": round(float(np.median(cpu)), 4),
-        "wall_seconds_range": [round(min(wall), 4), round(max(wall), 4)],
-        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        "warmup_seconds": round(warmup, 2),
-    }
-    print(json.dumps(result))
+    settings = [(p, False) for p in args.precision] if args.compile != "only" else []
+    if args.compile:
+        settings.append((args.precision[-1], True))
+    for precision, compiled in settings:
+        line = result | {"precision": precision, "compiled": compiled}
+        print(json.dumps(line | measure(args, precision, compiled)), flush=True)
 
 
 if __name__ == "__main__":

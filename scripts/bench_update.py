@@ -4,70 +4,56 @@ Measure what one update of DreamerV3 costs, and one step of acting.
     python scripts/bench_update.py --size 1m --obs vector --threads 1
     python scripts/bench_update.py --size 12m --obs image --threads 2 --breakdown
     python scripts/bench_update.py --size 1m --act 1 16
+    python scripts/bench_update.py --size 12m --obs image --device cuda --launches --round 8 \\
+        --precision bf16 tf32 fp32 --graph on on off
+    python scripts/bench_update.py --size 12m --obs image --device cuda --learn 40
 
 Data are synthetic, of the shapes of dm_control's walker-walk: 24 numbers or 64x64x3 pixels, six
-continuous actions. One JSON line per case:
+continuous actions. ``--precision``, ``--graph`` (the update as a CUDA graph) and ``--triton`` take
+one value, or one for each of several measurements; precision is that of the factors of matrix
+products and convolutions, see the agents'. One JSON line per measurement:
 
 - ``cpu_seconds, wall_seconds``: median of an update after warm-up, batch sampling and write-back
-  included; on CUDA ``wall_seconds`` is between device events
+  included, ``--round`` updates in a row; on CUDA ``wall_seconds`` is between device events
 - ``gflop``: arithmetic of its matrix products and convolutions, counted, not estimated
 - ``peak_gflops``: rate of a large matrix product, measured in the same run on the same threads
-- ``fraction_of_limit``: ``gflop / peak_gflops / wall_seconds``
-- ``parameters, peak_rss_mb, warmup_seconds`` (of the first update, compilation included)
+- ``fraction_of_limit``: ``gflop / peak_gflops / wall_seconds``; on CUDA that of memory, if larger:
+  what an update holds, read once and written once at the rate of a copy
+- ``parameters, peak_rss_mb, warmup_seconds`` (of the first update, compilation included), on CUDA
+  ``peak_gpu_mb``
+- with ``--launches``: kernels of an update and the seconds in which one ran, by the profiler, and
+  the seconds that as many of the smallest kernels take in a CUDA graph
 - with ``--breakdown``: wall seconds by part
 - with ``--act N ...``: milliseconds of one ``predict`` for N environments
-
-``--precision`` is that of the factors of matrix products and convolutions, see the agents'.
+- with ``--learn N``: the share of time in which the GPU computes in N updates of ``learn()`` with
+  ``--n-envs`` environments at the default train ratio
 """
 
 import argparse
+import gc
+import inspect
 import json
+import os
 import resource
 import time
+import traceback
 from collections import defaultdict
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
-import gymnasium as gym
 import numpy as np
 import torch as th
-from gymnasium import spaces
 from stable_baselines3.common.utils import get_device
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch.utils.flop_counter import FlopCounterMode
 
 from dreamzoo import DreamerV3
 from dreamzoo.benchmark import measure_peak
-from dreamzoo.nn.fast.kernels import is_compiled, is_triton
-from dreamzoo.nn.fast.precision import NAMES, resolve
-
-OBSERVATIONS: dict[str, spaces.Box] = {
-    "vector": spaces.Box(-np.inf, np.inf, (24,), np.float32),
-    "image": spaces.Box(0, 255, (64, 64, 3), np.uint8),
-}
-
-
-class Synthetic(gym.Env):
-    """
-    Random observations and rewards of given shapes, episodes of 500 steps.
-
-    :param obs: ``vector`` or ``image``
-    """
-
-    def __init__(self, obs: str) -> None:
-        self.observation_space = OBSERVATIONS[obs]
-        self.action_space = spaces.Box(-1, 1, (6,), np.float32)
-        self.age = 0
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
-        super().reset(seed=seed)
-        self.observation_space.seed(seed)
-        self.age = 0
-        return self.observation_space.sample(), {}
-
-    def step(self, action: np.ndarray) -> Any:
-        self.age += 1
-        return self.observation_space.sample(), float(action[0]), False, self.age == 500, {}
+from dreamzoo.benchmark.cases import wait_for_turn
+from dreamzoo.benchmark.hardware import measure_copy, measure_launch, profile_kernels
+from dreamzoo.benchmark.synthetic import OBSERVATIONS, Synthetic
+from dreamzoo.nn.fast import kernels
+from dreamzoo.nn.fast.precision import NAMES, Precision, resolve
 
 
 class Clock:
@@ -104,9 +90,31 @@ class Clock:
         setattr(owner, name, timed)
 
 
-def make_model(args: argparse.Namespace) -> DreamerV3:
+class Mode(NamedTuple):
+    """
+    How updates are computed.
+
+    :param precision: of matrix products
+    :param graph: as one CUDA graph, where the device has such
+    :param triton: with kernels in Triton, where the device has such
+    """
+
+    precision: Precision
+    graph: bool
+    triton: bool
+
+
+#: For counting: nothing is hidden in a graph or in a kernel.
+PLAIN = Mode("fp32", graph=False, triton=False)
+
+
+def make_model(args: argparse.Namespace, mode: Mode, n_envs: int | None = None) -> DreamerV3:
     """Build the agent and fill its replay by acting with the initial policy."""
-    env = DummyVecEnv([lambda: Synthetic(args.obs) for _ in range(args.batch)])
+    os.environ["DREAMZOO_TRITON"] = "1" if mode.triton else "0"
+    kernels.has_triton.cache_clear()
+    known = inspect.signature(DreamerV3).parameters
+    options: Any = dict(cuda_graph=mode.graph) if "cuda_graph" in known else {}
+    env = DummyVecEnv([lambda: Synthetic(args.obs) for _ in range(n_envs or args.batch)])
     model = DreamerV3(
         "CnnPolicy" if args.obs == "image" else "MlpPolicy",
         env,
@@ -117,10 +125,11 @@ def make_model(args: argparse.Namespace) -> DreamerV3:
         learning_starts=10**9,
         policy_kwargs=dict(size=args.size),
         device=args.device,
-        precision=args.precision,
+        precision=mode.precision,
         seed=0,
+        **options,
     )
-    return model.learn(args.batch * (2 * args.length + 20))
+    return model.learn(env.num_envs * (2 * args.length + 20))
 
 
 def count_gflop(model: DreamerV3) -> float:
@@ -138,23 +147,47 @@ def count_gflop(model: DreamerV3) -> float:
     return counter.get_total_flops() / 1e9
 
 
-def time_update(model: DreamerV3, repeat: int) -> tuple[list[float], list[float]]:
-    """Time updates: seconds on the wall and of the processor."""
+def memory_floor(model: DreamerV3, bandwidth: float) -> float:
+    """
+    Say how long reading and writing once what an update holds takes on CUDA.
+
+    :param model: of which a first update has been made
+    :param bandwidth: of the device's memory, in GB/s
+    :return: seconds
+    """
+    th.cuda.synchronize(model.device)
+    before = th.cuda.memory_allocated(model.device)
+    th.cuda.reset_peak_memory_stats(model.device)
+    model.train(1, model.batch_size)
+    activations = th.cuda.max_memory_allocated(model.device) - before
+    # Parameters, gradients and two averages of gradients.
+    state = 4 * sum(p.numel() * p.element_size() for p in model.policy.trained_parameters())
+    return 2 * (state + activations) / 1e9 / bandwidth
+
+
+def time_update(model: DreamerV3, repeat: int, updates: int = 1) -> tuple[list[float], list[float]]:
+    """
+    Time updates: seconds of one on the wall and of the processor.
+
+    :param model: warm
+    :param repeat: measurements
+    :param updates: made in a row for each
+    """
     wall, cpu = [], []
     for _ in range(repeat):
         start = time.process_time()
         if model.device.type == "cuda":
             begin, end = (th.cuda.Event(enable_timing=True) for _ in range(2))
             begin.record()
-            model.train(1, model.batch_size)
+            model.train(updates, model.batch_size)
             end.record()
             th.cuda.synchronize(model.device)
-            wall.append(begin.elapsed_time(end) / 1e3)
+            wall.append(begin.elapsed_time(end) / 1e3 / updates)
         else:
             begun = time.perf_counter()
-            model.train(1, model.batch_size)
-            wall.append(time.perf_counter() - begun)
-        cpu.append(time.process_time() - start)
+            model.train(updates, model.batch_size)
+            wall.append((time.perf_counter() - begun) / updates)
+        cpu.append((time.process_time() - start) / updates)
     return wall, cpu
 
 
@@ -192,71 +225,195 @@ def time_acting(model: DreamerV3, n_envs: int, steps: int = 200) -> float:
     return float(np.median(times)) * 1e3
 
 
+def watch_learning(args: argparse.Namespace, mode: Mode) -> dict[str, Any]:
+    """
+    Measure in which share of ``learn()`` the GPU computes.
+
+    Watching slows down, so that the time of its kernels is set against that of as many steps that
+    nobody watches.
+    """
+    model = make_model(args, mode, args.n_envs)
+    model.learning_starts = 0
+    steps = -(-args.learn * args.batch * args.length // int(model.train_ratio))
+
+    def learn() -> None:
+        model.learn(steps, reset_num_timesteps=False)
+        if model.device.type == "cuda":
+            th.cuda.synchronize(model.device)
+
+    learn()
+    updates, start = model._n_updates, time.perf_counter()
+    learn()
+    seconds = time.perf_counter() - start
+    result = {
+        "n_envs": args.n_envs,
+        "train_ratio": model.train_ratio,
+        "updates": model._n_updates - updates,
+        "updates_per_second": round((model._n_updates - updates) / seconds, 2),
+        "env_steps_per_second": round(steps / seconds, 1),
+    }
+    if model.device.type == "cuda":
+        launches, busy = profile_kernels(learn)
+        result |= {"launches": launches, "gpu_busy_share": round(busy / seconds, 3)}
+    return result
+
+
+def measure(args: argparse.Namespace, mode: Mode, counted: tuple[float, float]) -> dict[str, Any]:
+    """
+    Time updates in one mode, and whatever else was asked for.
+
+    :param args: of this script
+    :param mode: how they are computed
+    :param counted: GFLOP of an update, and the seconds that memory takes at least
+    """
+    on_cuda = get_device(args.device).type == "cuda"
+    if on_cuda:
+        th.cuda.reset_peak_memory_stats()
+    model = make_model(args, mode)
+    start = time.perf_counter()
+    model.train(1, args.batch)
+    warmup = time.perf_counter() - start
+    model.train(args.round, args.batch)
+    wall, cpu = time_update(model, args.repeat, args.round)
+    peak = measure_peak(model.device, mode.precision)
+    gflop, memory = counted
+    seconds = float(np.median(wall))
+    result = {
+        "parameters": sum(p.numel() for p in model.policy.trained_parameters()),
+        "batch": args.batch,
+        "length": args.length,
+        "horizon": args.horizon,
+        "wall_seconds": round(seconds, 5),
+        "cpu_seconds": round(float(np.median(cpu)), 5),
+        "wall_seconds_range": [round(min(wall), 5), round(max(wall), 5)],
+        "gflop": round(gflop, 1),
+        "peak_gflops": round(peak, 1),
+        "fraction_of_limit": round(max(gflop / peak, memory) / seconds, 3),
+        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "warmup_seconds": round(warmup, 2),
+    }
+    if on_cuda:
+        result["memory_floor_seconds"] = round(memory, 6)
+        result["peak_gpu_mb"] = th.cuda.max_memory_allocated(model.device) // 2**20
+    if on_cuda and args.launches:
+        launches, busy = profile_kernels(lambda: model.train(1, args.batch))
+        chain = measure_launch(model.device)[0] * launches / 1e6
+        result |= {"launches": launches, "kernel_seconds": round(busy, 5)}
+        result["launch_floor_seconds"] = round(chain, 5)
+    if args.breakdown:
+        result["breakdown"] = break_down(model, args.repeat)
+    return result
+
+
+def act(args: argparse.Namespace, mode: Mode) -> Iterator[dict[str, Any]]:
+    """Time acting for every number of environments."""
+    model = make_model(args, mode)
+    for n in args.act:
+        yield {"n_envs": n, "milliseconds": round(time_acting(model, n), 3)}
+
+
+def lines_of(
+    args: argparse.Namespace, mode: Mode, counted: tuple[float, float] | None
+) -> Iterator[dict[str, Any]]:
+    """Measure what was asked for in one mode; see :func:`count` for what was counted."""
+    if args.act:
+        yield from act(args, mode)
+    elif args.learn:
+        yield watch_learning(args, mode)
+    else:
+        assert counted is not None
+        yield measure(args, mode, counted)
+
+
+def count(args: argparse.Namespace) -> tuple[float, float]:
+    """Count the GFLOP of an update, and the seconds that memory takes at least on CUDA."""
+    model = make_model(args, PLAIN)
+    model.train(1, args.batch)
+    gflop = count_gflop(model)
+    on_cuda = model.device.type == "cuda"
+    return gflop, memory_floor(model, measure_copy(model.device)) if on_cuda else 0.0
+
+
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    switch = ("on", "off")
     parser.add_argument("--size", default="1m")
     parser.add_argument("--obs", choices=OBSERVATIONS, default="vector")
     parser.add_argument("--threads", type=int, default=th.get_num_threads())
-    parser.add_argument("--precision", choices=NAMES, default="fp32")
+    parser.add_argument("--precision", choices=NAMES, nargs="+", default=["fp32"])
+    parser.add_argument("--graph", choices=switch, nargs="+", default=["on"])
+    parser.add_argument("--triton", choices=switch, nargs="+", default=["on"])
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--length", type=int, default=64)
     parser.add_argument("--horizon", type=int, default=15)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeat", type=int, default=10)
+    parser.add_argument("--round", type=int, default=1, help="updates in a row")
     parser.add_argument("--breakdown", action="store_true")
+    parser.add_argument("--launches", action="store_true")
     parser.add_argument("--act", type=int, nargs="+", metavar="N", help="environments; no update")
+    parser.add_argument("--learn", type=int, metavar="N", help="updates of learn() only")
+    parser.add_argument("--hold", action="store_true", help="wait for a line of input to begin")
+    parser.add_argument("--n-envs", type=int, default=1, help="environments of --learn")
     args = parser.parse_args(argv)
+    device = get_device(args.device)
     try:
-        args.precision = resolve(args.precision, get_device(args.device))
+        args.precision = [resolve(precision, device) for precision in args.precision]
     except ValueError as error:
         parser.error(str(error))
+    modes = max(len(values) for values in (args.precision, args.graph, args.triton))
+    for name in ("precision", "graph", "triton"):
+        values = getattr(args, name)
+        if len(values) not in (1, modes):
+            parser.error(f"--{name}: one value, or one for each of {modes} measurements")
+        setattr(args, name, values * (modes // len(values)))
     return args
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     th.set_num_threads(args.threads)
-    model = make_model(args)
-    result: dict[str, Any] = {
+    device = get_device(args.device)
+    if args.hold:
+        wait_for_turn()
+    failed = False
+    counted = None if args.act or args.learn else count(args)
+    for precision, graph, triton in zip(args.precision, args.graph, args.triton, strict=True):
+        mode = Mode(precision, graph == "on", triton == "on")
+        release_memory()
+        try:
+            for line in lines_of(args, mode, counted):
+                print(json.dumps(describe(args, mode, device) | line), flush=True)
+        except Exception as error:  # what fails in one mode may run in another
+            failed = True
+            print(json.dumps(describe(args, mode, device) | {"error": repr(error)}), flush=True)
+            traceback.print_exc()
+    if failed:
+        raise SystemExit(1)
+
+
+def release_memory() -> None:
+    """Give back what the last agent held."""
+    gc.collect()
+    if th.cuda.is_available():
+        th.cuda.empty_cache()
+
+
+def describe(args: argparse.Namespace, mode: Mode, device: th.device) -> dict[str, Any]:
+    """Say what a line is about."""
+    example = th.zeros(1, device=device)
+    return {
         "size": args.size,
         "obs": args.obs,
         "threads": args.threads,
-        "device": str(model.device),
-        "precision": args.precision,
-        "compiled_kernels": is_compiled(next(model.policy.parameters())),
-        "triton_kernels": is_triton(next(model.policy.parameters())),
-        "parameters": sum(p.numel() for p in model.policy.trained_parameters()),
+        "device": str(device),
+        "precision": mode.precision,
+        "graph": mode.graph and device.type == "cuda",
+        "compiled_kernels": kernels.is_compiled(example),
+        "triton_kernels": kernels.is_triton(example),
     }
-    if args.act:
-        for n in args.act:
-            ms = round(time_acting(model, n), 3)
-            print(json.dumps(result | {"n_envs": n, "milliseconds": ms}), flush=True)
-        return
-    start = time.perf_counter()
-    model.train(1, args.batch)
-    warmup = time.perf_counter() - start
-    gflop = count_gflop(model)
-    wall, cpu = time_update(model, args.repeat)
-    peak = measure_peak(model.device)
-    seconds = float(np.median(wall))
-    result |= {
-        "batch": args.batch,
-        "length": args.length,
-        "horizon": args.horizon,
-        "wall_seconds": round(seconds, 4),
-        "cpu_seconds": round(float(np.median(cpu)), 4),
-        "wall_seconds_range": [round(min(wall), 4), round(max(wall), 4)],
-        "gflop": round(gflop, 1),
-        "peak_gflops": round(peak, 1),
-        "fraction_of_limit": round(gflop / peak / seconds, 3),
-        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        "warmup_seconds": round(warmup, 2),
-    }
-    if args.breakdown:
-        result["breakdown"] = break_down(model, args.repeat)
-    print(json.dumps(result), flush=True)
 
 
 if __name__ == "__main__":

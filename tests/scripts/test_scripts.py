@@ -242,13 +242,94 @@ def test_bench_update_prints_one_line_a_case(
     assert sum(line["breakdown"].values()) > 0
 
 
+def test_bench_update_prints_one_line_a_mode(capsys: pytest.CaptureFixture[str]) -> None:
+    bench = load("bench_update")
+    shape = ["--size", "debug", "--batch", "2", "--length", "4", "--horizon", "3", "--repeat", "1"]
+    bench.main([*shape, "--graph", "off", "on"])
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["gflop"] for line in lines] == [lines[0]["gflop"]] * 2
+    with pytest.raises(SystemExit):
+        bench.parse_args(["--graph", "on", "off", "--precision", "fp32", "fp32", "fp32"])
+    bench.main([*shape, "--learn", "3"])
+    learned = json.loads(capsys.readouterr().out)
+    assert learned["updates"] >= 3
+    assert learned["env_steps_per_second"] > 0
+
+
+def test_bench_update_goes_on_after_a_mode_that_fails(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = load("bench_update")
+
+    def act(args: Any, mode: Any) -> Any:
+        if mode.triton:
+            raise RuntimeError("no such kernel")
+        yield {"milliseconds": 1}
+
+    monkeypatch.setattr(bench, "act", act)
+    with pytest.raises(SystemExit):
+        bench.main(["--act", "1", "--triton", "on", "off"])
+    failed, done = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert "no such kernel" in failed["error"]
+    assert done["milliseconds"] == 1
+
+
+def test_gpu_report_keeps_every_line_and_ends_with_tables(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = load("gpu_report")
+    out = tmp_path / "results" / "gpu.json"
+    report.main(["--device", "cpu", "--quick", "--only", "card", "--out", str(out)])
+    printed = capsys.readouterr().out
+    kept = out.read_text().splitlines()
+    assert printed.splitlines()[: len(kept)] == kept
+    assert [json.loads(line)["case"] for line in kept] == ["card"] * 3
+    assert "Measured floors: matrix products at" in printed
+    report.main(["--table", str(out)])
+    assert capsys.readouterr().out.strip() in printed
+
+
+def test_gpu_report_lists_cases_by_worth() -> None:
+    report = load("gpu_report")
+    names = [case.name for case in report.list_cases("cuda", quick=False)]
+    timed = [name for name in names if "sheeprl" not in name]
+    assert timed[:4] == ["tests", "card", "update 12m image", "update 1m vector"]
+    assert timed[-1] == "learn 12m image"
+    assert len(names) == len(set(names))
+    update = next(c for c in report.list_cases("cuda", False) if c.name == "update 12m image")
+    command = list(update.command)
+    first, second = command.index("--precision"), command.index("--graph")
+    assert command[first + 1 : first + 5] == ["bf16", "bf16", "tf32", "fp32"]
+    assert command[second + 1 : second + 5] == ["on", "off", "on", "off"]
+
+
+@pytest.mark.parametrize("prefix", [True, False])
+def test_gpu_report_counts_what_pytest_says(prefix: bool) -> None:
+    outcomes = ["PASSED", "FAILED", "SKIPPED", "PASSED", "ERROR"]
+    said = ["=== test session starts ===", "tests/x.py::a ", "created: 8/8 workers"]
+    for i, outcome in enumerate(outcomes):
+        test = f"tests/x.py::t[a b-{i}]"
+        with_workers = f"[gw{i}] [ 10%] {outcome} {test} "
+        said.append(with_workers if prefix else f"{test} {outcome}    [ 10%]")
+    counts = load("gpu_report").count_tests(said)
+    failures = ["tests/x.py::t[a b-1]", "tests/x.py::t[a b-4]"]
+    assert counts == {"passed": 2, "failed": 2, "skipped": 1, "failures": failures}
+
+
+def test_gpu_report_finds_the_files_with_gpu_tests() -> None:
+    report = load("gpu_report")
+    found = {p.name for p in (ROOT / "tests").rglob("test_*.py") if report.has_gpu_test(p)}
+    assert {"test_second_device.py", "test_devices.py", "test_conventions.py"} <= found
+    assert "test_returns.py" not in found
+
+
 def test_counted_arithmetic_is_that_of_the_shapes() -> None:
     """Twice the horizon costs twice the imagination: counts grow as the shapes say."""
     bench = load("bench_update")
     counts = []
     for horizon in (2, 4, 6):
         args = ["--size", "debug", "--batch", "2", "--length", "4", "--horizon", str(horizon)]
-        counts.append(bench.count_gflop(bench.make_model(bench.parse_args(args))))
+        counts.append(bench.count(bench.parse_args(args))[0])
     assert counts[2] - counts[1] == pytest.approx(counts[1] - counts[0], rel=1e-9)
 
 
@@ -263,7 +344,7 @@ def test_bench_planner_prints_one_line(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_bench_dream_prints_one_line_an_environment(capsys: pytest.CaptureFixture[str]) -> None:
-    sizes = ["--dreams", "1", "4", "--share-at", "2", "--size", "debug", "--seconds", "0.02"]
+    sizes = ["--dreams", "1", "4", "--share-at", "2", "--sizes", "debug", "--seconds", "0.02"]
     load("bench_dream").main(["--envs", "CartPole-v1", "pixels/CartPole-v1", *sizes])
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["env"] for line in lines] == ["CartPole-v1", "pixels/CartPole-v1"]
