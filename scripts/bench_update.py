@@ -31,12 +31,12 @@ products and convolutions, see the agents'. One JSON line per measurement:
 
 import argparse
 import gc
-import inspect
 import json
 import os
 import resource
 import time
 import traceback
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -53,6 +53,7 @@ from dreamzoo.benchmark.cases import wait_for_turn
 from dreamzoo.benchmark.hardware import measure_copy, measure_launch, profile_kernels
 from dreamzoo.benchmark.synthetic import OBSERVATIONS, Synthetic
 from dreamzoo.nn.fast import kernels
+from dreamzoo.nn.fast.graphs import WARMUP
 from dreamzoo.nn.fast.precision import NAMES, Precision, resolve
 
 
@@ -112,8 +113,6 @@ def make_model(args: argparse.Namespace, mode: Mode, n_envs: int | None = None) 
     """Build the agent and fill its replay by acting with the initial policy."""
     os.environ["DREAMZOO_TRITON"] = "1" if mode.triton else "0"
     kernels.has_triton.cache_clear()
-    known = inspect.signature(DreamerV3).parameters
-    options: Any = dict(cuda_graph=mode.graph) if "cuda_graph" in known else {}
     env = DummyVecEnv([lambda: Synthetic(args.obs) for _ in range(n_envs or args.batch)])
     model = DreamerV3(
         "CnnPolicy" if args.obs == "image" else "MlpPolicy",
@@ -126,8 +125,8 @@ def make_model(args: argparse.Namespace, mode: Mode, n_envs: int | None = None) 
         policy_kwargs=dict(size=args.size),
         device=args.device,
         precision=mode.precision,
+        cuda_graph=mode.graph,
         seed=0,
-        **options,
     )
     return model.learn(env.num_envs * (2 * args.length + 20))
 
@@ -204,7 +203,7 @@ def break_down(model: DreamerV3, repeat: int) -> dict[str, float]:
     clock.wrap(model, "_behavior_loss", "actor and critic")
     clock.wrap(model, "_replay_critic_loss", "actor and critic")
     clock.wrap(th.Tensor, "backward", "backward")
-    clock.wrap(model.policy.optimizer, "step", "optimizer")
+    clock.wrap(model.policy.optimizer, "apply", "optimizer")
     for _ in range(repeat):
         model.train(1, model.batch_size)
     return {part: round(seconds / repeat, 4) for part, seconds in clock.seconds.items()}
@@ -271,9 +270,10 @@ def measure(args: argparse.Namespace, mode: Mode, counted: tuple[float, float]) 
         th.cuda.reset_peak_memory_stats()
     model = make_model(args, mode)
     start = time.perf_counter()
-    model.train(1, args.batch)
-    warmup = time.perf_counter() - start
-    model.train(args.round, args.batch)
+    with warnings.catch_warnings(record=True) as said:
+        model.train(1, args.batch)
+        warmup = time.perf_counter() - start
+        model.train(max(args.round, WARMUP + 2 if on_cuda else 1), args.batch)
     wall, cpu = time_update(model, args.repeat, args.round)
     peak = measure_peak(model.device, mode.precision)
     gflop, memory = counted
@@ -293,6 +293,8 @@ def measure(args: argparse.Namespace, mode: Mode, counted: tuple[float, float]) 
         "warmup_seconds": round(warmup, 2),
     }
     if on_cuda:
+        result["graph"] = is_recorded(model)
+        result["warnings"] = [str(warning.message) for warning in said]
         result["memory_floor_seconds"] = round(memory, 6)
         result["peak_gpu_mb"] = th.cuda.max_memory_allocated(model.device) // 2**20
     if on_cuda and args.launches:
@@ -303,6 +305,12 @@ def measure(args: argparse.Namespace, mode: Mode, counted: tuple[float, float]) 
     if args.breakdown:
         result["breakdown"] = break_down(model, args.repeat)
     return result
+
+
+def is_recorded(model: DreamerV3) -> bool:
+    """Tell whether updates are repeated as a graph: where that fails they run as they are."""
+    recorded = model._recorded
+    return recorded is not None and recorded._graph.is_recorded
 
 
 def act(args: argparse.Namespace, mode: Mode) -> Iterator[dict[str, Any]]:
