@@ -16,7 +16,8 @@ than a single thread does.
 ``--compile`` adds its fastest setting, ``algo.compile.enabled=True`` in the last precision: the
 losses in ``torch.compile`` and, on a GPU, in CUDA graphs (its own default for ``mode``). Compiling
 the unrolled loops takes minutes, so that it comes last, ends after ``--warmup-seconds`` with a
-line that says so, and with ``--hold`` waits for a line of input between compiling and timing.
+line that says so. With ``--hold`` the script waits for a line of input before it builds anything,
+or, where it only compiles (``--compile only``), between compiling and timing.
 """
 
 import argparse
@@ -41,6 +42,12 @@ OBS, ACTION = 24, 6
 #: Names of observations in sheeprl, and of precisions in Lightning.
 KEYS = {"vector": "state", "image": "rgb"}
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
+
+
+def wait_for_turn() -> None:
+    """Say that this process is prepared, and wait until it is told to go on."""
+    print(json.dumps({"ready": True}), flush=True)
+    sys.stdin.readline()
 
 
 class OutOfTime(BaseException):
@@ -238,9 +245,8 @@ def measure(args: argparse.Namespace, precision: str, compiled: bool) -> dict[st
     except OutOfTime:
         return {"error": f"not warm after {args.warmup_seconds:g} s"}
     warmup = time.perf_counter() - start
-    if compiled and args.hold:
-        print(json.dumps({"ready": True, "warmup_seconds": round(warmup, 2)}), flush=True)
-        sys.stdin.readline()
+    if args.hold and args.compile == "only":
+        wait_for_turn()
     wall, cpu = time_updates(update, args.repeat, args.device)
     result = {
         "matmul_precision": th.get_float32_matmul_precision(),
@@ -295,6 +301,9 @@ def main(argv: list[str] | None = None) -> None:
             line = result | {"precision": args.precision[-1], "n_envs": n, "milliseconds": ms}
             print(json.dumps(line), flush=True)
         return
+    if args.hold and args.compile != "only":
+        Peer(args, args.precision[0])  # imports everything
+        wait_for_turn()
     settings = [(p, False) for p in args.precision] if args.compile != "only" else []
     if args.compile:
         settings.append((args.precision[-1], True))

@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 
 import torch as th
 
-from dreamzoo.benchmark.cases import Case, run_cases
+from dreamzoo.benchmark.cases import Case, run_cases, wait_for_turn
 from dreamzoo.benchmark.gpu_table import write_report
 from dreamzoo.benchmark.hardware import measure_copy, measure_launch, measure_peak
 
@@ -77,7 +77,7 @@ def list_cases(device: str, quick: bool) -> list[Case]:
     bench = Bench(device, quick)
     cases = [bench.compiled_peer(*what) for what in peers if peer and cuda]
     cases.append(Case("tests", [*own, "--case", "tests"], 75))
-    cases.append(Case("card", [*own, "--case", "card"], 30))
+    cases.append(Case("card", [*own, "--case", "card", "--hold"], 30, holds=True))
     cases += [bench.update(*what, ways) for what in first]
     cases += [bench.peer(*what) for what in peers if peer]
     cases += [bench.act(*what, ways[:2]) for what in first]
@@ -99,8 +99,8 @@ class Bench(NamedTuple):
     quick: bool
 
     def update(self, size: str, obs: str, ways: list[tuple[str, str, str]]) -> Case:
-        more = ["--repeat", "2"] if self.quick else ["--repeat", "5", "--round", "8", "--launches"]
-        return self._own(f"update {size} {obs}", size, obs, ways, more, 60)
+        more = ["--repeat", "2"] if self.quick else ["--repeat", "3", "--round", "8", "--launches"]
+        return self._own(f"update {size} {obs}", size, obs, ways, more, 90)
 
     def act(self, size: str, obs: str, ways: list[tuple[str, str, str]]) -> Case:
         return self._own(f"act {size} {obs}", size, obs, ways, ["--act", "1", "16"], 30)
@@ -133,7 +133,7 @@ class Bench(NamedTuple):
     def peer(self, size: str, obs: str) -> Case:
         precisions = ["fp32"] if self.device == "cpu" else ["fp32", "bf16"]
         arguments = ["--size", size, "--obs", obs, "--precision", *precisions, "--repeat", "5"]
-        return self._case(f"sheeprl {size} {obs}", "bench_sheeprl", arguments, 45)
+        return self._case(f"sheeprl {size} {obs}", "bench_sheeprl", arguments, 45, holds=True)
 
     def compiled_peer(self, size: str, obs: str) -> Case:
         arguments = ["--size", size, "--obs", obs, "--precision", "bf16"]
@@ -255,6 +255,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", metavar="WORD", help="cases whose names have one")
     parser.add_argument("--commit", help="where git cannot be asked")
     parser.add_argument("--case", choices=["card", "tests"], help="in this process: used by itself")
+    parser.add_argument("--hold", action="store_true", help="wait for a line of input to begin")
     parser.add_argument("--table", type=Path, metavar="FILE", help="of what --out has kept")
     args = parser.parse_args(argv)
     if args.out is None and args.device == "cuda":
@@ -268,6 +269,8 @@ def main(argv: list[str] | None = None) -> None:
         print(write_report(json.loads(line) for line in args.table.read_text().splitlines()))
         return
     if args.case == "card":
+        if args.hold:
+            wait_for_turn()
         for line in describe_card(th.device(args.device), args.quick, args.commit):
             print(json.dumps(line), flush=True)
         return

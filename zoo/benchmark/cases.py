@@ -66,8 +66,9 @@ class Process:
             stderr=self._errors,
             text=True,
             start_new_session=True,  # so that its own children can be ended with it
-            preexec_fn=_to_the_upper_cores if case.background else None,
         )
+        if case.background:
+            _leave_the_lower_cores(self._process.pid)
         Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
@@ -112,11 +113,13 @@ def parse_line(text: str) -> dict[str, Any] | None:
     return line if isinstance(line, dict) else None
 
 
-def _to_the_upper_cores() -> None:
-    """Leave the lower half of the processor's cores to those whose turn it is."""
+def _leave_the_lower_cores(pid: int) -> None:
+    """Keep a process off half of the processor's cores, for those whose turn it is."""
+    if not hasattr(os, "sched_setaffinity"):  # Linux has it
+        return
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) >= 8:
-        os.sched_setaffinity(0, cores[len(cores) // 2 :])
+        os.sched_setaffinity(pid, cores[len(cores) // 2 :])
 
 
 def run_cases(cases: Sequence[Case], seconds: float, emit: Emit) -> None:
