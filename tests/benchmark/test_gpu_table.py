@@ -72,6 +72,15 @@ def test_other_results_have_tables_of_their_own() -> None:
     assert "80 passed, 1 failed, 2 skipped (`tests/x.py::y`): z." in text
 
 
+def test_the_card_and_its_floors_come_first() -> None:
+    card = dict(card="X", driver="1", torch="2", triton="3", python="4", commit="5", date="6")
+    floors = dict(peak_tflops={"fp32": 51.5, "bf16": 790}, copy_gb_per_second=4300)
+    text = write_report([UPDATE, floors | {"launch_us": 2.1, "gap_us": 0.85}, card])
+    assert text.startswith("Measured floors: matrix products fp32 51.5, bf16 790 TFLOP/s; copies")
+    assert "4300 GB/s; in a CUDA graph one of the smallest kernels every 2.1 us, 0.85 us" in text
+    assert "X, driver 1, torch 2, Triton 3, Python 4, commit 5, 6." in text
+
+
 def test_what_is_missing_is_left_out_and_what_went_wrong_is_named() -> None:
     text = write_report([{"case": "dreams", "status": "timeout"}, {"case": "card", "status": "ok"}])
     assert text == "Not finished: dreams (timeout)."

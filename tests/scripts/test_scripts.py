@@ -284,7 +284,7 @@ def test_gpu_report_keeps_every_line_and_ends_with_tables(
     kept = out.read_text().splitlines()
     assert printed.splitlines()[: len(kept)] == kept
     assert [json.loads(line)["case"] for line in kept] == ["card"] * 3
-    assert "Measured floors: matrix products at" in printed
+    assert "Measured floors: matrix products fp32 " in printed
     report.main(["--table", str(out)])
     assert capsys.readouterr().out.strip() in printed
 

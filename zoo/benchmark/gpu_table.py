@@ -42,16 +42,19 @@ def _machine(lines: list[Line]) -> str:
     for line in lines:
         if "card" in line:
             texts.append(
-                f"Card: {line['card']}, driver {line['driver']}, torch {line['torch']}, Python "
-                f"{line['python']}, commit {line['commit']}, {line['date']}."
+                f"{line['card']}, driver {line['driver']}, torch {line['torch']}, Triton "
+                f"{line['triton']}, Python {line['python']}, commit {line['commit']}, "
+                f"{line['date']}."
             )
         if "peak_tflops" in line:
-            peaks = ", ".join(f"{rate:g} in {name}" for name, rate in line["peak_tflops"].items())
-            text = f"Measured floors: matrix products at {peaks} TFLOP/s; copies at "
+            peaks = ", ".join(f"{name} {rate:g}" for name, rate in line["peak_tflops"].items())
+            text = f"Measured floors: matrix products {peaks} TFLOP/s; copies "
             text += f"{line['copy_gb_per_second']:g} GB/s"
             if "launch_us" in line:
-                text += f"; the smallest kernel in a CUDA graph every {line['launch_us']:g} us, of "
-                text += f"which {line['gap_us']:g} us nothing runs"
+                text += (
+                    f"; in a CUDA graph one of the smallest kernels every {line['launch_us']:g} "
+                )
+                text += f"us, {line['gap_us']:g} us of them between two"
             texts.append(text + ".")
     return " ".join(texts)
 
