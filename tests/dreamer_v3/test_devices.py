@@ -22,6 +22,7 @@ def test_training_on_cuda_saves_what_a_cpu_loads(tmp_path: Path) -> None:
         train_ratio=4,
         seed=0,
         device="cuda",
+        precision="fp32",
     ).learn(100)
     assert {p.device.type for p in model.policy.parameters()} == {"cuda"}
     model.save(tmp_path / "model")

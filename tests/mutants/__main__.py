@@ -20,13 +20,22 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
-from tests.mutants import border, dreamer_v3, dreams, networks, planet, replay, running
+from tests.mutants import (
+    border,
+    dreamer_v3,
+    dreams,
+    networks,
+    planet,
+    precision,
+    replay,
+    running,
+)
 from tests.mutants.mutant import Mutant
 
 ROOT = pathlib.Path(__file__).parents[2]
 MUTANTS: list[Mutant] = [
     mutant
-    for module in (dreamer_v3, planet, networks, replay, dreams, running, border)
+    for module in (dreamer_v3, planet, networks, precision, replay, dreams, running, border)
     for mutant in module.MUTANTS
 ]
 #: What the tests need of the repository.

@@ -123,18 +123,26 @@ def test_a_processor_without_bf16_is_told_apart(
     precision._resolve.cache_clear()
 
 
-@needs_bf16
+@pytest.mark.parametrize(
+    ("device", "name"),
+    [
+        pytest.param("cpu", "bf16", marks=needs_bf16),
+        pytest.param("cuda", "tf32", marks=pytest.mark.gpu),
+        pytest.param("cuda", "bf16", marks=pytest.mark.gpu),
+    ],
+)
 @pytest.mark.parametrize("policy", ["MlpPolicy", "CnnPolicy"])
-def test_losses_of_an_update_in_bf16_are_nearly_those_in_fp32(
-    make_agent: Any, make_env: Any, policy: str, agent_name: str
+def test_losses_of_a_rounded_update_are_nearly_those_in_fp32(
+    make_agent: Any, make_env: Any, agent_name: str, policy: str, device: str, name: str
 ) -> None:
     sizes = {"dreamer_v3": dict(size="1m"), "planet": dict(deter=32, stoch=8, units=32)}
     space = spaces.Box(0, 255, (64, 64, 3), np.uint8) if policy == "CnnPolicy" else VECTOR
-    losses = {}
-    for name in ("fp32", "bf16"):
+    before, losses = switches(), {}
+    for each in ("fp32", name):
         agent = make_agent(
             make_env(space),
             policy,
+            device=device,
             precision="fp32",  # collect the same in both
             batch_size=4,
             batch_length=8,
@@ -143,16 +151,15 @@ def test_losses_of_an_update_in_bf16_are_nearly_those_in_fp32(
             policy_kwargs=sizes[agent_name],
         )
         agent.learn(40)
-        assert agent.replay_buffer is not None
-        batch = agent.replay_buffer.sample(4, None)
-        with precision.using(name, agent.device):
-            losses[name] = agent._update(batch)
+        agent.precision = each
+        agent.train(1)
+        assert switches() == before
+        losses[each] = dict(agent.logger.name_to_value)
         assert all(p.dtype is th.float32 for p in agent.policy.parameters())
         assert all(p.grad is None or p.grad.dtype is th.float32 for p in agent.policy.parameters())
-    exact, rounded = losses["fp32"], losses["bf16"]
-    names = [name for name in exact if name.endswith("_loss")]
+    exact, rounded = losses["fp32"], losses[name]
+    names = [key for key in exact if key.endswith("_loss")]
     assert names
-    for name in names:
-        assert rounded[name].dtype is th.float32
-        assert float(rounded[name]) == pytest.approx(float(exact[name]), rel=0.02, abs=0.02), name
-    assert any(not th.equal(rounded[name], exact[name]) for name in names)
+    for key in names:
+        assert rounded[key] == pytest.approx(exact[key], rel=0.02, abs=0.02), key
+    assert any(rounded[key] != exact[key] for key in names)

@@ -98,6 +98,7 @@ def test_older_and_newer_names_agree_within(user: str, wanted: Precision) -> Non
 @needs_bf16
 @needs_switches
 def test_a_later_change_of_what_a_switch_follows_reaches_it() -> None:
+    precision._set("generic", "all", "ieee")
     with using("bf16", CPU):
         pass
     precision._set("generic", "all", "bf16")

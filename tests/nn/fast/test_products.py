@@ -15,7 +15,7 @@ from dreamzoo.nn.fast.unroll import CoreTape
 from dreamzoo.nn.presets import get_size
 from dreamzoo.nn.rssm import BlockRSSM
 
-CPU = th.device("cpu")
+CPU, CUDA = th.device("cpu"), th.device("cuda")
 needs_bf16 = pytest.mark.skipif(not has_bf16(), reason="this processor multiplies no bf16")
 
 
@@ -135,6 +135,13 @@ def test_the_tapes_weights_are_rounded_and_their_gradients_are_not() -> None:
     names = {name for name, x in tape.weights._asdict().items() if x.dtype is th.bfloat16}
     assert names == {"deter_in", "stoch_in", "own", "shared", "gates"}
     assert tape.pre.dtype is tape.hidden.dtype is tape.total.dtype is th.float32
+    mlp, x = layers.MLP(64, [64, 64]), th.randn(40, 64)
+    with th.no_grad(), using("bf16", CPU):
+        stack = mlp.tape(40)
+        hidden = stack.forward(x)
+        _, grads = stack.backward(th.ones_like(hidden), into_x=False)
+    assert {weight.dtype for weight, _, _ in stack.layers} == {th.bfloat16}
+    assert {part.dtype for part in (hidden, *grads)} == {th.float32}
 
 
 @needs_bf16
@@ -164,3 +171,19 @@ def test_gradients_in_bf16_are_nearly_those_in_fp32(network: str) -> None:
             differences.append(relative_error(grad, other))
     assert max(differences) < 0.1
     assert max(differences) > 1e-4
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", PRODUCTS)
+def test_products_on_cuda_round_their_factors_and_return_float32(kind: str) -> None:
+    side, lead = products.SMALLEST_SIDE["cuda"], (2,) if kind.startswith("bmm") else ()
+    with th.device("cuda"):
+        x, y = th.randn(*lead, side, side), th.randn(*lead, side, side).transpose(-1, -2)
+        with using("fp32", CUDA):
+            exact = PRODUCTS[kind](x, y)
+        with using("bf16", CUDA):
+            rounded = PRODUCTS[kind](x, y)
+            prepared = PRODUCTS[kind](x[..., :16, :], products.prepared(y, side))
+    assert rounded.dtype is th.float32
+    assert 1e-4 < relative_error(rounded, exact) < 1e-2
+    assert 1e-4 < relative_error(prepared, exact[..., :16, :]) < 1e-2
