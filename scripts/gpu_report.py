@@ -47,6 +47,7 @@ WAYS = [
     ("bf16", "off", "on"),
     ("tf32", "on", "on"),
     ("fp32", "off", "off"),
+    ("bf16", "on", "off"),
 ]
 WAY_OPTIONS = ("--precision", "--graph", "--triton")
 #: Shapes that a processor is done with soon.

@@ -299,8 +299,8 @@ def test_gpu_report_lists_cases_by_worth() -> None:
     update = next(c for c in report.list_cases("cuda", False) if c.name == "update 12m image")
     command = list(update.command)
     first, second = command.index("--precision"), command.index("--graph")
-    assert command[first + 1 : first + 5] == ["bf16", "bf16", "tf32", "fp32"]
-    assert command[second + 1 : second + 5] == ["on", "off", "on", "off"]
+    assert command[first + 1 : first + 6] == ["bf16", "bf16", "tf32", "fp32", "bf16"]
+    assert command[second + 1 : second + 6] == ["on", "off", "on", "off", "on"]
 
 
 @pytest.mark.parametrize("prefix", [True, False])
