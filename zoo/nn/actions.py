@@ -9,6 +9,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from dreamzoo.nn.checks import to_host
+from dreamzoo.nn.fast.constants import constant
 from dreamzoo.nn.observations import multi_one_hot
 
 #: A numpy array or a torch tensor.
@@ -56,7 +57,6 @@ class ActionCodec:
         self.space, self.shape = space, tuple(space.shape or ())
         self.sizes: list[int] = []
         self._start = np.zeros(1, np.int64)
-        self._constants: dict[tuple[str, th.device], Any] = {}
         if isinstance(space, spaces.Box):
             self._set_bounds(space)
         elif isinstance(space, spaces.Discrete):
@@ -263,15 +263,9 @@ class ActionCodec:
         value = getattr(self, f"_{name}")
         if not isinstance(like, Tensor):
             return value
-        key = (name, like.device)
-        if key in self._constants:
-            return self._constants[key]
-        parts = value if isinstance(value, _Bounds) else (value,)
-        tensors = [th.as_tensor(part, device=like.device) for part in parts]
-        constant = _Bounds(*tensors) if isinstance(value, _Bounds) else tensors[0]
-        if not th.compiler.is_compiling():  # what a trace makes is for the trace alone
-            self._constants[key] = constant
-        return constant
+        if isinstance(value, _Bounds):
+            return _Bounds(*(constant(part, like.device) for part in value))
+        return constant(value, like.device)
 
 
 def _namespace(x: Array) -> ModuleType:

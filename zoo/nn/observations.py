@@ -1,7 +1,7 @@
 """Between an observation space and the numbers that encoders and decoders see."""
 
 from copy import deepcopy
-from itertools import accumulate
+from functools import cache
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -10,6 +10,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from dreamzoo.nn.distributions import one_hot
+from dreamzoo.nn.fast.constants import constant
 
 #: An observation batch: one tensor, or one for every key of a Dict space.
 Observation: TypeAlias = Tensor | dict[str, Tensor]
@@ -79,7 +80,7 @@ def _equals(value: float | np.ndarray, number: float) -> bool:
 def _constant(value: float | np.ndarray, like: Tensor) -> float | Tensor:
     if isinstance(value, float):
         return value
-    return th.as_tensor(value, dtype=like.dtype, device=like.device)
+    return constant(value, like.device, like.dtype)
 
 
 def is_byte_image(space: spaces.Space) -> bool:
@@ -120,6 +121,7 @@ class ObservationCodec:
         #: Keys whose values are normalized, and where those are clipped: the bounds and the dtype
         #: of the space are not theirs.
         self.normalized: dict[str, float] = {}
+        self._bounds: dict[tuple[str, type], tuple[np.ndarray, np.ndarray]] = {}
 
     @property
     def image_keys(self) -> list[Key]:
@@ -186,11 +188,17 @@ class ObservationCodec:
         x = x.reshape(-1, *space.shape)
         if key.name in self.normalized:
             return x.float().clamp(-self.normalized[key.name], self.normalized[key.name])
-        bounds = _bounds(space, np.float64 if x.dtype == th.float64 else np.float32)
-        low, high = (th.as_tensor(bound, device=x.device) for bound in bounds)
+        bounds = self._bounds_of(key, np.float64 if x.dtype == th.float64 else np.float32)
+        low, high = (constant(bound, x.device) for bound in bounds)
         x = th.minimum(th.maximum(x, low), high)
         dtype = _torch_dtype(space)
         return x.to(dtype) if dtype.is_floating_point else x.round().to(dtype)
+
+    def _bounds_of(self, key: Key, dtype: type[np.floating]) -> tuple[np.ndarray, np.ndarray]:
+        if (key.name, dtype) not in self._bounds:
+            assert isinstance(key.space, spaces.Box)
+            self._bounds[key.name, dtype] = _bounds(key.space, dtype)
+        return self._bounds[key.name, dtype]
 
 
 def multi_one_hot(index: Tensor, sizes: list[int]) -> Tensor:
@@ -201,11 +209,15 @@ def multi_one_hot(index: Tensor, sizes: list[int]) -> Tensor:
     :param sizes: number of values of every integer
     :return: (..., sum(sizes))
     """
+    offset = constant(_offsets(tuple(sizes)), index.device)
     out = th.zeros(*index.shape[:-1], sum(sizes), device=index.device)
-    if len(sizes) > 1:  # numbers, not a tensor of them: that would be copied to the device
-        offsets = accumulate([0, *sizes[:-1]])
-        index = th.stack([i + o for i, o in zip(index.unbind(-1), offsets, strict=True)], dim=-1)
-    return out.scatter_(-1, index, 1.0)
+    return out.scatter_(-1, index + offset, 1.0)
+
+
+@cache
+def _offsets(sizes: tuple[int, ...]) -> np.ndarray:
+    """Say where each of several one-hot vectors begins."""
+    return np.cumsum([0, *sizes[:-1]])
 
 
 def _torch_dtype(space: spaces.Space) -> th.dtype:
@@ -225,7 +237,12 @@ def _bounds(space: spaces.Box, dtype: type[np.floating]) -> tuple[np.ndarray, np
 
 
 def _column(start: np.ndarray, like: Tensor) -> Tensor:
-    return th.as_tensor(np.asarray(start).flatten().astype(np.int64), device=like.device)
+    return constant(_int64(start.tobytes(), start.dtype), like.device)
+
+
+@cache
+def _int64(values: bytes, dtype: np.dtype) -> np.ndarray:
+    return np.frombuffer(values, dtype).astype(np.int64)
 
 
 def _image_scale(name: str, space: spaces.Box) -> tuple[float | np.ndarray, float | np.ndarray]:
