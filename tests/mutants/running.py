@@ -35,9 +35,9 @@ MUTANTS = [
     ),
     Mutant(
         "collecting: memories go on after the end of an episode",
-        ALGORITHM,
-        "th.as_tensor(self._last_episode_starts, device=self.device),",
-        "th.zeros(self.n_envs, dtype=th.bool, device=self.device),",
+        POLICIES,
+        "th.as_tensor(is_first),",
+        "th.zeros(len(is_first), dtype=th.bool),",
         TESTS,
     ),
     Mutant(

@@ -1,6 +1,7 @@
 """The policy side that all world-model agents share: acting with a memory."""
 
 from abc import abstractmethod
+from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -10,11 +11,14 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor
 from stable_baselines3.common.type_aliases import Schedule
+from stable_baselines3.common.utils import obs_as_tensor
 from torch import Tensor, nn
 
+from dreamzoo.common.recorded_acting import Manner, RecordedActing, named
 from dreamzoo.nn.actions import ActionCodec
 from dreamzoo.nn.checks import FLOAT32, InputError, ObservationChecker, to_flags, to_host
 from dreamzoo.nn.dynamics import Latent
+from dreamzoo.nn.fast import graphs
 from dreamzoo.nn.fast.kernels import is_traced
 from dreamzoo.nn.observations import SINGLE, Observation, ObservationCodec
 from dreamzoo.nn.process import in_own_precision, restores_process
@@ -57,6 +61,8 @@ class WorldModelPolicy(BasePolicy):
     world_model: WorldModel
     #: What its products multiply, see :class:`WorldModelAlgorithm`, which passes its own on.
     precision: str = "auto"
+    #: Whether :meth:`predict` repeats recorded graphs on CUDA; an agent passes its own on.
+    cuda_graph: bool = True
     #: What a subclass was built with beside what every policy gets.
     _arguments: dict[str, Any]
 
@@ -78,6 +84,7 @@ class WorldModelPolicy(BasePolicy):
         )
         self.observation_checker = ObservationChecker(self.observation_codec)
         self.action_codec = ActionCodec(action_space)
+        self.recorded = RecordedActing()
 
     def _own_encoder(self, extractor: type[BaseFeaturesExtractor] | None) -> nn.Module | None:
         """Build an encoder from the user's ``features_extractor_class``, if there is one."""
@@ -117,6 +124,10 @@ class WorldModelPolicy(BasePolicy):
         :return: actions in replay form, (n, dims)
         """
 
+    def choice(self) -> Hashable:
+        """Say what :meth:`choose` depends on beside its arguments and the weights."""
+        return ()
+
     def value(self, latent: Latent) -> th.Tensor | None:
         """Estimate the return that follows states, (n, ...) to (n,); None without a critic."""
         return None
@@ -140,6 +151,13 @@ class WorldModelPolicy(BasePolicy):
         """Return what an agent remembers before the first step of n episodes."""
         latent = self.world_model.initial(n)
         return ActingState(latent, latent.deter.new_zeros(n, self.action_codec.dim))
+
+    def to_memory(self, parts: Sequence[Tensor]) -> ActingState:
+        """Give parts of what is remembered, flat or not, (n, ...) each, their shapes."""
+        shaped = [
+            x.reshape(len(x), *shape) for x, shape in zip(parts, self.memory_shapes, strict=True)
+        ]
+        return ActingState(Latent(*shaped[:-1]), shaped[-1])
 
     def step(
         self,
@@ -185,6 +203,34 @@ class WorldModelPolicy(BasePolicy):
         action = (choose or self.choose)(latent, generator, deterministic)
         return action, ActingState(latent, self.action_codec.encode(action))
 
+    def act_on_arrays(
+        self,
+        obs: np.ndarray | dict[str, np.ndarray],
+        memory: ActingState,
+        is_first: np.ndarray,
+        manner: Manner,
+    ) -> tuple[np.ndarray, ActingState]:
+        """
+        Act, as :meth:`act` does, on observations of the host.
+
+        :param obs: (n, ...)
+        :param memory: on the policy's device
+        :param is_first: bool, (n,)
+        :param manner: how
+        :return: actions in replay form, (n, dims), and what to remember
+        """
+        if graphs.is_far(self.device):
+            return self.recorded.keeping(self, named(obs), memory, is_first, manner)
+        action, after = self.act(
+            obs_as_tensor(obs, self.device),
+            memory,
+            th.as_tensor(is_first),
+            manner.generator,
+            deterministic=manner.deterministic,
+            choose=manner.choose,
+        )
+        return action.numpy(), after
+
     def to_env_action(self, action: np.ndarray) -> np.ndarray:
         """
         Turn actions in replay form into what the environment takes.
@@ -214,6 +260,7 @@ class WorldModelPolicy(BasePolicy):
         deterministic: bool = False,
         *,
         choose: Choice | None = None,
+        fixed: Hashable | None = None,
     ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
         """
         Choose actions for observations; pass the returned state to the next call.
@@ -223,6 +270,8 @@ class WorldModelPolicy(BasePolicy):
         :param episode_start: rows whose state is to be forgotten, (n,) bool
         :param deterministic: most likely latent and action instead of samples
         :param choose: how to choose actions; None: as the agent does
+        :param fixed: what ``choose`` depends on beside its arguments and the policy's weights; with
+            that, it is recorded on CUDA, see :class:`dreamzoo.nn.fast.graphs.Graph`
         :return: actions, and the state: ``(deter (n, D), stoch (n, S * C), prev_action (n, A))``
         :raises InputError: for observations, states and flags that the space, the model or the
             number of rows exclude. Vectors outside the bounds of a Box are let in, as in SB3
@@ -234,25 +283,32 @@ class WorldModelPolicy(BasePolicy):
                 "probably mixing Gym API with SB3 VecEnv API: `obs, info = env.reset()` (Gym), "
                 "`obs = vec_env.reset()` (SB3 VecEnv)."
             )
-        obs, vectorized = self.obs_to_tensor(observation)
-        first_part = next(iter(obs.values())) if isinstance(obs, dict) else obs
-        n, device = len(first_part), first_part.device  # asking the policy walks its modules
+        arrays, vectorized = self.observation_checker.to_arrays(observation)
+        n, device = len(next(iter(arrays.values()))), self.device
         is_first = np.zeros(n, bool)
         if episode_start is not None:
             is_first = to_flags(episode_start, n, "episode_start")
         if state is None:
-            memory, is_first = self.initial_state(n), np.ones(n, bool)
+            is_first = np.ones(n, bool)
+            flat = [np.zeros((n, shape.numel()), np.float32) for shape in self.memory_shapes]
         else:
-            memory = self._unpack(state, n, device)
-        action, memory = self.act(
-            obs,
-            memory,
-            th.as_tensor(is_first, device=device),
-            deterministic=deterministic,
-            choose=choose,
-        )
-        actions = self.to_env_action(action.cpu().numpy())
-        return actions if vectorized else actions.squeeze(axis=0), self._pack(memory)
+            flat = self._check_memory(state, n)
+        if graphs.is_far(device):
+            fixed = self.choice() if choose is None else fixed
+            manner = Manner(None, deterministic, choose, fixed)
+            action, memory = self.recorded.to_host(self, arrays, flat, is_first, manner)
+        else:
+            chosen, after = self.act(
+                self._to_tensors(arrays),
+                self.to_memory([*map(th.from_numpy, flat)]),
+                th.from_numpy(is_first),
+                deterministic=deterministic,
+                choose=choose,
+            )
+            action = chosen.numpy()
+            memory = tuple(x.flatten(1).numpy() for x in (*after.latent, after.prev_action))
+        actions = self.to_env_action(action)
+        return actions if vectorized else actions.squeeze(axis=0), memory
 
     def obs_to_tensor(
         self, observation: np.ndarray | dict[str, np.ndarray]
@@ -265,15 +321,14 @@ class WorldModelPolicy(BasePolicy):
         :raises InputError: says what does not fit
         """
         arrays, is_batch = self.observation_checker.to_arrays(observation)
+        return self._to_tensors(arrays), is_batch
+
+    def _to_tensors(self, arrays: dict[str, np.ndarray]) -> Observation:
         device = self.device
         tensors = {name: th.as_tensor(x, device=device) for name, x in arrays.items()}
-        return tensors if self.observation_codec.is_dict else tensors[SINGLE], is_batch
+        return tensors if self.observation_codec.is_dict else tensors[SINGLE]
 
-    def _pack(self, memory: ActingState) -> tuple[np.ndarray, ...]:
-        flat = (*memory.latent, memory.prev_action)
-        return tuple(x.flatten(1).cpu().numpy() for x in flat)
-
-    def _unpack(self, state: tuple[np.ndarray, ...], n: int, device: th.device) -> ActingState:
+    def _check_memory(self, state: tuple[np.ndarray, ...], n: int) -> list[np.ndarray]:
         if not isinstance(state, (tuple, list)):
             found = type(state).__name__
             raise InputError("state that is no tuple", f"{found}; expected {self._memory_words(n)}")
@@ -292,11 +347,7 @@ class WorldModelPolicy(BasePolicy):
             )
         for i, x in enumerate(parts):
             FLOAT32.check(x, f"part {i} of the state")
-        tensors = [
-            th.as_tensor(x, device=device).reshape(n, *shape)
-            for x, shape in zip(parts, self.memory_shapes, strict=True)
-        ]
-        return ActingState(Latent(*tensors[:-1]), tensors[-1])
+        return parts
 
     def _memory_words(self, n: int) -> str:
         shapes = [(n, shape.numel()) for shape in self.memory_shapes]

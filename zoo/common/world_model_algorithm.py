@@ -3,7 +3,7 @@
 import sys
 import warnings
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -16,13 +16,13 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.noise import ActionNoise, VectorizedActionNoise
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
-from stable_baselines3.common.utils import obs_as_tensor
 from stable_baselines3.common.vec_env import VecNormalize
 
 from dreamzoo.common.buffers import SequenceBatch, SequenceReplayBuffer
 from dreamzoo.common.collecting_algorithm import CollectingAlgorithm
 from dreamzoo.common.normalizer import Statistics
 from dreamzoo.common.policies import ActingState, WorldModelPolicy
+from dreamzoo.common.recorded_acting import Manner
 from dreamzoo.common.recorded_update import RecordedUpdate
 from dreamzoo.common.settings import Choice, Flag, Number, Setting, Whole, read_settings
 from dreamzoo.common.training import MeanMetrics, Outcome, check_actions, check_means
@@ -72,7 +72,7 @@ class WorldModelAlgorithm(CollectingAlgorithm):
         learn with: ``fp32`` on a CPU, ``bf16`` on a GPU that has it. On a CPU ``bf16`` needs a
         processor with such instructions, and ``tf32`` is ``fp32``. The switches of torch itself
         are left as they are found
-    :param cuda_graph: on CUDA repeat updates as one recorded graph
+    :param cuda_graph: on CUDA repeat updates, steps of acting and of dreams as recorded graphs
     :param kwargs: as in SB3's ``OffPolicyAlgorithm``
     """
 
@@ -149,6 +149,7 @@ class WorldModelAlgorithm(CollectingAlgorithm):
         resolve(self.precision, self.device)  # refuses what this machine cannot multiply
         if getattr(self, "policy", None) is not None:
             self.policy.precision = self.precision
+            self.policy.cuda_graph = self.cuda_graph
         if self.replay_buffer is not None:
             length = self.replay_buffer_kwargs.get("batch_length", self.batch_length)
             self.replay_buffer.set_batch_length(length)
@@ -187,7 +188,7 @@ class WorldModelAlgorithm(CollectingAlgorithm):
         if not isinstance(self._normalized, dict):  # a file of an earlier version: names alone
             self._normalized = dict.fromkeys(self._normalized, VEC_NORMALIZE_CLIP)
         self.policy.observation_codec.normalized = self._normalized
-        self.policy.precision = self.precision
+        self.policy.precision, self.policy.cuda_graph = self.precision, self.cuda_graph
         # Private sources of randomness, drawn from the seeded global ones: evaluating a model
         # between two steps then changes nothing in its training.
         self._generator = th.Generator(device=self.device)
@@ -493,15 +494,12 @@ class WorldModelAlgorithm(CollectingAlgorithm):
         self._prepare_step()
         assert self._last_obs is not None
         assert self._last_state is not None
+        assert self._last_episode_starts is not None
         self._in_step = True
-        action, self._last_state = self.policy.act(
-            obs_as_tensor(self._last_obs, self.device),
-            self._last_state,
-            th.as_tensor(self._last_episode_starts, device=self.device),
-            self._generator,
-            choose=self._choose,
+        manner = Manner(self._generator, False, self._choose, self._choice())
+        buffer_action, self._last_state = self.policy.act_on_arrays(
+            self._last_obs, self._last_state, self._last_episode_starts, manner
         )
-        buffer_action = action.cpu().numpy()
         check_actions(self, buffer_action)
         return self.policy.to_env_action(buffer_action), buffer_action
 
@@ -515,6 +513,14 @@ class WorldModelAlgorithm(CollectingAlgorithm):
         # One number, or one for each action, of every environment.
         noise = np.asarray(self.action_noise(), np.float32).reshape(len(action), -1)
         return action + th.as_tensor(noise, device=self.device)
+
+    def _choice(self) -> Hashable | None:
+        """
+        Say what :meth:`_choose` depends on beside its arguments and the policy's weights.
+
+        :return: None: something that no recording can follow, such as noise from the host
+        """
+        return self.policy.choice() if self.action_noise is None else None
 
     def _stored_latents(self, state: ActingState) -> dict[str, th.Tensor]:
         """Turn the latents just filtered into what the replay stores, by ``latent_spec``."""

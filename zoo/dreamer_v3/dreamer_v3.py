@@ -98,8 +98,8 @@ class DreamerV3(WorldModelAlgorithm):
     :param replay_buffer_class: a :class:`SequenceReplayBuffer` or None
     :param replay_buffer_kwargs: of that class
     :param optimize_memory_usage: accepted as in SB3; the replay stores observations once anyhow
-    :param cuda_graph: on CUDA repeat updates as one recorded graph, with the same numbers; False
-        runs them step by step
+    :param cuda_graph: on CUDA repeat updates, steps of acting and of dreams as recorded graphs,
+        with the same numbers; False runs them step by step
     :param policy_kwargs: of the policy, above all ``size``
     :param stats_window_size: episodes over which returns are averaged in the log
     :param tensorboard_log: folder of TensorBoard logs

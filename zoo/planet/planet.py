@@ -1,6 +1,6 @@
 """PlaNet (Hafner et al., "Learning latent dynamics for planning from pixels")."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -80,8 +80,8 @@ class PlaNet(WorldModelAlgorithm):
     :param replay_buffer_class: a :class:`SequenceReplayBuffer` or None
     :param replay_buffer_kwargs: of that class
     :param optimize_memory_usage: accepted as in SB3; the replay stores observations once anyhow
-    :param cuda_graph: on CUDA repeat updates as one recorded graph, with the same numbers; False
-        runs them step by step
+    :param cuda_graph: on CUDA repeat updates, steps of acting and of dreams as recorded graphs,
+        with the same numbers; False runs them step by step
     :param policy_kwargs: of the policy, see :class:`PlaNetPolicy`
     :param stats_window_size: episodes over which returns are averaged in the log
     :param tensorboard_log: folder of TensorBoard logs
@@ -280,6 +280,11 @@ class PlaNet(WorldModelAlgorithm):
         action = super()._choose(latent, generator, deterministic)
         noise = th.randn(shape, generator=generator, device=self.device)
         return (action + self.exploration_noise * noise).clamp(-1.0, 1.0)
+
+    def _choice(self) -> Hashable | None:
+        choice = super()._choice()
+        randomly = self.random_collection or self._begins()
+        return choice if choice is None else (choice, randomly, self.exploration_noise)
 
     # ------------------------------------------------------------------ the algorithm
 

@@ -1,6 +1,6 @@
 """Networks and planner of PlaNet as Stable-Baselines3 policies."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, ClassVar, get_args
 
 import torch as th
@@ -218,6 +218,9 @@ class PlaNetPolicy(WorldModelPolicy):
             generator,
             deterministic,
         )
+
+    def choice(self) -> Hashable:
+        return self.planner
 
 
 class MlpPolicy(VectorInput, PlaNetPolicy):

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dreamzoo.common.policies import WorldModelPolicy
 from dreamzoo.nn.dynamics import Latent
+from dreamzoo.nn.fast import graphs
 from dreamzoo.nn.world_model import WorldModel
 from dreamzoo.planning.cem import CEM
 
@@ -68,7 +69,7 @@ def plan_actions(
     :param action_dim: width A of a continuous action
     :param generator: source of randomness
     :param deterministic: the same candidates for every state and the most likely future of each:
-        a pure function of the state, and of no other row
+        a pure function of the state, and of no other row; what is drawn is that of a seed of zero
     :return: in [-1, 1], (n, A)
     """
     if th.jit.is_tracing() or th.compiler.is_exporting():
@@ -77,7 +78,8 @@ def plan_actions(
             "of steps of the model. Call predict(), or export an agent with an actor."
         )
     device = latent.stoch.device
-    if deterministic:
+    # A recording draws from a generator that someone sets to the same seed before every call.
+    if deterministic and not graphs.is_recording():
         generator = th.Generator(device).manual_seed(0)
     rollout = ModelRollout(world_model, latent, generator, mode=deterministic)
     plan = cem.plan(
@@ -121,7 +123,7 @@ class CEMPlanner:
         :param deterministic: a pure function of the arguments
         """
         return self.policy.predict(
-            observation, state, episode_start, deterministic, choose=self.choose
+            observation, state, episode_start, deterministic, choose=self.choose, fixed=self.cem
         )
 
     def choose(

@@ -145,6 +145,11 @@ class _Recording(Generic[Result]):
         return self.result
 
 
+def is_far(device: th.device) -> bool:
+    """Tell whether a look at values on a device waits, and a copy to it takes long."""
+    return device.type != "cpu"
+
+
 def can_record(tensors: Sequence[Tensor]) -> bool:
     """Tell whether a function of these arguments can be recorded: all of them are on CUDA."""
     return bool(tensors) and all(isinstance(x, Tensor) and x.is_cuda for x in tensors)
