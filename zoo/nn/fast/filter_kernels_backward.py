@@ -3,7 +3,19 @@
 import triton
 import triton.language as tl
 
-from dreamzoo.nn.fast.tiles import dot, follow, load, store, sum_tiles, vector
+from dreamzoo.nn.fast.tiles import (
+    dot,
+    factor,
+    follow,
+    load,
+    meet,
+    operand,
+    places,
+    store,
+    sum_tiles,
+    vector,
+    weight,
+)
 
 
 @triton.jit
@@ -20,9 +32,8 @@ def through_norm(
     """
     Gradient of silu(norm(x)) towards x.
 
-    :param inverse: of the root mean square of x's rows, (rows, 1)
-    :param scale: (1, columns)
-    :param along: mean over a row of the norm's result times its gradient, (rows, 1)
+    :param inverse: of the root mean square of x's rows
+    :param along: mean over a row of the norm's result times its gradient
     """
     unit = x * inverse
     into = through_silu(grad, unit * scale)
@@ -47,7 +58,9 @@ def store_along(
 
 @triton.jit
 def unsample(
-    into: tl.tensor,  # of the next step's embeddings, (B, 3 M)
+    number: tl.tensor,  # of the tile
+    rows: tl.tensor,  # of the batch, (ROWS,)
+    into: tl.tensor,  # of the next step's embeddings, (B, 2 M)
     sums: tl.tensor,  # along of the second, (tiles, B)
     pre: tl.tensor,  # of the next step, (B, 2 M)
     inverse: tl.tensor,  # the same, (B, 2)
@@ -68,32 +81,30 @@ def unsample(
     TAKEN: tl.constexpr,  # latents of a program
     CLASS_LANES: tl.constexpr,  # classes, rounded up
     DEPTH: tl.constexpr,
+    SPLIT: tl.constexpr,
     PRECISION: tl.constexpr,
-    CHAINED: tl.constexpr,
 ) -> None:
     """Gradient of the sample, added to that of its probabilities, towards the logits."""
-    follow(CHAINED)
-    rows = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
-    places = tl.arange(0, TAKEN * CLASS_LANES)
-    latent = tl.program_id(0) * TAKEN + places // CLASS_LANES
-    inside = (places % CLASS_LANES < CLASSES) & (latent < LATENTS)
+    lanes = tl.arange(0, TAKEN * CLASS_LANES)
+    latent = number * TAKEN + lanes // CLASS_LANES
+    inside = (lanes % CLASS_LANES < CLASSES) & (latent < LATENTS)
     FLAT: tl.constexpr = LATENTS * CLASSES
-    cols = tl.where(inside, latent * CLASSES + places % CLASS_LANES, FLAT)
-    along = (sum_tiles(sums, rows, count, TILES, LANES) / EMBED)[:, None]
-    inverse = vector(inverse + 1, 2 * rows, 2 * count)[:, None]
-    total = tl.zeros((ROWS, TAKEN * CLASS_LANES), tl.float32)
-    for at in tl.range(0, EMBED, DEPTH):
-        k = at + tl.arange(0, DEPTH)
-        x = load(pre + EMBED, rows, k, 2 * EMBED, 1, count, EMBED)
-        grad = load(into + EMBED, rows, k, 3 * EMBED, 1, count, EMBED)
-        scales = vector(scale + EMBED, k, EMBED)[None, :]
-        grad = through_norm(x, inverse, scales, grad, along)
-        total = dot(grad, load(weights, k, cols, FLAT, 1, EMBED, FLAT), total, PRECISION)
-    total *= vector(keep, rows, count)[:, None]
-    total += load(into_probs, rows, cols, FLAT, 1, count, FLAT)
+    cols = tl.where(inside, latent * CLASSES + lanes % CLASS_LANES, FLAT)
+    along = (sum_tiles(sums, rows, count, TILES, LANES) / EMBED)[None, :, None]
+    inverse = vector(inverse + 1, 2 * rows, 2 * count)[None, :, None]
+    kept = vector(keep, rows, count)[:, None]
+    rest = load(into_probs, rows, cols, FLAT, 1, count, FLAT)
     share = load(probs, rows, cols, FLAT, 1, count, FLAT) - unimix / CLASSES
     share = tl.where(inside[None, :], share, 0.0)
-    weighted = tl.reshape(total * share, (ROWS, TAKEN, CLASS_LANES))
+    total = tl.zeros((SPLIT, ROWS, TAKEN * CLASS_LANES), tl.float32)
+    for at in tl.range(0, EMBED, DEPTH):
+        k = places(at, DEPTH, SPLIT)
+        x = operand(pre + EMBED, rows, k, 2 * EMBED, count, EMBED)
+        grad = operand(into + EMBED, rows, k, 2 * EMBED, count, EMBED)
+        scales = factor(scale + EMBED, k, EMBED)
+        grad = through_norm(x, inverse, scales, grad, along)
+        total = dot(grad, weight(weights, k, cols, FLAT, 1, EMBED, FLAT), total, PRECISION)
+    weighted = tl.reshape((tl.sum(total, 0) * kept + rest) * share, (ROWS, TAKEN, CLASS_LANES))
     share = tl.reshape(share, (ROWS, TAKEN, CLASS_LANES))
     result = weighted - share * (tl.sum(weighted, axis=2, keep_dims=True) / (1.0 - unimix))
     result = tl.reshape(result, (ROWS, TAKEN * CLASS_LANES))
@@ -102,6 +113,8 @@ def unsample(
 
 @triton.jit
 def unlogit(
+    number: tl.tensor,  # of the tile
+    rows: tl.tensor,  # of the batch, (ROWS,)
     logits_grad: tl.tensor,  # (B, S * C)
     weights: tl.tensor,  # (S * C, M)
     pre: tl.tensor,  # (B, M)
@@ -115,40 +128,41 @@ def unlogit(
     ROWS: tl.constexpr,
     COLS: tl.constexpr,
     DEPTH: tl.constexpr,
+    SPLIT: tl.constexpr,
     PRECISION: tl.constexpr,
-    CHAINED: tl.constexpr,
 ) -> None:
     """Gradient of the posterior's hidden layer."""
-    follow(CHAINED)
-    number = tl.program_id(0)
-    rows = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
     cols = number * COLS + tl.arange(0, COLS)
-    total = tl.zeros((ROWS, COLS), tl.float32)
-    for at in tl.range(0, FLAT, DEPTH):
-        k = at + tl.arange(0, DEPTH)
-        x = load(logits_grad, rows, k, FLAT, 1, count, FLAT)
-        total = dot(x, load(weights, k, cols, EMBED, 1, FLAT, EMBED), total, PRECISION)
-    store(into, rows, cols, EMBED, count, EMBED, total)
     x = load(pre, rows, cols, EMBED, 1, count, EMBED)
     scales = vector(scale, cols, EMBED)[None, :]
     inverse = vector(inverse, rows, count)[:, None]
+    total = tl.zeros((SPLIT, ROWS, COLS), tl.float32)
+    for at in tl.range(0, FLAT, DEPTH):
+        k = places(at, DEPTH, SPLIT)
+        grad = operand(logits_grad, rows, k, FLAT, count, FLAT)
+        w = weight(weights, k, cols, EMBED, 1, FLAT, EMBED)
+        total = dot(grad, w, total, PRECISION)
+    total = tl.sum(total, 0)
+    store(into, rows, cols, EMBED, count, EMBED, total)
     store_along(sums + number * count, rows, count, x, inverse, scales, total)
 
 
 @triton.jit
 def ungate(
+    number: tl.tensor,  # of the tile
+    rows: tl.tensor,  # of the batch, (ROWS,)
     into_post: tl.tensor,  # of this step, (B, M)
     post_sums: tl.tensor,  # along, (tiles, B)
     pre_post: tl.tensor,  # (B, M)
     post_inverse: tl.tensor,  # (B,)
     post_scale: tl.tensor,  # (M,)
-    into: tl.tensor,  # of the next step's embeddings, (B, 3 M)
+    into: tl.tensor,  # of the next step's embeddings, (B, 2 M)
     sums: tl.tensor,  # along of the first, (tiles, B)
     pre: tl.tensor,  # of the next step, (B, 2 M)
     inverse: tl.tensor,  # the same, (B, 2)
     scale: tl.tensor,  # (2, M)
     weights: tl.tensor,  # of posterior and embedding, (2, M, D)
-    keep: tl.tensor,  # of the next step, (B,)
+    next_keep: tl.tensor,  # (B,)
     grad_deter: tl.tensor,  # from outside, (B, D)
     gates: tl.tensor,  # (g, B, 3 d)
     bias: tl.tensor,  # (g, 3 d)
@@ -164,38 +178,21 @@ def ungate(
     ROWS: tl.constexpr,
     COLS: tl.constexpr,
     DEPTH: tl.constexpr,
+    SPLIT: tl.constexpr,
     PRECISION: tl.constexpr,
-    CHAINED: tl.constexpr,
 ) -> None:
     """Sum up the gradient of the state after the step, go back through the gates."""
-    follow(CHAINED)
     DETER: tl.constexpr = BLOCKS * WIDTH
     PARTS: tl.constexpr = (WIDTH + COLS - 1) // COLS
-    block = tl.program_id(0) // PARTS
+    block = number // PARTS
     at_block = block * WIDTH
-    cols = tl.program_id(0) % PARTS * COLS + tl.arange(0, COLS)
-    rows = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
-    post_along = (sum_tiles(post_sums, rows, count, TILES, LANES) / EMBED)[:, None]
-    along = (sum_tiles(sums, rows, count, TILES, LANES) / EMBED)[:, None]
-    post_inverse = vector(post_inverse, rows, count)[:, None]
-    inverse = vector(inverse, 2 * rows, 2 * count)[:, None]
-    kept = vector(keep, rows, count)[:, None]
+    cols = number % PARTS * COLS + tl.arange(0, COLS)
+    post_along = (sum_tiles(post_sums, rows, count, TILES, LANES) / EMBED)[None, :, None]
+    along = (sum_tiles(sums, rows, count, TILES, LANES) / EMBED)[None, :, None]
+    post_inverse = vector(post_inverse, rows, count)[None, :, None]
+    inverse = vector(inverse, 2 * rows, 2 * count)[None, :, None]
+    kept = vector(next_keep, rows, count)
     weights += at_block
-    after = tl.zeros((ROWS, COLS), tl.float32)
-    for at in tl.range(0, EMBED, DEPTH):
-        k = at + tl.arange(0, DEPTH)
-        x = load(pre_post, rows, k, EMBED, 1, count, EMBED)
-        grad = load(into_post, rows, k, EMBED, 1, count, EMBED)
-        scales = vector(post_scale, k, EMBED)[None, :]
-        grad = through_norm(x, post_inverse, scales, grad, post_along)
-        after = dot(grad, load(weights, k, cols, DETER, 1, EMBED, WIDTH), after, PRECISION)
-        x = load(pre, rows, k, 2 * EMBED, 1, count, EMBED)
-        grad = load(into, rows, k, 3 * EMBED, 1, count, EMBED)
-        grad = through_norm(x, inverse, vector(scale, k, EMBED)[None, :], grad, along) * kept
-        w = load(weights + EMBED * DETER, k, cols, DETER, 1, EMBED, WIDTH)
-        after = dot(grad, w, after, PRECISION)
-    after += load(grad_deter + at_block, rows, cols, DETER, 1, count, WIDTH)
-    after += load(rest + at_block, rows, cols, DETER, 1, count, WIDTH) * kept
     gates += at_block * count * 3
     gates_grad += at_block * count * 3
     bias += 3 * at_block
@@ -203,13 +200,30 @@ def ungate(
     reset = tl.sigmoid(reset + vector(bias, cols, WIDTH)[None, :])
     raw = load(gates + WIDTH, rows, cols, 3 * WIDTH, 1, count, WIDTH)
     raw += vector(bias + WIDTH, cols, WIDTH)[None, :]
-    candidate = 2.0 * tl.sigmoid(2.0 * reset * raw) - 1.0
     update = load(gates + 2 * WIDTH, rows, cols, 3 * WIDTH, 1, count, WIDTH)
     update = tl.sigmoid(update + vector(bias + 2 * WIDTH, cols, WIDTH)[None, :])
+    before = load(before + at_block, rows, cols, DETER, 1, count, WIDTH)
+    come = load(rest + at_block, rows, cols, DETER, 1, count, WIDTH) * kept[:, None]
+    come += load(grad_deter + at_block, rows, cols, DETER, 1, count, WIDTH)
+    after = tl.zeros((SPLIT, ROWS, COLS), tl.float32)
+    for at in tl.range(0, EMBED, DEPTH):
+        k = places(at, DEPTH, SPLIT)
+        x = operand(pre_post, rows, k, EMBED, count, EMBED)
+        grad = operand(into_post, rows, k, EMBED, count, EMBED)
+        scales = factor(post_scale, k, EMBED)
+        grad = through_norm(x, post_inverse, scales, grad, post_along)
+        after = dot(grad, weight(weights, k, cols, DETER, 1, EMBED, WIDTH), after, PRECISION)
+        x = operand(pre, rows, k, 2 * EMBED, count, EMBED)
+        grad = operand(into, rows, k, 2 * EMBED, count, EMBED)
+        grad = through_norm(x, inverse, factor(scale, k, EMBED), grad, along)
+        grad *= kept[None, :, None]
+        w = weight(weights + EMBED * DETER, k, cols, DETER, 1, EMBED, WIDTH)
+        after = dot(grad, w, after, PRECISION)
+    after = tl.sum(after, 0) + come
+    candidate = 2.0 * tl.sigmoid(2.0 * reset * raw) - 1.0
     taken = after * update
     grad = taken * (1.0 - candidate * candidate)
-    change = candidate - load(before + at_block, rows, cols, DETER, 1, count, WIDTH)
-    change *= after * update * (1.0 - update)
+    change = after * (candidate - before) * update * (1.0 - update)
     to_reset = grad * raw * reset * (1.0 - reset)
     store(gates_grad, rows, cols, 3 * WIDTH, count, WIDTH, to_reset)
     store(gates_grad + WIDTH, rows, cols, 3 * WIDTH, count, WIDTH, grad * reset)
@@ -219,6 +233,8 @@ def ungate(
 
 @triton.jit
 def unhidden(
+    number: tl.tensor,  # of the tile
+    rows: tl.tensor,  # of the batch, (ROWS,)
     gates_grad: tl.tensor,  # (g, B, 3 d)
     weights: tl.tensor,  # (g, d, 3 d)
     total: tl.tensor,  # (B, D)
@@ -232,100 +248,284 @@ def unhidden(
     ROWS: tl.constexpr,
     COLS: tl.constexpr,
     DEPTH: tl.constexpr,
+    SPLIT: tl.constexpr,
     PRECISION: tl.constexpr,
-    CHAINED: tl.constexpr,
 ) -> None:
     """Gradient of the hidden layer of the core."""
-    follow(CHAINED)
     DETER: tl.constexpr = BLOCKS * WIDTH
     PARTS: tl.constexpr = (WIDTH + COLS - 1) // COLS
-    number = tl.program_id(0)
     block = number // PARTS
     at_block = block * WIDTH
     cols = number % PARTS * COLS + tl.arange(0, COLS)
-    rows = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
     gates_grad += at_block * count * 3
     weights += at_block * 3 * WIDTH
-    result = tl.zeros((ROWS, COLS), tl.float32)
-    for at in tl.range(0, 3 * WIDTH, DEPTH):
-        k = at + tl.arange(0, DEPTH)
-        x = load(gates_grad, rows, k, 3 * WIDTH, 1, count, 3 * WIDTH)
-        w = load(weights, k, cols, 1, 3 * WIDTH, 3 * WIDTH, WIDTH)
-        result = dot(x, w, result, PRECISION)
-    store(into + at_block, rows, cols, DETER, count, WIDTH, result)
     x = load(total + at_block, rows, cols, DETER, 1, count, WIDTH)
     scales = vector(scale + at_block, cols, WIDTH)[None, :]
     inverse = vector(inverse, rows, count)[:, None]
+    result = tl.zeros((SPLIT, ROWS, COLS), tl.float32)
+    for at in tl.range(0, 3 * WIDTH, DEPTH):
+        k = places(at, DEPTH, SPLIT)
+        grad = operand(gates_grad, rows, k, 3 * WIDTH, count, 3 * WIDTH)
+        w = weight(weights, k, cols, 1, 3 * WIDTH, 3 * WIDTH, WIDTH)
+        result = dot(grad, w, result, PRECISION)
+    result = tl.sum(result, 0)
+    store(into + at_block, rows, cols, DETER, count, WIDTH, result)
     store_along(sums + number * count, rows, count, x, inverse, scales, result)
 
 
 @triton.jit
 def unmix(
+    number: tl.tensor,  # of the tile
+    rows: tl.tensor,  # of the batch, (ROWS,)
     into_hidden: tl.tensor,  # (B, D)
     hidden_sums: tl.tensor,  # along, (tiles of D, B)
     total: tl.tensor,  # (B, D)
     total_inverse: tl.tensor,  # (B,)
     hidden_scale: tl.tensor,  # (D,)
-    shared: tl.tensor,  # (3 M, D)
-    own: tl.tensor,  # (g, d, d)
+    shared: tl.tensor,  # (>= 2 M, D)
     pre: tl.tensor,  # (B, 2 M)
     inverse: tl.tensor,  # (B, 2)
     scale: tl.tensor,  # (2, M)
-    into: tl.tensor,  # of both embeddings and the action, written, (B, 3 M)
-    sums: tl.tensor,  # along of both embeddings, written, (3, tiles, B)
-    rest: tl.tensor,  # of the gradient of the state before; added to
+    into: tl.tensor,  # of both embeddings, written, (B, 2 M)
+    sums: tl.tensor,  # along of both, written, (2, tiles, B)
+    count: tl.tensor,
+    DETER: tl.constexpr,
+    EMBED: tl.constexpr,
+    TILES: tl.constexpr,
+    LANES: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLS: tl.constexpr,
+    DEPTH: tl.constexpr,
+    SPLIT: tl.constexpr,
+    PRECISION: tl.constexpr,
+) -> None:
+    """Gradients of both embeddings."""
+    PARTS: tl.constexpr = (EMBED + COLS - 1) // COLS
+    part = number // PARTS
+    cols = number % PARTS * COLS + tl.arange(0, COLS)
+    shared += part * EMBED * DETER
+    x = load(pre + part * EMBED, rows, cols, 2 * EMBED, 1, count, EMBED)
+    scales = vector(scale + part * EMBED, cols, EMBED)[None, :]
+    inverse = vector(inverse + part, 2 * rows, 2 * count)[:, None]
+    total_inverse = vector(total_inverse, rows, count)[None, :, None]
+    along = (sum_tiles(hidden_sums, rows, count, TILES, LANES) / DETER)[None, :, None]
+    result = tl.zeros((SPLIT, ROWS, COLS), tl.float32)
+    for at in tl.range(0, DETER, DEPTH):
+        k = places(at, DEPTH, SPLIT)
+        y = operand(total, rows, k, DETER, count, DETER)
+        grad = operand(into_hidden, rows, k, DETER, count, DETER)
+        y_scale = factor(hidden_scale, k, DETER)
+        grad = through_norm(y, total_inverse, y_scale, grad, along)
+        result = dot(grad, weight(shared, k, cols, 1, DETER, DETER, EMBED), result, PRECISION)
+    result = tl.sum(result, 0)
+    store(into + part * EMBED, rows, cols, 2 * EMBED, count, EMBED, result)
+    store_along(sums + number * count, rows, count, x, inverse, scales, result)
+
+
+@triton.jit
+def unmultiply_own(
+    number: tl.tensor,  # of the tile
+    rows: tl.tensor,  # of the batch, (ROWS,)
+    into_hidden: tl.tensor,  # (B, D)
+    hidden_sums: tl.tensor,  # along, (tiles of D, B)
+    total: tl.tensor,  # (B, D)
+    total_inverse: tl.tensor,  # (B,)
+    hidden_scale: tl.tensor,  # (D,)
+    own: tl.tensor,  # (g, d, d)
+    rest: tl.tensor,  # of the gradient of the state before; added to, (B, D)
+    count: tl.tensor,
+    BLOCKS: tl.constexpr,
+    WIDTH: tl.constexpr,
+    TILES: tl.constexpr,
+    LANES: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLS: tl.constexpr,
+    DEPTH: tl.constexpr,
+    SPLIT: tl.constexpr,
+    PRECISION: tl.constexpr,
+) -> None:
+    """Gradient of the state by its block's own weights."""
+    DETER: tl.constexpr = BLOCKS * WIDTH
+    PARTS: tl.constexpr = (WIDTH + COLS - 1) // COLS
+    at_block = number // PARTS * WIDTH
+    cols = number % PARTS * COLS + tl.arange(0, COLS)
+    own += at_block * WIDTH
+    total_inverse = vector(total_inverse, rows, count)[None, :, None]
+    along = (sum_tiles(hidden_sums, rows, count, TILES, LANES) / DETER)[None, :, None]
+    come = load(rest + at_block, rows, cols, DETER, 1, count, WIDTH)
+    result = tl.zeros((SPLIT, ROWS, COLS), tl.float32)
+    for at in tl.range(0, WIDTH, DEPTH):
+        k = places(at, DEPTH, SPLIT)
+        x = operand(total + at_block, rows, k, DETER, count, WIDTH)
+        grad = operand(into_hidden + at_block, rows, k, DETER, count, WIDTH)
+        scales = factor(hidden_scale + at_block, k, WIDTH)
+        grad = through_norm(x, total_inverse, scales, grad, along)
+        result = dot(grad, weight(own, k, cols, 1, WIDTH, WIDTH, WIDTH), result, PRECISION)
+    store(rest + at_block, rows, cols, DETER, count, WIDTH, tl.sum(result, 0) + come)
+
+
+@triton.jit(do_not_specialize=["first", "last", "steps"])
+def filter_backward(  # noqa: C901
+    grad_deters: tl.tensor,  # (T, B, D)
+    into_probs: tl.tensor,  # (T, B, S, C)
+    before: tl.tensor,  # states before the steps, (T, B, D)
+    project_weights: tl.tensor,  # (2, M, D)
+    stoch_in: tl.tensor,  # (M, S * C)
+    in_scale: tl.tensor,  # (2, M)
+    own: tl.tensor,  # (g, d, d)
+    shared: tl.tensor,  # (3 M, D)
+    hidden_scale: tl.tensor,  # (D,)
+    gates_weights: tl.tensor,  # (g, d, 3 d)
+    gates_bias: tl.tensor,  # (g, 3 d)
+    post_scale: tl.tensor,  # (M,)
+    logits_weights: tl.tensor,  # (S * C, M)
+    keep: tl.tensor,  # (T, B)
+    pre: tl.tensor,  # (T, B, 2 M)
+    inverse: tl.tensor,  # of its root mean squares, (T, B, 2)
+    total: tl.tensor,  # (T, B, D)
+    total_inverse: tl.tensor,  # (T, B)
+    gates: tl.tensor,  # (T, g, B, 3 d)
+    pre_post: tl.tensor,  # (T, B, M)
+    post_inverse: tl.tensor,  # (T, B)
+    probs: tl.tensor,  # (T, B, S, C)
+    logits_grad: tl.tensor,  # written, (T, B, S * C)
+    into_post: tl.tensor,  # written, (T, B, M)
+    gates_grad: tl.tensor,  # written, (T, g, B, 3 d)
+    into_hidden: tl.tensor,  # written, (T, B, D)
+    into: tl.tensor,  # written, zero behind the last step, (T + 1, B, 2 M)
+    rest: tl.tensor,  # zero; of the gradient of the state before the first step, (B, D)
+    sums: tl.tensor,  # zero, (2, tiles of M, B)
+    post_sums: tl.tensor,  # used, (tiles of M, B)
+    hidden_sums: tl.tensor,  # used, (tiles of D, B)
+    arrived: tl.tensor,  # zero, see meet()
+    first: tl.tensor,  # step
+    last: tl.tensor,  # behind the last step
+    unimix: tl.tensor,
+    steps: tl.tensor,
     count: tl.tensor,
     BLOCKS: tl.constexpr,
     WIDTH: tl.constexpr,
     EMBED: tl.constexpr,
-    HIDDEN_TILES: tl.constexpr,
-    HIDDEN_LANES: tl.constexpr,
-    ROWS: tl.constexpr,
-    COLS: tl.constexpr,
-    OWN_COLS: tl.constexpr,
-    DEPTH: tl.constexpr,
-    PRECISION: tl.constexpr,
+    LATENTS: tl.constexpr,
+    CLASSES: tl.constexpr,
+    PROGRAMS: tl.constexpr,
+    ONLY: tl.constexpr,  # part of a step; -1 is all, one after the other
     CHAINED: tl.constexpr,
+    ROWS: tl.constexpr,
+    NARROW: tl.constexpr,  # columns of a tile of M
+    WIDE: tl.constexpr,  # of D
+    OWN: tl.constexpr,  # of D, in products of blocks with their own weights
+    TAKEN: tl.constexpr,
+    CLASS_LANES: tl.constexpr,
+    NARROW_LANES: tl.constexpr,  # tiles of M, rounded up
+    WIDE_LANES: tl.constexpr,
+    DEEP: tl.constexpr,  # depth of products that sum over D
+    DEEP_EMBED: tl.constexpr,
+    DEEP_FLAT: tl.constexpr,
+    DEEP_BLOCK: tl.constexpr,
+    DEEP_GATES: tl.constexpr,
+    SPLIT: tl.constexpr,  # warps
+    PRECISION: tl.constexpr,
 ) -> None:
-    """Gradients of the embeddings, and of the state by its block's own weights."""
-    follow(CHAINED)
+    """Go back through a sequence. All programs meet before any reads what others have written."""
     DETER: tl.constexpr = BLOCKS * WIDTH
-    TILES: tl.constexpr = (EMBED + COLS - 1) // COLS
-    OWN_TILES: tl.constexpr = (WIDTH + OWN_COLS - 1) // OWN_COLS
+    FLAT: tl.constexpr = LATENTS * CLASSES
+    OF_EMBED: tl.constexpr = (EMBED + NARROW - 1) // NARROW  # tiles
+    OF_DETER: tl.constexpr = BLOCKS * ((WIDTH + WIDE - 1) // WIDE)
+    OF_OWN: tl.constexpr = BLOCKS * ((WIDTH + OWN - 1) // OWN)
+    OF_LATENTS: tl.constexpr = (LATENTS + TAKEN - 1) // TAKEN
+    follow(CHAINED)
     program = tl.program_id(0)
-    rows = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
-    along = (sum_tiles(hidden_sums, rows, count, HIDDEN_TILES, HIDDEN_LANES) / DETER)[:, None]
-    total_inverse = vector(total_inverse, rows, count)[:, None]
-    if program < 3 * TILES:
-        part = program // TILES
-        cols = program % TILES * COLS + tl.arange(0, COLS)
-        shared += part * EMBED * DETER
-        result = tl.zeros((ROWS, COLS), tl.float32)
-        for at in tl.range(0, DETER, DEPTH):
-            k = at + tl.arange(0, DEPTH)
-            x = load(total, rows, k, DETER, 1, count, DETER)
-            grad = load(into_hidden, rows, k, DETER, 1, count, DETER)
-            scales = vector(hidden_scale, k, DETER)[None, :]
-            grad = through_norm(x, total_inverse, scales, grad, along)
-            w = load(shared, k, cols, 1, DETER, DETER, EMBED)
-            result = dot(grad, w, result, PRECISION)
-        store(into + part * EMBED, rows, cols, 3 * EMBED, count, EMBED, result)
-        if part < 2:
-            x = load(pre + part * EMBED, rows, cols, 2 * EMBED, 1, count, EMBED)
-            scales = vector(scale + part * EMBED, cols, EMBED)[None, :]
-            row_inverse = vector(inverse + part, 2 * rows, 2 * count)[:, None]
-            store_along(sums + program * count, rows, count, x, row_inverse, scales, result)
-    else:
-        at_block = (program - 3 * TILES) // OWN_TILES * WIDTH
-        own_cols = (program - 3 * TILES) % OWN_TILES * OWN_COLS + tl.arange(0, OWN_COLS)
-        own += at_block * WIDTH
-        mine = load(rest + at_block, rows, own_cols, DETER, 1, count, WIDTH)
-        for at in tl.range(0, WIDTH, DEPTH):
-            k = at + tl.arange(0, DEPTH)
-            x = load(total + at_block, rows, k, DETER, 1, count, WIDTH)
-            grad = load(into_hidden + at_block, rows, k, DETER, 1, count, WIDTH)
-            scales = vector(hidden_scale + at_block, k, WIDTH)[None, :]
-            grad = through_norm(x, total_inverse, scales, grad, along)
-            w = load(own, k, own_cols, 1, WIDTH, WIDTH, WIDTH)
-            mine = dot(grad, w, mine, PRECISION)
-        store(rest + at_block, rows, own_cols, DETER, count, WIDTH, mine)
+    down = tl.cdiv(count, ROWS)
+    lines = tl.arange(0, ROWS)
+    met = 0
+    t = last - 1
+    while t >= first:
+        # Behind the last step, into is zero: what is multiplied with it does not matter.
+        after = tl.minimum(t + 1, steps - 1)
+        into_after = into + (t + 1) * count * 2 * EMBED
+        pre_after = pre + after * count * 2 * EMBED
+        inverse_after = inverse + after * count * 2
+        if (ONLY < 0) | (ONLY == 0):
+            tile = program
+            while tile < down * OF_LATENTS:
+                unsample(
+                    tile % OF_LATENTS, tile // OF_LATENTS * ROWS + lines,
+                    into_after, sums + OF_EMBED * count, pre_after, inverse_after, in_scale,
+                    stoch_in, keep + after * count, probs + t * count * FLAT,
+                    into_probs + t * count * FLAT, logits_grad + t * count * FLAT, unimix,
+                    count, LATENTS, CLASSES, EMBED, OF_EMBED, NARROW_LANES,
+                    ROWS, TAKEN, CLASS_LANES, DEEP_EMBED, SPLIT, PRECISION,
+                )  # fmt: skip
+                tile += PROGRAMS
+        if ONLY < 0:
+            met = meet(arrived, met, PROGRAMS)
+        # The part by own weights comes from the step after; behind the last there is none.
+        owns = tl.where(t + 1 < steps, OF_OWN, 0)
+        if (ONLY < 0) | (ONLY == 1):
+            tile = program
+            while tile < down * (OF_EMBED + owns):
+                number = tile % (OF_EMBED + owns)
+                rows = tile // (OF_EMBED + owns) * ROWS + lines
+                if number < OF_EMBED:
+                    unlogit(
+                        number, rows, logits_grad + t * count * FLAT, logits_weights,
+                        pre_post + t * count * EMBED, post_inverse + t * count, post_scale,
+                        into_post + t * count * EMBED, post_sums,
+                        count, FLAT, EMBED, ROWS, NARROW, DEEP_FLAT, SPLIT, PRECISION,
+                    )  # fmt: skip
+                else:
+                    unmultiply_own(
+                        number - OF_EMBED, rows, into_hidden + after * count * DETER, hidden_sums,
+                        total + after * count * DETER, total_inverse + after * count, hidden_scale,
+                        own, rest,
+                        count, BLOCKS, WIDTH, OF_DETER, WIDE_LANES,
+                        ROWS, OWN, DEEP_BLOCK, SPLIT, PRECISION,
+                    )  # fmt: skip
+                tile += PROGRAMS
+        if ONLY < 0:
+            met = meet(arrived, met, PROGRAMS)
+        if (ONLY < 0) | (ONLY == 2):
+            tile = program
+            while tile < down * OF_DETER:
+                ungate(
+                    tile % OF_DETER, tile // OF_DETER * ROWS + lines,
+                    into_post + t * count * EMBED, post_sums, pre_post + t * count * EMBED,
+                    post_inverse + t * count, post_scale,
+                    into_after, sums, pre_after, inverse_after, in_scale, project_weights,
+                    keep + after * count, grad_deters + t * count * DETER,
+                    gates + t * count * 3 * DETER, gates_bias, before + t * count * DETER, rest,
+                    gates_grad + t * count * 3 * DETER,
+                    count, BLOCKS, WIDTH, EMBED, OF_EMBED, NARROW_LANES,
+                    ROWS, WIDE, DEEP_EMBED, SPLIT, PRECISION,
+                )  # fmt: skip
+                tile += PROGRAMS
+        if ONLY < 0:
+            met = meet(arrived, met, PROGRAMS)
+        if (ONLY < 0) | (ONLY == 3):
+            tile = program
+            while tile < down * OF_DETER:
+                unhidden(
+                    tile % OF_DETER, tile // OF_DETER * ROWS + lines,
+                    gates_grad + t * count * 3 * DETER, gates_weights, total + t * count * DETER,
+                    total_inverse + t * count, hidden_scale, into_hidden + t * count * DETER,
+                    hidden_sums,
+                    count, BLOCKS, WIDTH, ROWS, WIDE, DEEP_GATES, SPLIT, PRECISION,
+                )  # fmt: skip
+                tile += PROGRAMS
+        if ONLY < 0:
+            met = meet(arrived, met, PROGRAMS)
+        if (ONLY < 0) | (ONLY == 4):
+            tile = program
+            while tile < down * 2 * OF_EMBED:
+                unmix(
+                    tile % (2 * OF_EMBED), tile // (2 * OF_EMBED) * ROWS + lines,
+                    into_hidden + t * count * DETER, hidden_sums, total + t * count * DETER,
+                    total_inverse + t * count, hidden_scale, shared, pre + t * count * 2 * EMBED,
+                    inverse + t * count * 2, in_scale, into + t * count * 2 * EMBED, sums,
+                    count, DETER, EMBED, OF_DETER, WIDE_LANES, ROWS, NARROW, DEEP, SPLIT, PRECISION,
+                )  # fmt: skip
+                tile += PROGRAMS
+        if ONLY < 0:
+            met = meet(arrived, met, PROGRAMS)
+        t -= 1

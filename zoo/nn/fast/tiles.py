@@ -1,7 +1,7 @@
 """What Triton kernels of small matrix products share: tiles of memory, products, row sums."""
 
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch as th
 import triton
@@ -10,76 +10,96 @@ import triton.language as tl
 from dreamzoo.nn.fast.kernels import NORM_EPS
 from dreamzoo.nn.fast.precision import Precision
 
-#: Programs that a kernel should consist of, about as many as a large GPU has multiprocessors.
-PROGRAMS = 96
-#: Memory of a multiprocessor that copies on their way may take, bytes.
-SHARED = 160 * 1024
+#: One launch a sequence instead of five a step.
+LOOP = False
 #: Whether a kernel is set up while the one before computes, where a GPU can do that.
-CHAIN = False
+CHAIN = True
+#: Memory of a multiprocessor that operands on their way may take, bytes.
+SHARED = 200 * 1024
 
 _EPS = tl.constexpr(NORM_EPS)
 
 
-class Tiling(NamedTuple):
-    """How a kernel divides its products; all numbers but the stages are powers of two."""
-
-    rows: int  # of the batch, in one program
-    cols: int  # of the result, in one program
-    depth: int  # of the sum, in one iteration
-    stages: int  # iterations whose operands are on their way at a time
-    warps: int = 4
-
-    @property
-    def options(self) -> dict[str, int]:
-        """Of a launch."""
-        return {"num_warps": self.warps, "num_stages": self.stages}
-
-
-def tile(
-    rows: int, columns: int, depth: int, precision: Precision, products: int = 1, least: int = 16
-) -> Tiling:
+def divide(
+    rows: int,
+    widths: tuple[int, int, int],
+    latents: tuple[int, int],
+    precision: Precision,
+    device: th.device,
+) -> dict[str, Any]:
     """
-    Divide products among programs.
+    Divide a sequence's products among programs.
+
+    All programs run at the same time, at most one on a multiprocessor: they wait for each other.
 
     :param rows: of the batch
-    :param columns: of all results together
-    :param depth: numbers summed for each
-    :param precision: of the products
-    :param products: tiles of weights that one iteration reads
-    :param least: columns that a program has at least, a power of two
-    """
-    rows = min(64, lanes(rows))
-    cols = max(least, next((n for n in (64, 32) if columns >= PROGRAMS * n), 16))
-    depth = min(lanes(depth), {"fp32": 32, "tf32": 64, "bf16": 128}[precision])
-    if cols > 32 or rows > 32:
-        depth = min(depth, 64)
-    size = 2 if precision == "bf16" else 4
-    stage = products * depth * (cols * size + 2 * rows * 4)
-    return Tiling(rows, cols, depth, max(1, min(4, SHARED // stage)))
-
-
-def lanes(n: int) -> int:
-    """Round up to a width that a product of tiles can have."""
-    return max(16, triton.next_power_of_2(n))
-
-
-def options(precision: Precision, rows: int, device: th.device) -> dict[str, Any]:
-    """
-    Choose what all launches of a sequence share.
-
+    :param widths: state, blocks and embeddings
+    :param latents: number and classes
     :param precision: of products
-    :param rows: of the batch
     :param device: where they run
     """
-    chained = CHAIN and _can_chain(device)
-    mode = "ieee" if precision == "fp32" else precision
-    shared = {"PRECISION": mode, "ROWS": min(64, lanes(rows)), "CHAINED": chained}
-    return shared | ({"launch_pdl": True} if chained else {})
+    deter, block, embed = widths
+    count, classes = latents
+    tall = 16 if rows <= 16 else 32
+    down = triton.cdiv(rows, tall)
+    parallel = device.type == "cuda"  # in the interpreter, programs run one after the other
+    most = th.cuda.get_device_properties(device).multi_processor_count if parallel else 128
+
+    def columns(width: int, beside: int = 0) -> int:
+        fits = (n for n in (16, 32) if down * (beside + triton.cdiv(width, n)) <= most)
+        return min(next(fits, 64), 1024 // tall)
+
+    narrow, wide = columns(2 * embed), columns(deter)
+    of_embed = triton.cdiv(embed, narrow)
+    own = columns(deter, of_embed)
+    class_lanes = triton.next_power_of_2(classes)
+    taken = max(1, columns(count * class_lanes) // class_lanes, 16 // class_lanes)
+    of_deter = deter // block * triton.cdiv(block, wide)
+    of_own = deter // block * triton.cdiv(block, own)
+    tiles = max(2 * of_embed, of_embed + of_own, of_deter, triton.cdiv(count, taken))
+    depth = 128 if precision == "bf16" and wide <= 32 else 64
+    size = 2 if precision == "bf16" else 4
+    stage = depth * (3 * wide * size + 2 * tall * 4)
+
+    def deep(width: int) -> int:
+        return max(64, min(depth, lanes(width)))
+
+    chained = CHAIN and not LOOP and _can_chain(device)
+    shared = {
+        "PROGRAMS": (min(most, down * tiles) if LOOP else down * tiles) if parallel else 1,
+        "CHAINED": chained,
+        "ROWS": tall,
+        "NARROW": narrow,
+        "WIDE": wide,
+        "OWN": own,
+        "TAKEN": taken,
+        "CLASS_LANES": class_lanes,
+        "NARROW_LANES": lanes(of_embed),
+        "WIDE_LANES": lanes(of_deter),
+        "DEEP": deep(deter),
+        "DEEP_EMBED": deep(embed),
+        "DEEP_FLAT": deep(count * classes),
+        "DEEP_BLOCK": deep(block),
+        "SPLIT": 4,
+        "PRECISION": "ieee" if precision == "fp32" else precision,
+        "num_stages": max(1, min(4, SHARED // stage)),
+        "num_warps": 4,
+    }
+    if LOOP and parallel:
+        shared["launch_cooperative_grid"] = True
+    if chained:
+        shared["launch_pdl"] = True
+    return shared
 
 
 @cache
 def _can_chain(device: th.device) -> bool:
     return device.type == "cuda" and th.cuda.get_device_capability(device) >= (9, 0)
+
+
+def lanes(n: int) -> int:
+    """Round up to a width that a product of tiles can have."""
+    return max(16, triton.next_power_of_2(n))
 
 
 @triton.jit
@@ -92,6 +112,24 @@ def follow(CHAINED: tl.constexpr) -> None:
     if CHAINED:
         tl.extra.cuda.gdc_wait()
         tl.extra.cuda.gdc_launch_dependents()
+
+
+@triton.jit
+def meet(arrived: tl.tensor, met: tl.tensor, PROGRAMS: tl.constexpr) -> tl.tensor:
+    """
+    Wait until all programs are here; then each sees what all have written.
+
+    :param arrived: counts arrivals
+    :param met: arrivals at the last meeting
+    :param PROGRAMS: of the kernel, all running at the same time
+    :return: arrivals at this one
+    """
+    tl.debug_barrier()
+    tl.atomic_add(arrived, 1, sem="release", scope="gpu")
+    while tl.atomic_add(arrived, 0, sem="acquire", scope="gpu") < met + PROGRAMS:
+        pass
+    tl.debug_barrier()
+    return met + PROGRAMS
 
 
 @triton.jit
@@ -131,8 +169,50 @@ def vector(x: tl.tensor, i: tl.tensor, end: tl.tensor) -> tl.tensor:
 
 
 @triton.jit
+def places(at: tl.tensor, DEPTH: tl.constexpr, SPLIT: tl.constexpr) -> tl.tensor:
+    """
+    Number what one iteration of a product sums over, (SPLIT, DEPTH / SPLIT).
+
+    Every warp adds up its own part: a product of few rows and columns is as slow as the longest
+    chain of additions.
+    """
+    each: tl.constexpr = DEPTH // SPLIT
+    return at + tl.arange(0, SPLIT)[:, None] * each + tl.arange(0, each)[None, :]
+
+
+@triton.jit
+def operand(
+    x: tl.tensor, rows: tl.tensor, k: tl.tensor, stride: tl.tensor, count: tl.tensor, end: tl.tensor
+) -> tl.tensor:
+    """Read x[rows, k], zero outside of (count, end), (SPLIT, rows, k)."""
+    inside = (rows[None, :, None] < count) & (k[:, None, :] < end)
+    return tl.load(x + rows[None, :, None] * stride + k[:, None, :], mask=inside, other=0.0)
+
+
+@triton.jit
+def weight(
+    x: tl.tensor,
+    k: tl.tensor,
+    j: tl.tensor,
+    by_k: tl.tensor,
+    by_j: tl.tensor,
+    end_k: tl.tensor,
+    end_j: tl.tensor,
+) -> tl.tensor:
+    """Read x[k, j], zero outside of (end_k, end_j), (SPLIT, k, j)."""
+    inside = (k[:, :, None] < end_k) & (j[None, None, :] < end_j)
+    return tl.load(x + k[:, :, None] * by_k + j[None, None, :] * by_j, mask=inside, other=0.0)
+
+
+@triton.jit
+def factor(x: tl.tensor, k: tl.tensor, end: tl.tensor) -> tl.tensor:
+    """Read x[k], zero from ``end`` on, for every row of an operand, (SPLIT, 1, k)."""
+    return tl.load(x + k, mask=k < end, other=0.0)[:, None, :]
+
+
+@triton.jit
 def dot(x: tl.tensor, w: tl.tensor, total: tl.tensor, PRECISION: tl.constexpr) -> tl.tensor:
-    """Add a product to a total."""
+    """Add the parts of a product to those of a total, (SPLIT, rows, columns)."""
     if PRECISION == "bf16":
         total = tl.dot(x.to(tl.bfloat16), w, total)
     else:
@@ -158,9 +238,9 @@ def inverse_rms(
     TILES: tl.constexpr,
     LANES: tl.constexpr,
 ) -> tl.tensor:
-    """Return 1 / root mean square of rows of WIDTH numbers, (rows, 1)."""
+    """Return 1 / root mean square of rows of WIDTH numbers, (rows,)."""
     mean = sum_tiles(sums, rows, count, TILES, LANES) / WIDTH
-    return (1.0 / tl.sqrt(mean + _EPS))[:, None]
+    return 1.0 / tl.sqrt(mean + _EPS)
 
 
 @triton.jit
