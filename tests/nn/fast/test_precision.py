@@ -151,6 +151,29 @@ def test_what_another_thread_has_entered_is_not_left_for_it() -> None:
         assert current() == "bf16"
 
 
+@pytest.mark.parametrize(
+    ("wanted", "device", "old", "conv"),
+    [
+        ("fp32", CUDA, "highest", False),
+        ("tf32", CUDA, "high", True),
+        pytest.param("bf16", CPU, "medium", True, marks=needs_bf16),
+    ],
+)
+def test_torch_2_8_has_older_switches_only(
+    monkeypatch: pytest.MonkeyPatch, wanted: str, device: th.device, old: str, conv: bool
+) -> None:
+    monkeypatch.setattr(precision, "_get", None)
+    monkeypatch.setattr(precision, "_set", None)
+
+    def found() -> tuple[str, bool]:
+        return th.get_float32_matmul_precision(), th.backends.cudnn.allow_tf32
+
+    before = found()
+    with using(wanted, device):
+        assert found() == (old, conv)
+    assert found() == before
+
+
 @pytest.mark.parametrize("wanted", ["fp32", "tf32"])
 def test_nobody_is_warned(wanted: str) -> None:
     precision._hush.cache_clear()
