@@ -76,15 +76,15 @@ MUTANTS = [
     Mutant(
         "continuous policy: no shift of the deviation",
         DIST,
-        "th.sigmoid(raw_std.float() + 2.0)",
-        "th.sigmoid(raw_std.float())",
+        "th.sigmoid(self.raw_std + 2.0)",
+        "th.sigmoid(self.raw_std)",
         OF_DIST,
     ),
     Mutant(
         "continuous policy: means are not bounded",
         DIST,
-        "self.mean = th.tanh(raw_mean.float())",
-        "self.mean = raw_mean.float()",
+        "return th.tanh(self.raw_mean)",
+        "return self.raw_mean",
         OF_DIST,
     ),
     Mutant(
@@ -371,8 +371,8 @@ MUTANTS = [
     Mutant(
         "continuous policy: the entropy of one dimension",
         DIST,
-        "return (self.std.log() + 0.5 * (1.0 + _LOG_2PI)).sum(-1)",
-        "return (self.std.log() + 0.5 * (1.0 + _LOG_2PI)).mean(-1)",
+        "return log_prob, (std.log() + 0.5 * (1.0 + _LOG_2PI)).sum(-1)",
+        "return log_prob, (std.log() + 0.5 * (1.0 + _LOG_2PI)).mean(-1)",
         OF_DIST,
     ),
     Mutant(

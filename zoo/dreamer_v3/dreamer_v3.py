@@ -20,12 +20,7 @@ from dreamzoo.common.settings import Choice, Flag, Number, Setting, Whole
 from dreamzoo.common.training import Outcome, check_finite, guard_gradients
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.dreamer_v3.policies import CnnPolicy, DreamerV3Policy, MlpPolicy, MultiInputPolicy
-from dreamzoo.nn.distributions import (
-    categorical_entropy,
-    categorical_kl,
-    one_hot,
-    soft_bernoulli_loss,
-)
+from dreamzoo.nn.distributions import divergences, one_hot, soft_bernoulli_loss
 from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.fast.precision import PrecisionName
 from dreamzoo.nn.fast.tapes import Piece, StackTape
@@ -325,11 +320,11 @@ class DreamerV3(WorldModelAlgorithm):
         model.follow_gamma(th.sigmoid(cont.detach().float()), batch.is_terminal, self.gamma)
 
         post, prior = filtered.belief, model.dynamics.prior(filtered.latent.deter)
+        dyn, rep, prior_ent, post_ent = divergences(post, prior)
         # Summed over latents first, then clipped for each step.
-        losses["dyn"] = categorical_kl(post.detach(), prior).clamp(min=self.free_nats).mean()
-        losses["rep"] = categorical_kl(post, prior.detach()).clamp(min=self.free_nats).mean()
-        details = {"prior_ent": categorical_entropy(prior), "post_ent": categorical_entropy(post)}
-        return filtered, losses, details
+        losses["dyn"] = dyn.clamp(min=self.free_nats).mean()
+        losses["rep"] = rep.clamp(min=self.free_nats).mean()
+        return filtered, losses, {"prior_ent": prior_ent, "post_ent": post_ent}
 
     def start_latent(self, batch: SequenceBatch) -> Latent:
         if not batch.latents:
@@ -374,7 +369,7 @@ class DreamerV3(WorldModelAlgorithm):
         # The trunk was evaluated once; here it gets its gradient.
         hidden = self.policy.actor.body.attach(trunk).view(self.horizon, len(start), -1)
         policy = self.policy.actor.policy(hidden)
-        return Dream(feat, policy.log_prob(actions), policy.entropy()), starts
+        return Dream(feat, *policy.log_prob_and_entropy(actions)), starts
 
     def _imagine_rows(
         self, trunk: StackTape, work: tuple[Tensor, list[Piece], Tensor, Tensor]

@@ -203,6 +203,24 @@ def categorical_kl(p: Tensor, q: Tensor) -> Tensor:
     return (p * (p.log() - q.log())).sum((-2, -1))
 
 
+def divergences(post: Tensor, prior: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """
+    Compare what the model believes after and before an observation, in nats.
+
+    :param post: probabilities with gradient, (B, T, S, C)
+    :param prior: the same, positive
+    :return: KL(post || prior) with the prior's gradient alone, and with the posterior's alone;
+        entropies of prior and posterior, (B, T) each
+    """
+    if kernels.is_triton(post) and not kernels.is_traced():
+        from dreamzoo.nn.fast.triton_actions import Divergences
+
+        flat = Divergences.apply(post.flatten(0, 1), prior.flatten(0, 1))
+        return tuple(x.view(post.shape[:2]) for x in flat)
+    dyn, rep = categorical_kl(post.detach(), prior), categorical_kl(post, prior.detach())
+    return dyn, rep, categorical_entropy(prior), categorical_entropy(post)
+
+
 def categorical_entropy(p: Tensor) -> Tensor:
     """Entropy in nats, summed over latents: (..., S, C) to (...)."""
     return -(p * p.log()).sum((-2, -1))
@@ -220,11 +238,16 @@ class CategoricalActions:
     """
 
     def __init__(self, logits: Tensor, sizes: Sequence[int], unimix: float) -> None:
-        self.probs = [mix_uniform(part, unimix) for part in logits.split(list(sizes), dim=-1)]
+        self.logits, self.sizes, self.unimix = logits, list(sizes), unimix
+
+    @property
+    def probs(self) -> list[Tensor]:
+        """Probabilities of every dimension's classes."""
+        return [mix_uniform(part, self.unimix) for part in self.logits.split(self.sizes, dim=-1)]
 
     def sample(self, generator: th.Generator | None = None) -> Tensor:
-        shape = (*self.probs[0].shape[:-1], len(self.probs))
-        return self.from_noise(self.draw(shape, generator, self.probs[0].device))
+        shape = (*self.logits.shape[:-1], len(self.sizes))
+        return self.from_noise(self.draw(shape, generator, self.logits.device))
 
     @staticmethod
     def draw(shape: Sequence[int], generator: th.Generator | None, device: th.device) -> Tensor:
@@ -233,19 +256,29 @@ class CategoricalActions:
 
     def from_noise(self, noise: Tensor) -> Tensor:
         """Turn the noise of :meth:`draw` into actions, (..., dims) to (..., dims)."""
-        draws = noise.unbind(-1)
-        pairs = zip(self.probs, draws, strict=True)
+        if kernels.is_triton(self.logits) and not kernels.is_plain():
+            from dreamzoo.nn.fast import triton_actions
+
+            logits, draws = self.logits.flatten(0, -2), noise.flatten(0, -2)
+            return triton_actions.choose(logits, self.sizes, self.unimix, draws).view(noise.shape)
+        pairs = zip(self.probs, noise.unbind(-1), strict=True)
         return th.stack([invert_cumulative(p, draw) for p, draw in pairs], dim=-1)
 
     def mode(self) -> Tensor:
         return th.stack([p.argmax(-1) for p in self.probs], dim=-1)
 
+    def log_prob_and_entropy(self, action: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute both for actions, (..., dims) to (...) each."""
+        probs = self.probs
+        parts = [p.gather(-1, action[..., i, None])[..., 0] for i, p in enumerate(probs)]
+        entropies = [-(th.xlogy(p, p)).sum(-1) for p in probs]
+        return th.stack(parts).log().sum(0), th.stack(entropies).sum(0)
+
     def log_prob(self, action: Tensor) -> Tensor:
-        parts = [p.gather(-1, action[..., i, None])[..., 0] for i, p in enumerate(self.probs)]
-        return th.stack(parts).log().sum(0)
+        return self.log_prob_and_entropy(action)[0]
 
     def entropy(self) -> Tensor:
-        return th.stack([-(th.xlogy(p, p)).sum(-1) for p in self.probs]).sum(0)
+        return self.log_prob_and_entropy(self.mode())[1]
 
 
 class BoundedNormalActions:
@@ -264,11 +297,20 @@ class BoundedNormalActions:
     def __init__(
         self, raw_mean: Tensor, raw_std: Tensor, min_std: float = 0.1, max_std: float = 1.0
     ) -> None:
-        self.mean = th.tanh(raw_mean.float())
-        self.std = (max_std - min_std) * th.sigmoid(raw_std.float() + 2.0) + min_std
+        self.raw_mean, self.raw_std = raw_mean.float(), raw_std.float()
+        self.bounds = min_std, max_std - min_std
+
+    @property
+    def mean(self) -> Tensor:
+        return th.tanh(self.raw_mean)
+
+    @property
+    def std(self) -> Tensor:
+        low, span = self.bounds
+        return span * th.sigmoid(self.raw_std + 2.0) + low
 
     def sample(self, generator: th.Generator | None = None) -> Tensor:
-        return self.from_noise(self.draw(self.mean.shape, generator, self.mean.device))
+        return self.from_noise(self.draw(self.raw_mean.shape, generator, self.raw_mean.device))
 
     @staticmethod
     def draw(shape: Sequence[int], generator: th.Generator | None, device: th.device) -> Tensor:
@@ -277,17 +319,33 @@ class BoundedNormalActions:
 
     def from_noise(self, noise: Tensor) -> Tensor:
         """Turn the noise of :meth:`draw` into actions, (..., A) to (..., A)."""
+        if kernels.is_triton(self.raw_mean) and not kernels.is_plain():
+            from dreamzoo.nn.fast import triton_actions
+
+            return triton_actions.bounded_normal(self.raw_mean, self.raw_std, *self.bounds, noise)
         return self.mean + self.std * noise
 
     def mode(self) -> Tensor:
         return self.mean
 
+    def log_prob_and_entropy(self, action: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute both for actions without a gradient, (..., A) to (...) each."""
+        if kernels.is_triton(self.raw_mean) and not kernels.is_traced():
+            from dreamzoo.nn.fast.triton_actions import NormalTerms
+
+            rows = (x.flatten(0, -2) for x in (self.raw_mean, self.raw_std, action))
+            log_prob, entropy = NormalTerms.apply(*rows, *self.bounds)
+            return log_prob.view(action.shape[:-1]), entropy.view(action.shape[:-1])
+        mean, std = self.mean, self.std
+        scaled = (action - mean) / std
+        log_prob = (-0.5 * scaled.square() - std.log() - 0.5 * _LOG_2PI).sum(-1)
+        return log_prob, (std.log() + 0.5 * (1.0 + _LOG_2PI)).sum(-1)
+
     def log_prob(self, action: Tensor) -> Tensor:
-        scaled = (action - self.mean) / self.std
-        return (-0.5 * scaled.square() - self.std.log() - 0.5 * _LOG_2PI).sum(-1)
+        return self.log_prob_and_entropy(action)[0]
 
     def entropy(self) -> Tensor:
-        return (self.std.log() + 0.5 * (1.0 + _LOG_2PI)).sum(-1)
+        return self.log_prob_and_entropy(self.mode().detach())[1]
 
 
 _LOG_2PI = 1.8378770664093453

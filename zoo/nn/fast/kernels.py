@@ -392,6 +392,15 @@ def one_hot_sample(probs: Tensor, draws: Tensor | None) -> Tensor:
     return out
 
 
+def limited(x: Tensor) -> Tensor:
+    """Scale numbers down to a size of at most one, without a gradient."""
+    if is_triton(x):
+        from dreamzoo.nn.fast import triton_actions
+
+        return triton_actions.limited(x)
+    return x / x.abs().clamp(min=1.0)
+
+
 def mixed_backward(probs: Tensor, unimix: float, grad: Tensor, out: Tensor) -> None:
     """
     Gradient of the mixed probabilities of :func:`sample_mixed` towards the logits.

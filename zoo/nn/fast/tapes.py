@@ -89,6 +89,9 @@ class StackTape:
         x_grad = grad.new_empty(self.rows, self.layers[0][0].shape[1]) if into_x else None
         grad = grad.contiguous()
 
+        if len(self.pieces) == 1 and grad.device.type != "cpu":
+            return x_grad, self._whole_backward(grad, x_grad)
+
         def part_backward(pieces: list[Piece]) -> list[Tensor]:
             grads = [th.zeros_like(x, dtype=grad.dtype) for layer in self.layers for x in layer]
             for piece in pieces:
@@ -101,6 +104,25 @@ class StackTape:
         for other in others:
             th._foreach_add_(first, other)
         return x_grad, first
+
+    def _whole_backward(self, grad: Tensor, x_grad: Tensor | None) -> list[Tensor]:
+        """Go back through all rows at once: nothing has to be added up."""
+        grads: list[Tensor] = []
+        widths = [len(scale) for _, _, scale in self.layers for _ in range(2)]
+        sums = list(grad.new_zeros(sum(widths)).split(widths))
+        for i in reversed(range(len(self.layers))):
+            weight, _, scale = self.layers[i]
+            bias_grad, scale_grad = sums[2 * i : 2 * i + 2]
+            grad = norm_silu_backward(
+                self.pre[i], scale[None], grad, scale_grad[None], bias_grad=bias_grad
+            )
+            x = self.hidden[i - 1] if i else self.pieces[0][1]
+            grads = [products.mm(grad.t(), x), bias_grad, scale_grad, *grads]
+            if i:
+                grad = products.mm(grad, weight)
+            elif x_grad is not None:
+                products.mm(grad, weight, out=x_grad)
+        return grads
 
     def _piece_backward(
         self, piece: Piece, grad: Tensor, x_grad: Tensor | None, grads: list[Tensor]

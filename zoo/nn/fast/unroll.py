@@ -78,21 +78,29 @@ class CoreTape:
         """View (B, D) as (g, B, d)."""
         return x.unflatten(-1, (self.blocks, -1)).transpose(0, 1)
 
-    def forward(self, t: int, deter: Tensor, stoch: Tensor, action: Tensor, out: Tensor) -> None:
+    def forward(
+        self, t: int, deter: Tensor, stoch: Tensor, action: Tensor | None, out: Tensor
+    ) -> None:
         """
         Advance the deterministic state.
 
         :param deter: (B, >= D); the first D columns are the state
         :param stoch: (B, S * C)
-        :param action: embedded action (B, M)
+        :param action: embedded action (B, M); None if it is among the step's inputs already
         :param out: next state, its first D columns are written, (B, >= D)
         """
-        k, pre, inputs, embed = self.weights, self.pre[t], self.inputs[t], action.shape[1]
+        k, pre, inputs, embed = (
+            self.weights,
+            self.pre[t],
+            self.inputs[t],
+            len(self.weights.deter_in),
+        )
         before = deter[:, : self.deter].to(k.own.dtype)  # rounded once, if it is
         products.addmm(k.deter_bias, before, k.deter_in.t(), out=pre[:, :embed])
         products.addmm(k.stoch_bias, stoch, k.stoch_in.t(), out=pre[:, embed:])
         kernels.norm_silu(pre, k.in_scale, inputs)
-        inputs[:, 2 * embed :] = action
+        if action is not None:
+            inputs[:, 2 * embed :] = action
         total, hidden, gates = self.total[t], self.hidden[t], self.gates[t]
         products.addmm(k.hidden_bias, inputs, k.shared, out=total)
         own = products.bmm(self._by_block(before), k.own)
@@ -367,7 +375,7 @@ class Imagination:
         unimix: float,
     ) -> None:
         self.core = CoreTape(weights, 1, rows)
-        self.action_in = StackTape([action_in], rows)
+        self.action_in = tuple(x.detach() for x in action_in)
         self.prior = StackTape(prior, rows)
         self.weight, self.bias = (x.detach() for x in logits)
         self.unimix = unimix
@@ -384,10 +392,12 @@ class Imagination:
         :param out: next state, written, (N, D + S * C)
         """
         width = self.core.deter
-        self.action_in.pieces.clear()  # nobody will ask for gradients
-        self.prior.pieces.clear()
-        action = self.action_in.forward(action / action.abs().clamp(min=1.0))
-        self.core.forward(0, feat, feat[:, width:], action, out)
+        self.prior.pieces.clear()  # nobody will ask for gradients
+        weight, bias, scale = self.action_in
+        inputs = self.core.inputs[0]
+        pre = products.addmm(bias, kernels.limited(action), weight.t())
+        kernels.norm_silu(pre, scale[None], inputs, at=2 * len(bias))
+        self.core.forward(0, feat, feat[:, width:], None, out)
         hidden = self.prior.forward(out[:, :width])
         th.addmm(self.bias, hidden, self.weight.t(), out=self.logits.flatten(1))
         kernels.sample_mixed(self.logits, self.unimix, draws, self.probs, out, at=width)
