@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import torch as th
 
-from dreamzoo.nn.fast.precision import using
+from dreamzoo.nn.fast.precision import resolve, using
 
 
 def measure_peak(
@@ -21,8 +21,8 @@ def measure_peak(
     :return: GFLOP/s
     """
     n = n or (8_192 if device.type == "cuda" else 2_048)
-    # On CUDA float32 numbers are not multiplied as bf16 by any switch.
-    dtype = th.bfloat16 if precision == "bf16" and device.type == "cuda" else th.float32
+    # No switch multiplies float32 numbers as bf16 on CUDA, nor on CPUs without matrix tiles.
+    dtype = th.bfloat16 if resolve(precision, device) == "bf16" else th.float32
     a, b = (th.randn(n, n, device=device).to(dtype) for _ in range(2))
     out = th.empty_like(a)
     with using(precision, device):
