@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from copy import deepcopy
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NamedTuple, NoReturn
 
 import numpy as np
 import torch as th
@@ -12,6 +12,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
+from dreamzoo.common.record_store import to_device
 from dreamzoo.common.settings import Choice, Flag, Setting, Whole, read_settings
 from dreamzoo.envs.dream_rendering import draw_numbers, to_frame
 from dreamzoo.envs.dream_starts import Fixed, Initial, Pool, Starts
@@ -19,6 +20,8 @@ from dreamzoo.envs.load_model import Model, load_model
 from dreamzoo.envs.shared_model import SpecOfDream
 from dreamzoo.nn.checks import to_host
 from dreamzoo.nn.dynamics import Latent
+from dreamzoo.nn.fast import graphs
+from dreamzoo.nn.fast.recordings import Recordings
 from dreamzoo.nn.observations import Observation
 from dreamzoo.nn.process import in_own_precision, restores_process
 
@@ -37,12 +40,35 @@ _SETTINGS: Mapping[str, Setting] = {
 }
 
 
+class Moment(NamedTuple):
+    """
+    Where all dreams stand.
+
+    :param latent: states, (N, ...)
+    :param age: steps since their episodes began, (N,)
+    :param reward: of the last step, (N,)
+    """
+
+    latent: Latent
+    age: Tensor
+    reward: Tensor
+
+
+class Step(NamedTuple):
+    """What follows from one step of all dreams: what is kept, and what :meth:`step` returns."""
+
+    after: Moment
+    returned: tuple[Observation, Tensor, Tensor, Tensor, dict[str, Any]]
+
+
 class DreamVectorEnv(SpecOfDream, VectorEnv):
     """
     N dreams side by side: a world model behind the interface of a gymnasium ``VectorEnv``.
 
     All values are torch tensors on the model's device: observations, rewards and flags, (N, ...),
-    and what ``info`` holds. Nothing is copied to the host, and no step loops over environments.
+    and what ``info`` holds. Nothing is copied to the host, and no step loops over environments; on
+    CUDA a step is one recorded graph, with the same numbers, unless the agent's ``cuda_graph``
+    says no.
     A policy for the real environment runs here unchanged, as far as it takes tensors;
     :class:`DreamEnv` and :class:`DreamVecEnv` speak numpy.
 
@@ -120,9 +146,8 @@ class DreamVectorEnv(SpecOfDream, VectorEnv):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._generator = th.Generator(device=self.device)
         self._starts: Starts | None = None
-        self._latent: Latent | None = None
-        self._age = th.zeros(num_envs, dtype=th.long, device=self.device)
-        self._last_reward = th.zeros(num_envs, device=self.device)
+        self._now: Moment | None = None
+        self._recordings = Recordings()
 
     def _observation_space(self) -> spaces.Space:
         if self.observation == "decoded":
@@ -167,9 +192,13 @@ class DreamVectorEnv(SpecOfDream, VectorEnv):
     @property
     def latent(self) -> Latent:
         """States of all dreams, (N, ...)."""
-        if self._latent is None:
+        return self._moment.latent
+
+    @property
+    def _moment(self) -> Moment:
+        if self._now is None:
             raise ResetNeeded("Call reset() before the first step.")
-        return self._latent
+        return self._now
 
     # ------------------------------------------------------------------ interface
 
@@ -195,7 +224,7 @@ class DreamVectorEnv(SpecOfDream, VectorEnv):
         if isinstance(seed, list):
             seed = self._first_seed(seed)
         super().reset(seed=seed)
-        if seed is not None or self._latent is None:
+        if seed is not None or self._now is None:
             self._generator.manual_seed(int(self.np_random.integers(2**31)))
         self._check_normalization()
         options = {} if options is None else options
@@ -213,7 +242,7 @@ class DreamVectorEnv(SpecOfDream, VectorEnv):
         if self._starts is None or (mask is None and isinstance(self._starts, Pool)):
             self._starts = self._make_starts()
         fresh = self._starts(self.num_envs, self._generator)
-        self._restart(mask, fresh)
+        self._now = self._restarted(mask, fresh, self._now)
         return self._observe(self.latent), self._info(self.latent)
 
     @th.inference_mode(False)
@@ -231,29 +260,16 @@ class DreamVectorEnv(SpecOfDream, VectorEnv):
         :raises ValueError: for actions of a wrong shape or, where it can be seen without waiting
             for the device, a wrong value
         """
-        before = self.latent
-        encoded = self.policy.action_codec.encode(self._to_model_action(actions))
-        latent = self.policy.world_model.imagine_step(before, encoded, self._generator)
-        reward, cont = self.policy.world_model.predict(latent)
-        if self.sample_reward:
-            reward = self.policy.world_model.reward.sample(latent.feat, self._generator)
-        terminated = self._terminated(cont)
-        self._age = self._age + 1  # in place it could meet a tensor of inference mode
-        limit = self.horizon
-        truncated = th.zeros_like(terminated) if limit is None else self._age >= limit
-        self._latent, self._last_reward = latent, reward.clone()
-        info: dict[str, Any] = {}
-        done = terminated | truncated
-        # A look at the flags costs nothing on a CPU; elsewhere it would wait for the device.
-        if self.same_step and (self.device.type != "cpu" or bool(done.any())):
-            info["final_obs"], info["_final_obs"] = self._observe(latent), done
-            info["final_info"], info["_final_info"] = self._info(latent, cont), done
-            assert self._starts is not None
-            self._restart(done, self._starts(self.num_envs, self._generator))
-            info |= self._info(self.latent)
+        before, given = self._moment, self._check_shape(actions)
+        # What is on the device already is turned into the model's units there.
+        is_raw = isinstance(given, Tensor) and given.device == self.device
+        given = given if is_raw else self._to_model_action(given)
+        if graphs.is_far(self.device) and self.policy.cuda_graph:
+            step = self._repeat(given, before, is_raw)
         else:
-            info |= self._info(latent, cont)
-        return self._observe(self.latent), reward, terminated, truncated, info
+            step = self._dream(given, before.latent, before.age, is_raw)
+        self._now = step.after
+        return step.returned
 
     @restores_process
     @th.no_grad()
@@ -274,13 +290,71 @@ class DreamVectorEnv(SpecOfDream, VectorEnv):
             return tuple(to_frame(image) for image in key.to_shades(images).cpu().numpy())
         parts = obs if isinstance(obs, dict) else {"observation": obs}
         host = {name: part.cpu().numpy() for name, part in parts.items()}
-        rewards = self._last_reward.cpu().numpy()
+        rewards = self._moment.reward.cpu().numpy()
         return tuple(
             draw_numbers({name: part[i] for name, part in host.items()}, float(rewards[i]))
             for i in range(self.num_envs)
         )
 
     # ------------------------------------------------------------------ parts of a step
+
+    def _repeat(self, given: Tensor, before: Moment, is_raw: bool) -> Step:
+        """Dream one step by a graph, which is recorded for what steps depend on beside tensors."""
+        fixed = (
+            is_raw,
+            self._starts if self.same_step else None,
+            self.horizon,
+            self.observation,
+            self.details,
+            self.sample_reward,
+            self.termination,
+            self.precision,
+            self.policy.training,
+            tuple(self.policy.observation_codec.normalized.items()),
+        )
+
+        def dream(given: Tensor, latent: Latent, age: Tensor) -> Step:
+            return self._dream(given, latent, age, is_raw)
+
+        dream.__qualname__ = f"{type(self).__name__}.step"
+        with self._recordings.lock:
+            graph = self._recordings.get(self.policy, fixed, dream, [self._generator])
+            step: Step = graph(given, before.latent, before.age)
+            # The next step overwrites what a recording returns.
+            return graphs.detached(step) if graph.is_recorded else step
+
+    def _dream(self, given: Tensor, before: Latent, age: Tensor, is_raw: bool) -> Step:
+        """
+        Dream one step.
+
+        :param given: actions on the device, (N, ...)
+        :param before: states, (N, ...)
+        :param age: of the episodes, (N,)
+        :param is_raw: actions are in the environment's units, not yet in replay form
+        """
+        codec = self.policy.action_codec
+        encoded = codec.encode(codec.from_env(given) if is_raw else given)
+        latent = self.policy.world_model.imagine_step(before, encoded, self._generator)
+        reward, cont = self.policy.world_model.predict(latent)
+        if self.sample_reward:
+            reward = self.policy.world_model.reward.sample(latent.feat, self._generator)
+        terminated = self._terminated(cont)
+        age = age + 1  # in place it could meet a tensor of inference mode
+        limit = self.horizon
+        truncated = th.zeros_like(terminated) if limit is None else age >= limit
+        after = Moment(latent, age, reward.clone())
+        info: dict[str, Any] = {}
+        done = terminated | truncated
+        # A look at the flags costs nothing on a CPU; elsewhere it would wait for the device.
+        if self.same_step and (graphs.is_far(self.device) or bool(done.any())):
+            info["final_obs"], info["_final_obs"] = self._observe(latent), done
+            info["final_info"], info["_final_info"] = self._info(latent, cont), done
+            assert self._starts is not None
+            after = self._restarted(done, self._starts(self.num_envs, self._generator), after)
+            info |= self._info(after.latent)
+        else:
+            info |= self._info(latent, cont)
+        return Step(after, (self._observe(after.latent), reward, terminated, truncated, info))
 
     def _terminated(self, cont: Tensor) -> Tensor:
         if self.termination is None:
@@ -290,19 +364,21 @@ class DreamVectorEnv(SpecOfDream, VectorEnv):
             return draw >= cont
         return cont < self.termination
 
-    def _restart(self, rows: Tensor | None, fresh: Latent) -> None:
+    def _restarted(self, rows: Tensor | None, fresh: Latent, before: Moment | None) -> Moment:
         """Put fresh latents where ``rows`` is true, or everywhere."""
-        age, reward = th.zeros_like(self._age), th.zeros_like(self._last_reward)
-        if rows is not None:
-            fresh = Latent(
-                *(
-                    th.where(rows.view(-1, *[1] * (new.dim() - 1)), new, old)
-                    for new, old in zip(fresh, self.latent, strict=True)
-                )
+        age = th.zeros(self.num_envs, dtype=th.long, device=self.device)
+        reward = th.zeros(self.num_envs, device=self.device)
+        if rows is None:
+            return Moment(fresh, age, reward)
+        assert before is not None
+        latent = Latent(
+            *(
+                th.where(rows.view(-1, *[1] * (new.dim() - 1)), new, old)
+                for new, old in zip(fresh, before.latent, strict=True)
             )
-            age = th.where(rows, age, self._age)
-            reward = th.where(rows, reward, self._last_reward)
-        self._latent, self._age, self._last_reward = fresh, age, reward
+        )
+        age = th.where(rows, age, before.age)
+        return Moment(latent, age, th.where(rows, reward, before.reward))
 
     def _observe(self, latent: Latent) -> Observation:
         if self.observation == "latent":
@@ -322,7 +398,14 @@ class DreamVectorEnv(SpecOfDream, VectorEnv):
         value = self.policy.value(latent)
         return info if value is None else info | {"value": value}
 
-    def _to_model_action(self, actions: Any) -> Tensor:
+    def _to_model_action(self, given: Any) -> Tensor:
+        """Turn actions into replay form, on the device."""
+        actions = self.policy.action_codec.from_env(given)
+        if isinstance(actions, Tensor):
+            return actions.to(self.device)
+        return to_device(actions, self.device)
+
+    def _check_shape(self, actions: Any) -> Any:
         codec = self.policy.action_codec
         given = codec.as_array(actions)
         expected = (self.num_envs, *codec.shape)
@@ -331,7 +414,7 @@ class DreamVectorEnv(SpecOfDream, VectorEnv):
                 f"actions have the shape {tuple(given.shape)}; expected {expected}: one action of "
                 f"{self.single_action_space} for each of the {self.num_envs} dreams."
             )
-        return th.as_tensor(codec.from_env(given), device=self.device)
+        return given
 
     # ------------------------------------------------------------------ starts
 
@@ -358,7 +441,7 @@ class DreamVectorEnv(SpecOfDream, VectorEnv):
             raise ValueError(
                 f"reset_mask is {rows.dtype} of the shape {tuple(rows.shape)}; expected {expected}."
             )
-        if self._latent is None:
+        if self._now is None:
             raise ResetNeeded("Reset all dreams once before some of them.")
         return rows
 

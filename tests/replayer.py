@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from dreamzoo.common import training
-from dreamzoo.nn import optim
+from dreamzoo.nn import actions, optim
 from dreamzoo.nn.fast import graphs, kernels
 
 aten = th.ops.aten
@@ -94,6 +94,7 @@ def install(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(kernels, "compiled", None)  # operations that torch does not see
     patch.setattr(optim, "_hand_over", _hand_over)
     patch.setattr(training, "_on_host", lambda x: False)
+    patch.setattr(actions, "_on_host", lambda x: not isinstance(x, th.Tensor))
     patch.setattr(Recording, "made", 0)
     patch.setattr(Recording, "is_being_made", False)
 

@@ -27,8 +27,8 @@ MUTANTS = [
     Mutant(
         "dream: episodes are one step longer than the horizon",
         DREAM,
-        "self._age >= limit",
-        "self._age > limit",
+        "age >= limit",
+        "age > limit",
         TESTS,
     ),
     Mutant(
@@ -41,15 +41,15 @@ MUTANTS = [
     Mutant(
         "dream: ages go on after a reset",
         DREAM,
-        "age = th.where(rows, age, self._age)",
-        "age = self._age",
+        "age = th.where(rows, age, before.age)",
+        "age = before.age",
         TESTS,
     ),
     Mutant(
         "dream: only rows that did not end are restarted",
         DREAM,
-        "self._restart(done, self._starts(self.num_envs, self._generator))",
-        "self._restart(~done, self._starts(self.num_envs, self._generator))",
+        "self._restarted(done, self._starts(self.num_envs, self._generator), after)",
+        "self._restarted(~done, self._starts(self.num_envs, self._generator), after)",
         TESTS,
     ),
     Mutant(

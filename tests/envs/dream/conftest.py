@@ -45,7 +45,7 @@ BOX = spaces.Box(np.array([-2, 0], np.float32), np.array([2, 5], np.float32))
 
 
 def make_agent(
-    observation_space: spaces.Space, action_space: spaces.Space, steps: int = 60
+    observation_space: spaces.Space, action_space: spaces.Space, steps: int = 60, **kwargs: Any
 ) -> DreamerV3:
     """Train a tiny agent for nothing but to have one."""
     policy = "MultiInputPolicy" if isinstance(observation_space, spaces.Dict) else "MlpPolicy"
@@ -59,6 +59,7 @@ def make_agent(
         batch_length=8,
         train_ratio=1,
         seed=0,
+        **kwargs,
     ).learn(steps)
 
 

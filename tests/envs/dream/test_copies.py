@@ -193,7 +193,7 @@ def test_a_dream_goes_on_outside_of_inference_mode(agent: DreamerV3) -> None:
             with th.inference_mode(part):
                 obs, reward, *_ = dream.step(actions)
                 dream.reset(options=reset)
-        assert not any(part.is_inference() for part in (*dream.latent, dream._age, reward))
+        assert not any(part.is_inference() for part in (*dream.latent, dream._moment.age, reward))
         assert not any(part.requires_grad for part in (*dream.latent, reward))
         assert isinstance(obs, th.Tensor)
         return [obs, reward, dream.latent.feat]
