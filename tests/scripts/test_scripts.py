@@ -354,6 +354,17 @@ def test_bench_dream_prints_one_line_an_environment(capsys: pytest.CaptureFixtur
         assert {"DreamVecEnv", "details=True"} <= set(line["extra_cost_at_2"])
 
 
+def test_bench_dream_compares_steps_with_and_without_a_graph(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    few = ["--dreams", "1", "2", "--sizes", "debug", "--seconds", "0.02", "--device", "cpu"]
+    few += ["--only-dreams", "--graph", "on", "off"]
+    load("bench_dream").main(["--envs", "synthetic/vector", *few])
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["graph"] for line in lines] == [False, False]  # a CPU has none
+    assert all(set(line["dream_steps_per_second"]) == {"1", "2"} for line in lines)
+
+
 def test_dreams_are_compared_and_trained_in(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
