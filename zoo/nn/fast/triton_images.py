@@ -14,7 +14,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from dreamzoo.nn.fast.triton_kernels import EPS, PARTS, launch, tile
+from dreamzoo.nn.fast.triton_kernels import EPS, launch, share_out, tile
 
 LAST = th.channels_last
 
@@ -22,12 +22,6 @@ LAST = th.channels_last
 def rows_of(x: Tensor) -> Tensor:
     """View images (N, C, H, W) as their pixels (N * H * W, C), channels last."""
     return x.contiguous(memory_format=LAST).permute(0, 2, 3, 1).flatten(0, 2)
-
-
-def parts_of(tiles: int) -> tuple[int, int]:
-    """Share tiles out: programs, and tiles for each of them."""
-    turns = max(triton.cdiv(tiles, PARTS), 1)
-    return max(triton.cdiv(tiles, turns), 1), turns
 
 
 @triton.jit
@@ -159,7 +153,7 @@ class NormSiLU(th.autograd.Function):
         images, channels, height, across = ctx.shape
         out = pixels.new_empty(images, height, across, channels)
         tall, columns, n = tile(rows, width)
-        count, turns = parts_of(triton.cdiv(rows, tall))
+        count, turns = share_out(triton.cdiv(rows, tall), rows * columns)
         sums = scale.new_empty(count, 2, width)
         launch(
             _norm_silu_backward_kernel,
@@ -300,7 +294,7 @@ class PoolNormSiLU(th.autograd.Function):
         rows = pooled.numel() // width
         out = pooled.new_empty(images, height, across, width)
         tall, columns, n = tile(rows, width)
-        count, turns = parts_of(triton.cdiv(rows, tall))
+        count, turns = share_out(triton.cdiv(rows, tall), rows * columns)
         sums = scale.new_empty(count, 2, width)
         launch(
             _pool_norm_silu_backward_kernel,

@@ -19,10 +19,11 @@ EPS = tl.constexpr(1e-4)
 FEW, MANY = 256, 1024
 #: Largest matrix that counts as few rows.
 SMALL = 2**18
-#: Most programs that leave partial sums behind.
-PARTS = 512
+#: Most programs that leave partial sums behind: so that few have to be added, or for large
+#: matrices, so that enough work at a time.
+FEW_PARTS, MANY_PARTS = 256, 1024
 #: Largest tile of which one program sums all rows itself, without a second launch.
-ALONE = 8192
+ALONE = 2048
 
 
 def tile(rows: int, width: int) -> tuple[int, int, int]:
@@ -37,6 +38,18 @@ def tile(rows: int, width: int) -> tuple[int, int, int]:
     size = MANY if rows * columns > SMALL else FEW
     tall = max(size // columns, 1)
     return tall, columns, warps(tall * columns)
+
+
+def share_out(tiles: int, numbers: int) -> tuple[int, int]:
+    """
+    Share tiles out among programs that leave partial sums behind.
+
+    :param tiles: of the matrix
+    :param numbers: in the matrix
+    :return: programs, and tiles for each of them
+    """
+    turns = max(triton.cdiv(tiles, FEW_PARTS if numbers <= 16 * SMALL else MANY_PARTS), 1)
+    return max(triton.cdiv(tiles, turns), 1), turns
 
 
 def warps(numbers: int) -> int:
@@ -245,7 +258,7 @@ def add_parts(parts: Tensor, total: Tensor, other: Tensor | None = None) -> None
     :param other: and the second to it, W numbers
     """
     count, width = parts.shape[1:]
-    tall, columns = 64, 32
+    tall, columns = min(triton.next_power_of_2(count), 128), 16
     grid = (triton.cdiv(width, columns),)
     shape = width, count, other is not None, tall, columns
     second = total if other is None else other
@@ -277,9 +290,7 @@ def _norm_silu_backward(
     if alone:
         tall, n, count, turns, parts = all_rows, warps(all_rows * columns), 1, 1, None
     else:
-        tiles = triton.cdiv(rows, tall)
-        turns = triton.cdiv(tiles, PARTS)
-        count = triton.cdiv(tiles, turns)
+        count, turns = share_out(triton.cdiv(rows, tall), rows * columns)
         parts = x.new_empty(len(sums), count, groups * width)
     to_scale, *to_bias = sums if parts is None else parts
     shape = groups, width, block, bias_grad is not None, alone, turns, tall, columns

@@ -8,8 +8,8 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from dreamzoo.nn.fast.triton_images import normed_silu, normed_silu_back, parts_of, rows_of
-from dreamzoo.nn.fast.triton_kernels import launch, tile
+from dreamzoo.nn.fast.triton_images import normed_silu, normed_silu_back, rows_of
+from dreamzoo.nn.fast.triton_kernels import launch, share_out, tile
 
 #: Side of the first convolution's kernel.
 SIDE = tl.constexpr(5)
@@ -225,9 +225,9 @@ class FirstStage(th.autograd.Function):
         images, pooled, index, bias, scale = ctx.saved_tensors
         width, channels = len(scale), images.shape[1]
         rows = pooled.numel() // width
-        tall = 32
-        count, turns = parts_of(triton.cdiv(rows, tall))
         used, columns = channels * SIDE.value**2, ctx.tile[1]
+        tall = 32
+        count, turns = share_out(triton.cdiv(rows, tall), rows * columns)
         sums = scale.new_empty(count, width * (used + 2))
         launch(
             _first_stage_backward_kernel,
@@ -349,7 +349,7 @@ class Sigmoid(th.autograd.Function):
         out = result.new_empty(len(result), lines, across, stride, dtype=ctx.dtype)
         rows = out.numel() // stride
         tall, columns, n = tile(rows, stride)
-        count, turns = parts_of(triton.cdiv(rows, tall))
+        count, turns = share_out(triton.cdiv(rows, tall), rows * columns)
         sums = result.new_empty(count, columns)
         launch(
             _sigmoid_backward_kernel,
