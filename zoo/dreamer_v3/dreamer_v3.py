@@ -23,6 +23,7 @@ from dreamzoo.dreamer_v3.policies import CnnPolicy, DreamerV3Policy, MlpPolicy, 
 from dreamzoo.nn.distributions import divergences, one_hot, soft_bernoulli_loss
 from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.fast.precision import PrecisionName
+from dreamzoo.nn.fast.streams import Aside
 from dreamzoo.nn.fast.tapes import Piece, StackTape
 from dreamzoo.nn.fast.threads import backward_side_by_side, map_pieces
 from dreamzoo.nn.layers import cached_pieces
@@ -285,7 +286,8 @@ class DreamerV3(WorldModelAlgorithm):
 
         :return: filtered latents (B, T, ...), the terms, and what else is worth a look
         """
-        filtered, losses, details = self._world_model_loss(batch)
+        aside = Aside(self.device)
+        filtered, losses, details = self._world_model_loss(batch, aside)
         dream, starts = self._imagine(filtered.latent)
         behavior, returns, more = self._behavior_loss(dream, batch.is_terminal[:, starts])
         boot = returns[0].view(len(batch.rewards), -1)
@@ -293,21 +295,34 @@ class DreamerV3(WorldModelAlgorithm):
         losses["replay_critic"] = self._replay_critic_loss(
             filtered.latent.feat[:, starts], batch, starts, boot
         )
+        aside.join()
         return filtered.latent.detach(), losses, details | more
 
     def _world_model_loss(
-        self, batch: SequenceBatch
+        self, batch: SequenceBatch, aside: Aside | None = None
     ) -> tuple[Filtered, dict[str, Tensor], dict[str, Tensor]]:
-        """Reconstruction, reward, continuation and the two KL terms (eq. 2 and 3)."""
-        model = self.policy.world_model
-        filtered = model.observe_sequence(
+        """
+        Filter a batch and compute the model's losses.
+
+        :param batch: the batch
+        :param aside: where losses may be computed while others go on with what was filtered
+        """
+        filtered = self.policy.world_model.observe_sequence(
             self.start_latent(batch),
             self.policy.action_codec.encode(batch.actions),
             batch.observations,
             batch.is_first,
             self._generator,
         )
-        feat = filtered.latent.feat
+        aside = aside or Aside(self.device)
+        with aside.reading(filtered, batch):
+            return filtered, *self._prediction_losses(filtered, batch)
+
+    def _prediction_losses(
+        self, filtered: Filtered, batch: SequenceBatch
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Reconstruction, reward, continuation and the two KL terms (eq. 2 and 3)."""
+        model, feat = self.policy.world_model, filtered.latent.feat
         predictions = model.decoder(feat.flatten(0, 1))
         losses = {
             f"recon_{name}" if model.codec.is_dict else "recon": loss.mean()
@@ -324,7 +339,7 @@ class DreamerV3(WorldModelAlgorithm):
         # Summed over latents first, then clipped for each step.
         losses["dyn"] = dyn.clamp(min=self.free_nats).mean()
         losses["rep"] = rep.clamp(min=self.free_nats).mean()
-        return filtered, losses, {"prior_ent": prior_ent, "post_ent": post_ent}
+        return losses, {"prior_ent": prior_ent, "post_ent": post_ent}
 
     def start_latent(self, batch: SequenceBatch) -> Latent:
         if not batch.latents:
