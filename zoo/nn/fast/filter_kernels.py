@@ -35,6 +35,7 @@ def project(
     pre: tl.tensor,  # of the next step; the first half is written, (B, 2 M)
     pre_sums: tl.tensor,  # the same, (2, tiles, B)
     count: tl.tensor,
+    end: tl.tensor,  # of the sums that products are
     DETER: tl.constexpr,
     EMBED: tl.constexpr,
     ROWS: tl.constexpr,
@@ -55,7 +56,8 @@ def project(
         rest = tl.zeros((ROWS, COLS), tl.float32) + vector(bias, cols, EMBED)[None, :]
         kept = vector(keep, rows, count)
     total = tl.zeros((SPLIT, ROWS, COLS), tl.float32)
-    for at in tl.range(0, DETER, DEPTH):
+    STAGES: tl.constexpr = 2 if DETER <= DEPTH else 4
+    for at in tl.range(0, end, DEPTH, num_stages=STAGES):
         k = places(at, DEPTH, SPLIT)
         x = operand(deter, rows, k, DETER, count, DETER)
         w = weight(weights, k, cols, 1, DETER, DETER, EMBED)
@@ -81,6 +83,7 @@ def embed(
     pre: tl.tensor,  # the second half is written, (B, 2 M)
     pre_sums: tl.tensor,  # the same, (2, tiles, B)
     count: tl.tensor,
+    end: tl.tensor,  # of the sums that products are
     FLAT: tl.constexpr,
     EMBED: tl.constexpr,
     ROWS: tl.constexpr,
@@ -95,7 +98,8 @@ def embed(
     kept = vector(keep, rows, count)[:, None]
     rest = vector(bias, cols, EMBED)[None, :]
     total = tl.zeros((SPLIT, ROWS, COLS), tl.float32)
-    for at in tl.range(0, FLAT, DEPTH):
+    STAGES: tl.constexpr = 2 if FLAT <= DEPTH else 4
+    for at in tl.range(0, end, DEPTH, num_stages=STAGES):
         k = places(at, DEPTH, SPLIT)
         x = operand(stoch, rows, k, FLAT, count, FLAT)
         total = dot(x, weight(weights, k, cols, 1, FLAT, FLAT, EMBED), total, PRECISION)
@@ -114,6 +118,7 @@ def multiply_own(
     weights: tl.tensor,  # (g, d, d)
     total: tl.tensor,  # added to, (B, D)
     count: tl.tensor,
+    end: tl.tensor,  # of the sums that products are
     BLOCKS: tl.constexpr,
     WIDTH: tl.constexpr,
     ROWS: tl.constexpr,
@@ -131,7 +136,8 @@ def multiply_own(
     kept = vector(keep, rows, count)[:, None]
     rest = load(total + at_block, rows, cols, DETER, 1, count, WIDTH)
     result = tl.zeros((SPLIT, ROWS, COLS), tl.float32)
-    for at in tl.range(0, WIDTH, DEPTH):
+    STAGES: tl.constexpr = 2 if WIDTH <= DEPTH else 4
+    for at in tl.range(0, end, DEPTH, num_stages=STAGES):
         k = places(at, DEPTH, SPLIT)
         x = operand(deter + at_block, rows, k, DETER, count, WIDTH)
         result = dot(x, weight(weights, k, cols, WIDTH, 1, WIDTH, WIDTH), result, PRECISION)
@@ -149,6 +155,7 @@ def mix(
     total: tl.tensor,  # added to, (B, D)
     total_sums: tl.tensor,  # written, (tiles of D, B)
     count: tl.tensor,
+    end: tl.tensor,  # of the sums that products are
     BLOCKS: tl.constexpr,
     WIDTH: tl.constexpr,
     EMBED: tl.constexpr,
@@ -166,20 +173,26 @@ def mix(
     at_block = number // PARTS * WIDTH
     cols = number % PARTS * COLS + tl.arange(0, COLS)
     shared += at_block
-    first = inverse_rms(pre_sums, rows, count, EMBED, TILES, LANES)[None, :, None]
-    second = inverse_rms(pre_sums + TILES * count, rows, count, EMBED, TILES, LANES)[None, :, None]
+    if EMBED > DEPTH:
+        first = inverse_rms(pre_sums, rows, count, EMBED, TILES, LANES)
+        second = inverse_rms(pre_sums + TILES * count, rows, count, EMBED, TILES, LANES)
     rest = load(total + at_block, rows, cols, DETER, 1, count, WIDTH)
     result = tl.zeros((SPLIT, ROWS, COLS), tl.float32)
-    for at in tl.range(0, EMBED, DEPTH):
+    STAGES: tl.constexpr = 2 if EMBED <= DEPTH else 4
+    for at in tl.range(0, end, DEPTH, num_stages=STAGES):
         k = places(at, DEPTH, SPLIT)
         x = operand(pre, rows, k, 2 * EMBED, count, EMBED)
-        x = silu(x * first * factor(scale, k, EMBED))
-        w = weight(shared, k, cols, DETER, 1, EMBED, WIDTH)
-        result = dot(x, w, result, PRECISION)
-        x = operand(pre + EMBED, rows, k, 2 * EMBED, count, EMBED)
-        x = silu(x * second * factor(scale + EMBED, k, EMBED))
+        y = operand(pre + EMBED, rows, k, 2 * EMBED, count, EMBED)
+        x_scale, y_scale = factor(scale, k, EMBED), factor(scale + EMBED, k, EMBED)
+        v = weight(shared, k, cols, DETER, 1, EMBED, WIDTH)
         w = weight(shared + EMBED * DETER, k, cols, DETER, 1, EMBED, WIDTH)
-        result = dot(x, w, result, PRECISION)
+        if EMBED <= DEPTH:  # after all that can be on its way at the same time
+            first = inverse_rms(pre_sums + tl.minimum(at, 0), rows, count, EMBED, TILES, LANES)
+            second = inverse_rms(
+                pre_sums + TILES * count + tl.minimum(at, 0), rows, count, EMBED, TILES, LANES
+            )
+        result = dot(silu(x * first[None, :, None] * x_scale), v, result, PRECISION)
+        result = dot(silu(y * second[None, :, None] * y_scale), w, result, PRECISION)
     result = tl.sum(result, 0) + rest
     store(total + at_block, rows, cols, DETER, count, WIDTH, result)
     sums = total_sums + number * count + rows
@@ -201,6 +214,7 @@ def gate(
     gates: tl.tensor,  # before bias and activation, written, (g, B, 3 d)
     out: tl.tensor,  # state after the step, written, (B, D)
     count: tl.tensor,
+    end: tl.tensor,  # of the sums that products are
     BLOCKS: tl.constexpr,
     WIDTH: tl.constexpr,
     TILES: tl.constexpr,
@@ -225,19 +239,24 @@ def gate(
     update_bias = vector(bias + 2 * WIDTH, cols, WIDTH)[None, :]
     before = load(deter + at_block, rows, cols, DETER, 1, count, WIDTH)
     before *= vector(keep, rows, count)[:, None]
-    inverse = inverse_rms(total_sums, rows, count, DETER, TILES, LANES)[None, :, None]
+    if WIDTH > DEPTH:
+        inverse = inverse_rms(total_sums, rows, count, DETER, TILES, LANES)
     reset = tl.zeros((SPLIT, ROWS, COLS), tl.float32)
     candidate = tl.zeros((SPLIT, ROWS, COLS), tl.float32)
     update = tl.zeros((SPLIT, ROWS, COLS), tl.float32)
-    for at in tl.range(0, WIDTH, DEPTH):
+    STAGES: tl.constexpr = 2 if WIDTH <= DEPTH else 4
+    for at in tl.range(0, end, DEPTH, num_stages=STAGES):
         k = places(at, DEPTH, SPLIT)
         x = operand(total + at_block, rows, k, DETER, count, WIDTH)
-        x = silu(x * inverse * factor(scale + at_block, k, WIDTH))
-        w = weight(weights, k, cols, 3 * WIDTH, 1, WIDTH, WIDTH)
-        reset = dot(x, w, reset, PRECISION)
-        w = weight(weights + WIDTH, k, cols, 3 * WIDTH, 1, WIDTH, WIDTH)
-        candidate = dot(x, w, candidate, PRECISION)
+        scales = factor(scale + at_block, k, WIDTH)
+        u = weight(weights, k, cols, 3 * WIDTH, 1, WIDTH, WIDTH)
+        v = weight(weights + WIDTH, k, cols, 3 * WIDTH, 1, WIDTH, WIDTH)
         w = weight(weights + 2 * WIDTH, k, cols, 3 * WIDTH, 1, WIDTH, WIDTH)
+        if WIDTH <= DEPTH:
+            inverse = inverse_rms(total_sums + tl.minimum(at, 0), rows, count, DETER, TILES, LANES)
+        x = silu(x * inverse[None, :, None] * scales)
+        reset = dot(x, u, reset, PRECISION)
+        candidate = dot(x, v, candidate, PRECISION)
         update = dot(x, w, update, PRECISION)
     reset, candidate, update = tl.sum(reset, 0), tl.sum(candidate, 0), tl.sum(update, 0)
     store(gates, rows, cols, 3 * WIDTH, count, WIDTH, reset)
@@ -264,6 +283,7 @@ def sample(
     stoch: tl.tensor,  # written, (B, S, C)
     unimix: tl.tensor,
     count: tl.tensor,
+    end: tl.tensor,  # of the sums that products are
     LATENTS: tl.constexpr,
     CLASSES: tl.constexpr,
     EMBED: tl.constexpr,
@@ -284,17 +304,22 @@ def sample(
     inside = (lanes % CLASS_LANES < CLASSES) & (latent < LATENTS)
     cols = tl.where(inside, latent * CLASSES + lanes % CLASS_LANES, LATENTS * CLASSES)
     FLAT: tl.constexpr = LATENTS * CLASSES
-    inverse = inverse_rms(pre_sums, rows, count, EMBED, TILES, LANES)[None, :, None]
+    if EMBED > DEPTH:
+        inverse = inverse_rms(pre_sums, rows, count, EMBED, TILES, LANES)
     logits = tl.zeros((SPLIT, ROWS, TAKEN * CLASS_LANES), tl.float32)
     rest = vector(bias, cols, FLAT)[None, :]
     if DRAWN:
         taken = number * TAKEN + tl.arange(0, TAKEN)
         draw = load(draws, rows, taken, LATENTS, 1, count, LATENTS)[:, :, None]
-    for at in tl.range(0, EMBED, DEPTH):
+    STAGES: tl.constexpr = 2 if EMBED <= DEPTH else 4
+    for at in tl.range(0, end, DEPTH, num_stages=STAGES):
         k = places(at, DEPTH, SPLIT)
         x = operand(pre, rows, k, EMBED, count, EMBED)
-        x = silu(x * inverse * factor(scale, k, EMBED))
-        logits = dot(x, weight(weights, k, cols, 1, EMBED, EMBED, FLAT), logits, PRECISION)
+        scales = factor(scale, k, EMBED)
+        w = weight(weights, k, cols, 1, EMBED, EMBED, FLAT)
+        if EMBED <= DEPTH:
+            inverse = inverse_rms(pre_sums + tl.minimum(at, 0), rows, count, EMBED, TILES, LANES)
+        logits = dot(silu(x * inverse[None, :, None] * scales), w, logits, PRECISION)
     logits = tl.reshape(tl.sum(logits, 0) + rest, (ROWS, TAKEN, CLASS_LANES))
     of = tl.arange(0, CLASS_LANES)[None, None, :]
     logits = tl.where(of < CLASSES, logits, float("-inf"))
@@ -343,6 +368,7 @@ def filter_forward(  # noqa: C901
     arrived: tl.tensor,  # zero, see meet()
     first: tl.tensor,  # step
     last: tl.tensor,  # behind the last step
+    zero: tl.tensor,
     unimix: tl.tensor,
     steps: tl.tensor,
     count: tl.tensor,
@@ -378,6 +404,11 @@ def filter_forward(  # noqa: C901
     OF_OWN: tl.constexpr = BLOCKS * ((WIDTH + OWN - 1) // OWN)
     OF_LATENTS: tl.constexpr = (LATENTS + TAKEN - 1) // TAKEN
     follow(CHAINED)
+    deter_end, embed_end, flat_end, block_end = DETER, EMBED, FLAT, WIDTH
+    if PROGRAMS > 1:
+        # What is not known to be a single iteration has its operands fetched all at once.
+        deter_end, embed_end = DETER + zero, EMBED + zero
+        flat_end, block_end = FLAT + zero, WIDTH + zero
     program = tl.program_id(0)
     down = tl.cdiv(count, ROWS)
     lines = tl.arange(0, ROWS)
@@ -388,7 +419,7 @@ def filter_forward(  # noqa: C901
                 OF_EMBED + tile % OF_EMBED, tile // OF_EMBED * ROWS + lines,
                 deters, keep, evidence, project_weights, deter_bias,
                 pre_post, post_sums, pre, pre_sums,
-                count, DETER, EMBED, ROWS, NARROW, DEEP, SPLIT, PRECISION,
+                count, deter_end, DETER, EMBED, ROWS, NARROW, DEEP, SPLIT, PRECISION,
             )  # fmt: skip
             tile += PROGRAMS
     met = 0
@@ -408,12 +439,12 @@ def filter_forward(  # noqa: C901
                 if number < OF_EMBED:
                     embed(
                         number, rows, stoch, kept, stoch_in, stoch_bias, pre_now, pre_sums,
-                        count, FLAT, EMBED, ROWS, NARROW, DEEP_FLAT, SPLIT, PRECISION,
+                        count, flat_end, FLAT, EMBED, ROWS, NARROW, DEEP_FLAT, SPLIT, PRECISION,
                     )  # fmt: skip
                 else:
                     multiply_own(
                         number - OF_EMBED, rows, deter, kept, own, total_now,
-                        count, BLOCKS, WIDTH, ROWS, OWN, DEEP_BLOCK, SPLIT, PRECISION,
+                        count, block_end, BLOCKS, WIDTH, ROWS, OWN, DEEP_BLOCK, SPLIT, PRECISION,
                     )  # fmt: skip
                 tile += PROGRAMS
         if ONLY < 0:
@@ -424,7 +455,7 @@ def filter_forward(  # noqa: C901
                 mix(
                     tile % OF_DETER, tile // OF_DETER * ROWS + lines,
                     pre_now, pre_sums, in_scale, shared, total_now, total_sums,
-                    count, BLOCKS, WIDTH, EMBED, OF_EMBED, NARROW_LANES,
+                    count, embed_end, BLOCKS, WIDTH, EMBED, OF_EMBED, NARROW_LANES,
                     ROWS, WIDE, DEEP_EMBED, SPLIT, PRECISION,
                 )  # fmt: skip
                 tile += PROGRAMS
@@ -437,7 +468,7 @@ def filter_forward(  # noqa: C901
                     tile % OF_DETER, tile // OF_DETER * ROWS + lines,
                     total_now, total_sums, hidden_scale, gates_weights, gates_bias, deter, kept,
                     gates + t * count * 3 * DETER, deter + count * DETER,
-                    count, BLOCKS, WIDTH, OF_DETER, WIDE_LANES,
+                    count, block_end, BLOCKS, WIDTH, OF_DETER, WIDE_LANES,
                     ROWS, WIDE, DEEP_BLOCK, SPLIT, PRECISION,
                 )  # fmt: skip
                 tile += PROGRAMS
@@ -454,7 +485,7 @@ def filter_forward(  # noqa: C901
                     deter + count * DETER, kept + count, evidence + t * count * EMBED,
                     project_weights, deter_bias,
                     post_now, post_sums, pre_now + count * 2 * EMBED, pre_sums,
-                    count, DETER, EMBED, ROWS, NARROW, DEEP, SPLIT, PRECISION,
+                    count, deter_end, DETER, EMBED, ROWS, NARROW, DEEP, SPLIT, PRECISION,
                 )  # fmt: skip
                 tile += PROGRAMS
         if ONLY < 0:
@@ -467,7 +498,7 @@ def filter_forward(  # noqa: C901
                     post_now, post_sums, post_scale, logits_weights, logits_bias,
                     draws + t * count * LATENTS, probs + t * count * FLAT, stoch + count * FLAT,
                     unimix,
-                    count, LATENTS, CLASSES, EMBED, OF_EMBED, NARROW_LANES, DRAWN,
+                    count, embed_end, LATENTS, CLASSES, EMBED, OF_EMBED, NARROW_LANES, DRAWN,
                     ROWS, TAKEN, CLASS_LANES, DEEP_EMBED, SPLIT, PRECISION,
                 )  # fmt: skip
                 tile += PROGRAMS

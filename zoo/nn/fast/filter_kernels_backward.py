@@ -72,6 +72,7 @@ def unsample(
     out: tl.tensor,  # gradient of the logits, written, (B, S * C)
     unimix: tl.tensor,
     count: tl.tensor,
+    end: tl.tensor,  # of the sums that products are
     LATENTS: tl.constexpr,
     CLASSES: tl.constexpr,
     EMBED: tl.constexpr,
@@ -90,20 +91,25 @@ def unsample(
     inside = (lanes % CLASS_LANES < CLASSES) & (latent < LATENTS)
     FLAT: tl.constexpr = LATENTS * CLASSES
     cols = tl.where(inside, latent * CLASSES + lanes % CLASS_LANES, FLAT)
-    along = (sum_tiles(sums, rows, count, TILES, LANES) / EMBED)[None, :, None]
+    if EMBED > DEPTH:
+        along = sum_tiles(sums, rows, count, TILES, LANES) / EMBED
     inverse = vector(inverse + 1, 2 * rows, 2 * count)[None, :, None]
     kept = vector(keep, rows, count)[:, None]
     rest = load(into_probs, rows, cols, FLAT, 1, count, FLAT)
     share = load(probs, rows, cols, FLAT, 1, count, FLAT) - unimix / CLASSES
     share = tl.where(inside[None, :], share, 0.0)
     total = tl.zeros((SPLIT, ROWS, TAKEN * CLASS_LANES), tl.float32)
-    for at in tl.range(0, EMBED, DEPTH):
+    STAGES: tl.constexpr = 2 if EMBED <= DEPTH else 4
+    for at in tl.range(0, end, DEPTH, num_stages=STAGES):
         k = places(at, DEPTH, SPLIT)
         x = operand(pre + EMBED, rows, k, 2 * EMBED, count, EMBED)
         grad = operand(into + EMBED, rows, k, 2 * EMBED, count, EMBED)
         scales = factor(scale + EMBED, k, EMBED)
-        grad = through_norm(x, inverse, scales, grad, along)
-        total = dot(grad, weight(weights, k, cols, FLAT, 1, EMBED, FLAT), total, PRECISION)
+        w = weight(weights, k, cols, FLAT, 1, EMBED, FLAT)
+        if EMBED <= DEPTH:  # after all that can be on its way at the same time
+            along = sum_tiles(sums + tl.minimum(at, 0), rows, count, TILES, LANES) / EMBED
+        grad = through_norm(x, inverse, scales, grad, along[None, :, None])
+        total = dot(grad, w, total, PRECISION)
     weighted = tl.reshape((tl.sum(total, 0) * kept + rest) * share, (ROWS, TAKEN, CLASS_LANES))
     share = tl.reshape(share, (ROWS, TAKEN, CLASS_LANES))
     result = weighted - share * (tl.sum(weighted, axis=2, keep_dims=True) / (1.0 - unimix))
@@ -123,6 +129,7 @@ def unlogit(
     into: tl.tensor,  # written, (B, M)
     sums: tl.tensor,  # along, written, (tiles, B)
     count: tl.tensor,
+    end: tl.tensor,  # of the sums that products are
     FLAT: tl.constexpr,
     EMBED: tl.constexpr,
     ROWS: tl.constexpr,
@@ -137,7 +144,8 @@ def unlogit(
     scales = vector(scale, cols, EMBED)[None, :]
     inverse = vector(inverse, rows, count)[:, None]
     total = tl.zeros((SPLIT, ROWS, COLS), tl.float32)
-    for at in tl.range(0, FLAT, DEPTH):
+    STAGES: tl.constexpr = 2 if FLAT <= DEPTH else 4
+    for at in tl.range(0, end, DEPTH, num_stages=STAGES):
         k = places(at, DEPTH, SPLIT)
         grad = operand(logits_grad, rows, k, FLAT, count, FLAT)
         w = weight(weights, k, cols, EMBED, 1, FLAT, EMBED)
@@ -170,6 +178,7 @@ def ungate(
     rest: tl.tensor,  # of the gradient of the state after, from the next step; becomes that before
     gates_grad: tl.tensor,  # written, (g, B, 3 d)
     count: tl.tensor,
+    end: tl.tensor,  # of the sums that products are
     BLOCKS: tl.constexpr,
     WIDTH: tl.constexpr,
     EMBED: tl.constexpr,
@@ -187,8 +196,9 @@ def ungate(
     block = number // PARTS
     at_block = block * WIDTH
     cols = number % PARTS * COLS + tl.arange(0, COLS)
-    post_along = (sum_tiles(post_sums, rows, count, TILES, LANES) / EMBED)[None, :, None]
-    along = (sum_tiles(sums, rows, count, TILES, LANES) / EMBED)[None, :, None]
+    if EMBED > DEPTH:
+        post_along = sum_tiles(post_sums, rows, count, TILES, LANES) / EMBED
+        along = sum_tiles(sums, rows, count, TILES, LANES) / EMBED
     post_inverse = vector(post_inverse, rows, count)[None, :, None]
     inverse = vector(inverse, 2 * rows, 2 * count)[None, :, None]
     kept = vector(next_keep, rows, count)
@@ -206,19 +216,24 @@ def ungate(
     come = load(rest + at_block, rows, cols, DETER, 1, count, WIDTH) * kept[:, None]
     come += load(grad_deter + at_block, rows, cols, DETER, 1, count, WIDTH)
     after = tl.zeros((SPLIT, ROWS, COLS), tl.float32)
-    for at in tl.range(0, EMBED, DEPTH):
+    STAGES: tl.constexpr = 2 if EMBED <= DEPTH else 4
+    for at in tl.range(0, end, DEPTH, num_stages=STAGES):
         k = places(at, DEPTH, SPLIT)
         x = operand(pre_post, rows, k, EMBED, count, EMBED)
-        grad = operand(into_post, rows, k, EMBED, count, EMBED)
-        scales = factor(post_scale, k, EMBED)
-        grad = through_norm(x, post_inverse, scales, grad, post_along)
-        after = dot(grad, weight(weights, k, cols, DETER, 1, EMBED, WIDTH), after, PRECISION)
-        x = operand(pre, rows, k, 2 * EMBED, count, EMBED)
-        grad = operand(into, rows, k, 2 * EMBED, count, EMBED)
-        grad = through_norm(x, inverse, factor(scale, k, EMBED), grad, along)
-        grad *= kept[None, :, None]
+        x_grad = operand(into_post, rows, k, EMBED, count, EMBED)
+        x_scale = factor(post_scale, k, EMBED)
+        v = weight(weights, k, cols, DETER, 1, EMBED, WIDTH)
+        y = operand(pre, rows, k, 2 * EMBED, count, EMBED)
+        y_grad = operand(into, rows, k, 2 * EMBED, count, EMBED)
+        y_scale = factor(scale, k, EMBED)
         w = weight(weights + EMBED * DETER, k, cols, DETER, 1, EMBED, WIDTH)
-        after = dot(grad, w, after, PRECISION)
+        if EMBED <= DEPTH:
+            post_along = sum_tiles(post_sums + tl.minimum(at, 0), rows, count, TILES, LANES) / EMBED
+            along = sum_tiles(sums + tl.minimum(at, 0), rows, count, TILES, LANES) / EMBED
+        x_grad = through_norm(x, post_inverse, x_scale, x_grad, post_along[None, :, None])
+        after = dot(x_grad, v, after, PRECISION)
+        y_grad = through_norm(y, inverse, y_scale, y_grad, along[None, :, None])
+        after = dot(y_grad * kept[None, :, None], w, after, PRECISION)
     after = tl.sum(after, 0) + come
     candidate = 2.0 * tl.sigmoid(2.0 * reset * raw) - 1.0
     taken = after * update
@@ -243,6 +258,7 @@ def unhidden(
     into: tl.tensor,  # written, (B, D)
     sums: tl.tensor,  # along, written, (tiles, B)
     count: tl.tensor,
+    end: tl.tensor,  # of the sums that products are
     BLOCKS: tl.constexpr,
     WIDTH: tl.constexpr,
     ROWS: tl.constexpr,
@@ -263,7 +279,8 @@ def unhidden(
     scales = vector(scale + at_block, cols, WIDTH)[None, :]
     inverse = vector(inverse, rows, count)[:, None]
     result = tl.zeros((SPLIT, ROWS, COLS), tl.float32)
-    for at in tl.range(0, 3 * WIDTH, DEPTH):
+    STAGES: tl.constexpr = 2 if 3 * WIDTH <= DEPTH else 4
+    for at in tl.range(0, end, DEPTH, num_stages=STAGES):
         k = places(at, DEPTH, SPLIT)
         grad = operand(gates_grad, rows, k, 3 * WIDTH, count, 3 * WIDTH)
         w = weight(weights, k, cols, 1, 3 * WIDTH, 3 * WIDTH, WIDTH)
@@ -289,6 +306,7 @@ def unmix(
     into: tl.tensor,  # of both embeddings, written, (B, 2 M)
     sums: tl.tensor,  # along of both, written, (2, tiles, B)
     count: tl.tensor,
+    end: tl.tensor,  # of the sums that products are
     DETER: tl.constexpr,
     EMBED: tl.constexpr,
     TILES: tl.constexpr,
@@ -310,7 +328,8 @@ def unmix(
     total_inverse = vector(total_inverse, rows, count)[None, :, None]
     along = (sum_tiles(hidden_sums, rows, count, TILES, LANES) / DETER)[None, :, None]
     result = tl.zeros((SPLIT, ROWS, COLS), tl.float32)
-    for at in tl.range(0, DETER, DEPTH):
+    STAGES: tl.constexpr = 2 if DETER <= DEPTH else 4
+    for at in tl.range(0, end, DEPTH, num_stages=STAGES):
         k = places(at, DEPTH, SPLIT)
         y = operand(total, rows, k, DETER, count, DETER)
         grad = operand(into_hidden, rows, k, DETER, count, DETER)
@@ -334,6 +353,7 @@ def unmultiply_own(
     own: tl.tensor,  # (g, d, d)
     rest: tl.tensor,  # of the gradient of the state before; added to, (B, D)
     count: tl.tensor,
+    end: tl.tensor,  # of the sums that products are
     BLOCKS: tl.constexpr,
     WIDTH: tl.constexpr,
     TILES: tl.constexpr,
@@ -351,16 +371,21 @@ def unmultiply_own(
     cols = number % PARTS * COLS + tl.arange(0, COLS)
     own += at_block * WIDTH
     total_inverse = vector(total_inverse, rows, count)[None, :, None]
-    along = (sum_tiles(hidden_sums, rows, count, TILES, LANES) / DETER)[None, :, None]
+    if WIDTH > DEPTH:
+        along = sum_tiles(hidden_sums, rows, count, TILES, LANES) / DETER
     come = load(rest + at_block, rows, cols, DETER, 1, count, WIDTH)
     result = tl.zeros((SPLIT, ROWS, COLS), tl.float32)
-    for at in tl.range(0, WIDTH, DEPTH):
+    STAGES: tl.constexpr = 2 if WIDTH <= DEPTH else 4
+    for at in tl.range(0, end, DEPTH, num_stages=STAGES):
         k = places(at, DEPTH, SPLIT)
         x = operand(total + at_block, rows, k, DETER, count, WIDTH)
         grad = operand(into_hidden + at_block, rows, k, DETER, count, WIDTH)
         scales = factor(hidden_scale + at_block, k, WIDTH)
-        grad = through_norm(x, total_inverse, scales, grad, along)
-        result = dot(grad, weight(own, k, cols, 1, WIDTH, WIDTH, WIDTH), result, PRECISION)
+        w = weight(own, k, cols, 1, WIDTH, WIDTH, WIDTH)
+        if WIDTH <= DEPTH:
+            along = sum_tiles(hidden_sums + tl.minimum(at, 0), rows, count, TILES, LANES) / DETER
+        grad = through_norm(x, total_inverse, scales, grad, along[None, :, None])
+        result = dot(grad, w, result, PRECISION)
     store(rest + at_block, rows, cols, DETER, count, WIDTH, tl.sum(result, 0) + come)
 
 
@@ -400,6 +425,7 @@ def filter_backward(  # noqa: C901
     arrived: tl.tensor,  # zero, see meet()
     first: tl.tensor,  # step
     last: tl.tensor,  # behind the last step
+    zero: tl.tensor,
     unimix: tl.tensor,
     steps: tl.tensor,
     count: tl.tensor,
@@ -435,6 +461,11 @@ def filter_backward(  # noqa: C901
     OF_OWN: tl.constexpr = BLOCKS * ((WIDTH + OWN - 1) // OWN)
     OF_LATENTS: tl.constexpr = (LATENTS + TAKEN - 1) // TAKEN
     follow(CHAINED)
+    deter_end, embed_end, flat_end, block_end = DETER, EMBED, FLAT, WIDTH
+    if PROGRAMS > 1:
+        # What is not known to be a single iteration has its operands fetched all at once.
+        deter_end, embed_end = DETER + zero, EMBED + zero
+        flat_end, block_end = FLAT + zero, WIDTH + zero
     program = tl.program_id(0)
     down = tl.cdiv(count, ROWS)
     lines = tl.arange(0, ROWS)
@@ -454,7 +485,7 @@ def filter_backward(  # noqa: C901
                     into_after, sums + OF_EMBED * count, pre_after, inverse_after, in_scale,
                     stoch_in, keep + after * count, probs + t * count * FLAT,
                     into_probs + t * count * FLAT, logits_grad + t * count * FLAT, unimix,
-                    count, LATENTS, CLASSES, EMBED, OF_EMBED, NARROW_LANES,
+                    count, embed_end, LATENTS, CLASSES, EMBED, OF_EMBED, NARROW_LANES,
                     ROWS, TAKEN, CLASS_LANES, DEEP_EMBED, SPLIT, PRECISION,
                 )  # fmt: skip
                 tile += PROGRAMS
@@ -472,14 +503,14 @@ def filter_backward(  # noqa: C901
                         number, rows, logits_grad + t * count * FLAT, logits_weights,
                         pre_post + t * count * EMBED, post_inverse + t * count, post_scale,
                         into_post + t * count * EMBED, post_sums,
-                        count, FLAT, EMBED, ROWS, NARROW, DEEP_FLAT, SPLIT, PRECISION,
+                        count, flat_end, FLAT, EMBED, ROWS, NARROW, DEEP_FLAT, SPLIT, PRECISION,
                     )  # fmt: skip
                 else:
                     unmultiply_own(
                         number - OF_EMBED, rows, into_hidden + after * count * DETER, hidden_sums,
                         total + after * count * DETER, total_inverse + after * count, hidden_scale,
                         own, rest,
-                        count, BLOCKS, WIDTH, OF_DETER, WIDE_LANES,
+                        count, block_end, BLOCKS, WIDTH, OF_DETER, WIDE_LANES,
                         ROWS, OWN, DEEP_BLOCK, SPLIT, PRECISION,
                     )  # fmt: skip
                 tile += PROGRAMS
@@ -496,7 +527,7 @@ def filter_backward(  # noqa: C901
                     keep + after * count, grad_deters + t * count * DETER,
                     gates + t * count * 3 * DETER, gates_bias, before + t * count * DETER, rest,
                     gates_grad + t * count * 3 * DETER,
-                    count, BLOCKS, WIDTH, EMBED, OF_EMBED, NARROW_LANES,
+                    count, embed_end, BLOCKS, WIDTH, EMBED, OF_EMBED, NARROW_LANES,
                     ROWS, WIDE, DEEP_EMBED, SPLIT, PRECISION,
                 )  # fmt: skip
                 tile += PROGRAMS
@@ -510,7 +541,7 @@ def filter_backward(  # noqa: C901
                     gates_grad + t * count * 3 * DETER, gates_weights, total + t * count * DETER,
                     total_inverse + t * count, hidden_scale, into_hidden + t * count * DETER,
                     hidden_sums,
-                    count, BLOCKS, WIDTH, ROWS, WIDE, DEEP_GATES, SPLIT, PRECISION,
+                    count, 3 * block_end, BLOCKS, WIDTH, ROWS, WIDE, DEEP_GATES, SPLIT, PRECISION,
                 )  # fmt: skip
                 tile += PROGRAMS
         if ONLY < 0:
@@ -523,7 +554,8 @@ def filter_backward(  # noqa: C901
                     into_hidden + t * count * DETER, hidden_sums, total + t * count * DETER,
                     total_inverse + t * count, hidden_scale, shared, pre + t * count * 2 * EMBED,
                     inverse + t * count * 2, in_scale, into + t * count * 2 * EMBED, sums,
-                    count, DETER, EMBED, OF_DETER, WIDE_LANES, ROWS, NARROW, DEEP, SPLIT, PRECISION,
+                    count, deter_end, DETER, EMBED, OF_DETER, WIDE_LANES,
+                    ROWS, NARROW, DEEP, SPLIT, PRECISION,
                 )  # fmt: skip
                 tile += PROGRAMS
         if ONLY < 0:

@@ -110,6 +110,7 @@ def filter_steps(
             th.zeros(1, dtype=th.int32, device=deters.device),
             unimix=data.unimix,
             steps=steps,
+            zero=0,
             count=rows,
             BLOCKS=core.blocks,
             WIDTH=block,

@@ -96,6 +96,7 @@ def steps_back(
             th.zeros(1, dtype=th.int32, device=probs.device),
             unimix=unimix,
             steps=steps,
+            zero=0,
             count=rows,
             BLOCKS=core.blocks,
             WIDTH=block,

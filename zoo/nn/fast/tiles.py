@@ -14,9 +14,8 @@ from dreamzoo.nn.fast.precision import Precision
 LOOP = False
 #: Whether a kernel is set up while the one before computes, where a GPU can do that.
 CHAIN = True
-#: Memory of a multiprocessor that operands on their way may take, bytes.
-SHARED = 200 * 1024
-
+#: Longest sum that is computed at once.
+SHORT = 256
 _EPS = tl.constexpr(NORM_EPS)
 
 
@@ -57,12 +56,13 @@ def divide(
     of_deter = deter // block * triton.cdiv(block, wide)
     of_own = deter // block * triton.cdiv(block, own)
     tiles = max(2 * of_embed, of_embed + of_own, of_deter, triton.cdiv(count, taken))
-    depth = 128 if precision == "bf16" and wide <= 32 else 64
-    size = 2 if precision == "bf16" else 4
-    stage = depth * (3 * wide * size + 2 * tall * 4)
+    large = tall > 16 or wide > 32  # of which less fits at a time
+    split = 8 if embed >= 128 and not large else 4
 
     def deep(width: int) -> int:
-        return max(64, min(depth, lanes(width)))
+        # Short sums at once, so that all their operands are on their way together.
+        short = width <= SHORT and not large
+        return max(16 * split, lanes(width) if short else 64 if large else 128)
 
     chained = CHAIN and not LOOP and _can_chain(device)
     shared = {
@@ -80,10 +80,10 @@ def divide(
         "DEEP_EMBED": deep(embed),
         "DEEP_FLAT": deep(count * classes),
         "DEEP_BLOCK": deep(block),
-        "SPLIT": 4,
+        "SPLIT": split,
         "PRECISION": "ieee" if precision == "fp32" else precision,
-        "num_stages": max(1, min(4, SHARED // stage)),
-        "num_warps": 4,
+        "num_stages": 4,
+        "num_warps": split,
     }
     if LOOP and parallel:
         shared["launch_cooperative_grid"] = True

@@ -205,6 +205,10 @@ class FilterGrads(NamedTuple):
     scale: Tensor  # of the posterior's norm, (M,)
 
 
+#: Memory that a multiprocessor must have for kernels to share, bytes.
+SHARED = 210_000
+
+
 def is_fused(actions: Tensor) -> bool:
     """
     Tell whether a sequence goes through kernels that fuse its products with what is around them.
@@ -213,7 +217,10 @@ def is_fused(actions: Tensor) -> bool:
 
     :param actions: (T, B, M)
     """
-    return len(actions) > 1 and kernels.is_triton(actions)
+    if len(actions) < 2 or not kernels.is_triton(actions):
+        return False
+    device = th.cuda.get_device_properties(actions.device)
+    return getattr(device, "shared_memory_per_block_optin", 0) >= SHARED
 
 
 def filter_steps(
