@@ -254,8 +254,9 @@ class DreamerV3(WorldModelAlgorithm):
         behavior = weighted.pop("actor") + weighted.pop("critic")
         model = th.stack(list(weighted.values())).sum()
         loss = behavior.detach() + model.detach()
+        good = th.isfinite(loss)
         for average, old in zip(averages, before, strict=True):  # of a bad loss nothing remains
-            average.copy_(th.where(th.isfinite(loss), average, old))
+            average.copy_(th.where(good, average, old))
         check_finite(self, loss, losses)
         self.policy.optimizer.zero_grad()
         # The dream has no graph into the world model, so their backward passes can share time. But

@@ -98,7 +98,7 @@ class ReturnNormalizer(nn.Module):
         flat = returns.detach().float().flatten()
         ordered = flat.sort().values  # th.quantile takes several times as long for this
         # Returns that are not finite stop the training; the model saved then must be good.
-        usable = th.isfinite(ordered[0]) & th.isfinite(ordered[-1])
+        usable = th.isfinite(ordered[:: max(len(ordered) - 1, 1)]).all()  # first and last
         for value, fraction in ((self.low_value, self.low), (self.high_value, self.high)):
             position = fraction * (len(flat) - 1)
             below = int(position)
