@@ -6,6 +6,8 @@ from typing import Any
 import torch as th
 from torch import Tensor
 
+from dreamzoo.nn.fast.kernels import is_triton
+
 
 class LaProp(th.optim.Optimizer):
     """
@@ -68,14 +70,39 @@ class LaProp(th.optim.Optimizer):
             warm = min((n - 1) / group["warmup"], 1.0) if group["warmup"] else 1.0
             numbers = 1 - beta2**n, group["lr"] * warm / (1 - beta1**n)
             self._factors.append(_hand_over(numbers, tensor, group["params"][0]))
+        self._tabulate()
+
+    def _tabulate(self) -> None:
+        """Note where everything lies for the step in Triton, from the second step on."""
+        kept = vars(self).get("_tables") or [None] * len(self.param_groups)
+        self._tables: list[Any] = []
+        for group, table in zip(self.param_groups, kept, strict=True):
+            params = group["params"]
+            known = all(is_triton(p) and self.state[p] for p in params)
+            if known:
+                from dreamzoo.nn.fast import triton_optim
+
+                squares = [self.state[p]["square"] for p in params]
+                momenta = [self.state[p]["momentum"] for p in params]
+                table = triton_optim.tabulate(params, squares, momenta, table)
+            self._tables.append(table if known else None)
 
     @th.no_grad()
     def apply(self) -> None:
         """Do the device's part of a step, after :meth:`prepare`; it can be recorded."""
-        for group, (debias, rate) in zip(self.param_groups, self._factors, strict=True):
+        steps = zip(self.param_groups, self._factors, self._tables, strict=True)
+        for group, factors, table in steps:
             params = [p for p in group["params"] if p.grad is not None]
-            if params:
-                self._update_group(group, params, debias, rate)
+            if table is not None and len(params) == len(group["params"]):
+                from dreamzoo.nn.fast import triton_optim
+
+                assert isinstance(factors, Tensor)
+                grads = [p.grad for p in params if p.grad is not None]
+                constants = (group[name] for name in ("betas", "eps", "agc", "agc_floor"))
+                triton_optim.step(table, grads, factors, *constants)
+                th.autograd.graph.increment_version(params)  # torch has not seen it
+            elif params:
+                self._update_group(group, params, *factors)
 
     def _update_group(
         self,
