@@ -4,6 +4,7 @@ Updates that are recorded as one graph give the numbers of those that run step b
 Without a GPU a stand-in repeats what torch computes (tests/replayer.py).
 """
 
+import copy
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from stable_baselines3.common.torch_layers import FlattenExtractor
 
 from dreamzoo import AGENTS
 from dreamzoo.common.buffers import SequenceBatch
+from dreamzoo.common.training import MeanMetrics
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from tests import replayer
 from tests.sb3.conftest import TINY, TINY_POLICY
@@ -103,6 +105,26 @@ def test_settings_that_change_are_not_taken_for_fixed(name: str, where: str) -> 
     _same(*agents)
 
 
+@pytest.mark.parametrize("name", AGENTS)
+def test_parameters_and_averages_that_are_loaded_are_gone_on_from(name: str, where: str) -> None:
+    agents = [_collected(name, where, cuda_graph=on) for on in (True, False)]
+    for agent in agents:
+        agent.train(5)
+    kept = copy.deepcopy(agents[1].get_parameters())
+    for agent in agents:
+        agent.train(3)
+        agent.set_parameters(copy.deepcopy(kept), device=where)  # type: ignore[arg-type]
+        agent.train(5)
+    assert _is_recorded(agents[0])
+    _same(*agents)
+    for agent in agents:
+        agent.policy.optimizer.zero_grad()
+        for parameter in agent.policy.parameters():
+            parameter.data = parameter.data * 0.5  # elsewhere in memory
+        agent.train(5)
+    _same(*agents)
+
+
 def test_another_optimizer_steps_outside(where: str) -> None:
     kwargs: Any = dict(policy_kwargs=dict(optimizer_class=th.optim.Adam))
     agents = [_collected("dreamer_v3", where, cuda_graph=on, **kwargs) for on in (True, False)]
@@ -110,6 +132,22 @@ def test_another_optimizer_steps_outside(where: str) -> None:
         agent.train(6)
     assert _is_recorded(agents[0])
     _same(*agents)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("images", [False, True], ids=["vector", "image"])
+def test_the_host_waits_for_nothing_between_two_updates(images: bool) -> None:
+    agent = _collected("dreamer_v3", "cuda", images)
+    agent.train(6)
+    buffer, means = agent.replay_buffer, MeanMetrics()
+    assert buffer is not None
+    th.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(3):
+            means.add(agent._update(buffer.sample(4, online=agent.online_queue)))
+    finally:
+        th.cuda.set_sync_debug_mode("default")
+    assert _is_recorded(agent)
 
 
 class Asking(FlattenExtractor):

@@ -6,6 +6,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import (
     DummyVecEnv,
@@ -45,7 +46,7 @@ def test_updates_see_normalized_numbers(
 
     def keep(batch: Any) -> dict[str, Any]:
         batches.append(batch)
-        return {}
+        return {"grad_norm": th.zeros(())}
 
     monkeypatch.setattr(agent, "_update", keep)
     agent.train(1)

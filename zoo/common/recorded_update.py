@@ -8,6 +8,7 @@ from torch import Tensor
 from dreamzoo.common.buffers import SequenceBatch, Windows
 from dreamzoo.common.training import Outcome, to_means
 from dreamzoo.nn.fast.graphs import Graph
+from dreamzoo.nn.fast.recordings import Contents
 from dreamzoo.nn.optim import LaProp
 
 if TYPE_CHECKING:
@@ -32,15 +33,21 @@ class RecordedUpdate:
         self.agent = agent
         optimizer = agent.policy.optimizer
         self.inside = optimizer if isinstance(optimizer, LaProp) else None
+        self._contents = Contents(agent.policy)
         assert agent._generator is not None
         self._graph = Graph(
             self._update, [agent._generator], self._changed, enabled=agent.cuda_graph
         )
         self._fixed = self._fingerprint()
+        self._averages: list[int] | None = None  # of the optimizer: where a recording finds them
 
     def fits(self) -> bool:
         """Tell whether everything that a recording has taken for fixed is what it was."""
-        return self._fixed == self._fingerprint()
+        return (
+            self._contents.are_those_of(self.agent.policy)
+            and self._fixed == self._fingerprint()
+            and self._averages in (None, self._places())
+        )
 
     def __call__(self, batch: SequenceBatch) -> Outcome:
         """
@@ -52,6 +59,8 @@ class RecordedUpdate:
         if self.inside is not None:
             self.inside.prepare()
         outcome = self._graph(*batch[:-1])
+        if self._averages is None and self._graph.is_recorded:
+            self._averages = self._places()
         if self.inside is None:
             self.agent.policy.optimizer.step()
             self.agent._after_step()
@@ -65,7 +74,12 @@ class RecordedUpdate:
         return Outcome(to_means(metrics), latents)
 
     def _changed(self) -> list[Tensor]:
-        return [*self.agent.policy.parameters(), *self.agent.policy.buffers()]
+        return self._contents.tensors
+
+    def _places(self) -> list[int]:
+        if self.inside is None:
+            return []
+        return [x.data_ptr() for state in self.inside.state.values() for x in state.values()]
 
     def _fingerprint(self) -> Any:
         agent, optimizer = self.agent, self.agent.policy.optimizer
@@ -74,5 +88,5 @@ class RecordedUpdate:
             [(name, value) for name, value in group.items() if name not in OF_A_STEP]
             for group in optimizer.param_groups
         ]
-        places = [(x.data_ptr(), x.requires_grad) for x in self._changed() if x.is_cuda]
-        return settings, groups, places, id(optimizer), id(agent._generator), agent.cuda_graph
+        trained = [x.requires_grad for x in self._contents.tensors]
+        return settings, groups, trained, id(optimizer), id(agent._generator), agent.cuda_graph

@@ -26,7 +26,7 @@ class Recordings:
     def __init__(self) -> None:
         self.lock = RLock()
         self._graphs: dict[Hashable, Graph[Any]] = {}
-        self._contents: _Contents | None = None
+        self._contents: Contents | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Recordings":
         return type(self)()
@@ -51,7 +51,7 @@ class Recordings:
         :param generators: see :class:`Graph`
         """
         if self._contents is None or not self._contents.are_those_of(module):
-            self._contents = _Contents(module)
+            self._contents = Contents(module)
             self._graphs.clear()
         graph = self._graphs.pop(key, None)
         if graph is None:
@@ -64,7 +64,7 @@ class Recordings:
         return graph
 
 
-class _Contents:
+class Contents:
     """
     What a module consists of, and where that lies in memory.
 
@@ -77,8 +77,8 @@ class _Contents:
         self._dicts: list[dict[str, Any]] = list(every)
         self._sizes = [*map(len, self._dicts)]
         self._objects = [*self._values()]
-        self._tensors = [x for x in self._objects if isinstance(x, Tensor)]
-        self._places = [*map(Tensor.data_ptr, self._tensors)]
+        self.tensors = [x for x in self._objects if isinstance(x, Tensor)]
+        self._places = [*map(Tensor.data_ptr, self.tensors)]
 
     def _values(self) -> chain[Any]:
         return chain.from_iterable(map(dict.values, self._dicts))
@@ -89,5 +89,5 @@ class _Contents:
             module is self._module
             and [*map(len, self._dicts)] == self._sizes
             and all(map(is_, self._values(), self._objects))
-            and [*map(Tensor.data_ptr, self._tensors)] == self._places
+            and [*map(Tensor.data_ptr, self.tensors)] == self._places
         )
