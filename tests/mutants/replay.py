@@ -89,8 +89,8 @@ MUTANTS = [
     ),
     _buffer(
         "latents of the first trained record start the filtering",
-        "latents = self._latents.get(rows[:, 0], envs, th.device(self.device))",
-        "latents = self._latents.get(rows[:, 1], envs, th.device(self.device))",
+        'latents = self._latents.get(there["records"][:, 0], device)',
+        'latents = self._latents.get(there["records"][:, 1], device)',
     ),
     _buffer(
         "refreshed latents are written one record off",
@@ -99,8 +99,8 @@ MUTANTS = [
     ),
     _buffer(
         "refreshed latents go to the wrong stream",
-        "self._latents.put(index[kept] % self.buffer_size, env[kept], flat)",
-        "self._latents.put(index[kept] % self.buffer_size, env[kept][::-1].copy(), flat)",
+        '{k: x[where["kept"]] for k, x in rows.items()}',
+        '{k: x[where["kept"].flip(0)] for k, x in rows.items()}',
     ),
     _buffer(
         "of rows that overlap the earlier wins",
@@ -137,12 +137,10 @@ MUTANTS = [
         "        self._staged = {}\n        self._next_reward",
         "        self._next_reward",
     ),
-    Mutant(
-        "record store: records of another stream are read",
-        STORE,
-        "rows * self.shape[1] + envs",
-        "rows * self.shape[1] + envs[..., ::-1]",
-        TESTS,
+    _buffer(
+        "records of another stream are read",
+        "flat = rows * self.n_envs + envs[:, None]",
+        "flat = rows * self.n_envs + envs[::-1, None]",
     ),
     Mutant(
         "record store: missing parts keep what was there",

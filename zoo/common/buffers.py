@@ -16,9 +16,9 @@ from dreamzoo.common.record_store import (
     Values,
     free_memory,
     is_here,
-    to_device,
 )
 from dreamzoo.nn.checks import to_flags, to_rewards
+from dreamzoo.nn.fast.parcels import Part, Rows, ship
 from dreamzoo.nn.observations import Observation
 
 #: Name of the stored observations; those of a Dict have their keys behind it.
@@ -376,8 +376,8 @@ class SequenceReplayBuffer(ReplayBuffer):
         for name, array in self._arrays.items():
             array[rows, envs] = record.get(name, 0)
         if self._observations is not None:
-            self._observations.put(rows, envs, record)
-        self._latents.put(rows, envs, latents)
+            self._observations.put(rows * self.n_envs + envs, record)
+        self._latents.put(rows * self.n_envs + envs, latents)
         self._queue_online(envs)
         self._count[envs] += 1
         longest = int(self._count.max())
@@ -407,11 +407,9 @@ class SequenceReplayBuffer(ReplayBuffer):
         # The first of a reversed list is the last: writing one record twice has no order on a GPU.
         kept = len(record) - 1 - np.unique(record[::-1], return_index=True)[1]
         kept = kept[index[kept] >= self._count[env[kept]] - self.buffer_size]
-        flat = {}
-        for name, values in latents.items():
-            rows = th.as_tensor(values).flatten(0, 1)
-            flat[name] = rows[to_device(kept, rows.device)]
-        self._latents.put(index[kept] % self.buffer_size, env[kept], flat)
+        rows = {name: th.as_tensor(x).flatten(0, 1) for name, x in latents.items()}
+        where = ship({"kept": kept, "records": record[kept]}, next(iter(rows.values())).device)
+        self._latents.put(where["records"], {k: x[where["kept"]] for k, x in rows.items()})
 
     # ------------------------------------------------------------------ sampling
 
@@ -511,44 +509,59 @@ class SequenceReplayBuffer(ReplayBuffer):
         if not context:
             first[:, 0] = True
         rewards = self._normalize_reward(self._take("rewards", flat), vec_normalize)
-        trained = slice(context, None)
-        latents = {}
-        if context:
-            latents = self._latents.get(rows[:, 0], envs, th.device(self.device))
+        trained, device = slice(context, None), th.device(self.device)
+        flags = {
+            "is_first": first[:, trained],
+            "is_last": last[:, trained],
+            "is_terminal": terminal[:, trained],
+        }
+        numbers = {
+            "actions": previous[:, trained],
+            "rewards": rewards[:, trained].astype(np.float32),
+        }
+        # What lies on the device already is read there.
+        seen = self._observation_parts(flat[:, trained], vec_normalize)
+        away = self._latents.device.type != device.type
+        before = self._latents.rows(flat[:, 0]) if context and away else {}
+        there = ship({**seen, **before, **numbers, **flags, "records": flat}, device)
+        observations = {name: there[name] for name in seen}
+        if not seen:
+            assert self._observations is not None
+            observations = self._observations.get(there["records"][:, trained], device)
+        latents = {name: there[name] for name in before}
+        if context and not away:
+            latents = self._latents.get(there["records"][:, 0], device)
         return SequenceBatch(
-            self._gather_observations(rows[:, trained], envs, vec_normalize),
-            self.to_torch(previous[:, trained]),
-            self.to_torch(rewards[:, trained].astype(np.float32)),
-            self.to_torch(first[:, trained]),
-            self.to_torch(last[:, trained]),
-            self.to_torch(terminal[:, trained]),
-            latents,
-            Windows(envs, starts + context),
+            _by_key(observations),
+            **{name: there[name] for name in (*numbers, *flags)},
+            latents=latents,
+            windows=Windows(envs, starts + context),
         )
 
     def _take(self, name: str, flat: np.ndarray) -> np.ndarray:
         array = self._arrays[name]
         return array.reshape(-1, *array.shape[2:]).take(flat, axis=0)
 
-    def _gather_observations(
-        self, rows: np.ndarray, envs: np.ndarray, vec_normalize: VecNormalize | None
-    ) -> Observation:
-        if self._observations is None:
-            names = [name for name in self._arrays if name.startswith(OBSERVATIONS)]
-            parts = {name: self._take(name, rows * self.n_envs + envs[:, None]) for name in names}
-        else:
-            there = self._observations.get(rows, envs[:, None], th.device(self.device))
+    def _observation_parts(
+        self, records: np.ndarray, vec_normalize: VecNormalize | None
+    ) -> dict[str, Part]:
+        """Return observations of records (B, T) that come from the host, by the storage's names."""
+        if self._observations is not None:
             if vec_normalize is None:
-                return _by_key(there)
-            parts = {name: x.cpu().numpy() for name, x in there.items()}
+                return {}
+            found = self._observations.get(records, th.device(self.device))
+            parts = {name: x.cpu().numpy() for name, x in found.items()}
+        else:
+            names = [name for name in self._arrays if name.startswith(OBSERVATIONS)]
+            arrays = {name: self._arrays[name] for name in names}
+            rows = {k: Rows(x.reshape(-1, *x.shape[2:]), records) for k, x in arrays.items()}
+            if vec_normalize is None:
+                return {**rows}
+            parts = {name: x.gather() for name, x in rows.items()}
         normalized: Any = self._normalize_obs(_by_key(parts), vec_normalize)
-        if isinstance(normalized, dict):
-            return {key: self.to_torch(value) for key, value in normalized.items()}
-        return self.to_torch(normalized)
-
-    def to_torch(self, array: np.ndarray, copy: bool = False) -> th.Tensor:
-        """Move a freshly gathered array to the device; there is nobody else to share it with."""
-        return to_device(array.copy() if copy else array, th.device(self.device))
+        if not isinstance(normalized, dict):
+            return {OBSERVATIONS: normalized}
+        return {f"{OBSERVATIONS}.{key}": x for key, x in normalized.items()}
 
     # ------------------------------------------------------------------ pickling
 

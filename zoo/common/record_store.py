@@ -1,9 +1,11 @@
 """Where a replay keeps parts of its records: on the host, or where the agent computes."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch as th
+
+from dreamzoo.nn.fast.parcels import Rows
 
 #: Shape of what one record holds and the dtype it is stored in, by name.
 RecordSpec = Mapping[str, tuple[tuple[int, ...], np.dtype | type]]
@@ -59,16 +61,15 @@ class RecordStore:
             other.tensors[name][:used].copy_(tensor[:used])
         return other
 
-    def put(self, rows: np.ndarray, envs: np.ndarray, values: Values) -> None:
+    def put(self, records: np.ndarray | th.Tensor, values: Values) -> None:
         """
         Store parts of distinct records.
 
-        :param rows: positions in the streams, (N,)
-        :param envs: streams, (N,)
+        :param records: ``position in the stream * number of streams + stream``, int64, (N,)
         :param values: (N, ...) each; what is missing becomes zero
         """
-        index = self._index(rows, envs)
-        for name, tensor in self.tensors.items():
+        index = self._here(records)
+        for name, tensor in self._flat():
             value = values.get(name)
             if value is None:
                 tensor[index] = 0
@@ -76,27 +77,36 @@ class RecordStore:
             if isinstance(value, np.ndarray):
                 value = to_device(value, self.device)
             value = value.to(self.device, tensor.dtype, non_blocking=True)
-            tensor[index] = value.view(-1, *tensor.shape[2:])
+            tensor[index] = value.view(-1, *tensor.shape[1:])
 
-    def get(self, rows: np.ndarray, envs: np.ndarray, device: th.device) -> dict[str, th.Tensor]:
+    def get(self, records: np.ndarray | th.Tensor, device: th.device) -> dict[str, th.Tensor]:
         """
         Read parts of records, on a device.
 
-        :param rows: positions in the streams, (...)
-        :param envs: streams, (...)
+        :param records: see :meth:`put`, (...)
+        :param device: where to
         :return: (..., *shape) each
         """
-        flat = to_device(np.asarray(rows * self.shape[1] + envs, np.int64), self.device)
-        return {
-            name: tensor.flatten(0, 1)[flat].to(device) for name, tensor in self.tensors.items()
-        }
+        index = self._here(records)
+        return {name: tensor[index].to(device) for name, tensor in self._flat()}
 
     def to_host(self, used: int) -> dict[str, np.ndarray]:
         """Copy the first records of all streams to the host."""
         return {name: tensor[:used].cpu().numpy() for name, tensor in self.tensors.items()}
 
-    def _index(self, rows: np.ndarray, envs: np.ndarray) -> tuple[th.Tensor, th.Tensor]:
-        return tuple(to_device(np.asarray(x, np.int64), self.device) for x in (rows, envs))  # type: ignore[return-value]
+    def rows(self, records: np.ndarray) -> dict[str, Rows]:
+        """Say which records, (...), to gather of those on the host."""
+        return {name: Rows(tensor.numpy(), records) for name, tensor in self._flat()}
+
+    def _flat(self) -> Iterator[tuple[str, th.Tensor]]:
+        """View the parts by record, (positions * streams, ...)."""
+        for name, tensor in self.tensors.items():
+            yield name, tensor.flatten(0, 1)
+
+    def _here(self, records: np.ndarray | th.Tensor) -> th.Tensor:
+        if isinstance(records, th.Tensor):
+            return records.to(self.device)
+        return to_device(np.asarray(records, np.int64), self.device)
 
 
 def is_here(device: th.device) -> bool:

@@ -1,19 +1,55 @@
 """Several arrays that travel between host and device in one copy."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, lru_cache
 from math import prod
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch as th
 from torch import Tensor
+
+from dreamzoo.nn.fast.graphs import is_far
 
 #: Every part begins at a multiple of so many bytes, as fast kernels like it.
 ALIGNMENT = 16
 
 #: Shapes and dtypes of the parts.
 Layout: TypeAlias = tuple[tuple[tuple[int, ...], np.dtype], ...]
+
+
+class Rows(NamedTuple):
+    """
+    Rows of an array that are yet to be gathered.
+
+    :param array: (R, ...)
+    :param chosen: which of them, (...)
+    """
+
+    array: np.ndarray
+    chosen: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return *self.chosen.shape, *self.array.shape[1:]
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.array.dtype
+
+    def gather(self, out: np.ndarray | None = None) -> np.ndarray:
+        """
+        Copy the rows.
+
+        :param out: where to; None: new memory
+        """
+        if out is None:
+            return self.array.take(self.chosen, axis=0)
+        # Told to look for indices out of range, numpy would gather them elsewhere first.
+        return np.take(self.array, self.chosen, axis=0, out=out, mode="clip")
+
+
+Part: TypeAlias = np.ndarray | Rows
 
 
 class Parcel:
@@ -32,17 +68,20 @@ class Parcel:
             self._parts.append((place, shape, dtype, torch_dtype(dtype)))
             self.nbytes += -(-size // ALIGNMENT) * ALIGNMENT
 
-    def send(self, arrays: Iterable[np.ndarray], device: th.device) -> Tensor:
+    def send(self, parts: Iterable[Part], device: th.device) -> Tensor:
         """
         Copy arrays to a device, without waiting for it.
 
-        :param arrays: of the layout
+        :param parts: of the layout
         :return: bytes, (nbytes,)
         """
         # Pinned memory comes from torch's store, which keeps it until it was copied.
         host = th.empty(self.nbytes, dtype=th.uint8, pin_memory=device.type == "cuda")
-        for place, array in zip(self.views(host.numpy()), arrays, strict=True):
-            place[...] = array
+        for place, part in zip(self.views(host.numpy()), parts, strict=True):
+            if isinstance(part, Rows):
+                part.gather(out=place)
+            else:
+                place[...] = part
         return host.to(device, non_blocking=True)
 
     def pack(self, tensors: Iterable[Tensor], device: th.device) -> Tensor:
@@ -78,14 +117,30 @@ def numpy_dtype(dtype: th.dtype) -> np.dtype:
     return th.empty(0, dtype=dtype).numpy().dtype
 
 
-def parcel_of(parts: Sequence[np.ndarray] | Sequence[Tensor]) -> Parcel:
+def parcel_of(parts: Sequence[Part] | Sequence[Tensor]) -> Parcel:
     """Return the parcel that arrays, or tensors, like these make."""
-    return _parcel(
-        tuple(
-            (tuple(x.shape), x.dtype if isinstance(x, np.ndarray) else numpy_dtype(x.dtype))
-            for x in parts
+    layout = []
+    for part in parts:
+        kind = part.dtype
+        layout.append(
+            (tuple(part.shape), numpy_dtype(kind) if isinstance(kind, th.dtype) else kind)
         )
-    )
+    return _parcel(tuple(layout))
+
+
+def ship(parts: Mapping[str, Part], device: th.device) -> dict[str, Tensor]:
+    """
+    Copy arrays to a device in one piece, without waiting for it; on a CPU share their memory.
+
+    :param parts: by name
+    :param device: where to
+    """
+    if not is_far(device):
+        arrays = {k: x.gather() if isinstance(x, Rows) else x for k, x in parts.items()}
+        return {name: th.from_numpy(np.asarray(x, order="C")) for name, x in arrays.items()}
+    parcel = parcel_of(list(parts.values()))
+    packed = parcel.send(parts.values(), device)
+    return dict(zip(parts, parcel.open(packed), strict=True))
 
 
 @lru_cache(64)
