@@ -127,6 +127,18 @@ def test_collecting_is_that_of_single_steps(name: str, images: bool, where: str)
         assert th.equal(left, right)
 
 
+def test_what_is_remembered_stays_what_it_was(where: str) -> None:
+    agent = make("dreamer_v3", where, learning_starts=10**6).learn(10)
+    assert n_recorded(agent.policy) == 1
+    memory = agent._last_state
+    kept = copy.deepcopy(memory)
+    agent.learn(2, reset_num_timesteps=False)
+    for part, before in zip(
+        (*memory.latent, memory.prev_action), (*kept.latent, kept.prev_action), strict=True
+    ):
+        assert th.equal(part, before)
+
+
 def test_noise_of_the_host_is_new_in_every_step(where: str) -> None:
     noise = NormalActionNoise(np.zeros(1), np.ones(1))
     agent = make("dreamer_v3", where, learning_starts=10**6, action_noise=noise)
@@ -183,7 +195,7 @@ def test_copies_and_files_act_on_their_own(where: str, tmp_path: Path) -> None:
 def test_weights_that_change_are_read(where: str) -> None:
     agents = [make("dreamer_v3", where, cuda_graph=on) for on in (True, False)]
     seen, before = observations(agents[0], 6), None
-    for change in range(5):
+    for change in range(6):
         for agent in agents:
             policy = agent.policy
             if change == 1:
@@ -195,12 +207,13 @@ def test_weights_that_change_are_read(where: str) -> None:
                     exact_match=False,
                 )
             if change == 3:
-                policy.to(th.float64).to(th.float32)
                 for parameter in policy.parameters():
                     parameter.data = parameter.data * 1.5
             if change == 4:
                 policy.actor = copy.deepcopy(policy.actor)
                 policy.actor.mean.weight.data.mul_(3.0)
+            if change == 5:
+                policy.to(th.float16).to(th.float32)
         results = [walk(agent, seen) for agent in agents]
         assert equal(*results)
         assert before is None or not equal(before, results[0])

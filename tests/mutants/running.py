@@ -7,6 +7,8 @@ POLICIES, TRAINING = "zoo/common/policies.py", "zoo/common/training.py"
 CALLBACKS, THREADS = "zoo/common/callbacks.py", "zoo/nn/fast/threads.py"
 RECORDED, GRAPHS = "zoo/common/recorded_update.py", "zoo/nn/fast/graphs.py"
 SB3 = "tests/sb3"
+RECORDINGS = "zoo/nn/fast/recordings.py"
+OF_ACTING = ("tests/test_recorded_acting.py", "tests/envs/dream/test_recorded.py")
 OF_RECORDED = ("tests/nn/fast/test_graphs.py", "tests/test_recorded_updates.py")
 TESTS = ("tests/sb3/test_run.py", "tests/sb3/test_resume.py", "tests/dreamer_v3", SB3)
 
@@ -177,9 +179,80 @@ MUTANTS = [
     Mutant(
         "recorded updates: settings that change are taken for fixed",
         RECORDED,
-        "return self._fixed == self._fingerprint()",
-        "return True",
+        "            and self._fixed == self._fingerprint()\n",
+        "",
         OF_RECORDED,
+    ),
+    Mutant(
+        "recorded updates: averages that were loaded are not gone on from",
+        RECORDED,
+        "            and self._averages in (None, self._places())\n",
+        "",
+        OF_RECORDED,
+    ),
+    Mutant(
+        "recorded acting: weights that lie elsewhere are not noticed",
+        RECORDINGS,
+        "            and [*map(Tensor.data_ptr, self.tensors)] == self._places\n",
+        "",
+        OF_ACTING,
+    ),
+    Mutant(
+        "recorded acting: modules that were replaced are not noticed",
+        RECORDINGS,
+        "            and all(map(is_, self._values(), self._objects))\n",
+        "",
+        OF_ACTING,
+    ),
+    Mutant(
+        "recorded acting: copies share recordings",
+        RECORDINGS,
+        '    def __deepcopy__(self, memo: dict[int, Any]) -> "Recordings":\n'
+        "        return type(self)()\n",
+        '    def __deepcopy__(self, memo: dict[int, Any]) -> "Recordings":\n        return self\n',
+        OF_ACTING,
+    ),
+    Mutant(
+        "recorded acting: noise of the host is recorded",
+        ALGORITHM,
+        "return self.policy.choice() if self.action_noise is None else None",
+        "return self.policy.choice()",
+        OF_ACTING,
+    ),
+    Mutant(
+        "recorded acting: random collection never ends",
+        "zoo/planet/planet.py",
+        "choice if choice is None else (choice, randomly, self.exploration_noise)",
+        "choice",
+        OF_ACTING,
+    ),
+    Mutant(
+        "recorded acting: deterministic plans go on with the stream",
+        "zoo/common/recorded_acting.py",
+        "return self._fixed[device].manual_seed(0)",
+        "return self._fixed[device]",
+        OF_ACTING,
+    ),
+    Mutant(
+        "recorded acting: what is remembered is overwritten by the next step",
+        "zoo/common/recorded_acting.py",
+        "result = step.result.clone()",
+        "result = step.result",
+        OF_ACTING,
+    ),
+    Mutant(
+        "recorded dreams: what was returned is overwritten by the next step",
+        "envs/dream_vector_env.py",
+        "return graphs.detached(step) if graph.is_recorded else step",
+        "return step",
+        OF_ACTING,
+    ),
+    Mutant(
+        "parcels: rows are gathered in another order",
+        "zoo/nn/fast/parcels.py",
+        'return np.take(self.array, self.chosen, axis=0, out=out, mode="clip")',
+        'return np.take(self.array, self.chosen[::-1], axis=0, out=out, mode="clip")',
+        ("tests/nn/fast/test_parcels.py",),
     ),
     Mutant(
         "recorded updates: nobody notices that parameters have changed",
