@@ -92,7 +92,7 @@ def test_predictions_are_those_of_single_steps(
     recorded, direct = (walk(agent, seen, deterministic) for agent in agents)
     assert equal(recorded, direct)
     assert [n_recorded(agent.policy) for agent in agents] == [1, 0]
-    assert not np.array_equal(recorded[6][0], recorded[7][0])
+    assert not np.array_equal(recorded[6][1], recorded[7][1])  # of the memory; plans may agree
     one = {k: v[0] for k, v in seen[0].items()} if images else seen[0][0]
     alone = [agent.predict(one, deterministic=True)[0] for agent in agents]
     assert np.array_equal(*alone)

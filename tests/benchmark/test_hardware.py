@@ -35,7 +35,7 @@ def test_rates_count_work_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_chain_of_kernels_takes_as_long_as_its_kernels_and_gaps() -> None:
     device = th.device("cuda")
     launch, gap = measure_launch(device, kernels=500)
-    assert 0 < gap < launch < 50
+    assert 0 <= gap < launch < 50  # kernels follow each other without a gap, or with one
     x = th.zeros(8, device=device)
     count, busy = profile_kernels(lambda: x.add_(1).mul_(2))
     assert count == 2

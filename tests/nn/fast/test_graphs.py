@@ -1,5 +1,6 @@
 """Functions that are recorded and repeated, on a GPU and by the stand-in for one."""
 
+import warnings
 from typing import Any, NamedTuple
 
 import pytest
@@ -120,3 +121,34 @@ def test_on_a_cpu_functions_are_called_directly() -> None:
     for n in range(6):
         graph(n)
     assert calls == [*range(6)]
+
+
+def test_an_older_recording_may_be_destroyed_while_another_is_made(where: str) -> None:
+    class Holder:
+        """Refers to itself by its recording, as agents do: only the collector finds it."""
+
+        def __init__(self) -> None:
+            self.graph: Graph[th.Tensor] = Graph(self.double)
+
+        def double(self, x: th.Tensor) -> th.Tensor:
+            nonlocal holder
+            if self.drops:
+                holder, self.drops = None, False
+                garbage = [[] for _ in range(10**5)]  # the collector would begin here
+                assert garbage
+            return 2 * x
+
+        drops = False
+
+    holder: Holder | None = Holder()
+    x = th.ones(2, device=where)
+    for _ in range(WARMUP + 2):
+        holder.graph(x)
+    other = Holder()
+    for _ in range(WARMUP):
+        other.graph(x)
+    other.drops = True
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert other.graph(x).tolist() == [2.0, 2.0]
+    assert other.graph.is_recorded

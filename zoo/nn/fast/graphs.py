@@ -5,8 +5,10 @@ An update of a small model is thousands of launches of a few microseconds each, 
 longer to say them than the device to do them. A recorded function costs the host one launch.
 """
 
+import gc
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 import torch as th
@@ -133,7 +135,10 @@ class _Recording(Generic[Result]):
         for generator in generators:
             self.graph.register_generator_state(generator)
         # Other threads may use the device meanwhile.
-        with th.cuda.graph(self.graph, stream=stream, capture_error_mode="thread_local"):
+        with (
+            _no_garbage(),
+            th.cuda.graph(self.graph, stream=stream, capture_error_mode="thread_local"),
+        ):
             self.result = function(*tree_unflatten(self.arguments, structure))
 
     @th.no_grad()
@@ -143,6 +148,24 @@ class _Recording(Generic[Result]):
             th._foreach_copy_(self.arguments, tensors)
         self.graph.replay()
         return self.result
+
+
+@contextmanager
+def _no_garbage() -> Iterator[None]:
+    """
+    Collect garbage before a block and not within it.
+
+    An older graph that nobody refers to any more would be destroyed in the middle of the
+    recording, which breaks that off.
+    """
+    gc.collect()
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def is_far(device: th.device) -> bool:
