@@ -1,5 +1,6 @@
 """CNNs with all between their convolutions fused, against torch's own functions in float64."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 
 from dreamzoo.nn.decoders import ImageDecoder, reconstruction_loss
 from dreamzoo.nn.encoders import CnnKind, ImageEncoder
-from dreamzoo.nn.fast import images
+from dreamzoo.nn.fast import images, precision
 from dreamzoo.nn.observations import Key
 from dreamzoo.nn.presets import Size
 from tests.nn.fast.triton_forms import DEVICES, Random, both
@@ -19,9 +20,10 @@ SIZE = Size(units=8, deter=8, classes=4, cnn_depth=2, hidden=3, stoch=2, blocks=
 
 
 @pytest.fixture(params=DEVICES)
-def where(request: pytest.FixtureRequest) -> str:
-    """Where Triton computes."""
-    return request.param
+def where(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Where Triton computes; on a GPU convolutions are rounded to TF32 unless told otherwise."""
+    with precision.using("fp32", th.device(request.param)):
+        yield request.param
 
 
 @pytest.fixture(autouse=True)
