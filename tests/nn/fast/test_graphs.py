@@ -123,32 +123,29 @@ def test_on_a_cpu_functions_are_called_directly() -> None:
     assert calls == [*range(6)]
 
 
+class Holder:
+    """Refers to itself by its recording, as agents do: only the collector finds it."""
+
+    def __init__(self) -> None:
+        self.graph: Graph[th.Tensor] = Graph(self.double)
+        self.others: list[Holder] = []
+
+    def double(self, x: th.Tensor) -> th.Tensor:
+        self.others.clear()
+        garbage: list[list[int]] = [[] for _ in range(10**5)]  # the collector would begin here
+        assert garbage
+        return 2 * x
+
+
 def test_an_older_recording_may_be_destroyed_while_another_is_made(where: str) -> None:
-    class Holder:
-        """Refers to itself by its recording, as agents do: only the collector finds it."""
-
-        def __init__(self) -> None:
-            self.graph: Graph[th.Tensor] = Graph(self.double)
-
-        def double(self, x: th.Tensor) -> th.Tensor:
-            nonlocal holder
-            if self.drops:
-                holder, self.drops = None, False
-                garbage = [[] for _ in range(10**5)]  # the collector would begin here
-                assert garbage
-            return 2 * x
-
-        drops = False
-
-    holder: Holder | None = Holder()
-    x = th.ones(2, device=where)
+    old, new, x = Holder(), Holder(), th.ones(2, device=where)
     for _ in range(WARMUP + 2):
-        holder.graph(x)
-    other = Holder()
+        old.graph(x)
     for _ in range(WARMUP):
-        other.graph(x)
-    other.drops = True
+        new.graph(x)
+    new.others.append(old)
+    del old
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert other.graph(x).tolist() == [2.0, 2.0]
-    assert other.graph.is_recorded
+        assert new.graph(x).tolist() == [2.0, 2.0]
+    assert new.graph.is_recorded
