@@ -310,7 +310,7 @@ def measure(args: argparse.Namespace, mode: Mode, counted: tuple[float, float]) 
 def is_recorded(model: DreamerV3) -> bool:
     """Tell whether updates are repeated as a graph: where that fails they run as they are."""
     recorded = model._recorded
-    return recorded is not None and recorded._graph.is_recorded
+    return recorded is not None and recorded.is_recorded
 
 
 def act(args: argparse.Namespace, mode: Mode) -> Iterator[dict[str, Any]]:

@@ -47,7 +47,7 @@ def _batch(agent: WorldModelAlgorithm) -> SequenceBatch:
 
 def _is_recorded(agent: WorldModelAlgorithm) -> bool:
     assert agent._recorded is not None
-    return agent._recorded._graph.is_recorded
+    return agent._recorded.is_recorded
 
 
 def _same(left: WorldModelAlgorithm, right: WorldModelAlgorithm) -> None:

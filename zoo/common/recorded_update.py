@@ -41,6 +41,11 @@ class RecordedUpdate:
         self._fixed = self._fingerprint()
         self._averages: list[int] | None = None  # of the optimizer: where a recording finds them
 
+    @property
+    def is_recorded(self) -> bool:
+        """Tell whether the last update was repeated from a recording."""
+        return self._graph.is_recorded
+
     def fits(self) -> bool:
         """Tell whether everything that a recording has taken for fixed is what it was."""
         return (

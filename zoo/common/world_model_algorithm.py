@@ -21,6 +21,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 from dreamzoo.common.buffers import SequenceBatch, SequenceReplayBuffer
 from dreamzoo.common.collecting_algorithm import CollectingAlgorithm
 from dreamzoo.common.normalizer import Statistics
+from dreamzoo.common.pace import Pace
 from dreamzoo.common.policies import ActingState, WorldModelPolicy
 from dreamzoo.common.recorded_acting import Manner
 from dreamzoo.common.recorded_update import RecordedUpdate
@@ -359,6 +360,7 @@ class WorldModelAlgorithm(CollectingAlgorithm):
         callback.on_training_start(locals(), globals())
         assert self.env is not None
         assert self.replay_buffer is not None
+        pace = Pace(self, total_timesteps)
         while self.num_timesteps < total_timesteps:
             rollout = self.collect_rollouts(
                 self.env,
@@ -374,6 +376,7 @@ class WorldModelAlgorithm(CollectingAlgorithm):
             updates = self._count_updates(rollout.episode_timesteps)
             if updates > 0:
                 self.train(updates, self.batch_size)
+                pace.look()
         callback.on_training_end()
         return self
 
