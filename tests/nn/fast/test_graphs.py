@@ -102,6 +102,16 @@ def test_what_cannot_be_recorded_runs_step_by_step_and_says_why(where: str) -> N
     assert th.equal(graph(x), first)
 
 
+@pytest.mark.gpu
+def test_the_second_gpu_records_what_it_computes() -> None:
+    if th.cuda.device_count() < 2:
+        pytest.skip("needs two GPUs")
+    graph: Graph[th.Tensor] = Graph(lambda x: 2 * x)
+    for n in range(WARMUP + 3):
+        assert graph(th.full((2,), float(n), device="cuda:1")).tolist() == [2.0 * n] * 2
+    assert graph.is_recorded
+
+
 def test_off_means_off(where: str) -> None:
     calls: list[int] = []
 

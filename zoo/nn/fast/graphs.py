@@ -8,7 +8,7 @@ longer to say them than the device to do them. A recorded function costs the hos
 import gc
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Generic, TypeVar
 
 import torch as th
@@ -71,6 +71,10 @@ class Graph(Generic[Result]):
         tensors, structure = tree_flatten(arguments)
         if not self.enabled or not can_record(tensors):
             return self.function(*arguments)
+        with _current(tensors[0].device):
+            return self._compute(arguments, tensors, structure)
+
+    def _compute(self, arguments: tuple[Any, ...], tensors: list[Tensor], structure: Any) -> Result:
         switches = th.is_grad_enabled(), th.is_inference_mode_enabled()
         shape = structure, switches, [(x.shape, x.dtype, x.device) for x in tensors]
         if shape != self._shape:  # memory is kept for one shape only
@@ -190,6 +194,11 @@ def is_recording() -> bool:
 def detached(result: Any) -> Any:
     """Copy what a graph has returned, so that the next call leaves it alone."""
     return tree_map(lambda x: x.clone() if isinstance(x, Tensor) else x, result)
+
+
+def _current(device: th.device) -> AbstractContextManager[Any]:
+    """Make one of several GPUs the one that streams and recordings are of."""
+    return th.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def _forget_failure(generators: Iterable[th.Generator]) -> None:
