@@ -142,7 +142,8 @@ def test_actions_that_do_not_fit_are_refused_by_name(where: str) -> None:
 @pytest.mark.gpu
 def test_a_recorded_step_waits_for_nothing() -> None:
     dream = DreamVectorEnv(make("cuda"), 2, horizon=3)
-    unroll(dream, True)
+    for there in (True, False):
+        unroll(dream, True, there=there)
     actions = dream.action_space.sample()
     th.cuda.set_sync_debug_mode("error")
     try:
