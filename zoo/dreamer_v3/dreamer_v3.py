@@ -289,13 +289,14 @@ class DreamerV3(WorldModelAlgorithm):
         """
         aside = Aside(self.device)
         filtered, losses, details = self._world_model_loss(batch, aside)
-        dream, starts = self._imagine(filtered.latent)
-        behavior, returns, more = self._behavior_loss(dream, batch.is_terminal[:, starts])
-        boot = returns[0].view(len(batch.rewards), -1)
-        losses |= behavior
-        losses["replay_critic"] = self._replay_critic_loss(
-            filtered.latent.feat[:, starts], batch, starts, boot
-        )
+        with aside.reading(filtered.latent, batch):
+            dream, starts = self._imagine(filtered.latent)
+            behavior, returns, more = self._behavior_loss(dream, batch.is_terminal[:, starts])
+            boot = returns[0].view(len(batch.rewards), -1)
+            losses |= behavior
+            losses["replay_critic"] = self._replay_critic_loss(
+                filtered.latent.feat[:, starts], batch, starts, boot
+            )
         aside.join()
         return filtered.latent.detach(), losses, details | more
 
@@ -303,27 +304,22 @@ class DreamerV3(WorldModelAlgorithm):
         self, batch: SequenceBatch, aside: Aside | None = None
     ) -> tuple[Filtered, dict[str, Tensor], dict[str, Tensor]]:
         """
-        Filter a batch and compute the model's losses.
+        Reconstruction, reward, continuation and the two KL terms (eq. 2 and 3).
 
         :param batch: the batch
-        :param aside: where losses may be computed while others go on with what was filtered
+        :param aside: what may begin once the batch is filtered
         """
-        filtered = self.policy.world_model.observe_sequence(
+        model = self.policy.world_model
+        filtered = model.observe_sequence(
             self.start_latent(batch),
             self.policy.action_codec.encode(batch.actions),
             batch.observations,
             batch.is_first,
             self._generator,
         )
-        aside = aside or Aside(self.device)
-        with aside.reading(filtered, batch):
-            return filtered, *self._prediction_losses(filtered, batch)
-
-    def _prediction_losses(
-        self, filtered: Filtered, batch: SequenceBatch
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Reconstruction, reward, continuation and the two KL terms (eq. 2 and 3)."""
-        model, feat = self.policy.world_model, filtered.latent.feat
+        if aside is not None:
+            aside.begin()
+        feat = filtered.latent.feat
         predictions = model.decoder(feat.flatten(0, 1))
         losses = {
             f"recon_{name}" if model.codec.is_dict else "recon": loss.mean()
@@ -340,7 +336,7 @@ class DreamerV3(WorldModelAlgorithm):
         # Summed over latents first, then clipped for each step.
         losses["dyn"] = dyn.clamp(min=self.free_nats).mean()
         losses["rep"] = rep.clamp(min=self.free_nats).mean()
-        return losses, {"prior_ent": prior_ent, "post_ent": post_ent}
+        return filtered, losses, {"prior_ent": prior_ent, "post_ent": post_ent}
 
     def start_latent(self, batch: SequenceBatch) -> Latent:
         if not batch.latents:

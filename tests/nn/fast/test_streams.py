@@ -17,14 +17,15 @@ def _compute(inputs: list[Tensor], aside: Aside) -> list[Tensor]:
     """Two chains of products of one beginning, one of them aside, and their gradients."""
     x, weight, other = inputs
     beginning = x @ weight
+    aside.begin()
+    second = beginning
+    for _ in range(20):
+        second = th.sin(second @ weight)
     with aside.reading(beginning):
         first = beginning
         for _ in range(20):
             first = th.tanh(first @ other)
         first = first.sum()
-    second = beginning
-    for _ in range(20):
-        second = th.sin(second @ weight)
     aside.join()
     loss = first + second.sum()
     return [loss.detach(), *th.autograd.grad(loss, inputs)]

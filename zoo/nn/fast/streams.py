@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 class Aside:
     """
-    Let CUDA compute something beside what comes after it, until :meth:`join`; elsewhere in order.
+    Let CUDA compute a block beside what lies between :meth:`begin` and it; elsewhere in order.
 
     Its gradients, too, are computed beside those of the rest.
 
@@ -21,6 +21,11 @@ class Aside:
 
     def __init__(self, device: th.device) -> None:
         self._stream = _stream(device) if device.type == "cuda" else None
+
+    def begin(self) -> None:
+        """Say that what comes before this is all that the block waits for."""
+        if self._stream is not None:
+            self._event = th.cuda.current_stream(self._stream.device).record_event()
 
     @contextmanager
     def reading(self, *inputs: Any) -> Iterator[None]:
@@ -33,7 +38,7 @@ class Aside:
         if self._stream is None:
             yield
             return
-        self._stream.wait_stream(th.cuda.current_stream(self._stream.device))
+        self._stream.wait_event(self._event)
         for x in tree_leaves(inputs):
             if isinstance(x, Tensor) and x.is_cuda:
                 x.record_stream(self._stream)
@@ -41,7 +46,7 @@ class Aside:
             yield
 
     def join(self) -> None:
-        """Let what comes after this wait for it."""
+        """Let what comes after this wait for the block."""
         if self._stream is not None:
             th.cuda.current_stream(self._stream.device).wait_stream(self._stream)
 
