@@ -65,24 +65,24 @@ IMAGES = [(3, 16, 16), (1, 13, 22), (13, 12, 12)]
 @pytest.mark.parametrize("kind", ["maxpool", "strided"])
 @pytest.mark.parametrize("shape", IMAGES)
 def test_encoder(where: str, shape: tuple[int, int, int], kind: CnnKind) -> None:
-    _check_encoder(where, shape, kind, 2e-5)
+    _check_encoder(where, shape, 2, kind, 2e-5)
 
 
-@pytest.mark.parametrize("shape", IMAGES)
+@pytest.mark.parametrize(("shape", "depth"), [*((shape, 2) for shape in IMAGES), ((7, 6, 6), 10)])
 def test_encoder_whose_first_stage_is_one_kernel(
-    where: str, shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+    where: str, shape: tuple[int, int, int], depth: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The interpreter does not round to TF32."""
     monkeypatch.setattr(images, "current", lambda: "tf32")
-    _check_encoder(where, shape, "maxpool", 2e-5 if where == "cpu" else 1e-2)
+    _check_encoder(where, shape, depth, "maxpool", 2e-5 if where == "cpu" else 1e-2)
 
 
 def _check_encoder(
-    where: str, shape: tuple[int, int, int], kind: CnnKind, tolerance: float
+    where: str, shape: tuple[int, int, int], depth: int, kind: CnnKind, tolerance: float
 ) -> None:
     def case(random: Random) -> list[Tensor]:
         th.manual_seed(0)
-        net = _spread_out(ImageEncoder(*shape, 2, kind)).to(where, random.dtype)
+        net = _spread_out(ImageEncoder(*shape, depth, kind)).to(where, random.dtype)
         return _with_gradients(net, random.uniform(2, *shape))
 
     assert_close(*both(case, where), tolerance)

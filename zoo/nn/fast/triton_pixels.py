@@ -13,35 +13,39 @@ from dreamzoo.nn.fast.triton_kernels import launch, share_out, tile
 
 #: Side of the first convolution's kernel.
 SIDE = tl.constexpr(5)
+#: Side of what four neighbors see together.
+SEEN = tl.constexpr(6)
 #: Most channels of images that the first stage takes.
-CHANNELS = 12
+CHANNELS = 7
 
 
 @triton.jit
 def _patches(
     images: tl.tensor,
-    image: tl.tensor,
-    y: tl.tensor,
-    z: tl.tensor,
+    row: tl.tensor,
+    seen: tl.tensor,
     known: tl.tensor,
-    line: tl.tensor,
-    tap: tl.tensor,
     channels: tl.constexpr,
     height: tl.constexpr,
     across: tl.constexpr,
 ) -> tl.tensor:
     """
-    Read what one line of a kernel sees around pixels, [0, 1] as [-0.5, 0.5], zero outside.
+    Read what the kernels around four pixels that are pooled see, [0, 1] as [-0.5, 0.5].
 
-    :param line: of the kernel
-    :param tap: (channel, column of the kernel)
+    :param row: pooled pixels, (P, 1)
+    :param seen: (channel, line, column) of what they see together, (1, S)
+    :return: zero outside of the image, (P, S)
     """
-    channel = tap // SIDE
-    y, z = y + (line - SIDE // 2), z + tap % SIDE - SIDE // 2
-    inside = known & (y >= 0) & (y < height)
-    inside = inside & (channel < channels) & (z >= 0) & (z < across)
-    first = images + image.to(tl.int64) * (channels * height * across) + y * across
-    return tl.load(first + channel * (height * across) + z, inside, 0.5) - 0.5
+    small: tl.constexpr = (across + 1) // 2
+    lines: tl.constexpr = (height + 1) // 2
+    pooled_line = row // small
+    image = (pooled_line // lines).to(tl.int64)
+    channel, inner = seen // (SEEN * SEEN), seen % (SEEN * SEEN)
+    y = pooled_line % lines * 2 + inner // SEEN - SIDE // 2
+    z = row % small * 2 + inner % SEEN - SIDE // 2
+    inside = known & (channel < channels) & (y >= 0) & (y < height) & (z >= 0) & (z < across)
+    place = image * (channels * height * across) + (channel * height + y) * across + z
+    return tl.load(images + place, inside, 0.5) - 0.5
 
 
 @triton.jit
@@ -69,30 +73,29 @@ def _first_stage_kernel(
     width: tl.constexpr,
     precision: tl.constexpr,
     tall: tl.constexpr,
-    taps: tl.constexpr,
+    views: tl.constexpr,
     columns: tl.constexpr,
 ) -> None:
     row = tl.program_id(0) * tall + tl.arange(0, tall)[:, None]
     column = tl.arange(0, columns)[None, :]
     known = row < rows
-    small: tl.constexpr = (across + 1) // 2
-    lines: tl.constexpr = (height + 1) // 2
-    left, line = row % small * 2, row // small
-    top, image = line % lines * 2, line // lines
-    used: tl.constexpr = channels * SIDE * SIDE
-    tap, down = tl.arange(0, taps)[None, :], tl.arange(0, taps)[:, None]
-    weights = kernel + column * used + down // SIDE * (SIDE * SIDE) + down % SIDE
-    weighs = (down < channels * SIDE) & (column < width)
+    seen = _patches(images, row, tl.arange(0, views)[None, :], known, channels, height, across)
+    view = tl.arange(0, views)[:, None]
+    channel, inner = view // (SEEN * SEEN), view % (SEEN * SEEN)
     best = tl.zeros((tall, columns), tl.float32) - float("inf")
     chosen = tl.zeros((tall, columns), tl.int32)
+    small: tl.constexpr = (across + 1) // 2
+    lines: tl.constexpr = (height + 1) // 2
     for corner in tl.static_range(4):
-        y, z = top + corner // 2, left + corner % 2
-        v = tl.zeros((tall, columns), tl.float32)
-        for i in tl.range(0, 5, num_stages=1, loop_unroll_factor=1):
-            weight = tl.load(weights + i * SIDE, weighs, 0.0)
-            seen = _patches(images, image, y, z, known, i, tap, channels, height, across)
-            v = _product(seen, weight, v, precision)
-        better = ((v > best) | (v != v)) & (y < height) & (z < across)
+        y, z = inner // SEEN - corner // 2, inner % SEEN - corner % 2  # in the corner's kernel
+        weighs = (channel < channels) & (y >= 0) & (y < SIDE) & (z >= 0) & (z < SIDE)
+        place = ((column * channels + channel) * SIDE + y) * SIDE + z
+        weight = tl.load(kernel + place, weighs & (column < width), 0.0)
+        v = _product(seen, weight, tl.zeros((tall, columns), tl.float32), precision)
+        exists = (row // small % lines * 2 + corner // 2 < height) & (
+            row % small * 2 + corner % 2 < across
+        )
+        better = ((v > best) | (v != v)) & exists
         best = tl.where(better, v, best)
         chosen = tl.where(better, corner, chosen)
     inside = known & (column < width)
@@ -112,6 +115,7 @@ def _first_stage_backward_kernel(
     bias: tl.tensor,
     scale: tl.tensor,
     grad: tl.tensor,
+    products: tl.tensor,
     sums: tl.tensor,
     rows: tl.tensor,
     channels: tl.constexpr,
@@ -120,26 +124,17 @@ def _first_stage_backward_kernel(
     width: tl.constexpr,
     precision: tl.constexpr,
     turns: tl.constexpr,
+    together: tl.constexpr,
     tall: tl.constexpr,
-    taps: tl.constexpr,
+    views: tl.constexpr,
     columns: tl.constexpr,
 ) -> None:
-    part = tl.program_id(0)
+    part, corner = tl.program_id(0), tl.program_id(1)
     column = tl.arange(0, columns)[None, :]
-    small: tl.constexpr = (across + 1) // 2
-    lines: tl.constexpr = (height + 1) // 2
-    used: tl.constexpr = channels * SIDE * SIDE
-    tap = tl.arange(0, taps)[None, :]
     weight = tl.load(scale + column, column < width, 0.0)
     shift = tl.load(bias + column, column < width, 0.0)
-    # Of every line of the kernel.
-    first_line = tl.zeros((taps, columns), tl.float32)
-    second_line, third_line, fourth_line, fifth_line = (
-        first_line,
-        first_line,
-        first_line,
-        first_line,
-    )
+    first = tl.zeros((views, columns), tl.float32)
+    second, third, fourth = first, first, first
     to_scale = tl.zeros((columns,), tl.float32)
     to_bias = tl.zeros((columns,), tl.float32)
     for turn in range(turns):
@@ -151,35 +146,31 @@ def _first_stage_backward_kernel(
         chosen = tl.load(index + place, inside, 0).to(tl.int32)
         into = tl.load(grad + place, inside, 0.0).to(tl.float32)
         result, for_scale = normed_silu_back(v, weight, into, width)
-        left, line = row % small * 2, row // small
-        top, image = line % lines * 2, line // lines
-        for corner in tl.range(0, 4, num_stages=1, loop_unroll_factor=1):
-            y, z = top + corner // 2, left + corner % 2
-            share = tl.where(chosen == corner, result, 0.0)
-            seen = _patches(images, image, y, z, known, 0, tap, channels, height, across)
-            first_line = _product(tl.trans(seen), share, first_line, precision)
-            seen = _patches(images, image, y, z, known, 1, tap, channels, height, across)
-            second_line = _product(tl.trans(seen), share, second_line, precision)
-            seen = _patches(images, image, y, z, known, 2, tap, channels, height, across)
-            third_line = _product(tl.trans(seen), share, third_line, precision)
-            seen = _patches(images, image, y, z, known, 3, tap, channels, height, across)
-            fourth_line = _product(tl.trans(seen), share, fourth_line, precision)
-            seen = _patches(images, image, y, z, known, 4, tap, channels, height, across)
-            fifth_line = _product(tl.trans(seen), share, fifth_line, precision)
+        seen = tl.trans(
+            _patches(images, row, tl.arange(0, views)[None, :], known, channels, height, across)
+        )
+        if together:
+            first = _product(seen, tl.where(chosen == 0, result, 0.0), first, precision)
+            second = _product(seen, tl.where(chosen == 1, result, 0.0), second, precision)
+            third = _product(seen, tl.where(chosen == 2, result, 0.0), third, precision)
+            fourth = _product(seen, tl.where(chosen == 3, result, 0.0), fourth, precision)
+        else:
+            first = _product(seen, tl.where(chosen == corner, result, 0.0), first, precision)
         to_scale += tl.sum(for_scale, 0)
         to_bias += tl.sum(result, 0)
-    target = sums + part * (width * (used + 2))
-    down = tl.arange(0, taps)[:, None]
-    inside = (down < channels * SIDE) & (column < width)
-    place = target + column * used + down // SIDE * (SIDE * SIDE) + down % SIDE
-    tl.store(place, first_line, inside)
-    tl.store(place + SIDE, second_line, inside)
-    tl.store(place + 2 * SIDE, third_line, inside)
-    tl.store(place + 3 * SIDE, fourth_line, inside)
-    tl.store(place + 4 * SIDE, fifth_line, inside)
-    first = tl.arange(0, columns)
-    tl.store(target + width * used + first, to_scale, first < width)
-    tl.store(target + width * (used + 1) + first, to_bias, first < width)
+    used: tl.constexpr = channels * SEEN * SEEN
+    view = tl.arange(0, views)[:, None]
+    inside = (view < used) & (column < width)
+    place = products + (part * 4 + corner) * (used * width) + view * width + column
+    tl.store(place, first, inside)
+    if together:
+        tl.store(place + used * width, second, inside)
+        tl.store(place + 2 * used * width, third, inside)
+        tl.store(place + 3 * used * width, fourth, inside)
+    if corner == 0:
+        target, one = sums + part * (2 * width), tl.arange(0, columns)
+        tl.store(target + one, to_scale, one < width)
+        tl.store(target + width + one, to_bias, one < width)
 
 
 class FirstStage(th.autograd.Function):
@@ -187,7 +178,8 @@ class FirstStage(th.autograd.Function):
     5x5 convolution of images, 2x2 max-pool, RMS norm over channels and SiLU.
 
     The convolution's result, by far the largest activation of a CNN, never reaches memory, nor
-    does its gradient. Few channels are what cuDNN is slowest with.
+    does its gradient. Few channels are what cuDNN is slowest with. Four pixels that are pooled see
+    6x6 pixels together: these are read once.
 
     Arguments: images in [0, 1] (N, C, H, W), read as [-0.5, 0.5], without a gradient; kernel
     (O, C, 5, 5), bias and scale (O,); precision of products, ``tf32`` or ``bf16``.
@@ -204,17 +196,16 @@ class FirstStage(th.autograd.Function):
         out = images.new_empty(n, (height + 1) // 2, (across + 1) // 2, width, dtype=dtype)
         pooled, index = th.empty_like(out), th.empty_like(out, dtype=th.int8)
         rows, images = out.numel() // width, images.contiguous()
-        taps = max(triton.next_power_of_2(channels * SIDE.value), 16)
+        views = max(triton.next_power_of_2(channels * SEEN.value**2), 16)
         columns = max(triton.next_power_of_2(width), 16)
         ctx.sizes = channels, height, across, width, precision
-        tall = 64 if taps < 64 and columns <= 64 else 32  # pooled pixels of a tile
-        ctx.tile = taps, columns
+        tall = 64 if views * columns <= 8192 else 32
         launch(
             _first_stage_kernel,
             (triton.cdiv(rows, tall),),
-            *(images, kernel, bias, scale, out, pooled, index),
-            *(rows, *ctx.sizes, tall, *ctx.tile),
-            num_warps=4 if columns <= 32 else 8,
+            *(images, kernel.contiguous(), bias, scale, out, pooled, index),
+            *(rows, *ctx.sizes, tall, views, columns),
+            num_warps=8,
         )
         ctx.save_for_backward(images, pooled, index, bias, scale)
         return out.permute(0, 3, 1, 2)
@@ -223,21 +214,25 @@ class FirstStage(th.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         images, pooled, index, bias, scale = ctx.saved_tensors
-        width, channels = len(scale), images.shape[1]
+        width, channels, side = len(scale), images.shape[1], SEEN.value
         rows = pooled.numel() // width
-        used, columns = channels * SIDE.value**2, ctx.tile[1]
-        tall = 32
-        count, turns = share_out(triton.cdiv(rows, tall), rows * columns)
-        sums = scale.new_empty(count, width * (used + 2))
+        views = max(triton.next_power_of_2(channels * side**2), 16)
+        columns = max(triton.next_power_of_2(width), 16)
+        tall, together = 32, views * columns <= 4096
+        count, turns = share_out(triton.cdiv(rows, tall), 0)
+        products = scale.new_empty(count, 4, channels, side, side, width)
+        sums = scale.new_empty(count, 2, width)
         launch(
             _first_stage_backward_kernel,
-            (count,),
-            *(images, pooled, index, bias, scale, rows_of(grad), sums),
-            *(rows, *ctx.sizes, turns, tall, *ctx.tile),
-            num_warps=4 if columns <= 32 else 8,
+            (count, 1 if together else 4),
+            *(images, pooled, index, bias, scale, rows_of(grad), products, sums),
+            *(rows, *ctx.sizes, turns, together, tall, views, columns),
+            num_warps=16,
         )
-        to_kernel, to_scale, to_bias = sums.sum(0).split([width * used, width, width])
-        to_kernel = to_kernel.view(width, channels, SIDE.value, SIDE.value)
+        to_scale, to_bias = sums.sum(0)
+        corners = products.sum(0).unbind()
+        shifted = [x[:, i // 2 : i // 2 + 5, i % 2 : i % 2 + 5] for i, x in enumerate(corners)]
+        to_kernel = th.stack(shifted).sum(0).permute(3, 0, 1, 2)
         return None, to_kernel, to_bias, to_scale, None
 
 
