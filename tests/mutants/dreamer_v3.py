@@ -215,8 +215,8 @@ MUTANTS = [
     ),
     _agent(
         "the replay critic takes rewards of other steps",
-        "            batch.rewards[:, starts],\n                is_last,",
-        "            batch.rewards[:, : is_last.shape[1]],\n                is_last,",
+        "rewards, terminal = batch.rewards[:, starts],",
+        "rewards, terminal = batch.rewards[:, : is_last.shape[1]],",
     ),
     _agent(
         "the slow critic follows ten times as fast",

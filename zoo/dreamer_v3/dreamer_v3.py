@@ -303,12 +303,7 @@ class DreamerV3(WorldModelAlgorithm):
     def _world_model_loss(
         self, batch: SequenceBatch, aside: Aside | None = None
     ) -> tuple[Filtered, dict[str, Tensor], dict[str, Tensor]]:
-        """
-        Reconstruction, reward, continuation and the two KL terms (eq. 2 and 3).
-
-        :param batch: the batch
-        :param aside: what may begin once the batch is filtered
-        """
+        """Reconstruction, reward, continuation, two KL terms (eq. 2 and 3), ``aside`` meanwhile."""
         model = self.policy.world_model
         filtered = model.observe_sequence(
             self.start_latent(batch),
@@ -486,14 +481,8 @@ class DreamerV3(WorldModelAlgorithm):
         critic = self.policy.critic
         is_last = batch.is_last[:, starts].float()
         with th.no_grad():
-            targets = replay_return(
-                batch.rewards[:, starts],
-                is_last,
-                batch.is_terminal[:, starts].float(),
-                boot,
-                self.gamma,
-                self.gae_lambda,
-            )
+            rewards, terminal = batch.rewards[:, starts], batch.is_terminal[:, starts].float()
+            targets = replay_return(rewards, is_last, terminal, boot, self.gamma, self.gae_lambda)
         if not targets.numel():  # a window of one step has no successor to learn from
             return feat.sum() * 0.0
         with th.no_grad():
