@@ -65,9 +65,10 @@ def in_own_precision(
 
     @wraps(method)
     def computing(self: Owner, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-        if is_traced():
+        device = self.device
+        if precision.holds(self.precision, device.type) or is_traced():
             return method(self, *args, **kwargs)
-        with precision.using(self.precision, self.device):
+        with precision.using(self.precision, device):
             return method(self, *args, **kwargs)
 
     return computing

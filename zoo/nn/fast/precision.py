@@ -25,6 +25,8 @@ NAMES: tuple[str, ...] = get_args(PrecisionName)
 #: What ``auto`` is on a GPU that can multiply it; elsewhere it is fp32.
 AUTO_ON_CUDA: Precision = "bf16"
 
+#: Newer names that torch has for float32.
+_FLOAT32 = ("none", "ieee")
 #: torch.set_float32_matmul_precision's names for the same.
 _OLD_NAMES = {"fp32": "highest", "tf32": "high", "bf16": "medium"}
 #: Switches that torch has had since version 2.9, by backend and operation.
@@ -148,12 +150,21 @@ def _is_set(wanted: Precision, kind: str) -> bool:
     if _get is None:
         return False
     if kind == "cuda":
-        name = "none" if wanted == "fp32" else "tf32"
-        found = _get("cuda", "matmul"), _get("cuda", "conv")
-    else:
-        name = "bf16" if wanted == "bf16" else "none"
-        found = _get("mkldnn", "matmul"), _get("mkldnn", "conv")
-    return all((x if x != "ieee" else "none") == name for x in found)
+        names = _FLOAT32 if wanted == "fp32" else ("tf32",)
+        return _get("cuda", "matmul") in names and _get("cuda", "conv") in names
+    names = ("bf16",) if wanted == "bf16" else _FLOAT32
+    return _get("mkldnn", "matmul") in names and _get("mkldnn", "conv") in names
+
+
+def holds(precision: str, kind: str) -> bool:
+    """
+    Tell whether entering :class:`using` would change nothing; it takes less time than entering.
+
+    :param precision: one of :data:`NAMES`
+    :param kind: type of a device
+    """
+    wanted = _resolve(precision, kind)
+    return _current == wanted and _is_set(wanted, kind)
 
 
 def _read() -> tuple[str, dict[tuple[str, str], str]]:

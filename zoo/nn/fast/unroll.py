@@ -95,7 +95,9 @@ class CoreTape:
             self.inputs[t],
             len(self.weights.deter_in),
         )
-        before = deter[:, : self.deter].to(k.own.dtype)  # rounded once, if it is
+        before = deter[:, : self.deter]
+        if k.own.dtype is not before.dtype:
+            before = before.to(k.own.dtype)  # rounded once for two products
         products.addmm(k.deter_bias, before, k.deter_in.t(), out=pre[:, :embed])
         products.addmm(k.stoch_bias, stoch, k.stoch_in.t(), out=pre[:, embed:])
         kernels.norm_silu(pre, k.in_scale, inputs)
@@ -242,7 +244,7 @@ def filter_steps(
     steps, rows, _ = actions.shape
     _, latents, classes = stoch.shape
     core = CoreTape(core_weights, steps, rows)
-    post = post._replace(deter=products.prepared(post.deter, rows, steps))
+    post_deter = products.prepared(post.deter, rows, steps)
     before_deter = deter.new_empty(steps, *deter.shape)
     before_stoch = deter.new_empty(steps, rows, latents * classes)
     deters = th.empty_like(before_deter)
@@ -255,11 +257,12 @@ def filter_steps(
         th.mul(stoch.flatten(1), keep[t], out=before_stoch[t])
         deter, stoch = deters[t], stochs[t]
         core.forward(t, before_deter[t], before_stoch[t], actions[t], deter)
-        products.addmm(evidence[t], deter, post.deter.t(), out=pre[t])
+        products.addmm(evidence[t], deter, post_deter.t(), out=pre[t])
         kernels.norm_silu(pre[t], scale, hidden[t])
         logits = th.addmm(post.logits_bias, hidden[t], post.logits.t()).view_as(stoch)
         draw = None if draws is None else draws[t]
         kernels.sample_mixed(logits, unimix, draw, probs[t], stoch.flatten(1))
+    post = post._replace(deter=post_deter)  # rounded once for the way back, too
     tape = FilterTape(core, before_deter, before_stoch, pre, hidden, post, current())
     return (deters, stochs, probs), tape
 
