@@ -2,9 +2,9 @@
 
 from dreamzoo.envs.atari import DreamerAtariPreprocessing, make_atari
 from dreamzoo.envs.dmc import make_dmc
-from dreamzoo.envs.dream_env import DreamEnv
-from dreamzoo.envs.dream_vec_env import DreamVecEnv
-from dreamzoo.envs.dream_vector_env import DreamVectorEnv
+from dreamzoo.envs.dreams.env import DreamEnv
+from dreamzoo.envs.dreams.vec_env import DreamVecEnv
+from dreamzoo.envs.dreams.vector_env import DreamVectorEnv
 from dreamzoo.envs.make import make_env, make_pixels
 from dreamzoo.envs.vector_env_to_vec_env import VectorEnvToVecEnv
 

@@ -22,12 +22,12 @@ from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecEnv
 
+from dreamzoo.analysis.agreement import Agreement, compare_with_dream
+from dreamzoo.analysis.evaluation import RandomPolicy
 from dreamzoo.benchmark import parse_value
-from dreamzoo.common.agreement import Agreement, compare_with_dream
-from dreamzoo.common.evaluation import RandomPolicy
 from dreamzoo.common.normalizer import as_in_training
 from dreamzoo.envs import make_env
-from dreamzoo.envs.load_model import load_model
+from dreamzoo.envs.dreams.load_model import load_model
 
 SB3 = {agent.__name__.lower(): agent for agent in (A2C, DQN, PPO, SAC, TD3)}
 

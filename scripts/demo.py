@@ -32,10 +32,10 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import VecEnv
 
 from dreamzoo import DreamerV3
-from dreamzoo.common.agreement import compare_with_dream
-from dreamzoo.common.callbacks import DreamVideoCallback
-from dreamzoo.common.dreams import OpenLoop
-from dreamzoo.common.evaluation import RandomPolicy
+from dreamzoo.analysis.agreement import compare_with_dream
+from dreamzoo.analysis.callbacks import DreamVideoCallback
+from dreamzoo.analysis.evaluation import RandomPolicy
+from dreamzoo.analysis.open_loop import OpenLoop
 from dreamzoo.nn.fast.precision import NAMES
 
 ENV_ID = "CartPole-v1"

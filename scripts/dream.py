@@ -14,10 +14,10 @@ from pathlib import Path
 import imageio.v3 as imageio
 import numpy as np
 
-from dreamzoo.common.callbacks import DreamVideoCallback
-from dreamzoo.common.figures import image_frames, image_keys, vector_figure
+from dreamzoo.analysis.callbacks import DreamVideoCallback
+from dreamzoo.analysis.figures import image_frames, image_keys, vector_figure
 from dreamzoo.common.normalizer import load_normalizer
-from dreamzoo.envs.load_model import load_model
+from dreamzoo.envs.dreams.load_model import load_model
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -27,11 +27,11 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv
 
+from dreamzoo.analysis.evaluation import RandomPolicy, check_spaces, confidence_interval
 from dreamzoo.benchmark import parse_value
-from dreamzoo.common.evaluation import RandomPolicy, check_spaces, confidence_interval
 from dreamzoo.common.normalizer import as_in_training
 from dreamzoo.envs import make_env
-from dreamzoo.envs.load_model import load_model
+from dreamzoo.envs.dreams.load_model import load_model
 
 #: Settings of PPO for the dream and for reality. More epochs and a shorter discount than SB3's
 #: defaults, as RL Zoo has them for small tasks.

@@ -29,7 +29,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 from torch import Tensor
 
-from dreamzoo.common.evaluation import RandomPolicy
+from dreamzoo.analysis.evaluation import RandomPolicy
 from dreamzoo.envs import VectorEnvToVecEnv
 
 #: RL Zoo's settings of PPO for Pendulum-v1, but for shorter rollouts of more environments.

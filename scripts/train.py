@@ -33,8 +33,8 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 import dreamzoo
 from dreamzoo import AGENTS
+from dreamzoo.analysis.callbacks import SaveCallback
 from dreamzoo.benchmark import parse_value
-from dreamzoo.common.callbacks import SaveCallback
 from dreamzoo.common.normalizer import NORMALIZER
 from dreamzoo.envs import make_env
 from dreamzoo.hyperparams import HYPERPARAMS

@@ -23,7 +23,7 @@ from dreamzoo import AGENTS
 from dreamzoo.common.policies import ActingState
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.envs import DreamEnv, DreamVectorEnv
-from dreamzoo.nn.dynamics import Latent
+from dreamzoo.nn.rssm.dynamics import Latent
 from tests.sb3.conftest import TINY, TINY_POLICY, RandomEnv
 
 IMAGE = spaces.Box(-1.0, 1.0, (1, 8, 8), np.float32)

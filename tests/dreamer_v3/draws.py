@@ -7,8 +7,9 @@ import pytest
 import torch as th
 from torch import Tensor
 
-from dreamzoo.nn import distributions, rssm
+from dreamzoo.nn import distributions
 from dreamzoo.nn.fast import unroll
+from dreamzoo.nn.rssm import block as rssm
 
 #: Uniform numbers of the latents of up to 64 rows, the same at every step.
 UNIFORM = th.as_tensor(np.random.default_rng(99).uniform(size=(64, 32)).astype(np.float32))

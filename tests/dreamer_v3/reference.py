@@ -14,7 +14,7 @@ from gymnasium import spaces
 
 from dreamzoo import DreamerV3
 from dreamzoo.common.buffers import SequenceBatch, Windows
-from dreamzoo.nn.dynamics import Latent
+from dreamzoo.nn.rssm.dynamics import Latent
 from tests.dreamer_v3.draws import fix_draws
 
 #: Beside a checkout, or where this variable says.

@@ -9,7 +9,7 @@ from gymnasium import spaces
 
 from dreamzoo import DreamerV3
 from dreamzoo.dreamer_v3 import dreamer_v3
-from dreamzoo.nn.dynamics import Latent
+from dreamzoo.nn.rssm.dynamics import Latent
 
 MakeAgent = Callable[..., DreamerV3]
 

@@ -17,9 +17,9 @@ from gymnasium import spaces
 from dreamzoo import DreamerV3
 from dreamzoo.common.buffers import SequenceBatch
 from dreamzoo.dreamer_v3.dreamer_v3 import Dream
-from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.fast.unroll import Imagination
-from dreamzoo.nn.heads import TwoHotHead
+from dreamzoo.nn.networks.heads import TwoHotHead
+from dreamzoo.nn.rssm.dynamics import Latent
 
 MakeAgent = Callable[..., DreamerV3]
 GAMMA = 1 - 1 / 333

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from dreamzoo import DreamerV3
 from dreamzoo.nn import distributions
-from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.fast import kernels
 from dreamzoo.nn.fast.tapes import StackTape
-from dreamzoo.nn.layers import MLP
+from dreamzoo.nn.networks.layers import MLP
 from dreamzoo.nn.presets import SIZES
-from dreamzoo.nn.rssm import BlockGRU, BlockRSSM
+from dreamzoo.nn.rssm.block import BlockGRU, BlockRSSM
+from dreamzoo.nn.rssm.dynamics import Latent
 
 MakeAgent = Callable[..., DreamerV3]
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from dreamzoo.common.buffers import SequenceReplayBuffer
 from dreamzoo.common.policies import ActingState
 from dreamzoo.nn.distributions import categorical_kl, mix_uniform, soft_bernoulli_loss
-from dreamzoo.nn.dynamics import Latent
+from dreamzoo.nn.rssm.dynamics import Latent
 from tests.dreamer_v3.reference import FOLDER, LENGTH, ROWS, Reference
 
 pytestmark = pytest.mark.skipif(

@@ -4,8 +4,12 @@ from tests.mutants.mutant import Mutant
 
 ACTIONS, OBS, CHECKS = "zoo/nn/actions.py", "zoo/nn/observations.py", "zoo/nn/checks.py"
 POLICIES, SETTINGS = "zoo/common/policies.py", "zoo/common/settings.py"
-MODEL, LAST_GOOD, FILES = "zoo/nn/world_model.py", "zoo/common/last_good.py", "zoo/common/files.py"
-DREAM, STARTS = "envs/dream_vector_env.py", "envs/dream_starts.py"
+MODEL, LAST_GOOD, FILES = (
+    "zoo/nn/world_model.py",
+    "zoo/common/last_good.py",
+    "zoo/common/storage/files.py",
+)
+DREAM, STARTS = "envs/dreams/vector_env.py", "envs/dreams/starts.py"
 OF_ACTIONS = ("tests/nn/test_actions.py", "tests/sb3/test_spaces.py")
 OF_OBS = (
     "tests/nn/test_observations.py",
@@ -15,7 +19,7 @@ OF_OBS = (
 )
 OF_PREDICT = ("tests/sb3/test_predict.py", "tests/sb3/test_borders.py", "tests/sb3")
 OF_SETTINGS = ("tests/sb3/test_settings.py", "tests/common/test_settings.py")
-OF_DREAMS = ("tests/envs/dream",)
+OF_DREAMS = ("tests/envs/dreams",)
 
 MUTANTS = [
     Mutant(

@@ -2,12 +2,12 @@
 
 from tests.mutants.mutant import Mutant
 
-DREAM, STARTS = "envs/dream_vector_env.py", "envs/dream_starts.py"
-OPEN_LOOP, AGREEMENT = "zoo/common/dreams.py", "zoo/common/agreement.py"
-EVALUATION, TRAIN = "zoo/common/evaluation.py", "scripts/train.py"
+DREAM, STARTS = "envs/dreams/vector_env.py", "envs/dreams/starts.py"
+OPEN_LOOP, AGREEMENT = "zoo/analysis/open_loop.py", "zoo/analysis/agreement.py"
+EVALUATION, TRAIN = "zoo/analysis/evaluation.py", "scripts/train.py"
 VEC, ALGORITHM = "envs/vector_env_to_vec_env.py", "zoo/common/world_model_algorithm.py"
 DISCOUNT = "wrappers/episode_discount.py"
-TESTS = ("tests/envs/dream", "tests/wrappers/test_dream.py", "tests/common/test_dreams.py")
+TESTS = ("tests/envs/dreams", "tests/wrappers/test_dream.py", "tests/analysis/test_open_loop.py")
 
 MUTANTS = [
     Mutant(
@@ -71,7 +71,7 @@ MUTANTS = [
         OPEN_LOOP,
         "model.imagine_step(latents[-1], actions[:, t], generator)",
         "model.imagine_step(latents[-1], actions[:, t - 1], generator)",
-        ("tests/common/test_dreams.py",),
+        ("tests/analysis/test_open_loop.py",),
     ),
     Mutant(
         "open loop: the model sees everything",
@@ -79,14 +79,14 @@ MUTANTS = [
         "latents.append(model.imagine_step(latents[-1], actions[:, t], generator))",
         "latents.append(\n            model.observe(\n                latents[-1], actions[:, t], "
         "_part(batch.observations, t), is_first[:, t], generator\n            )\n        )",
-        ("tests/common/test_dreams.py",),
+        ("tests/analysis/test_open_loop.py",),
     ),
     Mutant(
         "open loop: rewards one step off",
         OPEN_LOOP,
         "reward = th.stack([batch.rewards, expected])",
         "reward = th.stack([batch.rewards, expected.roll(1, 1)])",
-        ("tests/common/test_dreams.py",),
+        ("tests/analysis/test_open_loop.py",),
     ),
     Mutant(
         "evaluation: the interval of the population's deviation",
@@ -114,14 +114,14 @@ MUTANTS = [
         AGREEMENT,
         "return obs, reward, done & ~limit, done",
         "return obs, reward, done, done",
-        ("tests/common/test_agreement.py",),
+        ("tests/analysis/test_agreement.py",),
     ),
     Mutant(
         "agreement: errors of episodes that are over count",
         AGREEMENT,
         "return np.asarray((values * running).sum(1) / running.sum(1))",
         "return np.asarray(values.mean(1))",
-        ("tests/common/test_agreement.py",),
+        ("tests/analysis/test_agreement.py",),
     ),
     Mutant(
         "VectorEnv for SB3: terminations count as time limits",

@@ -2,19 +2,23 @@
 
 from tests.mutants.mutant import Mutant
 
-DIST, LAYERS, OPTIM = "zoo/nn/distributions.py", "zoo/nn/layers.py", "zoo/nn/optim.py"
-RSSM, UNROLL, TAPES = "zoo/nn/rssm.py", "zoo/nn/fast/unroll.py", "zoo/nn/fast/tapes.py"
+DIST, LAYERS, OPTIM = "zoo/nn/distributions.py", "zoo/nn/networks/layers.py", "zoo/nn/optim.py"
+RSSM, UNROLL, TAPES = "zoo/nn/rssm/block.py", "zoo/nn/fast/unroll.py", "zoo/nn/fast/tapes.py"
 KERNELS, COMPILED = "zoo/nn/fast/kernels.py", "zoo/nn/fast/compiled.py"
-ENCODERS, DECODERS, OBS = "zoo/nn/encoders.py", "zoo/nn/decoders.py", "zoo/nn/observations.py"
+ENCODERS, DECODERS, OBS = (
+    "zoo/nn/networks/encoders.py",
+    "zoo/nn/networks/decoders.py",
+    "zoo/nn/observations.py",
+)
 MODEL = "zoo/nn/world_model.py"
 ORACLE = "tests/dreamer_v3/test_oracle.py"
 OF_DIST = ("tests/nn/test_distributions.py", ORACLE)
 OF_OPTIM = ("tests/nn/test_optim.py", ORACLE)
-OF_FILTER = ("tests/nn/test_rssm.py", ORACLE, "tests/dreamer_v3/test_plain_form.py")
+OF_FILTER = ("tests/nn/rssm/test_block.py", ORACLE, "tests/dreamer_v3/test_plain_form.py")
 OF_KERNELS = ("tests/nn/fast/test_kernels.py", ORACLE)
-OF_LAYERS = ("tests/nn/test_layers.py", ORACLE)
+OF_LAYERS = ("tests/nn/networks/test_layers.py", ORACLE)
 OF_OBS = ("tests/nn/test_observations.py", ORACLE)
-OF_MODEL = ("tests/nn/test_world_model.py", "tests/envs/dream", ORACLE)
+OF_MODEL = ("tests/nn/test_world_model.py", "tests/envs/dreams", ORACLE)
 
 MUTANTS = [
     Mutant(
@@ -226,7 +230,7 @@ MUTANTS = [
         RSSM,
         "if self._kept is None or self._kept[0] != state:",
         "if self._kept is None:",
-        ("tests/nn/test_rssm.py", "tests/dreamer_v3"),
+        ("tests/nn/rssm/test_block.py", "tests/dreamer_v3"),
     ),
     Mutant(
         "imagination: the prior reads the state before the step",
@@ -289,7 +293,7 @@ MUTANTS = [
         KERNELS,
         "        bias_grad.add_(out.sum(0))\n",
         "        pass\n",
-        ("tests/nn/test_layers.py", ORACLE),
+        ("tests/nn/networks/test_layers.py", ORACLE),
     ),
     Mutant(
         "encoder: vectors are read raw",
@@ -303,7 +307,7 @@ MUTANTS = [
         ENCODERS,
         "self.layers((x - 0.5).contiguous(",
         "self.layers(x.contiguous(",
-        ("tests/nn/test_layers.py", "tests/dreamer_v3"),
+        ("tests/nn/networks/test_layers.py", "tests/dreamer_v3"),
     ),
     Mutant(
         "reconstruction: vectors are compared raw",
@@ -331,14 +335,14 @@ MUTANTS = [
         OBS,
         "(x.argmax(-1) + int(space.start))",
         "x.argmax(-1)",
-        ("tests/nn/test_observations.py", "tests/envs/dream"),
+        ("tests/nn/test_observations.py", "tests/envs/dreams"),
     ),
     Mutant(
         "observations: dreamed ones leave their bounds",
         OBS,
         "x = th.minimum(th.maximum(x, low), high)",
         "x = x + 0.0 * (low + high)",
-        ("tests/nn/test_observations.py", "tests/envs/dream"),
+        ("tests/nn/test_observations.py", "tests/envs/dreams"),
     ),
     Mutant(
         "world model: the continue probability contains gamma",
@@ -380,14 +384,14 @@ MUTANTS = [
         RSSM,
         "candidate = th.tanh(th.sigmoid(reset) * candidate)",
         "candidate = th.tanh(candidate)",
-        ("tests/nn/test_rssm.py", "tests/nn/test_gradients.py"),
+        ("tests/nn/rssm/test_block.py", "tests/nn/test_gradients.py"),
     ),
     Mutant(
         "imagination: samples of the plain form have no gradient",
         RSSM,
         "return one_hot_sample(probs.detach(), draws) + (probs - probs.detach())",
         "return one_hot_sample(probs.detach(), draws)",
-        ("tests/nn/test_rssm.py", "tests/nn/test_gradients.py"),
+        ("tests/nn/rssm/test_block.py", "tests/nn/test_gradients.py"),
     ),
     Mutant(
         "observations: float images are not scaled from their bounds",

@@ -3,7 +3,7 @@
 from tests.mutants.mutant import Mutant
 
 AGENT, POLICY = "zoo/planet/planet.py", "zoo/planet/policies.py"
-RSSM, PLAIN = "zoo/nn/gaussian_rssm.py", "zoo/nn/plain.py"
+RSSM, PLAIN = "zoo/nn/rssm/gaussian.py", "zoo/nn/networks/world_models.py"
 CEM, PLANNER = "zoo/planning/cem.py", "zoo/planning/planner.py"
 TESTS = ("tests/planet/test_oracle.py", "tests/planet")
 PLANNING = ("tests/planning/test_cem.py", "tests/planet")
@@ -138,21 +138,21 @@ MUTANTS = [
         RSSM,
         "_split_input(self.input[0], prev_actions * keep)",
         "_split_input(self.input[0], prev_actions)",
-        ("tests/nn/test_rssm.py", *TESTS),
+        ("tests/nn/rssm/test_block.py", *TESTS),
     ),
     Mutant(
         "Gaussian RSSM: the memory is kept at starts",
         RSSM,
         "self.cell(self.input[1](embedded), deter * kept)",
         "self.cell(self.input[1](embedded), deter)",
-        ("tests/nn/test_rssm.py", *TESTS),
+        ("tests/nn/rssm/test_block.py", *TESTS),
     ),
     Mutant(
         "Gaussian RSSM: latents are kept at starts",
         RSSM,
         "th.addmm(action, stoch.flatten(-2) * kept, from_stoch)",
         "th.addmm(action, stoch.flatten(-2), from_stoch)",
-        ("tests/nn/test_rssm.py", *TESTS),
+        ("tests/nn/rssm/test_block.py", *TESTS),
     ),
     Mutant(
         "Gaussian RSSM: the prior reads the memory of the step before",

@@ -4,8 +4,8 @@ from tests.mutants.mutant import Mutant
 
 PRECISION, PRODUCTS = "zoo/nn/fast/precision.py", "zoo/nn/fast/products.py"
 PROCESS, POLICIES = "zoo/nn/process.py", "zoo/common/policies.py"
-ALGORITHM, DREAM = "zoo/common/world_model_algorithm.py", "envs/dream_vector_env.py"
-TAPES, LAYERS = "zoo/nn/fast/tapes.py", "zoo/nn/layers.py"
+ALGORITHM, DREAM = "zoo/common/world_model_algorithm.py", "envs/dreams/vector_env.py"
+TAPES, LAYERS = "zoo/nn/fast/tapes.py", "zoo/nn/networks/layers.py"
 SWITCHES, AGENTS = "tests/nn/fast/test_precision.py", "tests/sb3/test_precision.py"
 NUMBERS = "tests/nn/fast/test_products.py"
 

@@ -4,11 +4,11 @@ from tests.mutants.mutant import Mutant
 
 ALGORITHM, RESUMING = "zoo/common/world_model_algorithm.py", "zoo/common/resumable_algorithm.py"
 POLICIES, TRAINING = "zoo/common/policies.py", "zoo/common/training.py"
-CALLBACKS, THREADS = "zoo/common/callbacks.py", "zoo/nn/fast/threads.py"
+CALLBACKS, THREADS = "zoo/analysis/callbacks.py", "zoo/nn/fast/threads.py"
 RECORDED, GRAPHS = "zoo/common/recorded_update.py", "zoo/nn/fast/graphs.py"
 SB3 = "tests/sb3"
 RECORDINGS = "zoo/nn/fast/recordings.py"
-OF_ACTING = ("tests/test_recorded_acting.py", "tests/envs/dream/test_recorded.py")
+OF_ACTING = ("tests/test_recorded_acting.py", "tests/envs/dreams/test_recorded.py")
 OF_RECORDED = ("tests/nn/fast/test_graphs.py", "tests/test_recorded_updates.py")
 TESTS = ("tests/sb3/test_run.py", "tests/sb3/test_resume.py", "tests/dreamer_v3", SB3)
 
@@ -242,7 +242,7 @@ MUTANTS = [
     ),
     Mutant(
         "recorded dreams: what was returned is overwritten by the next step",
-        "envs/dream_vector_env.py",
+        "envs/dreams/vector_env.py",
         "return graphs.detached(step) if graph.is_recorded else step",
         "return step",
         OF_ACTING,

@@ -9,13 +9,13 @@ import torch as th
 from gymnasium import spaces
 
 from dreamzoo import DreamerV3, PlaNet
-from dreamzoo.common.dreams import open_loop
+from dreamzoo.analysis.open_loop import open_loop
 from dreamzoo.dreamer_v3.policies import DreamerV3WorldModel
 from dreamzoo.nn.distributions import SymexpTwoHot
-from dreamzoo.nn.dynamics import Dynamics, Latent
-from dreamzoo.nn.encoders import Encoder
+from dreamzoo.nn.networks.encoders import Encoder
 from dreamzoo.nn.observations import ObservationCodec
 from dreamzoo.nn.presets import SIZES
+from dreamzoo.nn.rssm.dynamics import Dynamics, Latent
 from dreamzoo.nn.world_model import WorldModel
 from dreamzoo.planning import CEM
 from dreamzoo.planning.planner import CEMPlanner

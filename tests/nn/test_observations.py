@@ -7,9 +7,9 @@ import pytest
 import torch as th
 from gymnasium import spaces
 
-from dreamzoo.nn.decoders import Decoder, ImageDecoder
 from dreamzoo.nn.distributions import symlog
-from dreamzoo.nn.encoders import Encoder, ImageEncoder, cnn_resolutions
+from dreamzoo.nn.networks.decoders import Decoder, ImageDecoder
+from dreamzoo.nn.networks.encoders import Encoder, ImageEncoder, cnn_resolutions
 from dreamzoo.nn.observations import SINGLE, ObservationCodec
 from dreamzoo.nn.presets import SIZES
 

@@ -6,10 +6,10 @@ import torch as th
 from gymnasium import spaces
 
 from dreamzoo.dreamer_v3.policies import DreamerV3WorldModel
-from dreamzoo.nn.dynamics import Latent
-from dreamzoo.nn.encoders import Encoder
+from dreamzoo.nn.networks.encoders import Encoder
 from dreamzoo.nn.observations import ObservationCodec
 from dreamzoo.nn.presets import SIZES, Size, get_size
+from dreamzoo.nn.rssm.dynamics import Latent
 
 GAMMA = 0.9
 

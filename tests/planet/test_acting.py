@@ -13,8 +13,8 @@ from stable_baselines3.common.evaluation import evaluate_policy
 
 from dreamzoo import DreamerV3, PlaNet
 from dreamzoo.envs import DreamEnv, DreamVectorEnv
-from dreamzoo.envs.load_model import load_model
-from dreamzoo.nn.dynamics import Latent
+from dreamzoo.envs.dreams.load_model import load_model
+from dreamzoo.nn.rssm.dynamics import Latent
 from dreamzoo.planning import CEM, CEMPlanner, ModelRollout
 from dreamzoo.planning.cem import Plan
 from scripts import train

@@ -9,8 +9,8 @@ import torch as th
 from gymnasium import spaces
 
 from dreamzoo import PlaNet
-from dreamzoo.nn.dynamics import Latent
-from dreamzoo.nn.gaussian_rssm import (
+from dreamzoo.nn.rssm.dynamics import Latent
+from dreamzoo.nn.rssm.gaussian import (
     Beliefs,
     Gaussian,
     GaussianDynamics,

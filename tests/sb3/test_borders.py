@@ -11,7 +11,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from dreamzoo.common.policies import ActingState
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
-from dreamzoo.nn.dynamics import Latent
+from dreamzoo.nn.rssm.dynamics import Latent
 from dreamzoo.planning import CEMPlanner
 from tests.sb3.conftest import VECTOR, RandomEnv
 

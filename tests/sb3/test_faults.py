@@ -11,7 +11,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from dreamzoo.common.callbacks import SaveCallback
+from dreamzoo.analysis.callbacks import SaveCallback
 from dreamzoo.common.last_good import not_finite
 
 FullDisk = Callable[[int], AbstractContextManager[None]]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch as th
 
-from dreamzoo.common.dreams import open_loop
+from dreamzoo.analysis.open_loop import open_loop
 from dreamzoo.envs import DreamVectorEnv
 from dreamzoo.planning import CEM
 

@@ -14,7 +14,7 @@ from stable_baselines3.common.noise import OrnsteinUhlenbeckActionNoise
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
 
 from dreamzoo import PlaNet
-from dreamzoo.common.callbacks import DreamVideoCallback, SaveCallback
+from dreamzoo.analysis.callbacks import DreamVideoCallback, SaveCallback
 from tests.resuming import assert_equal, everything
 from tests.sb3.conftest import TINY, TINY_POLICY, RandomEnv
 

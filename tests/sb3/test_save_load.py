@@ -17,7 +17,7 @@ import torch as th
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from dreamzoo.envs.load_model import load_model
+from dreamzoo.envs.dreams.load_model import load_model
 
 OBS = np.array([[0.5, -0.5, 1.0], [-1.0, 0.2, 0.0]], np.float32)
 

@@ -14,7 +14,7 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
 
 from dreamzoo import DreamerV3, PlaNet
-from dreamzoo.common.evaluation import RandomPolicy
+from dreamzoo.analysis.evaluation import RandomPolicy
 from dreamzoo.common.normalizer import as_in_training, load_normalizer
 
 ROOT = Path(__file__).parents[2]

@@ -7,11 +7,11 @@ import numpy as np
 import torch as th
 from torch import Tensor, nn
 
-from dreamzoo.common.files import replaced_file
 from dreamzoo.common.policies import ActingState, WorldModelPolicy
+from dreamzoo.common.storage.files import replaced_file
 from dreamzoo.envs.errors import requires_extra
-from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.observations import SINGLE
+from dreamzoo.nn.rssm.dynamics import Latent
 
 #: Parts of what an agent remembers, as ``predict`` returns them.
 MEMORY = (*Latent._fields, "prev_action")

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from dreamzoo.common.recorded_acting import Manner, RecordedActing, named
 from dreamzoo.nn.actions import ActionCodec
 from dreamzoo.nn.checks import FLOAT32, InputError, ObservationChecker, to_flags, to_host
-from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.fast import graphs
 from dreamzoo.nn.fast.kernels import is_traced
 from dreamzoo.nn.observations import SINGLE, Observation, ObservationCodec
 from dreamzoo.nn.process import in_own_precision, restores_process
+from dreamzoo.nn.rssm.dynamics import Latent
 from dreamzoo.nn.world_model import WorldModel
 
 

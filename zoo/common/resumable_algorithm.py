@@ -15,9 +15,9 @@ from dreamzoo.common.checked_algorithm import CheckedAlgorithm
 from dreamzoo.common.env_settings import EnvSettings
 from dreamzoo.common.env_state import load_env_state, save_env_state
 from dreamzoo.common.env_watch import EnvWatch
-from dreamzoo.common.files import replaced_file
 from dreamzoo.common.policies import ActingState, WorldModelPolicy
 from dreamzoo.common.record_store import RecordSpec
+from dreamzoo.common.storage.files import replaced_file
 
 #: Attributes that ``save`` leaves out.
 _OF_THE_RUN = (

@@ -28,14 +28,14 @@ from dreamzoo.common.recorded_update import RecordedUpdate
 from dreamzoo.common.settings import Choice, Flag, Number, Setting, Whole, read_settings
 from dreamzoo.common.training import MeanMetrics, Outcome, check_actions, check_means
 from dreamzoo.common.workers import dead_workers_named, notice_dead_workers
-from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.fast.precision import NAMES, PrecisionName, resolve, using
 from dreamzoo.nn.observations import SINGLE
 from dreamzoo.nn.process import in_own_precision, restores_process
+from dreamzoo.nn.rssm.dynamics import Latent
 from dreamzoo.nn.world_model import WorldModel
 
 if TYPE_CHECKING:
-    from dreamzoo.envs.dream_vec_env import DreamVecEnv
+    from dreamzoo.envs.dreams.vec_env import DreamVecEnv
 
 SelfWorldModelAlgorithm = TypeVar("SelfWorldModelAlgorithm", bound="WorldModelAlgorithm")
 
@@ -566,7 +566,7 @@ class WorldModelAlgorithm(CollectingAlgorithm):
         :param n_envs: dreams side by side
         :param kwargs: of :class:`dreamzoo.envs.DreamVectorEnv`
         """
-        from dreamzoo.envs.dream_vec_env import DreamVecEnv  # it needs this module
+        from dreamzoo.envs.dreams.vec_env import DreamVecEnv  # it needs this module
 
         return DreamVecEnv(self, n_envs, **kwargs)
 

@@ -12,15 +12,15 @@ from torch import Tensor, nn
 
 from dreamzoo.common.policies import ImageInput, VectorInput, WorldModelPolicy
 from dreamzoo.common.settings import Choice, Flag, Number, Setting, Widths, read_settings
-from dreamzoo.nn.decoders import Decoder
-from dreamzoo.nn.dynamics import Latent
-from dreamzoo.nn.encoders import CnnKind, Encoder
-from dreamzoo.nn.heads import Actor, Head, TwoHotHead
+from dreamzoo.nn.networks.decoders import Decoder
+from dreamzoo.nn.networks.encoders import CnnKind, Encoder
+from dreamzoo.nn.networks.heads import Actor, Head, TwoHotHead
 from dreamzoo.nn.observations import ObservationCodec
 from dreamzoo.nn.optim import LaProp
 from dreamzoo.nn.presets import Size, get_size
 from dreamzoo.nn.returns import ReturnNormalizer
-from dreamzoo.nn.rssm import BlockRSSM
+from dreamzoo.nn.rssm.block import BlockRSSM
+from dreamzoo.nn.rssm.dynamics import Latent
 from dreamzoo.nn.world_model import WorldModel
 
 #: As ``net_arch`` of SB3's actor-critic policies: one list for both, or one for each.

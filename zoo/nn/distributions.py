@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dreamzoo.nn.fast import kernels
 from dreamzoo.nn.fast.threads import map_pieces
-from dreamzoo.nn.layers import by_rows, cached_pieces
+from dreamzoo.nn.networks.layers import by_rows, cached_pieces
 
 
 def symlog(x: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ class SymexpTwoHot(nn.Module):
         rows = logits.float().flatten(0, -2)
         scale = tuple(weights or [1.0] * len(targets))
         if kernels.is_triton(rows) and len(targets) <= 2 and not kernels.is_traced():
-            from dreamzoo.nn.fast.triton_losses import TwoHotLoss
+            from dreamzoo.nn.fast.triton.losses import TwoHotLoss
 
             flat = [target.flatten() for target in targets]
             return TwoHotLoss.apply(rows, self.bins, flat, scale).view(logits.shape[:-1])
@@ -213,7 +213,7 @@ def divergences(post: Tensor, prior: Tensor) -> tuple[Tensor, Tensor, Tensor, Te
         entropies of prior and posterior, (B, T) each
     """
     if kernels.is_triton(post) and not kernels.is_traced():
-        from dreamzoo.nn.fast.triton_actions import Divergences
+        from dreamzoo.nn.fast.triton.actions import Divergences
 
         flat = Divergences.apply(post.flatten(0, 1), prior.flatten(0, 1))
         return tuple(x.view(post.shape[:2]) for x in flat)
@@ -257,7 +257,7 @@ class CategoricalActions:
     def from_noise(self, noise: Tensor) -> Tensor:
         """Turn the noise of :meth:`draw` into actions, (..., dims) to (..., dims)."""
         if kernels.is_triton(self.logits) and not kernels.is_plain():
-            from dreamzoo.nn.fast import triton_actions
+            from dreamzoo.nn.fast.triton import actions as triton_actions
 
             logits, draws = self.logits.flatten(0, -2), noise.flatten(0, -2)
             return triton_actions.choose(logits, self.sizes, self.unimix, draws).view(noise.shape)
@@ -320,7 +320,7 @@ class BoundedNormalActions:
     def from_noise(self, noise: Tensor) -> Tensor:
         """Turn the noise of :meth:`draw` into actions, (..., A) to (..., A)."""
         if kernels.is_triton(self.raw_mean) and not kernels.is_plain():
-            from dreamzoo.nn.fast import triton_actions
+            from dreamzoo.nn.fast.triton import actions as triton_actions
 
             return triton_actions.bounded_normal(self.raw_mean, self.raw_std, *self.bounds, noise)
         return self.mean + self.std * noise
@@ -331,7 +331,7 @@ class BoundedNormalActions:
     def log_prob_and_entropy(self, action: Tensor) -> tuple[Tensor, Tensor]:
         """Compute both for actions without a gradient, (..., A) to (...) each."""
         if kernels.is_triton(self.raw_mean) and not kernels.is_traced():
-            from dreamzoo.nn.fast.triton_actions import NormalTerms
+            from dreamzoo.nn.fast.triton.actions import NormalTerms
 
             rows = (x.flatten(0, -2) for x in (self.raw_mean, self.raw_std, action))
             log_prob, entropy = NormalTerms.apply(*rows, *self.bounds)

@@ -80,7 +80,7 @@ class LaProp(th.optim.Optimizer):
             params = group["params"]
             known = all(is_triton(p) and self.state[p] for p in params)
             if known:
-                from dreamzoo.nn.fast import triton_optim
+                from dreamzoo.nn.fast.triton import optim as triton_optim
 
                 squares = [self.state[p]["square"] for p in params]
                 momenta = [self.state[p]["momentum"] for p in params]
@@ -94,7 +94,7 @@ class LaProp(th.optim.Optimizer):
         for group, factors, table in steps:
             params = [p for p in group["params"] if p.grad is not None]
             if table is not None and len(params) == len(group["params"]):
-                from dreamzoo.nn.fast import triton_optim
+                from dreamzoo.nn.fast.triton import optim as triton_optim
 
                 assert isinstance(factors, Tensor)
                 grads = [p.grad for p in params if p.grad is not None]

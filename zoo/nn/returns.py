@@ -20,7 +20,7 @@ def lambda_return(reward: Tensor, cont: Tensor, value: Tensor, lambda_: float) -
     :return: returns of states 0..H-1, (H, N)
     """
     if is_triton(value) and not is_plain():
-        from dreamzoo.nn.fast import triton_returns
+        from dreamzoo.nn.fast.triton import returns as triton_returns
 
         return triton_returns.lambda_return(reward, cont, value, lambda_)
     returns = [value[-1]]
@@ -53,7 +53,7 @@ def replay_return(
     :return: returns of steps 0..T-2, (B, T - 1)
     """
     if is_triton(reward) and not is_plain():
-        from dreamzoo.nn.fast import triton_returns
+        from dreamzoo.nn.fast.triton import returns as triton_returns
 
         given = reward, is_last, is_terminal, bootstrap
         return triton_returns.replay_return(*given, gamma, lambda_)

@@ -5,13 +5,13 @@ from typing import Any, NamedTuple
 import torch as th
 from torch import Tensor, nn
 
-from dreamzoo.nn.decoders import Decoder
 from dreamzoo.nn.distributions import at_least_float32
-from dreamzoo.nn.dynamics import Dynamics, Latent
-from dreamzoo.nn.heads import Head, TwoHotHead
-from dreamzoo.nn.layers import by_rows
+from dreamzoo.nn.networks.decoders import Decoder
+from dreamzoo.nn.networks.heads import Head, TwoHotHead
+from dreamzoo.nn.networks.layers import by_rows
+from dreamzoo.nn.networks.world_models import Endless, NormalHead, PlainDecoder
 from dreamzoo.nn.observations import Observation, ObservationCodec
-from dreamzoo.nn.plain import Endless, NormalHead, PlainDecoder
+from dreamzoo.nn.rssm.dynamics import Dynamics, Latent
 
 
 class Filtered(NamedTuple):

@@ -16,10 +16,10 @@ from dreamzoo.common.buffers import SequenceBatch
 from dreamzoo.common.settings import Flag, Number, Setting, Whole
 from dreamzoo.common.training import Outcome, check_finite, guard_gradients
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
-from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.fast.precision import PrecisionName
-from dreamzoo.nn.gaussian_rssm import Beliefs, gaussian_kl, overshoot
-from dreamzoo.nn.plain import unit_variance_loss
+from dreamzoo.nn.networks.world_models import unit_variance_loss
+from dreamzoo.nn.rssm.dynamics import Latent
+from dreamzoo.nn.rssm.gaussian import Beliefs, gaussian_kl, overshoot
 from dreamzoo.nn.world_model import Filtered
 from dreamzoo.planet.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, PlaNetPolicy
 from dreamzoo.planning import CEM

@@ -11,10 +11,16 @@ from torch import Tensor
 
 from dreamzoo.common.policies import ImageInput, VectorInput, WorldModelPolicy
 from dreamzoo.common.settings import Choice, Flag, Setting, Whole, Widths, read_settings
-from dreamzoo.nn.dynamics import Latent
-from dreamzoo.nn.gaussian_rssm import DynamicsKind, GaussianDynamics, GaussianRSSM, GaussianSSM
+from dreamzoo.nn.networks.world_models import (
+    Activation,
+    Endless,
+    NormalHead,
+    PlainDecoder,
+    PlainEncoder,
+)
 from dreamzoo.nn.observations import Observation
-from dreamzoo.nn.plain import Activation, Endless, NormalHead, PlainDecoder, PlainEncoder
+from dreamzoo.nn.rssm.dynamics import Latent
+from dreamzoo.nn.rssm.gaussian import DynamicsKind, GaussianDynamics, GaussianRSSM, GaussianSSM
 from dreamzoo.nn.world_model import WorldModel
 from dreamzoo.planning import CEM
 from dreamzoo.planning.planner import check_continuous, plan_actions

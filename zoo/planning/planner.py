@@ -7,8 +7,8 @@ import torch as th
 from torch import Tensor
 
 from dreamzoo.common.policies import WorldModelPolicy
-from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.fast import graphs
+from dreamzoo.nn.rssm.dynamics import Latent
 from dreamzoo.nn.world_model import WorldModel
 from dreamzoo.planning.cem import CEM
 

@@ -4,11 +4,11 @@ import pytest
 import torch as th
 from torch import Tensor
 
-from dreamzoo.nn.dynamics import Latent
 from dreamzoo.nn.fast import unroll
 from dreamzoo.nn.fast.precision import using
 from dreamzoo.nn.presets import SIZES, Size
-from dreamzoo.nn.rssm import BlockRSSM
+from dreamzoo.nn.rssm.block import BlockRSSM
+from dreamzoo.nn.rssm.dynamics import Latent
 from tests.nn.fast.triton_forms import DEVICES
 
 pytest.importorskip("triton")

@@ -6,14 +6,14 @@ import pytest
 import torch as th
 from torch import Tensor, nn
 
-from dreamzoo.nn import layers
-from dreamzoo.nn.decoders import UpConv
-from dreamzoo.nn.encoders import Conv, StridedConv
 from dreamzoo.nn.fast import products
 from dreamzoo.nn.fast.precision import has_bf16, using
 from dreamzoo.nn.fast.unroll import CoreTape
+from dreamzoo.nn.networks import layers
+from dreamzoo.nn.networks.decoders import UpConv
+from dreamzoo.nn.networks.encoders import Conv, StridedConv
 from dreamzoo.nn.presets import get_size
-from dreamzoo.nn.rssm import BlockRSSM
+from dreamzoo.nn.rssm.block import BlockRSSM
 
 CPU, CUDA = th.device("cpu"), th.device("cuda")
 needs_bf16 = pytest.mark.skipif(not has_bf16(), reason="this processor multiplies no bf16")

@@ -12,7 +12,7 @@ import torch as th
 from torch import Tensor
 
 from dreamzoo.nn.fast.threads import backward_side_by_side, map_pieces
-from dreamzoo.nn.layers import MLP, by_rows
+from dreamzoo.nn.networks.layers import MLP, by_rows
 
 CPU = th.device("cpu")
 

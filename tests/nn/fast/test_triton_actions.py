@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dreamzoo.nn.distributions import BoundedNormalActions, CategoricalActions, divergences
 from dreamzoo.nn.fast import kernels
-from dreamzoo.nn.layers import MLP
+from dreamzoo.nn.networks.layers import MLP
 from tests.nn.fast.triton_forms import DEVICES, Random, assert_equal_forms, both
 
 pytest.importorskip("triton")

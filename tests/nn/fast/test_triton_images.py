@@ -7,14 +7,14 @@ import pytest
 import torch as th
 from torch import Tensor, nn
 
-from dreamzoo.nn.decoders import ImageDecoder, reconstruction_loss
-from dreamzoo.nn.encoders import CnnKind, ImageEncoder
 from dreamzoo.nn.fast import images, precision
+from dreamzoo.nn.networks.decoders import ImageDecoder, reconstruction_loss
+from dreamzoo.nn.networks.encoders import CnnKind, ImageEncoder
 from dreamzoo.nn.observations import Key
 from dreamzoo.nn.presets import Size
 from tests.nn.fast.triton_forms import DEVICES, Random, both
 
-triton_pixels: Any = pytest.importorskip("dreamzoo.nn.fast.triton_pixels")
+triton_pixels: Any = pytest.importorskip("dreamzoo.nn.fast.triton.pixels")
 
 SIZE = Size(units=8, deter=8, classes=4, cnn_depth=2, hidden=3, stoch=2, blocks=4)
 
@@ -29,7 +29,7 @@ def where(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def _few_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give each program that leaves partial sums behind several tiles, the last one fewer."""
-    monkeypatch.setattr("dreamzoo.nn.fast.triton_kernels.FEW_PARTS", 3)
+    monkeypatch.setattr("dreamzoo.nn.fast.triton.kernels.FEW_PARTS", 3)
 
 
 def _spread_out(net: nn.Module) -> nn.Module:

@@ -45,7 +45,7 @@ def test_norm_silu(where: str, shape: tuple[int, ...]) -> None:
 @pytest.fixture
 def _few_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give each program that leaves partial sums behind several tiles, the last one fewer."""
-    monkeypatch.setattr("dreamzoo.nn.fast.triton_kernels.FEW_PARTS", 7)
+    monkeypatch.setattr("dreamzoo.nn.fast.triton.kernels.FEW_PARTS", 7)
 
 
 @pytest.mark.usefixtures("_few_programs")

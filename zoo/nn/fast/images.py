@@ -1,8 +1,8 @@
 """
 CNNs on CUDA: convolutions by cuDNN without their bias, all else between them in Triton.
 
-The plain form is what the modules of :mod:`dreamzoo.nn.encoders` and
-:mod:`dreamzoo.nn.decoders` compute by torch's own functions. With bf16 as the precision of
+The plain form is what the modules of :mod:`dreamzoo.nn.networks.encoders` and
+:mod:`dreamzoo.nn.networks.decoders` compute by torch's own functions. With bf16 as the precision of
 products, activations are bfloat16; parameters, statistics and gradients of parameters are float32.
 """
 
@@ -46,7 +46,7 @@ def first_stage(images: Tensor, kernel: Tensor, bias: Tensor, scale: Tensor) -> 
     :param scale: of the norm, (O,)
     :return: (N, O, H / 2, W / 2), rounded up
     """
-    from dreamzoo.nn.fast import triton_pixels
+    from dreamzoo.nn.fast.triton import pixels as triton_pixels
 
     fits = images.shape[1] <= triton_pixels.CHANNELS and not images.requires_grad
     if fits and current() != "fp32":  # of whole float32 numbers cuDNN makes products faster
@@ -66,7 +66,7 @@ def norm_silu(x: Tensor, bias: Tensor, scale: Tensor, up: int = 1) -> Tensor:
     :param up: how many times as high and wide the result is
     :return: (N, C, up * H, up * W)
     """
-    from dreamzoo.nn.fast import triton_images
+    from dreamzoo.nn.fast.triton import images as triton_images
 
     return triton_images.NormSiLU.apply(x, bias, scale, up)
 
@@ -80,7 +80,7 @@ def pool_norm_silu(x: Tensor, bias: Tensor, scale: Tensor) -> Tensor:
     :param scale: of the norm, (C,)
     :return: (N, C, H / 2, W / 2), rounded up
     """
-    from dreamzoo.nn.fast import triton_images
+    from dreamzoo.nn.fast.triton import images as triton_images
 
     return triton_images.PoolNormSiLU.apply(x, bias, scale)
 
@@ -113,13 +113,13 @@ def sigmoid(x: Tensor, bias: Tensor, up: int = 1) -> Tensor:
     :param up: how many times as high and wide the result is
     :return: float32, (N, C, up * H, up * W)
     """
-    from dreamzoo.nn.fast import triton_pixels
+    from dreamzoo.nn.fast.triton import pixels as triton_pixels
 
     return triton_pixels.Sigmoid.apply(x, bias, up)
 
 
 def squared_error(prediction: Tensor, target: Tensor) -> Tensor:
     """Squared error summed over each image, (N, C, H, W) both to (N,)."""
-    from dreamzoo.nn.fast import triton_losses
+    from dreamzoo.nn.fast.triton import losses as triton_losses
 
     return triton_losses.SquaredError.apply(prediction, target)

@@ -55,14 +55,14 @@ def is_triton(x: Tensor) -> bool:
 
 @cache
 def _norms() -> ModuleType:
-    from dreamzoo.nn.fast import triton_kernels
+    from dreamzoo.nn.fast.triton import kernels as triton_kernels
 
     return triton_kernels
 
 
 @cache
 def _categoricals() -> ModuleType:
-    from dreamzoo.nn.fast import triton_categoricals
+    from dreamzoo.nn.fast.triton import categoricals as triton_categoricals
 
     return triton_categoricals
 
@@ -395,7 +395,7 @@ def one_hot_sample(probs: Tensor, draws: Tensor | None) -> Tensor:
 def limited(x: Tensor) -> Tensor:
     """Scale numbers down to a size of at most one, without a gradient."""
     if is_triton(x):
-        from dreamzoo.nn.fast import triton_actions
+        from dreamzoo.nn.fast.triton import actions as triton_actions
 
         return triton_actions.limited(x)
     return x / x.abs().clamp(min=1.0)

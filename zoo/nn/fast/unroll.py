@@ -237,7 +237,7 @@ def filter_steps(
     :return: deter (T, B, D), stoch (T, B, S, C), posterior probabilities (T, B, S, C); the tape
     """
     if is_fused(data.actions):
-        from dreamzoo.nn.fast import filter_triton
+        from dreamzoo.nn.fast.triton import filter as filter_triton
 
         return filter_triton.filter_steps(data, core_weights, post, current())
     deter, stoch, keep, actions, evidence, draws, unimix = data
@@ -296,7 +296,7 @@ class Unroll(th.autograd.Function):
         # Gradients come as (B, T, ...), whose steps lie apart.
         into_probs = (grad_stochs + grad_probs).flatten(2).contiguous()
         if is_fused(hidden):
-            from dreamzoo.nn.fast import filter_triton_backward
+            from dreamzoo.nn.fast.triton import filter_backward as filter_triton_backward
 
             back = filter_triton_backward.steps_back
         else:

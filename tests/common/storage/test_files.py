@@ -1,0 +1,125 @@
+"""Files are complete or not there."""
+
+import errno
+import os
+import pickle
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from dreamzoo.common.storage.files import check_folder, explained, replaced_file
+
+FullDisk = Callable[[int], AbstractContextManager[None]]
+
+
+def test_a_file_takes_the_place_of_the_older_one_when_it_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "file.pkl"
+    path.write_bytes(b"old")
+    with replaced_file(path, "pkl") as file:
+        file.write(b"new")
+        file.flush()
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, pickle.PicklingError])
+def test_whatever_interrupts_it_the_older_one_stays(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    path = tmp_path / "file.pkl"
+    path.write_bytes(b"old")
+
+    def write() -> None:
+        with replaced_file(path, "pkl") as file:
+            file.write(b"half")
+            raise error
+
+    with pytest.raises(error):
+        write()
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_named_with_the_file(tmp_path: Path, full_disk: FullDisk) -> None:
+    path = tmp_path / "file.pkl"
+    path.write_bytes(b"old")
+    with (
+        full_disk(1000),
+        pytest.raises(OSError, match=r"not written, .* as it was\. Make room.*file\.pkl") as caught,
+        replaced_file(path, "pkl") as file,
+    ):
+        file.write(bytes(10**5))
+    assert caught.value.errno == errno.EFBIG
+    assert caught.value.filename == str(path)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_names_are_read_as_sb3_reads_them(tmp_path: Path) -> None:
+    (tmp_path / "folder.zip").mkdir()
+    with replaced_file(str(tmp_path / "plain"), "zip") as file:
+        file.write(b"1")
+    with replaced_file(tmp_path / "run_1.5", "zip") as file:
+        file.write(b"2")
+    with (
+        pytest.warns(UserWarning, match="is a folder"),
+        replaced_file(tmp_path / "folder.zip", "zip") as file,
+    ):
+        file.write(b"3")
+    with (
+        pytest.warns(UserWarning, match="is new"),
+        replaced_file(tmp_path / "a" / "b" / "c", "zip") as file,
+    ):
+        file.write(b"4")
+    names = {"plain.zip": b"1", "run_1.5": b"2", "folder.zip_2": b"3", "a/b/c.zip": b"4"}
+    for name, written in names.items():
+        assert (tmp_path / name).read_bytes() == written
+    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 4
+
+
+def test_links_and_pipes_stay_what_they_are(tmp_path: Path) -> None:
+    (tmp_path / "link.zip").symlink_to(tmp_path / "there")
+    with replaced_file(tmp_path / "link.zip", "zip") as file:
+        file.write(b"x")
+    assert (tmp_path / "link.zip").is_symlink()
+    assert (tmp_path / "there").read_bytes() == b"x"
+    os.mkfifo(tmp_path / "pipe.zip")
+    read: list[bytes] = []
+    reader = threading.Thread(target=lambda: read.append((tmp_path / "pipe.zip").read_bytes()))
+    reader.start()
+    with replaced_file(tmp_path / "pipe.zip", "zip") as file:
+        file.write(b"y")
+    reader.join(10)
+    assert read == [b"y"]
+    assert (tmp_path / "pipe.zip").is_fifo()
+
+
+def test_a_place_where_nothing_can_be_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(NotADirectoryError, match=r"Not a directory.*another folder.*file/a\.zip"),
+        replaced_file(tmp_path / "file" / "a", "zip"),
+    ):
+        pytest.fail("was opened")
+    with pytest.raises(OSError, match=r"nothing could be saved in this folder.*file/folder"):
+        check_folder(tmp_path / "file" / "folder")
+    check_folder(tmp_path / "new" / "folder")
+    assert not list((tmp_path / "new" / "folder").iterdir())
+
+
+def test_errors_that_have_nothing_to_do_with_files_stay_what_they_are(tmp_path: Path) -> None:
+    """Also while another error of the system is being handled."""
+
+    def fail() -> None:
+        with explained(tmp_path):
+            raise RuntimeError("own")
+
+    try:
+        raise OSError(errno.ENOSPC, "full")
+    except OSError:
+        with pytest.raises(RuntimeError, match="own"):
+            fail()

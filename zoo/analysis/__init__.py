@@ -1,0 +1,1 @@
+"""Looking at models: dreams beside the truth, agreement with reality, figures, videos, returns."""

@@ -1,0 +1,200 @@
+"""How well a dream agrees with the real environment, for any policy."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from stable_baselines3.common.vec_env import VecEnv
+
+from dreamzoo.analysis.evaluation import check_spaces
+from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
+from dreamzoo.envs.dreams.vector_env import DreamVectorEnv
+from dreamzoo.envs.vector_env_to_vec_env import to_host
+from dreamzoo.nn.checks import to_flags
+
+#: An agent of Stable-Baselines3, anything with its ``predict``, or a function from observations
+#: (n, ...) to actions (n, ...).
+Policy = Any
+
+
+class Agreement(NamedTuple):
+    """
+    The same starts in the real environment and in the dream; H steps, E episodes.
+
+    The first four come from real actions dreamed after: at every step, over the episodes that
+    still run in reality.
+
+    :param observation_error: mean absolute difference, every number in units of its standard
+        deviation in the real episodes, (H,)
+    :param reward_error: mean absolute difference, (H,)
+    :param continue_error: mean absolute difference between the predicted probability of going on
+        and what happened, (H,)
+    :param running: number of episodes that still ran, (H,)
+    :param real_returns: of the policy in the real environment, up to H steps, (E,)
+    :param dream_returns: of the policy in the dream, up to H steps, (E,)
+    """
+
+    observation_error: np.ndarray
+    reward_error: np.ndarray
+    continue_error: np.ndarray
+    running: np.ndarray
+    real_returns: np.ndarray
+    dream_returns: np.ndarray
+
+
+class _Episodes(NamedTuple):
+    """Rows of the same number of steps; ``running`` says where an episode still ran."""
+
+    obs: list[Any]  # H + 1 times (E, ...)
+    actions: list[np.ndarray]
+    rewards: np.ndarray  # (H, E)
+    terminated: np.ndarray  # (H, E)
+    running: np.ndarray  # (H, E)
+
+    @property
+    def returns(self) -> np.ndarray:
+        return np.asarray((self.rewards * self.running).sum(0))
+
+
+def compare_with_dream(
+    model: WorldModelAlgorithm,
+    policy: Policy,
+    env: VecEnv,
+    horizon: int,
+    *,
+    deterministic: bool = False,
+    seed: int = 0,
+) -> Agreement:
+    """
+    Roll a policy out in the real environment and in the dream, from the same first observations.
+
+    Every row of ``env`` plays one episode. The dream is asked twice: what it makes of the real
+    actions (the model's error), and what the policy does in it (the return it promises).
+
+    :param model: owns the world model
+    :param policy: see :data:`Policy`
+    :param env: wrapped as the model's own environment was; images may have their channels last
+    :param horizon: steps H at most
+    :param deterministic: passed to the policy
+    :param seed: of environment and dream
+    :raises ValueError: for an environment with other spaces
+    """
+    check_spaces(model, env)
+    env = model._wrap_env(env, verbose=0, monitor_wrapper=False)
+    env.seed(seed)
+    env.action_space.seed(seed)
+    real = _play(env.reset(), policy, _real_step(env), horizon, deterministic)
+    first = _map(real.obs[0], lambda x: x[:, None])
+    actions = np.zeros((env.num_envs, 0, *env.action_space.shape), env.action_space.dtype)  # type: ignore[misc]
+    options = {"context": {"observations": first, "actions": actions}}
+
+    def dream_of(termination: Any) -> tuple[DreamVectorEnv, Any]:
+        dream = DreamVectorEnv(
+            model,
+            env.num_envs,
+            horizon=None,
+            termination=termination,
+            autoreset_mode=AutoresetMode.DISABLED,
+        )
+        return dream, to_host(dream.reset(seed=seed, options=options)[0])
+
+    dream, _ = dream_of(None)
+    obs, rewards, continues = [], [], []
+    for action in real.actions:
+        dreamed, reward, _, _, info = dream.step(action)
+        obs.append(to_host(dreamed))
+        rewards.append(to_host(reward))
+        continues.append(to_host(info["continue"]))
+    dream, start = dream_of("sample")
+    promised = _play(start, policy, _dream_step(dream), horizon, deterministic)
+    running = real.running
+    return Agreement(
+        _observation_error(real, obs),
+        _mean(np.abs(np.array(rewards) - real.rewards), running),
+        _mean(np.abs(np.array(continues) - ~real.terminated), running),
+        running.sum(1),
+        real.returns,
+        promised.returns,
+    )
+
+
+Step = Callable[[np.ndarray], tuple[Any, np.ndarray, np.ndarray, np.ndarray]]
+
+
+def _play(obs: Any, policy: Policy, step: Step, horizon: int, deterministic: bool) -> _Episodes:
+    state, starts = None, None
+    running = np.ones(len(next(iter(obs.values())) if isinstance(obs, dict) else obs), bool)
+    seen: list[Any] = [obs]
+    actions: list[np.ndarray] = []
+    rewards: list[np.ndarray] = []
+    ends: list[np.ndarray] = []
+    alive: list[np.ndarray] = []
+    while len(actions) < horizon and running.any():
+        if hasattr(policy, "predict"):
+            action, state = policy.predict(obs, state, starts, deterministic)
+        else:
+            action = policy(obs)
+        starts = np.zeros(len(running), bool)
+        obs, reward, terminated, done = step(action)
+        seen.append(obs)
+        actions.append(action)
+        rewards.append(reward)
+        ends.append(terminated)
+        alive.append(running)
+        running = running & ~done
+    return _Episodes(seen, actions, np.array(rewards), np.array(ends), np.array(alive))
+
+
+def _real_step(env: VecEnv) -> Step:
+    def step(action: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray]:
+        obs, reward, flags, infos = env.step(action)
+        done = to_flags(flags, env.num_envs, "dones")
+        limit = np.array([info.get("TimeLimit.truncated", False) for info in infos])
+        obs = _map(obs, np.copy)
+        for i in np.flatnonzero(done):  # the last observation, not the next episode's first
+            last = infos[i]["terminal_observation"]
+            if isinstance(obs, dict):
+                for name in obs:
+                    obs[name][i] = last[name]
+            else:
+                obs[i] = last
+        return obs, reward, done & ~limit, done
+
+    return step
+
+
+def _dream_step(dream: DreamVectorEnv) -> Step:
+    def step(action: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray]:
+        obs, reward, terminated, _, _ = dream.step(action)
+        ended = to_host(terminated)
+        return to_host(obs), to_host(reward), ended, ended
+
+    return step
+
+
+def _observation_error(real: _Episodes, dreamed: list[Any]) -> np.ndarray:
+    """Average over all numbers of all parts of the observation, (H,)."""
+    parts = real.obs[0].keys() if isinstance(real.obs[0], dict) else [None]
+    errors = []
+    for name in parts:
+        true, guess = (
+            np.array([x if name is None else x[name] for x in steps], np.float64)
+            for steps in (real.obs[1:], dreamed)
+        )
+        true, guess = (x.reshape(*real.running.shape, -1) for x in (true, guess))
+        scale = true[real.running].std(0)
+        # What never changes in reality has no scale of its own: its error counts as it is.
+        errors.append(np.abs(guess - true) / np.where(scale > 0, scale, 1.0))
+    return _mean(np.concatenate(errors, axis=-1).mean(-1), real.running)
+
+
+def _mean(values: np.ndarray, running: np.ndarray) -> np.ndarray:
+    """Average over the episodes that run, (H, E) to (H,)."""
+    return np.asarray((values * running).sum(1) / running.sum(1))
+
+
+def _map(obs: Any, function: Callable[[np.ndarray], np.ndarray]) -> Any:
+    if isinstance(obs, dict):
+        return {name: function(part) for name, part in obs.items()}
+    return function(obs)

@@ -1,0 +1,206 @@
+"""Callbacks that save a run as it can be continued, and that show what a model has learned."""
+
+import pathlib
+import pickle
+import warnings
+
+import numpy as np
+import torch as th
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import (
+    CSVOutputFormat,
+    Figure,
+    HumanOutputFormat,
+    JSONOutputFormat,
+    Video,
+)
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.vec_env import VecNormalize
+
+from dreamzoo.analysis.figures import image_frames, image_keys, vector_figure
+from dreamzoo.analysis.open_loop import OpenLoop, open_loop
+from dreamzoo.common.last_good import refuse_destroyed
+from dreamzoo.common.normalizer import NORMALIZER
+from dreamzoo.common.resumable_algorithm import ResumableAlgorithm
+from dreamzoo.common.settings import Whole, read_settings
+from dreamzoo.common.storage.files import check_folder, explained, replaced_file
+from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
+
+#: Formats of SB3's logger that cannot show videos or figures.
+_TEXT_FORMATS = ("stdout", "log", "json", "csv")
+
+
+class SaveCallback(BaseCallback):
+    """
+    Keep all that a run is continued from under fixed names, on the way and at the end.
+
+    SB3's ``CheckpointCallback`` saves inside a step, between the environment's answer and its
+    storage, and that step is lost on loading. This one waits until the step is stored and its
+    updates are made: a run that is loaded from its files goes on as if it had not been cut off.
+    SB3's own agents are saved, too, those without a replay the model alone; they begin new
+    episodes with new random numbers.
+
+    Pass it in the list of callbacks itself: others do not tell it of more than steps.
+
+    :param folder: gets ``model.zip``, ``replay_buffer.pkl`` and, where there is a ``VecNormalize``,
+        ``vecnormalize.pkl``; created if it does not exist
+    :param every: steps of all environments together between two saves
+    :param env_state: False leaves the environments' state out: a continued training begins new
+        episodes
+    """
+
+    def __init__(
+        self, folder: str | pathlib.Path, every: int, verbose: int = 0, env_state: bool = True
+    ) -> None:
+        super().__init__(verbose)
+        read_settings("SaveCallback", {"every": Whole(1)}, {"every": every})
+        self.folder, self.every, self.env_state = pathlib.Path(folder), every, env_state
+
+    def _init_callback(self) -> None:
+        if self.parent is not None:
+            raise ValueError(
+                f"SaveCallback inside {type(self.parent).__name__} would never save. Pass it to "
+                "learn() in a list: callback=[..., SaveCallback(...)]."
+            )
+
+    def _on_training_start(self) -> None:
+        check_folder(self.folder)
+        self._saved_at = self.num_timesteps
+        self._saved = False
+
+    def _on_rollout_start(self) -> None:
+        if self.num_timesteps // self.every > self._saved_at // self.every:
+            try:
+                self.save()
+            except OSError as error:
+                warnings.warn(
+                    f"{error}. Training goes on; the next save is due {self.every} steps later.",
+                    stacklevel=2,
+                )
+            self._saved_at = self.num_timesteps
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_training_end(self) -> None:
+        # A callback that stops training does so inside a step: the last save is the better one.
+        if not (self._saved and getattr(self.model, "_in_step", False)):
+            self.save()
+
+    def save(self) -> None:
+        """
+        Save now. Files are complete before they take the place of older ones.
+
+        :raises OSError: names the file that could not be written; older ones are as they were
+        :raises FloatingPointError: if the model is destroyed; the older one is kept
+        """
+        refuse_destroyed(self.model, f"the last save stays in {self.folder}")
+        model, replay = self.folder / "model.zip", self.folder / "replay_buffer.pkl"
+        new_model, new_replay = self.folder / "model.new.zip", self.folder / "replay_buffer.new.pkl"
+        try:
+            with explained(model):
+                self.model.save(new_model)
+            if isinstance(self.model, OffPolicyAlgorithm):
+                ours = isinstance(self.model, ResumableAlgorithm)
+                options = {"env_state": self.env_state} if ours else {}
+                with explained(replay):
+                    self.model.save_replay_buffer(new_replay, **options)
+                new_replay.replace(replay)
+            normalizer = self.model.get_vec_normalize_env()
+            if normalizer is not None:
+                with replaced_file(self.folder / NORMALIZER, "pkl") as file:
+                    pickle.dump(normalizer, file)
+            new_model.replace(model)
+        finally:
+            for left in (new_model, new_replay):
+                left.unlink(missing_ok=True)
+        self._saved = True
+        if isinstance(self.model, WorldModelAlgorithm):
+            self.model.last_good_file = model
+
+
+class DreamVideoCallback(BaseCallback):
+    """
+    Log open-loop predictions to TensorBoard: truth, model, error.
+
+    The model sees the first ``context`` steps of replayed sequences and predicts the rest from
+    the actions alone. Images become a video, everything else a figure of lines. Under
+    ``dream/`` the error of the predicted part is logged as a number.
+
+    :param every: steps of the VecEnv between two looks
+    :param n_sequences: sequences side by side
+    :param length: steps of a sequence
+    :param context: steps that the model sees
+    :param fps: frames of the video in a second
+    :param seed: of the choice of sequences and of the dream; training is not disturbed
+    """
+
+    model: WorldModelAlgorithm
+
+    def __init__(
+        self,
+        every: int = 1_000,
+        n_sequences: int = 4,
+        length: int = 50,
+        context: int = 5,
+        fps: int = 15,
+        seed: int = 0,
+        verbose: int = 0,
+    ) -> None:
+        super().__init__(verbose)
+        given = {"every": every, "length": length, "context": context}
+        read_settings("DreamVideoCallback", {"every": Whole(1), "length": Whole(2)}, given)
+        read_settings("DreamVideoCallback", {"context": Whole(1, length - 1)}, given)
+        self.every, self.fps = every, fps
+        self.n_sequences, self.length, self.context = n_sequences, length, context
+        self.seed = seed
+
+    def _on_training_start(self) -> None:
+        texts = HumanOutputFormat | JSONOutputFormat | CSVOutputFormat
+        if all(isinstance(log, texts) for log in self.logger.output_formats):
+            warnings.warn(
+                "DreamVideoCallback: no log of this agent can show videos. Pass "
+                "tensorboard_log=<folder> to the agent.",
+                stacklevel=2,
+            )
+
+    def _on_step(self) -> bool:
+        buffer = self.model.replay_buffer
+        assert buffer is not None
+        # One more record than is shown: the one whose action leads to the first.
+        length = self.length + 1
+        if self.n_calls % self.every == 0 and buffer.n_windows(length) >= self.n_sequences:
+            self._log(self.look())
+        return True
+
+    def look(self, normalizer: VecNormalize | None = None) -> OpenLoop:
+        """
+        Make predictions for sequences of the replay; needs no logger.
+
+        :param normalizer: of the raw observations in the replay; default: the agent's
+        """
+        buffer = self.model.replay_buffer
+        assert buffer is not None
+        generator = th.Generator(device=self.model.device).manual_seed(self.seed)
+        batch = buffer.sample(
+            4 * self.n_sequences,
+            normalizer or self.model.get_vec_normalize_env(),
+            batch_length=self.length,
+            online=False,
+            rng=np.random.default_rng(self.seed),
+        )
+        # A dream does not reset: where an episode ends, nothing is left to compare.
+        resets = batch.is_first[:, 1:].sum(1)
+        rows = resets.argsort(stable=True)[: self.n_sequences]
+        return open_loop(self.model.policy, batch.rows(rows), self.context, generator)
+
+    def _log(self, shown: OpenLoop) -> None:
+        codec = self.model.policy.observation_codec
+        for key in image_keys(codec):
+            frames = image_frames(shown, key)
+            video = th.as_tensor(frames[None])  # (1, T, C, H, W)
+            self.logger.record(f"dream/{key.name}", Video(video, self.fps), exclude=_TEXT_FORMATS)
+        figure = vector_figure(shown, codec)
+        self.logger.record("dream/open_loop", Figure(figure, close=True), exclude=_TEXT_FORMATS)
+        reward = shown.reward[:, :, shown.context :]
+        self.logger.record("dream/reward_error", (reward[0] - reward[1]).abs().mean().item())

@@ -1,0 +1,81 @@
+"""Pictures of open-loop predictions."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor
+
+from dreamzoo.analysis.open_loop import OpenLoop
+from dreamzoo.nn.observations import SINGLE, Key, ObservationCodec
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MAX_LINES = 8
+
+
+def image_keys(codec: ObservationCodec) -> list[Key]:
+    """List the image keys that can be shown: grey or RGB, or the last frame of a stack."""
+    return [key for key in codec.image_keys if key.shape[0] in (1, 3) or key.shape[0] % 3 == 0]
+
+
+def _get(obs: Tensor | dict[str, Tensor], key: Key) -> np.ndarray:
+    value = obs[key.name] if isinstance(obs, dict) else obs
+    return value.detach().cpu().numpy()
+
+
+def _shades(obs: Tensor | dict[str, Tensor], key: Key) -> np.ndarray:
+    """Get images as float32 from 0 to 255, whatever the bounds of their space are."""
+    image = obs[key.name] if isinstance(obs, dict) else obs
+    return key.to_shades(image.detach().cpu()).numpy()
+
+
+def image_frames(shown: OpenLoop, key: Key) -> np.ndarray:
+    """
+    Put truth, prediction and error below each other, sequences side by side.
+
+    A white bar on top marks the frames that the model saw.
+
+    :param shown: predictions
+    :param key: an image
+    :return: uint8 frames (T, 3, 3 * H, B * W)
+    """
+    truth, prediction = (_shades(x, key)[:, :, -3:] for x in (shown.truth, shown.prediction))
+    error = (prediction - truth + 255.0) / 2.0  # grey where there is none
+    frames = np.concatenate([truth, prediction, error], axis=3)  # (B, T, C, 3H, W)
+    frames = frames.transpose(1, 2, 3, 0, 4).reshape(*frames.shape[1:4], -1)
+    frames = np.repeat(frames, 3, axis=1) if frames.shape[1] == 1 else frames
+    frames[: shown.context, :, :2] = 255.0
+    return frames.round().clip(0, 255).astype(np.uint8)
+
+
+def vector_figure(shown: OpenLoop, codec: ObservationCodec, sequence: int = 0) -> "Figure":
+    """
+    Draw truth and prediction of one sequence over time, with the reward.
+
+    :param shown: predictions
+    :param codec: names what is not an image
+    :param sequence: which sequence
+    """
+    from matplotlib.figure import Figure  # without pyplot: no global state, no screen
+
+    lines = []
+    for key in codec.flat_keys:
+        truth, prediction = (_get(x, key)[sequence] for x in (shown.truth, shown.prediction))
+        truth, prediction = (x.reshape(len(x), -1) for x in (truth, prediction))
+        name = "observation" if key.name == SINGLE else key.name
+        for i in range(truth.shape[1]):
+            lines.append((f"{name}[{i}]", truth[:, i], prediction[:, i]))
+    reward = shown.reward[:, sequence].cpu().numpy()
+    lines = [*lines[: MAX_LINES - 1], ("reward", reward[0], reward[1])]
+    figure = Figure(figsize=(8, 1.3 * len(lines) + 0.6), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(len(lines), 1, sharex=True))
+    for axis, (name, truth, prediction) in zip(axes, lines, strict=True):
+        axis.plot(truth, color="black", label="truth")
+        axis.plot(prediction, color="tab:red", linestyle="--", label="model")
+        axis.axvspan(-0.5, shown.context - 0.5, color="0.9", label="seen")
+        axis.set_ylabel(name, rotation=0, ha="right")
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=3, fontsize="small")
+    axes[-1].set_xlabel("step; open loop after the grey part")
+    return figure

@@ -1,0 +1,77 @@
+"""Looking into a world model: open-loop predictions."""
+
+from typing import NamedTuple
+
+import torch as th
+from torch import Tensor
+
+from dreamzoo.common.buffers import SequenceBatch
+from dreamzoo.common.policies import WorldModelPolicy
+from dreamzoo.nn.fast.precision import using
+from dreamzoo.nn.observations import Observation
+from dreamzoo.nn.process import restores_process
+from dreamzoo.nn.rssm.dynamics import Latent
+
+
+class OpenLoop(NamedTuple):
+    """
+    What happened and what the model said, observations in the environment's shape and dtype.
+
+    :param truth: (B, T, ...), one tensor or one for every key
+    :param prediction: the same; the first ``context`` steps are reconstructions
+    :param reward: true and predicted rewards, (2, B, T)
+    :param context: number of steps that the model saw
+    """
+
+    truth: Observation
+    prediction: Observation
+    reward: Tensor
+    context: int
+
+
+@restores_process
+@th.no_grad()
+def open_loop(
+    policy: WorldModelPolicy,
+    batch: SequenceBatch,
+    context: int,
+    generator: th.Generator | None = None,
+) -> OpenLoop:
+    """
+    Show the model the first steps of real sequences, then let it go on with the actions alone.
+
+    :param policy: owns the model
+    :param batch: real sequences (B, T); those without an episode's end are easier to read
+    :param context: steps that the model may see, less than T
+    :param generator: source of randomness
+    :raises ValueError: if nothing is left to predict
+    """
+    rows, length = batch.is_first.shape
+    if not 0 < context < length:
+        raise ValueError(f"context={context} must be at least 1 and less than the {length} steps.")
+    model, actions = policy.world_model, policy.action_codec.encode(batch.actions)
+    # Sequences start anew here: the first step resets the state, whatever was stored.
+    is_first = batch.is_first.clone()
+    is_first[:, 0] = True
+    seen = (actions[:, :context], _part(batch.observations, slice(context)), is_first[:, :context])
+    with using(policy.precision, policy.device):
+        states = model.observe_sequence(model.initial(rows), *seen, generator).latent
+        latents = [Latent(*(x[:, t] for x in states)) for t in range(context)]
+        for t in range(context, length):
+            latents.append(model.imagine_step(latents[-1], actions[:, t], generator))
+        stacked = Latent(*(th.stack(x, dim=1) for x in zip(*latents, strict=True)))
+        flat = model.decode(Latent(*(x.flatten(0, 1) for x in stacked)))
+        expected, _ = model.predict(stacked)
+    prediction = (
+        {k: v.unflatten(0, (rows, length)) for k, v in flat.items()}
+        if isinstance(flat, dict)
+        else flat.unflatten(0, (rows, length))
+    )
+    reward = th.stack([batch.rewards, expected])
+    return OpenLoop(batch.observations, prediction, reward, context)
+
+
+def _part(obs: Observation, steps: slice) -> Observation:
+    if isinstance(obs, dict):
+        return {key: value[:, steps] for key, value in obs.items()}
+    return obs[:, steps]

@@ -1,0 +1,1 @@
+"""Files of agents and replays: replaced only when they are complete."""

@@ -1,0 +1,1 @@
+"""Kernels for GPUs, written in Triton; each names the plain form that it equals."""

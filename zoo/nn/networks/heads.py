@@ -1,0 +1,117 @@
+"""Heads on model states: two-hot scalars, continuation, actions."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch as th
+from torch import Tensor, nn
+
+from dreamzoo.nn.actions import ActionCodec
+from dreamzoo.nn.distributions import BoundedNormalActions, CategoricalActions, SymexpTwoHot
+from dreamzoo.nn.networks.layers import MLP, Linear, by_rows
+
+ActionDistribution = CategoricalActions | BoundedNormalActions
+
+
+class Head(nn.Module):
+    """
+    MLP from features to numbers.
+
+    :param in_dim: width F of the features
+    :param out_dim: outputs
+    :param widths: hidden layers
+    :param outscale: initial scale of the last layer
+    """
+
+    def __init__(
+        self, in_dim: int, out_dim: int, widths: Sequence[int], outscale: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.body = MLP(in_dim, widths)
+        self.out = Linear(self.body.out_dim, out_dim, outscale)
+
+    def forward(self, feat: Tensor) -> Tensor:
+        return self.out(self.body(feat))
+
+
+class TwoHotHead(Head):
+    """
+    Predict a scalar as a symexp two-hot distribution; starts at exactly zero.
+
+    :param in_dim: width F of the features
+    :param widths: hidden layers
+    :param bins: number of bins
+    """
+
+    def __init__(self, in_dim: int, widths: Sequence[int], bins: int) -> None:
+        super().__init__(in_dim, bins, widths, outscale=0.0)
+        self.twohot = SymexpTwoHot(bins)
+
+    def mean(self, feat: Tensor) -> Tensor:
+        """Predict the scalar, (..., F) to (...)."""
+        return by_rows(lambda rows: self.twohot.mean(self(rows)), feat)
+
+    def sample(self, feat: Tensor, generator: th.Generator | None = None) -> Tensor:
+        """Draw the scalar from the predicted distribution, (..., F) to (...)."""
+        return self.twohot.sample(self(feat), generator)
+
+    def loss(
+        self, logits: Tensor, *targets: Tensor, weights: Sequence[float] | None = None
+    ) -> Tensor:
+        """Compute the summed cross-entropy to raw targets, see :class:`SymexpTwoHot`."""
+        return self.twohot.loss(logits, *targets, weights=weights)
+
+
+class Actor(nn.Module):
+    """
+    Policy head: one trunk, categorical or bounded-normal outputs (reference heads.py).
+
+    :param in_dim: width F of the features
+    :param widths: hidden layers
+    :param codec: the action space
+    :param unimix: uniform share of discrete policies. Paper, table 4: 0.01; the code at
+        publication of the revised version silently ignores it (its issue 219)
+    :param outscale: initial scale of the last layer
+    """
+
+    def __init__(
+        self,
+        in_dim: int,
+        widths: Sequence[int],
+        codec: ActionCodec,
+        unimix: float = 0.01,
+        outscale: float = 0.01,
+    ) -> None:
+        super().__init__()
+        self.codec, self.unimix = codec, unimix
+        self.body = MLP(in_dim, widths)
+        self.mean = Linear(self.body.out_dim, codec.dim, outscale)  # logits if discrete
+        self.std = None if codec.is_discrete else Linear(self.body.out_dim, codec.dim, outscale)
+
+    def forward(self, feat: Tensor) -> ActionDistribution:
+        return self.policy(self.body(feat))
+
+    def policy(self, hidden: Tensor) -> ActionDistribution:
+        """Read the policy off the trunk's result."""
+        if self.std is None:
+            return CategoricalActions(self.mean(hidden), self.codec.sizes, self.unimix)
+        return BoundedNormalActions(self.mean(hidden), self.std(hidden))
+
+    def draw(
+        self, lead: Sequence[int], generator: th.Generator | None, device: th.device
+    ) -> Tensor:
+        """
+        Draw the noise of many actions at once, for ``policy.from_noise``.
+
+        :param lead: batch axes
+        :return: (*lead, number of action dimensions)
+        """
+        if self.std is None:
+            return CategoricalActions.draw((*lead, len(self.codec.sizes)), generator, device)
+        return BoundedNormalActions.draw((*lead, self.codec.dim), generator, device)
+
+    def max_entropy(self) -> float:
+        """Largest entropy that this policy can have, nats."""
+        if self.codec.is_discrete:
+            return float(np.log(self.codec.sizes).sum())
+        return self.codec.dim * 0.5 * float(np.log(2 * np.pi * np.e))

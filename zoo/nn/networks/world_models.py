@@ -1,0 +1,260 @@
+"""Networks of PlaNet and the first two Dreamers: plain layers, the 64x64 CNN of World Models."""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
+import torch as th
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dreamzoo.nn.fast.products import wide
+from dreamzoo.nn.networks.decoders import reconstruction_loss
+from dreamzoo.nn.networks.layers import Conv2d, ConvTranspose2d, by_images
+from dreamzoo.nn.observations import Key, ObservationCodec
+
+Activation = Literal["relu", "elu"]
+_ACTIVATIONS: dict[Activation, type[nn.Module]] = {"relu": nn.ReLU, "elu": nn.ELU}
+
+#: Height and width of the images that the CNN reads and writes.
+IMAGE_SIZE = (64, 64)
+#: Pixels of an image after the encoder's four convolutions: 2 x 2 of 8 x depth channels.
+_CODE = 32
+_UP_KERNELS = (5, 5, 6, 6)
+#: Pixels of the largest feature map, of ``depth`` channels, in encoder and decoder, about.
+_LARGEST = 31 * 31
+
+
+def _glorot_(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> None:
+    """Initialise as TensorFlow does: Glorot-uniform kernels, zero biases."""
+    nn.init.xavier_uniform_(layer.weight)
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
+
+
+class PlainLinear(nn.Linear):
+    """
+    Fully connected layer with TensorFlow's initialisation.
+
+    :param in_dim: inputs
+    :param out_dim: outputs
+    """
+
+    def __init__(self, in_dim: int, out_dim: int) -> None:
+        super().__init__(in_dim, out_dim)
+        _glorot_(self)
+
+
+def plain_mlp(in_dim: int, widths: Sequence[int], activation: Activation = "relu") -> nn.Sequential:
+    """
+    Stack fully connected layers, each with its activation.
+
+    :param in_dim: inputs
+    :param widths: width of every layer
+    :param activation: after every layer
+    """
+    layers: list[nn.Module] = []
+    for i, o in pairwise([in_dim, *widths]):
+        layers += [PlainLinear(i, o), _ACTIVATIONS[activation]()]
+    return nn.Sequential(*layers)
+
+
+def resize_images(images: Tensor, size: tuple[int, ...]) -> Tensor:
+    """
+    Resize images by averaging over areas; those of that size stay as they are.
+
+    :param images: (N, C, H, W)
+    :param size: height and width
+    """
+    if tuple(images.shape[-2:]) == size:
+        return images
+    return F.interpolate(images, list(size), mode="area")
+
+
+def _count_channels(keys: list[Key]) -> int:
+    return sum(key.shape[0] for key in keys)
+
+
+class PlainEncoder(nn.Module):
+    """
+    Encode images by four convolutions of kernel 4 and stride 2, and all else by an MLP.
+
+    The CNN is that of World Models (Ha and Schmidhuber), as PlaNet, Dreamer V1 and V2 use it. The
+    papers learn from images of 64x64 alone; others are resized to it, and vectors are read as they
+    are, by two layers of ``units``.
+
+    :param codec: says which keys there are
+    :param depth: channels of the first convolution, doubled by every further one
+    :param units: width of the MLP's layers
+    :param cnn_activation: after every convolution
+    :param activation: after every layer of the MLP
+    """
+
+    def __init__(
+        self,
+        codec: ObservationCodec,
+        depth: int = 32,
+        units: int = 200,
+        cnn_activation: Activation = "relu",
+        activation: Activation = "relu",
+    ) -> None:
+        super().__init__()
+        self.codec = codec
+        self.features_dim = 0
+        self.largest = _LARGEST * depth
+        self.cnn: nn.Sequential | None = None
+        self.mlp: nn.Sequential | None = None
+        if codec.image_keys:
+            channels = [_count_channels(codec.image_keys), *(depth * 2**i for i in range(4))]
+            layers: list[nn.Module] = []
+            for i, o in pairwise(channels):
+                layers += [Conv2d(i, o, 4, stride=2), _ACTIVATIONS[cnn_activation]()]
+                _glorot_(layers[-2])  # type: ignore[arg-type]
+            self.cnn = nn.Sequential(*layers, nn.Flatten())
+            self.features_dim += _CODE * depth
+        if codec.flat_keys:
+            width = sum(key.width for key in codec.flat_keys)
+            self.mlp = plain_mlp(width, [units, units], activation)
+            self.features_dim += units
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        """
+        :param inputs: one tensor for every key, (N, ...); images around zero
+        :return: tokens, (N, features_dim)
+        """
+        tokens = []
+        if self.cnn is not None:
+            images = [resize_images(inputs[key.name], IMAGE_SIZE) for key in self.codec.image_keys]
+            stack = th.cat(images, dim=1).contiguous(memory_format=th.channels_last)  # faster
+            tokens.append(wide(by_images(self.cnn, self.largest, stack)))
+        if self.mlp is not None:
+            flat = th.cat([inputs[key.name] for key in self.codec.flat_keys], dim=-1)
+            tokens.append(self.mlp(flat))
+        return th.cat(tokens, dim=-1)
+
+
+class PlainDecoder(nn.Module):
+    """
+    Mirror of :class:`PlainEncoder`: means of normal distributions of unit variance.
+
+    :param codec: says which keys there are
+    :param feat_dim: width F of the features
+    :param depth: as the encoder's
+    :param units: as the encoder's
+    :param cnn_activation: after every convolution but the last
+    :param activation: after every layer of the MLP
+    """
+
+    def __init__(
+        self,
+        codec: ObservationCodec,
+        feat_dim: int,
+        depth: int = 32,
+        units: int = 200,
+        cnn_activation: Activation = "relu",
+        activation: Activation = "relu",
+    ) -> None:
+        super().__init__()
+        self.codec = codec
+        self.largest = _LARGEST * depth
+        self.cnn: nn.Sequential | None = None
+        self.mlp: nn.Sequential | None = None
+        if codec.image_keys:
+            code = _CODE * depth
+            outs = [code, 4 * depth, 2 * depth, depth, _count_channels(codec.image_keys)]
+            layers: list[nn.Module] = [PlainLinear(feat_dim, code), nn.Unflatten(1, (code, 1, 1))]
+            for (i, o), kernel in zip(pairwise(outs), _UP_KERNELS, strict=True):
+                layers += [ConvTranspose2d(i, o, kernel, stride=2)]
+                _glorot_(layers[-1])  # type: ignore[arg-type]
+                layers += [_ACTIVATIONS[cnn_activation]()]
+            self.cnn = nn.Sequential(*layers[:-1])
+        if codec.flat_keys:
+            width = sum(key.width for key in codec.flat_keys)
+            hidden = plain_mlp(feat_dim, [units, units], activation)
+            self.mlp = nn.Sequential(*hidden, PlainLinear(units, width))
+
+    def forward(self, feat: Tensor) -> dict[str, Tensor]:
+        """
+        :param feat: model states, (N, F)
+        :return: raw predictions of every key: means of images and vectors, logits of the rest
+        """
+        predictions: dict[str, Tensor] = {}
+        if self.cnn is not None:
+            images = wide(by_images(self.cnn, self.largest, feat))
+            keys = self.codec.image_keys
+            parts = images.split([key.shape[0] for key in keys], dim=1)
+            predictions |= {key.name: part for key, part in zip(keys, parts, strict=True)}
+        if self.mlp is not None:
+            keys = self.codec.flat_keys
+            parts = self.mlp(feat).split([key.width for key in keys], dim=1)
+            predictions |= {key.name: part for key, part in zip(keys, parts, strict=True)}
+        return predictions
+
+    def loss(self, predictions: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
+        """
+        Compute the negative log-likelihood of every key but for its constant, (N,) each.
+
+        :param predictions: what :meth:`forward` returns
+        :param targets: what the encoder read
+        """
+        losses = {}
+        for key in self.codec.keys:
+            prediction, target = predictions[key.name], targets[key.name]
+            if key.kind == "image":
+                target = resize_images(target, IMAGE_SIZE)
+            if key.kind in ("image", "vector"):
+                losses[key.name] = unit_variance_loss(prediction, target).flatten(1).sum(1)
+            else:
+                losses[key.name] = reconstruction_loss(key, prediction, target)
+        return losses
+
+    def most_likely(self, predictions: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Turn raw predictions into values in the form that the encoder reads."""
+        values = dict(predictions)
+        for key in self.codec.keys:
+            if key.kind == "image":
+                values[key.name] = resize_images(values[key.name], key.shape[1:])
+            elif key.kind == "binary":
+                values[key.name] = th.sigmoid(values[key.name])
+        return values
+
+
+def unit_variance_loss(prediction: Tensor, target: Tensor) -> Tensor:
+    """Negative log-likelihood under a normal of unit variance, without ``log(2 pi) / 2``."""
+    return 0.5 * (prediction - target).square()
+
+
+class NormalHead(nn.Module):
+    """
+    Predict a scalar as the mean of a normal distribution of unit variance.
+
+    :param in_dim: width F of the features
+    :param widths: hidden layers
+    :param activation: of these
+    """
+
+    def __init__(self, in_dim: int, widths: Sequence[int], activation: Activation = "relu") -> None:
+        super().__init__()
+        self.body = plain_mlp(in_dim, widths, activation)
+        self.out = PlainLinear([in_dim, *widths][-1], 1)
+
+    def forward(self, feat: Tensor) -> Tensor:
+        """Predict the mean, (..., F) to (...)."""
+        return self.out(self.body(feat))[..., 0]
+
+    def mean(self, feat: Tensor) -> Tensor:
+        """Predict the scalar, (..., F) to (...)."""
+        return self(feat)
+
+    def sample(self, feat: Tensor, generator: th.Generator | None = None) -> Tensor:
+        """Draw the scalar, (..., F) to (...)."""
+        mean = self(feat)
+        return mean + th.randn(mean.shape, generator=generator, device=mean.device)
+
+
+class Endless(nn.Module):
+    """A continue head for agents without one: whatever the state, the episode goes on."""
+
+    def forward(self, feat: Tensor) -> Tensor:
+        return feat.new_full((*feat.shape[:-1], 1), math.inf)

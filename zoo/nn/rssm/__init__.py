@@ -1,0 +1,1 @@
+"""Recurrent state-space models: what they have in common, and one file for each of them."""

@@ -1,0 +1,266 @@
+"""Recurrent state-space model of DreamerV3: block GRU and categorical latents."""
+
+from typing import Any
+
+import torch as th
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dreamzoo.nn.distributions import categorical_entropy, mix_uniform
+from dreamzoo.nn.fast import graphs
+from dreamzoo.nn.fast.kernels import is_plain, is_traced, one_hot_sample
+from dreamzoo.nn.fast.unroll import (
+    EvidenceKernels,
+    FilterInputs,
+    Imagination,
+    Kernels,
+    Unroll,
+    filter_steps,
+)
+from dreamzoo.nn.networks.layers import MLP, BlockLinear, DenseBlock, Linear, RMSNorm
+from dreamzoo.nn.presets import Size
+from dreamzoo.nn.rssm.dynamics import Dynamics, Latent
+
+
+class BlockGRU(nn.Module):
+    """
+    Sequence model with block-diagonal recurrence (reference rssm.py, _core).
+
+    Differs from a GRU cell: the reset gate multiplies the whole candidate pre-activation, the
+    update gate weights the *candidate* and carries a bias of -1. Blocks exchange information
+    only through the input embedding of h and the statistics of one norm.
+
+    :param action_dim: width A of an encoded action
+    :param size: widths
+    """
+
+    def __init__(self, action_dim: int, size: Size) -> None:
+        super().__init__()
+        hidden, self.blocks = size.dynamics_hidden, size.blocks
+        self.deter_in = DenseBlock(size.deter, hidden)
+        self.stoch_in = DenseBlock(size.stoch * size.classes, hidden)
+        self.action_in = DenseBlock(action_dim, hidden)
+        self.hidden = BlockLinear(size.deter + size.blocks * 3 * hidden, size.deter, size.blocks)
+        self.hidden_norm = nn.Sequential(RMSNorm(size.deter), nn.SiLU())
+        self.gates = BlockLinear(size.deter, 3 * size.deter, size.blocks)
+        self._kept: tuple[list[Any], Kernels] | None = None
+        # A constant, not state: the update gate starts at sigmoid(-1).
+        self.update_shift: Tensor
+        shift = th.tensor([[0.0], [0.0], [1.0]])  # of reset, candidate, update
+        self.register_buffer("update_shift", shift, persistent=False)
+
+    def embed_action(self, action: Tensor) -> Tensor:
+        """
+        Embed encoded actions; nothing here depends on the state, so a sequence is done at once.
+
+        :param action: (..., A); unbounded samples are scaled to at most 1
+        :return: (..., hidden)
+        """
+        return self.action_in(action / action.abs().clamp(min=1.0).detach())
+
+    def forward(self, latent: Latent, action: Tensor) -> Tensor:
+        """
+        Advance the deterministic state: what :class:`CoreTape` computes, in torch's own functions.
+
+        :param latent: state, (N, ...)
+        :param action: embedded action, (N, hidden)
+        :return: (N, D)
+        """
+        own = latent.deter.unflatten(-1, (self.blocks, -1))  # (N, g, D / g)
+        embedded = [self.deter_in(latent.deter), self.stoch_in(latent.stoch.flatten(1)), action]
+        shared = th.cat(embedded, dim=-1)[:, None].expand(-1, self.blocks, -1)
+        hidden = self.hidden_norm(self.hidden(th.cat([own, shared], dim=-1).flatten(1)))
+        gates = self.gates(hidden).unflatten(-1, (self.blocks, 3, -1)) - self.update_shift
+        reset, candidate, update = gates.unbind(2)
+        candidate = th.tanh(th.sigmoid(reset) * candidate)
+        return th.lerp(own, candidate, th.sigmoid(update)).flatten(1)
+
+    def kernels(self) -> Kernels:
+        """
+        Lay the weights out as :class:`CoreTape` reads them.
+
+        Without a gradient the last layout is kept, without a graph, for as long as no weight
+        changes: acting asks for it at every step.
+        """
+        weights = self._weights()
+        if th.is_grad_enabled() or graphs.is_recording():
+            return self._lay_out(weights)
+        # Every change in place raises a tensor's version; a new tensor lies elsewhere.
+        state = [(p.data_ptr(), p._version, p.device) for p in weights]
+        if self._kept is None or self._kept[0] != state:
+            kept = self._lay_out(weights)
+            self._kept = state, Kernels(*(x.detach() for x in kept))
+        return self._kept[1]
+
+    def _weights(self) -> list[Tensor]:
+        norm = self.hidden_norm.get_parameter("0.weight")
+        embeddings = *self.deter_in.kernels(), *self.stoch_in.kernels()
+        hidden, gates = self.hidden, self.gates
+        return [*embeddings, hidden.weight, hidden.bias, norm, gates.weight, gates.bias]
+
+    def _lay_out(self, weights: list[Tensor]) -> Kernels:
+        """
+        Split the kernel of ``hidden``, whose blocks read [their own part of h, the embeddings].
+
+        The rows that read the embeddings form one dense matrix, so that these, which all blocks
+        share, need not be repeated for each.
+        """
+        deter_in, deter_bias, deter_scale, stoch_in, stoch_bias, stoch_scale = weights[:6]
+        hidden, hidden_bias, hidden_scale, gates, gates_bias = weights[6:]
+        own = hidden.shape[2]
+        return Kernels(
+            deter_in=deter_in,
+            deter_bias=deter_bias,
+            stoch_in=stoch_in,
+            stoch_bias=stoch_bias,
+            in_scale=th.stack([deter_scale, stoch_scale]),
+            own=hidden[:, :own],
+            shared=hidden[:, own:].transpose(0, 1).flatten(1),
+            hidden_bias=hidden_bias,
+            hidden_scale=hidden_scale,
+            gates=gates,
+            gates_bias=(gates_bias.view(self.blocks, 3, -1) - self.update_shift).flatten(1),
+        )
+
+
+class BlockRSSM(Dynamics):
+    """
+    Block GRU with categorical prior and posterior (reference rssm.py, RSSM).
+
+    Latents are always sampled, through the mixed probabilities; ``mode=True`` takes the most
+    likely class, for deterministic predictions only.
+
+    :param token_dim: width of the encoder's output
+    :param action_dim: width A of an encoded action
+    :param size: widths
+    :param unimix: uniform share of every latent distribution (DreamerV3, table 4)
+    """
+
+    def __init__(self, token_dim: int, action_dim: int, size: Size, unimix: float = 0.01) -> None:
+        super().__init__(size.deter, size.stoch, size.classes)
+        if not 0 < unimix < 1:
+            raise ValueError(f"unimix={unimix} must lie between 0 and 1: it keeps KL terms finite.")
+        self.action_dim, self.unimix = action_dim, unimix
+        hidden, flat = size.dynamics_hidden, size.stoch * size.classes
+        self.core = BlockGRU(action_dim, size)
+        self.prior_hidden = MLP(size.deter, [hidden, hidden])
+        self.prior_logits = Linear(hidden, flat)
+        self.post_hidden = DenseBlock(size.deter + token_dim, hidden)
+        self.post_logits = Linear(hidden, flat)
+
+    def prior(self, deter: Tensor) -> Tensor:
+        """Predict mixed probabilities of z from h, (..., D) to (..., S, C)."""
+        return self._mixed(self.prior_logits(self.prior_hidden(deter)))
+
+    def entropy(self, latent: Latent) -> Tensor:
+        return categorical_entropy(self.prior(latent.deter))
+
+    def _mixed(self, logits: Tensor) -> Tensor:
+        return mix_uniform(logits.unflatten(-1, (self.stoch, self.classes)), self.unimix)
+
+    def observe(
+        self,
+        latent: Latent,
+        prev_actions: Tensor,
+        tokens: Tensor,
+        is_first: Tensor,
+        generator: th.Generator | None = None,
+        *,
+        mode: bool = False,
+    ) -> tuple[Latent, Tensor]:
+        """
+        Filter a batch of sequences, see :meth:`Dynamics.observe`.
+
+        :return: states (B, T, ...) and posterior probabilities (B, T, S, C)
+        """
+        if is_traced():
+            return self._observe_plainly(latent, prev_actions, tokens, is_first, generator, mode)
+        keep = (~is_first).to(tokens.dtype)[..., None]  # (B, T, 1)
+        # Masked in encoded form: the one-hot vector of action 0 is not zero.
+        actions = self.core.embed_action(prev_actions * keep)
+        linear, norm = self.post_hidden.linear, self.post_hidden.norm
+        from_deter, from_tokens = linear.weight.split([self.deter, tokens.shape[-1]], dim=1)
+        evidence = F.linear(tokens, from_tokens, linear.bias)
+        shape = (tokens.shape[1], len(tokens), self.stoch)
+        draws = None if mode else _draws(shape, generator, tokens.device)
+        keep, actions, evidence = (
+            x.transpose(0, 1).contiguous() for x in (keep, actions, evidence)
+        )
+        data = FilterInputs(*latent, keep, actions, evidence, draws, self.unimix)
+        core = self.core.kernels()
+        post = EvidenceKernels(
+            from_deter, norm.weight, self.post_logits.weight, self.post_logits.bias
+        )
+        if th.is_grad_enabled():
+            outputs = Unroll.apply(*data, *core, *post)
+        else:
+            outputs, _ = filter_steps(data, core, EvidenceKernels(*(x.detach() for x in post)))
+        deter, stoch, probs = (x.transpose(0, 1) for x in outputs)
+        return Latent(deter, stoch), probs
+
+    def _observe_plainly(
+        self,
+        latent: Latent,
+        prev_actions: Tensor,
+        tokens: Tensor,
+        is_first: Tensor,
+        generator: th.Generator | None,
+        mode: bool,
+    ) -> tuple[Latent, Tensor]:
+        """Filter in torch's own functions, which can be exported."""
+        steps = []
+        draws = None
+        for t in range(is_first.shape[1]):
+            keep = (~is_first[:, t, None]).to(tokens.dtype)
+            latent = Latent(latent.deter * keep, latent.stoch * keep[..., None])
+            deter = self.core(latent, self.core.embed_action(prev_actions[:, t] * keep))
+            hidden = self.post_hidden(th.cat([deter, tokens[:, t]], dim=-1))
+            probs = self._mixed(self.post_logits(hidden))
+            if not mode:
+                draws = _draws((tokens.shape[0], self.stoch), generator, tokens.device)
+            latent = Latent(deter, straight_through(probs, draws))
+            steps.append((*latent, probs))
+        deters, stochs, beliefs = (th.stack(parts, dim=1) for parts in zip(*steps, strict=True))
+        return Latent(deters, stochs), beliefs
+
+    def imagination(self, rows: int) -> Imagination:
+        """Prepare to imagine many steps of N rows without a graph; weights must not change."""
+        with th.no_grad():
+            return Imagination(
+                self.core.kernels(),
+                self.core.action_in.kernels(),
+                self.prior_hidden.kernels(),
+                (self.prior_logits.weight, self.prior_logits.bias),
+                rows,
+                self.classes,
+                self.unimix,
+            )
+
+    def imagine_step(
+        self,
+        latent: Latent,
+        action: Tensor,
+        generator: th.Generator | None = None,
+        *,
+        mode: bool = False,
+    ) -> Latent:
+        """Predict the next state, see :meth:`Dynamics.imagine_step`."""
+        shape = (action.shape[0], self.stoch)
+        draws = None if mode else _draws(shape, generator, action.device)
+        if is_plain():
+            deter = self.core(latent, self.core.embed_action(action))
+            return Latent(deter, straight_through(self.prior(deter), draws))
+        feat = latent.feat
+        out = self.imagination(len(feat)).step(feat, action, draws, th.empty_like(feat))
+        deter, stoch = out.split([self.deter, self.stoch * self.classes], dim=1)
+        return Latent(deter, stoch.unflatten(1, (self.stoch, self.classes)))
+
+
+def straight_through(probs: Tensor, draws: Tensor | None) -> Tensor:
+    """Draw one-hot vectors whose gradient is that of their probabilities, see the kernel."""
+    return one_hot_sample(probs.detach(), draws) + (probs - probs.detach())
+
+
+def _draws(shape: tuple[int, ...], generator: th.Generator | None, device: th.device) -> Tensor:
+    """Draw one uniform number for every latent."""
+    return th.rand(shape, generator=generator, device=device)
