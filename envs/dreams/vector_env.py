@@ -23,7 +23,7 @@ from dreamzoo.nn.fast import graphs
 from dreamzoo.nn.fast.recordings import Recordings
 from dreamzoo.nn.observations import Observation
 from dreamzoo.nn.process import in_own_precision, restores_process
-from dreamzoo.nn.rssm.dynamics import Latent
+from dreamzoo.nn.state import State, select, where
 
 #: What observations and starts of a dream may be.
 ObservationMode = Literal["decoded", "latent"]
@@ -49,7 +49,7 @@ class Moment(NamedTuple):
     :param reward: of the last step, (N,)
     """
 
-    latent: Latent
+    latent: State
     age: Tensor
     reward: Tensor
 
@@ -190,7 +190,7 @@ class DreamVectorEnv(SpecOfDream, VectorEnv):
         return self.policy.precision
 
     @property
-    def latent(self) -> Latent:
+    def latent(self) -> State:
         """States of all dreams, (N, ...)."""
         return self._moment.latent
 
@@ -313,7 +313,7 @@ class DreamVectorEnv(SpecOfDream, VectorEnv):
             tuple(self.policy.observation_codec.normalized.items()),
         )
 
-        def dream(given: Tensor, latent: Latent, age: Tensor) -> Step:
+        def dream(given: Tensor, latent: State, age: Tensor) -> Step:
             return self._dream(given, latent, age, is_raw)
 
         dream.__qualname__ = f"{type(self).__name__}.step"
@@ -323,7 +323,7 @@ class DreamVectorEnv(SpecOfDream, VectorEnv):
             # The next step overwrites what a recording returns.
             return graphs.detached(step) if graph.is_recorded else step
 
-    def _dream(self, given: Tensor, before: Latent, age: Tensor, is_raw: bool) -> Step:
+    def _dream(self, given: Tensor, before: State, age: Tensor, is_raw: bool) -> Step:
         """
         Dream one step.
 
@@ -364,28 +364,23 @@ class DreamVectorEnv(SpecOfDream, VectorEnv):
             return draw >= cont
         return cont < self.termination
 
-    def _restarted(self, rows: Tensor | None, fresh: Latent, before: Moment | None) -> Moment:
+    def _restarted(self, rows: Tensor | None, fresh: State, before: Moment | None) -> Moment:
         """Put fresh latents where ``rows`` is true, or everywhere."""
         age = th.zeros(self.num_envs, dtype=th.long, device=self.device)
         reward = th.zeros(self.num_envs, device=self.device)
         if rows is None:
             return Moment(fresh, age, reward)
         assert before is not None
-        latent = Latent(
-            *(
-                th.where(rows.view(-1, *[1] * (new.dim() - 1)), new, old)
-                for new, old in zip(fresh, before.latent, strict=True)
-            )
-        )
+        latent = where(rows, fresh, before.latent)
         age = th.where(rows, age, before.age)
         return Moment(latent, age, th.where(rows, reward, before.reward))
 
-    def _observe(self, latent: Latent) -> Observation:
+    def _observe(self, latent: State) -> Observation:
         if self.observation == "latent":
             return latent.feat
         return self.policy.world_model.decode(latent)
 
-    def _info(self, latent: Latent, cont: Tensor | None = None) -> dict[str, Any]:
+    def _info(self, latent: State, cont: Tensor | None = None) -> dict[str, Any]:
         if not self.details:
             return {}
         if cont is None:
@@ -445,7 +440,7 @@ class DreamVectorEnv(SpecOfDream, VectorEnv):
             raise ResetNeeded("Reset all dreams once before some of them.")
         return rows
 
-    def _filter(self, context: dict[str, Any]) -> Latent:
+    def _filter(self, context: dict[str, Any]) -> State:
         """Let the model see real steps, and return the states it ends in, (1 or N, ...)."""
         if not isinstance(context, Mapping) or set(context) != {"observations", "actions"}:
             found = list(context) if isinstance(context, Mapping) else type(context).__name__
@@ -471,7 +466,7 @@ class DreamVectorEnv(SpecOfDream, VectorEnv):
         first = th.zeros(rows, steps, dtype=th.bool, device=self.device)
         first[:, 0] = True
         states = model.observe_sequence(model.initial(rows), before, obs, first, self._generator)
-        return Latent(*(part[:, -1] for part in states.latent))
+        return select(states.latent, (slice(None), -1))
 
 
 def _check_options(

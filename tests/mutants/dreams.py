@@ -55,8 +55,8 @@ MUTANTS = [
     Mutant(
         "dreams in the replay: the last records of episodes are starts",
         ALGORITHM,
-        "return Latent(*(part[~batch.is_last] for part in latent))",
-        "return Latent(*(part.flatten(0, 1) for part in latent))",
+        "return select(latent, ~batch.is_last)",
+        "return type(latent)(*(part.flatten(0, 1) for part in latent))",
         TESTS,
     ),
     Mutant(

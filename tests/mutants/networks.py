@@ -354,8 +354,8 @@ MUTANTS = [
     Mutant(
         "world model: the first state knows an action",
         MODEL,
-        "nothing.deter.new_zeros(n, self.action_dim)",
-        "nothing.deter.new_ones(n, self.action_dim)",
+        "first_part(nothing).new_zeros(n, self.action_dim)",
+        "first_part(nothing).new_ones(n, self.action_dim)",
         OF_MODEL,
     ),
     Mutant(

@@ -73,7 +73,7 @@ MUTANTS = [
     Mutant(
         "resuming: memories begin anew",
         RESUMING,
-        "self._last_state = ActingState(latent_type(*memory[:-1]), memory[-1])",
+        "self._last_state = ActingState(self.policy.latent_class(*memory[:-1]), memory[-1])",
         "self._last_state = self.policy.initial_state(self.n_envs)",
         ("tests/dreamer_v3/test_resume.py", "tests/sb3/test_resume.py"),
     ),

@@ -10,7 +10,7 @@ from dreamzoo.common.policies import WorldModelPolicy
 from dreamzoo.nn.fast.precision import using
 from dreamzoo.nn.observations import Observation
 from dreamzoo.nn.process import restores_process
-from dreamzoo.nn.rssm.dynamics import Latent
+from dreamzoo.nn.state import flatten, select, stack
 
 
 class OpenLoop(NamedTuple):
@@ -56,11 +56,11 @@ def open_loop(
     seen = (actions[:, :context], _part(batch.observations, slice(context)), is_first[:, :context])
     with using(policy.precision, policy.device):
         states = model.observe_sequence(model.initial(rows), *seen, generator).latent
-        latents = [Latent(*(x[:, t] for x in states)) for t in range(context)]
+        latents = [select(states, (slice(None), t)) for t in range(context)]
         for t in range(context, length):
             latents.append(model.imagine_step(latents[-1], actions[:, t], generator))
-        stacked = Latent(*(th.stack(x, dim=1) for x in zip(*latents, strict=True)))
-        flat = model.decode(Latent(*(x.flatten(0, 1) for x in stacked)))
+        stacked = stack(latents, dim=1)
+        flat = model.decode(flatten(stacked, 0, 1))
         expected, _ = model.predict(stacked)
     prediction = (
         {k: v.unflatten(0, (rows, length)) for k, v in flat.items()}

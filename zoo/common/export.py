@@ -11,10 +11,8 @@ from dreamzoo.common.policies import ActingState, WorldModelPolicy
 from dreamzoo.common.storage.files import replaced_file
 from dreamzoo.envs.errors import requires_extra
 from dreamzoo.nn.observations import SINGLE
-from dreamzoo.nn.rssm.dynamics import Latent
 
 #: Parts of what an agent remembers, as ``predict`` returns them.
-MEMORY = (*Latent._fields, "prev_action")
 
 
 class ActingStep(nn.Module):
@@ -32,8 +30,9 @@ class ActingStep(nn.Module):
         self.policy = policy
         codec = policy.observation_codec
         names = [f"{SINGLE}.{key.name}" if codec.is_dict else SINGLE for key in codec.keys]
-        self.inputs = [*names, *MEMORY, "is_first"]
-        self.outputs = ["action", *(f"next_{name}" for name in MEMORY)]
+        memory = (*policy.latent_class._fields, "prev_action")
+        self.inputs = [*names, *memory, "is_first"]
+        self.outputs = ["action", *(f"next_{name}" for name in memory)]
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         codec, shapes = self.policy.observation_codec, self.policy.memory_shapes
@@ -44,7 +43,7 @@ class ActingStep(nn.Module):
         )
         action, new = self.policy.act(
             parts if codec.is_dict else parts[SINGLE],
-            ActingState(Latent(*latent), prev_action),
+            ActingState(self.policy.latent_class(*latent), prev_action),
             tensors[-1],
             deterministic=True,
         )

@@ -21,7 +21,7 @@ from dreamzoo.nn.fast import graphs
 from dreamzoo.nn.fast.kernels import is_traced
 from dreamzoo.nn.observations import SINGLE, Observation, ObservationCodec
 from dreamzoo.nn.process import in_own_precision, restores_process
-from dreamzoo.nn.rssm.dynamics import Latent
+from dreamzoo.nn.state import State, first_part
 from dreamzoo.nn.world_model import WorldModel
 
 
@@ -33,7 +33,7 @@ class ActingState(NamedTuple):
     :param prev_action: encoded action chosen then, (n, A)
     """
 
-    latent: Latent
+    latent: State
     prev_action: th.Tensor
 
 
@@ -41,7 +41,7 @@ class Choice(Protocol):
     """How actions follow from states."""
 
     def __call__(
-        self, latent: Latent, generator: th.Generator | None, deterministic: bool
+        self, latent: State, generator: th.Generator | None, deterministic: bool
     ) -> th.Tensor:
         """Choose actions in replay form, (n, dims), for latents (n, ...)."""
 
@@ -97,6 +97,7 @@ class WorldModelPolicy(BasePolicy):
         """Own a world model; its encoder also gets the name that SB3 has for it."""
         self.world_model = world_model
         memory = self.initial_state(1)
+        self.latent_class: Any = type(memory.latent)
         self.memory_shapes = [part.shape[1:] for part in (*memory.latent, memory.prev_action)]
         encoder = world_model.encoder
         # Not a second registration: its parameters would be saved twice.
@@ -113,7 +114,7 @@ class WorldModelPolicy(BasePolicy):
 
     @abstractmethod
     def choose(
-        self, latent: Latent, generator: th.Generator | None = None, deterministic: bool = False
+        self, latent: State, generator: th.Generator | None = None, deterministic: bool = False
     ) -> th.Tensor:
         """
         Choose actions from filtered latents.
@@ -128,7 +129,7 @@ class WorldModelPolicy(BasePolicy):
         """Say what :meth:`choose` depends on beside its arguments and the weights."""
         return ()
 
-    def value(self, latent: Latent) -> th.Tensor | None:
+    def value(self, latent: State) -> th.Tensor | None:
         """Estimate the return that follows states, (n, ...) to (n,); None without a critic."""
         return None
 
@@ -150,14 +151,14 @@ class WorldModelPolicy(BasePolicy):
     def initial_state(self, n: int) -> ActingState:
         """Return what an agent remembers before the first step of n episodes."""
         latent = self.world_model.initial(n)
-        return ActingState(latent, latent.deter.new_zeros(n, self.action_codec.dim))
+        return ActingState(latent, first_part(latent).new_zeros(n, self.action_codec.dim))
 
     def to_memory(self, parts: Sequence[Tensor]) -> ActingState:
         """Give parts of what is remembered, flat or not, (n, ...) each, their shapes."""
         shaped = [
             x.reshape(len(x), *shape) for x, shape in zip(parts, self.memory_shapes, strict=True)
         ]
-        return ActingState(Latent(*shaped[:-1]), shaped[-1])
+        return ActingState(self.latent_class(*shaped[:-1]), shaped[-1])
 
     def step(
         self,

@@ -246,8 +246,7 @@ class ResumableAlgorithm(CheckedAlgorithm):
         self._last_original_obs = state["last_original_obs"]
         self._last_episode_starts = state["last_episode_starts"]
         memory = [th.as_tensor(part, device=self.policy.device) for part in state["memory"]]
-        latent_type = type(self.policy.world_model.initial(1))
-        self._last_state = ActingState(latent_type(*memory[:-1]), memory[-1])
+        self._last_state = ActingState(self.policy.latent_class(*memory[:-1]), memory[-1])
         assert self.env is not None
         self._watch.follow(self.env)
 

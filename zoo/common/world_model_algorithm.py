@@ -31,7 +31,7 @@ from dreamzoo.common.workers import dead_workers_named, notice_dead_workers
 from dreamzoo.nn.fast.precision import NAMES, PrecisionName, resolve, using
 from dreamzoo.nn.observations import SINGLE
 from dreamzoo.nn.process import in_own_precision, restores_process
-from dreamzoo.nn.rssm.dynamics import Latent
+from dreamzoo.nn.state import State, select
 from dreamzoo.nn.world_model import WorldModel
 
 if TYPE_CHECKING:
@@ -507,7 +507,7 @@ class WorldModelAlgorithm(CollectingAlgorithm):
         return self.policy.to_env_action(buffer_action), buffer_action
 
     def _choose(
-        self, latent: Latent, generator: th.Generator | None, deterministic: bool
+        self, latent: State, generator: th.Generator | None, deterministic: bool
     ) -> th.Tensor:
         """Choose actions while collecting: world-model agents need no random warm-up."""
         action = self.policy.choose(latent, generator, deterministic)
@@ -573,7 +573,7 @@ class WorldModelAlgorithm(CollectingAlgorithm):
     @restores_process
     @th.no_grad()
     @in_own_precision
-    def replay_latents(self, generator: th.Generator | None = None) -> Latent:
+    def replay_latents(self, generator: th.Generator | None = None) -> State:
         """
         Filter replayed sequences: states for dreams to begin in.
 
@@ -606,9 +606,9 @@ class WorldModelAlgorithm(CollectingAlgorithm):
             batch.is_first,
             generator,
         ).latent
-        return Latent(*(part[~batch.is_last] for part in latent))
+        return select(latent, ~batch.is_last)
 
-    def start_latent(self, batch: SequenceBatch) -> Latent:
+    def start_latent(self, batch: SequenceBatch) -> State:
         """Return the states that precede the rows of a batch, (B, ...)."""
         return self.policy.world_model.initial(len(batch.rewards))
 

@@ -11,7 +11,8 @@ from dreamzoo.nn.networks.heads import Head, TwoHotHead
 from dreamzoo.nn.networks.layers import by_rows
 from dreamzoo.nn.networks.world_models import Endless, NormalHead, PlainDecoder
 from dreamzoo.nn.observations import Observation, ObservationCodec
-from dreamzoo.nn.rssm.dynamics import Dynamics, Latent
+from dreamzoo.nn.rssm.dynamics import Dynamics
+from dreamzoo.nn.state import State, first_part, select
 
 
 class Filtered(NamedTuple):
@@ -23,7 +24,7 @@ class Filtered(NamedTuple):
     :param targets: network inputs that the decoder should reproduce, (B * T, ...)
     """
 
-    latent: Latent
+    latent: State
     belief: Any
     targets: dict[str, Tensor]
 
@@ -111,7 +112,7 @@ class WorldModel(nn.Module):
         state_dict.setdefault(f"{prefix}learned_gamma", self.learned_gamma)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
-    def initial(self, n: int) -> Latent:
+    def initial(self, n: int) -> State:
         """Return the latent before the first observation of n episodes."""
         return self.dynamics.initial(n)
 
@@ -140,14 +141,14 @@ class WorldModel(nn.Module):
 
     def observe(
         self,
-        latent: Latent,
+        latent: State,
         prev_action: Tensor,
         obs: Observation,
         is_first: Tensor,
         generator: th.Generator | None = None,
         *,
         mode: bool = False,
-    ) -> Latent:
+    ) -> State:
         """
         Filter one observation of n environments.
 
@@ -162,11 +163,11 @@ class WorldModel(nn.Module):
         states, _ = self.dynamics.observe(
             latent, prev_action[:, None], tokens[:, None], is_first[:, None], generator, mode=mode
         )
-        return Latent(states.deter[:, 0], states.stoch[:, 0])
+        return select(states, (slice(None), 0))
 
     def observe_sequence(
         self,
-        latent: Latent,
+        latent: State,
         prev_actions: Tensor,
         obs: Observation,
         is_first: Tensor,
@@ -188,21 +189,22 @@ class WorldModel(nn.Module):
 
     def imagine_step(
         self,
-        latent: Latent,
+        latent: State,
         action: Tensor,
         generator: th.Generator | None = None,
         *,
         mode: bool = False,
-    ) -> Latent:
+    ) -> State:
         """Predict the state after an encoded action (n, A), without an observation."""
         return self.dynamics.imagine_step(latent, action, generator, mode=mode)
 
-    def first_state(self, n: int, generator: th.Generator | None = None) -> Latent:
+    def first_state(self, n: int, generator: th.Generator | None = None) -> State:
         """Draw n states that the model believes in before the first observation of an episode."""
         nothing = self.initial(n)
-        return self.imagine_step(nothing, nothing.deter.new_zeros(n, self.action_dim), generator)
+        action = first_part(nothing).new_zeros(n, self.action_dim)
+        return self.imagine_step(nothing, action, generator)
 
-    def entropy(self, latent: Latent) -> Tensor:
+    def entropy(self, latent: State) -> Tensor:
         """Compute how unsure the model is of states, see :meth:`Dynamics.entropy`."""
         return self.dynamics.entropy(latent)
 
@@ -219,7 +221,7 @@ class WorldModel(nn.Module):
         discount = by_rows(lambda rows: th.sigmoid(at_least_float32(self.cont(rows)))[:, 0], feat)
         return self.reward.mean(feat), discount
 
-    def predict(self, latent: Latent) -> tuple[Tensor, Tensor]:
+    def predict(self, latent: State) -> tuple[Tensor, Tensor]:
         """
         Predict the reward of arriving in states and the probability that the episode goes on.
 
@@ -228,7 +230,7 @@ class WorldModel(nn.Module):
         reward, discount = self.reward_and_discount(latent.feat)
         return reward, (discount / self.learned_gamma).clamp(max=1.0)
 
-    def decode(self, latent: Latent) -> Observation:
+    def decode(self, latent: State) -> Observation:
         """Reconstruct observations of states (n, ...) in the environment's shape and dtype."""
         values = self.decoder.most_likely(self.decoder(latent.feat))
         return self.codec.decode(self.outputs(values))

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dreamzoo.common.policies import WorldModelPolicy
 from dreamzoo.nn.fast import graphs
-from dreamzoo.nn.rssm.dynamics import Latent
+from dreamzoo.nn.state import State, first_part, map_parts
 from dreamzoo.nn.world_model import WorldModel
 from dreamzoo.planning.cem import CEM
 
@@ -29,7 +29,7 @@ class ModelRollout:
     def __init__(
         self,
         world_model: WorldModel,
-        latent: Latent,
+        latent: State,
         generator: th.Generator | None = None,
         *,
         mode: bool = False,
@@ -41,7 +41,7 @@ class ModelRollout:
     def __call__(self, actions: Tensor) -> Tensor:
         """Rate encoded actions (N, J, H, A), see :class:`dreamzoo.planning.Rollout`."""
         n, candidates = actions.shape[:2]
-        state = Latent(*(part.repeat_interleave(candidates, dim=0) for part in self.latent))
+        state = map_parts(lambda part: part.repeat_interleave(candidates, dim=0), self.latent)
         total = actions.new_zeros(n * candidates)
         alive = th.ones_like(total)
         for step in actions.flatten(0, 1).unbind(1):
@@ -55,7 +55,7 @@ class ModelRollout:
 def plan_actions(
     world_model: WorldModel,
     cem: CEM,
-    latent: Latent,
+    latent: State,
     action_dim: int,
     generator: th.Generator | None = None,
     deterministic: bool = False,
@@ -77,14 +77,12 @@ def plan_actions(
             "Actions that are planned cannot be traced or exported: every step would be hundreds "
             "of steps of the model. Call predict(), or export an agent with an actor."
         )
-    device = latent.stoch.device
+    n, device = len(first_part(latent)), first_part(latent).device
     # A recording draws from a generator that someone sets to the same seed before every call.
     if deterministic and not graphs.is_recording():
         generator = th.Generator(device).manual_seed(0)
     rollout = ModelRollout(world_model, latent, generator, mode=deterministic)
-    plan = cem.plan(
-        rollout, action_dim, len(latent.stoch), generator, device, common_noise=deterministic
-    )
+    plan = cem.plan(rollout, action_dim, n, generator, device, common_noise=deterministic)
     return plan.mean[:, 0]
 
 
@@ -127,7 +125,7 @@ class CEMPlanner:
         )
 
     def choose(
-        self, latent: Latent, generator: th.Generator | None = None, deterministic: bool = False
+        self, latent: State, generator: th.Generator | None = None, deterministic: bool = False
     ) -> Tensor:
         """Plan from filtered latents, (n, ...) to (n, A)."""
         dim = self.policy.action_codec.dim

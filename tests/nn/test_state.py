@@ -1,0 +1,51 @@
+"""States are handled part by part, whatever parts a model has."""
+
+from typing import NamedTuple
+
+import torch as th
+
+from dreamzoo.nn import state
+
+
+class Memory(NamedTuple):
+    cells: th.Tensor
+    usage: th.Tensor
+    age: th.Tensor
+
+
+def _memory(rows: int, start: int = 0) -> Memory:
+    x = th.arange(start, start + rows)
+    return Memory(x[:, None, None].expand(rows, 2, 3).float(), x[:, None].double(), x)
+
+
+def test_functions_reach_every_part_and_keep_the_class() -> None:
+    doubled = state.map_parts(lambda part: 2 * part, _memory(4))
+    assert isinstance(doubled, Memory)
+    assert doubled.age.tolist() == [0, 2, 4, 6]
+    assert doubled.cells[3, 1, 2] == doubled.usage[3, 0] == 6
+
+
+def test_rows_are_selected_by_number_by_mask_and_by_several_axes() -> None:
+    assert state.select(_memory(4), th.tensor([2, 0])).age.tolist() == [2, 0]
+    odd = state.select(_memory(4), th.tensor([False, True, False, True]))
+    assert [len(part) for part in odd] == [2, 2, 2]
+    stacked = state.stack([_memory(4), _memory(4, start=10)], dim=1)
+    assert stacked.cells.shape == (4, 2, 2, 3)
+    assert state.select(stacked, (slice(None), 1)).age.tolist() == [10, 11, 12, 13]
+
+
+def test_axes_are_stacked_and_flattened_in_order() -> None:
+    flat = state.flatten(state.stack([_memory(2), _memory(2, start=5)], dim=0), 0, 1)
+    assert flat.age.tolist() == [0, 1, 5, 6]
+    assert flat.cells.shape == (4, 2, 3)
+
+
+def test_rows_are_taken_from_one_or_the_other() -> None:
+    rows = th.tensor([True, False, True])
+    mixed = state.where(rows, _memory(3), _memory(3, start=7))
+    assert mixed.age.tolist() == [0, 8, 2]
+    assert mixed.cells[:, 1, 2].tolist() == mixed.usage[:, 0].tolist() == [0, 8, 2]
+
+
+def test_one_part_says_where_and_how_many() -> None:
+    assert len(state.first_part(_memory(3))) == 3

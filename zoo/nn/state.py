@@ -1,0 +1,76 @@
+"""
+States of models: any NamedTuple of tensors, batch axes first, whose parts are all treated alike.
+
+Whoever handles states knows no names of parts. That is left to the model that computes them.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias, TypeVar
+
+import torch as th
+from torch import Tensor
+
+#: A NamedTuple of tensors with a property ``feat``: features that heads read, (..., F). Every kind
+#: of model has a class of its own, which whoever needs its parts names.
+State: TypeAlias = Any
+S = TypeVar("S")
+
+
+def map_parts(function: Callable[..., Tensor], *states: S) -> S:
+    """
+    Apply a function to every part.
+
+    :param function: of one part of each state
+    :param states: of the same model
+    :return: a state of what it returns
+    """
+    parts: Any = zip(*states, strict=True)
+    kind: Any = type(states[0])
+    return kind(*(function(*alike) for alike in parts))
+
+
+def select(state: S, index: Any) -> S:
+    """
+    Index every part alike.
+
+    :param state: parts (N, ...), or with more batch axes
+    :param index: of the batch axes: anything that indexes a tensor
+    """
+    return map_parts(lambda part: part[index], state)
+
+
+def stack(states: Sequence[S], dim: int) -> S:
+    """
+    Stack states along a new axis.
+
+    :param states: parts of the same shapes
+    :param dim: where the new axis comes
+    """
+    return map_parts(lambda *parts: th.stack(parts, dim=dim), *states)
+
+
+def flatten(state: S, first: int, last: int) -> S:
+    """
+    Make one of several batch axes.
+
+    :param state: parts with these axes
+    :param first: axis
+    :param last: axis, included
+    """
+    return map_parts(lambda part: part.flatten(first, last), state)
+
+
+def where(rows: Tensor, new: S, old: S) -> S:
+    """
+    Take rows of one state or of another.
+
+    :param rows: bool, where to take those of ``new``, (N,)
+    :param new: parts (N, ...)
+    :param old: the same
+    """
+    return map_parts(lambda a, b: th.where(rows.view(-1, *[1] * (a.dim() - 1)), a, b), new, old)
+
+
+def first_part(state: State) -> Tensor:
+    """Return one of the parts: all have the same batch axes and lie on the same device."""
+    return next(iter(state))
