@@ -21,11 +21,11 @@ from dreamzoo.common.training import Outcome, check_finite, guard_gradients
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.dreamer_v3.policies import CnnPolicy, DreamerV3Policy, MlpPolicy, MultiInputPolicy
 from dreamzoo.nn.distributions import divergences, one_hot, soft_bernoulli_loss
+from dreamzoo.nn.fast.pieces import cached_pieces
 from dreamzoo.nn.fast.precision import PrecisionName
 from dreamzoo.nn.fast.streams import Aside
 from dreamzoo.nn.fast.tapes import Piece, StackTape
 from dreamzoo.nn.fast.threads import backward_side_by_side, map_pieces
-from dreamzoo.nn.networks.layers import cached_pieces
 from dreamzoo.nn.returns import lambda_return, replay_return
 from dreamzoo.nn.rssm.dynamics import Latent
 from dreamzoo.nn.world_model import Filtered

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dreamzoo.nn.fast import kernels
+from dreamzoo.nn.fast.pieces import by_rows, cached_pieces
 from dreamzoo.nn.fast.threads import map_pieces
-from dreamzoo.nn.networks.layers import by_rows, cached_pieces
 
 
 def symlog(x: Tensor) -> Tensor:

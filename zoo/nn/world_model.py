@@ -1,18 +1,41 @@
 """Encoder, dynamics, decoder, reward and continuation behind one small face."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch as th
 from torch import Tensor, nn
 
 from dreamzoo.nn.distributions import at_least_float32
-from dreamzoo.nn.networks.decoders import Decoder
-from dreamzoo.nn.networks.heads import Head, TwoHotHead
-from dreamzoo.nn.networks.layers import by_rows
-from dreamzoo.nn.networks.world_models import Endless, NormalHead, PlainDecoder
+from dreamzoo.nn.fast.pieces import by_rows
 from dreamzoo.nn.observations import Observation, ObservationCodec
 from dreamzoo.nn.rssm.dynamics import Dynamics
 from dreamzoo.nn.state import State, first_part, select
+
+
+class Decodes(Protocol):
+    """A decoder: from features to predictions of network inputs, one for every key."""
+
+    def __call__(self, feat: Tensor) -> dict[str, Tensor]:
+        """Predict, (N, F) to (N, ...)."""
+
+    def loss(self, predictions: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Compute the loss of predictions, (N,) for every key."""
+
+    def most_likely(self, predictions: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Turn predictions into network inputs."""
+
+
+class PredictsScalar(Protocol):
+    """A head that predicts a distribution of a scalar."""
+
+    def __call__(self, feat: Tensor) -> Tensor:
+        """Predict the distribution, (..., F) to (..., ?)."""
+
+    def mean(self, feat: Tensor) -> Tensor:
+        """Predict the scalar, (..., F) to (...)."""
+
+    def sample(self, feat: Tensor, generator: th.Generator | None = None) -> Tensor:
+        """Draw the scalar, (..., F) to (...)."""
 
 
 class Filtered(NamedTuple):
@@ -59,9 +82,9 @@ class WorldModel(nn.Module):
         codec: ObservationCodec,
         encoder: nn.Module,
         dynamics: Dynamics,
-        decoder: Decoder | PlainDecoder,
-        reward: TwoHotHead | NormalHead,
-        cont: Head | Endless,
+        decoder: Decodes,
+        reward: PredictsScalar,
+        cont: nn.Module,
         action_dim: int,
         gamma: float = 1.0,
     ) -> None:
@@ -72,8 +95,8 @@ class WorldModel(nn.Module):
         self.register_buffer("learned_gamma", th.tensor(float(gamma)))
         self.encoder = encoder
         self.dynamics = dynamics
-        self.decoder = decoder
-        self.reward = reward
+        self.decoder: Any = decoder  # a module, too
+        self.reward: Any = reward
         self.cont = cont
 
     @property

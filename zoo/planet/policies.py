@@ -15,8 +15,8 @@ from dreamzoo.nn.networks.world_models import (
     Activation,
     Endless,
     NormalHead,
-    PlainDecoder,
-    PlainEncoder,
+    WorldModelsDecoder,
+    WorldModelsEncoder,
 )
 from dreamzoo.nn.observations import Observation
 from dreamzoo.nn.rssm.dynamics import Latent
@@ -40,7 +40,7 @@ class PlaNetWorldModel(WorldModel):
     """
 
     dynamics: GaussianDynamics
-    decoder: PlainDecoder
+    decoder: WorldModelsDecoder
     reward: NormalHead
 
     def inputs(
@@ -183,7 +183,7 @@ class PlaNetPolicy(WorldModelPolicy):
                 "features_extractor_class, which is not given; this agent's own encoder takes "
                 "units and cnn_depth."
             )
-        encoder = self._own_encoder(features_extractor_class) or PlainEncoder(
+        encoder = self._own_encoder(features_extractor_class) or WorldModelsEncoder(
             codec, cnn_depth, units, activation, activation
         )
         token_dim = int(encoder.features_dim)  # type: ignore[arg-type]
@@ -201,7 +201,7 @@ class PlaNetPolicy(WorldModelPolicy):
                 codec,
                 encoder,
                 model,
-                PlainDecoder(codec, feat_dim, cnn_depth, units, activation, activation),
+                WorldModelsDecoder(codec, feat_dim, cnn_depth, units, activation, activation),
                 NormalHead(feat_dim, reward_arch, activation),
                 Endless(),
                 action_dim,

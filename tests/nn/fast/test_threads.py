@@ -11,8 +11,9 @@ import pytest
 import torch as th
 from torch import Tensor
 
+from dreamzoo.nn.fast.pieces import by_rows
 from dreamzoo.nn.fast.threads import backward_side_by_side, map_pieces
-from dreamzoo.nn.networks.layers import MLP, by_rows
+from dreamzoo.nn.networks.layers import MLP
 
 CPU = th.device("cpu")
 

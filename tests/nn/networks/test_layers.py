@@ -9,7 +9,8 @@ import torch as th
 import torch.nn.functional as F
 from torch import nn
 
-from dreamzoo.nn.networks import layers
+from dreamzoo.nn.fast import pieces
+from dreamzoo.nn.fast.pieces import by_rows
 from dreamzoo.nn.networks.decoders import ImageDecoder, UpConv
 from dreamzoo.nn.networks.encoders import Conv, ImageEncoder
 from dreamzoo.nn.networks.heads import Head
@@ -20,7 +21,6 @@ from dreamzoo.nn.networks.layers import (
     DenseBlock,
     Linear,
     RMSNorm,
-    by_rows,
     init_trunc_normal_,
 )
 from dreamzoo.nn.presets import SIZES
@@ -168,12 +168,12 @@ def test_images_in_pieces_equal_the_whole_batch(kind: Any, monkeypatch: pytest.M
 
     whole, at_once = run()
     largest = max(encoder.largest, decoder.largest)
-    monkeypatch.setattr(layers, "CACHED_ACTIVATION", 3 * largest)
-    pieces, in_turn = run()
+    monkeypatch.setattr(pieces, "CACHED_ACTIVATION", 3 * largest)
+    parts, in_turn = run()
     assert at_once == [7, 7]
     assert len(in_turn) >= 2 * 2
     assert sum(in_turn) == 2 * 7
-    for one, other in zip(whole, pieces, strict=True):
+    for one, other in zip(whole, parts, strict=True):
         th.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
 
 

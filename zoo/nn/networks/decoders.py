@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from dreamzoo.nn.distributions import symexp, symlog
 from dreamzoo.nn.fast import images
+from dreamzoo.nn.fast.pieces import by_images
 from dreamzoo.nn.fast.products import narrow, wide
 from dreamzoo.nn.networks.encoders import (
     KERNEL,
@@ -25,7 +26,6 @@ from dreamzoo.nn.networks.layers import (
     ConvTranspose2d,
     DenseBlock,
     Linear,
-    by_images,
 )
 from dreamzoo.nn.observations import Key, ObservationCodec
 from dreamzoo.nn.presets import Size

@@ -10,14 +10,8 @@ from torch import Tensor, nn
 
 from dreamzoo.nn.distributions import symlog
 from dreamzoo.nn.fast import images
-from dreamzoo.nn.networks.layers import (
-    MLP,
-    ChannelRMSNorm,
-    Conv2d,
-    DenseBlock,
-    by_images,
-    init_trunc_normal_,
-)
+from dreamzoo.nn.fast.pieces import by_images
+from dreamzoo.nn.networks.layers import MLP, ChannelRMSNorm, Conv2d, DenseBlock, init_trunc_normal_
 from dreamzoo.nn.observations import Key, ObservationCodec
 from dreamzoo.nn.presets import Size
 

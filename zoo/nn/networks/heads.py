@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from dreamzoo.nn.actions import ActionCodec
 from dreamzoo.nn.distributions import BoundedNormalActions, CategoricalActions, SymexpTwoHot
-from dreamzoo.nn.networks.layers import MLP, Linear, by_rows
+from dreamzoo.nn.fast.pieces import by_rows
+from dreamzoo.nn.networks.layers import MLP, Linear
 
 ActionDistribution = CategoricalActions | BoundedNormalActions
 

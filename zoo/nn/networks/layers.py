@@ -1,7 +1,7 @@
 """Layers of DreamerV3: truncated-normal linear, block-diagonal linear, RMS norm, SiLU blocks."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch as th
@@ -9,17 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dreamzoo.nn.fast.kernels import NORM_EPS, is_plain, is_traced, norm_silu
+from dreamzoo.nn.fast.pieces import cached_pieces
 from dreamzoo.nn.fast.products import addmm, narrow, wide
 from dreamzoo.nn.fast.tapes import Layer, Stack, StackTape
 from dreamzoo.nn.fast.threads import map_pieces
 
 #: Inverse standard deviation of a unit normal truncated at +-2 (reference nets.py, Initializer).
 TRUNC_NORMAL_GAIN = 1.1368
-#: Rows that pass through a stack of layers together: few enough for the outer caches of a CPU, many
-#: enough that Python does not slow it down (measured on two cores).
-CACHED_ROWS = 2048
-#: Numbers of the largest activation of the images that pass through a CNN together.
-CACHED_ACTIVATION = 2**23
 
 
 def init_trunc_normal_(weight: Tensor, fan_in: int, outscale: float = 1.0) -> None:
@@ -39,54 +35,6 @@ def init_trunc_normal_(weight: Tensor, fan_in: int, outscale: float = 1.0) -> No
             weight.zero_()
         else:
             nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
-
-
-def cached_pieces(x: Tensor, rows: int = CACHED_ROWS) -> Sequence[Tensor]:
-    """
-    Split rows into pieces that a CPU's cache holds; other devices take all of them at once.
-
-    :param x: (N, ...)
-    :param rows: of a piece
-    """
-    return x.split(rows) if x.device.type == "cpu" else (x,)
-
-
-def by_rows(function: Callable[[Tensor], Tensor], x: Tensor, rows: int = CACHED_ROWS) -> Tensor:
-    """
-    Apply a function of rows piece by piece, so that what it computes stays in the CPU's cache.
-
-    Where gradients are enabled it is applied to all rows at once, with its gradient.
-
-    :param function: (N, in) to (N, ...)
-    :param x: (..., in)
-    :param rows: rows of a piece
-    :return: (..., ...)
-    """
-    flat = x.flatten(0, -2)
-    if is_plain():
-        out = function(flat)
-    else:
-        first, *others = map_pieces(function, cached_pieces(flat, rows), x.device)
-        out = th.cat([first, *others]) if others else first
-    return out.view(*x.shape[:-1], *out.shape[1:])
-
-
-def by_images(function: Callable[..., Tensor], largest: int, *inputs: Tensor) -> Tensor:
-    """
-    Apply a CNN to some images after the others, with gradient.
-
-    On a CPU a whole batch would pass every layer by way of memory, forward and back: with all 1024
-    images of an update at once, the CNNs of size 12m take twice as long.
-
-    :param function: (N, ...) each to (N, ...)
-    :param largest: numbers in the largest activation of one image
-    :param inputs: (N, ...) each
-    """
-    images = max(CACHED_ACTIVATION // largest, 1)
-    if inputs[0].device.type != "cpu" or is_traced() or len(inputs[0]) <= images:
-        return function(*inputs)
-    pieces = zip(*(x.split(images) for x in inputs), strict=True)
-    return th.cat([function(*piece) for piece in pieces])
 
 
 class Linear(nn.Linear):

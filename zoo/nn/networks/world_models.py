@@ -9,9 +9,10 @@ import torch as th
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dreamzoo.nn.fast.pieces import by_images
 from dreamzoo.nn.fast.products import wide
 from dreamzoo.nn.networks.decoders import reconstruction_loss
-from dreamzoo.nn.networks.layers import Conv2d, ConvTranspose2d, by_images
+from dreamzoo.nn.networks.layers import Conv2d, ConvTranspose2d
 from dreamzoo.nn.observations import Key, ObservationCodec
 
 Activation = Literal["relu", "elu"]
@@ -33,7 +34,7 @@ def _glorot_(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> None:
     nn.init.zeros_(layer.bias)
 
 
-class PlainLinear(nn.Linear):
+class GlorotLinear(nn.Linear):
     """
     Fully connected layer with TensorFlow's initialisation.
 
@@ -46,7 +47,9 @@ class PlainLinear(nn.Linear):
         _glorot_(self)
 
 
-def plain_mlp(in_dim: int, widths: Sequence[int], activation: Activation = "relu") -> nn.Sequential:
+def glorot_mlp(
+    in_dim: int, widths: Sequence[int], activation: Activation = "relu"
+) -> nn.Sequential:
     """
     Stack fully connected layers, each with its activation.
 
@@ -56,7 +59,7 @@ def plain_mlp(in_dim: int, widths: Sequence[int], activation: Activation = "relu
     """
     layers: list[nn.Module] = []
     for i, o in pairwise([in_dim, *widths]):
-        layers += [PlainLinear(i, o), _ACTIVATIONS[activation]()]
+        layers += [GlorotLinear(i, o), _ACTIVATIONS[activation]()]
     return nn.Sequential(*layers)
 
 
@@ -76,7 +79,7 @@ def _count_channels(keys: list[Key]) -> int:
     return sum(key.shape[0] for key in keys)
 
 
-class PlainEncoder(nn.Module):
+class WorldModelsEncoder(nn.Module):
     """
     Encode images by four convolutions of kernel 4 and stride 2, and all else by an MLP.
 
@@ -115,7 +118,7 @@ class PlainEncoder(nn.Module):
             self.features_dim += _CODE * depth
         if codec.flat_keys:
             width = sum(key.width for key in codec.flat_keys)
-            self.mlp = plain_mlp(width, [units, units], activation)
+            self.mlp = glorot_mlp(width, [units, units], activation)
             self.features_dim += units
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
@@ -134,9 +137,9 @@ class PlainEncoder(nn.Module):
         return th.cat(tokens, dim=-1)
 
 
-class PlainDecoder(nn.Module):
+class WorldModelsDecoder(nn.Module):
     """
-    Mirror of :class:`PlainEncoder`: means of normal distributions of unit variance.
+    Mirror of :class:`WorldModelsEncoder`: means of normal distributions of unit variance.
 
     :param codec: says which keys there are
     :param feat_dim: width F of the features
@@ -163,7 +166,7 @@ class PlainDecoder(nn.Module):
         if codec.image_keys:
             code = _CODE * depth
             outs = [code, 4 * depth, 2 * depth, depth, _count_channels(codec.image_keys)]
-            layers: list[nn.Module] = [PlainLinear(feat_dim, code), nn.Unflatten(1, (code, 1, 1))]
+            layers: list[nn.Module] = [GlorotLinear(feat_dim, code), nn.Unflatten(1, (code, 1, 1))]
             for (i, o), kernel in zip(pairwise(outs), _UP_KERNELS, strict=True):
                 layers += [ConvTranspose2d(i, o, kernel, stride=2)]
                 _glorot_(layers[-1])  # type: ignore[arg-type]
@@ -171,8 +174,8 @@ class PlainDecoder(nn.Module):
             self.cnn = nn.Sequential(*layers[:-1])
         if codec.flat_keys:
             width = sum(key.width for key in codec.flat_keys)
-            hidden = plain_mlp(feat_dim, [units, units], activation)
-            self.mlp = nn.Sequential(*hidden, PlainLinear(units, width))
+            hidden = glorot_mlp(feat_dim, [units, units], activation)
+            self.mlp = nn.Sequential(*hidden, GlorotLinear(units, width))
 
     def forward(self, feat: Tensor) -> dict[str, Tensor]:
         """
@@ -236,8 +239,8 @@ class NormalHead(nn.Module):
 
     def __init__(self, in_dim: int, widths: Sequence[int], activation: Activation = "relu") -> None:
         super().__init__()
-        self.body = plain_mlp(in_dim, widths, activation)
-        self.out = PlainLinear([in_dim, *widths][-1], 1)
+        self.body = glorot_mlp(in_dim, widths, activation)
+        self.out = GlorotLinear([in_dim, *widths][-1], 1)
 
     def forward(self, feat: Tensor) -> Tensor:
         """Predict the mean, (..., F) to (...)."""

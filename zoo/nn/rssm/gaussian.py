@@ -9,7 +9,7 @@ import torch as th
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dreamzoo.nn.networks.world_models import Activation, PlainLinear, plain_mlp
+from dreamzoo.nn.networks.world_models import Activation, GlorotLinear, glorot_mlp
 from dreamzoo.nn.rssm.dynamics import Dynamics, Latent
 
 #: Smallest standard deviation of a belief (PlaNet, appendix A).
@@ -83,9 +83,9 @@ class GaussianHead(nn.Module):
 
     def __init__(self, in_dim: int, units: int, stoch: int, activation: Activation) -> None:
         super().__init__()
-        self.hidden = plain_mlp(in_dim, [units], activation)
-        self.mean = PlainLinear(units, stoch)
-        self.std = PlainLinear(units, stoch)
+        self.hidden = glorot_mlp(in_dim, [units], activation)
+        self.mean = GlorotLinear(units, stoch)
+        self.std = GlorotLinear(units, stoch)
 
     def forward(self, x: Tensor) -> Gaussian:
         return self.output()(self.hidden(x))
@@ -199,7 +199,7 @@ class GaussianRSSM(GaussianDynamics):
         sample: bool = True,
     ) -> None:
         super().__init__(deter, stoch, sample=sample)
-        self.input = plain_mlp(stoch + action_dim, [units], activation)
+        self.input = glorot_mlp(stoch + action_dim, [units], activation)
         self.cell = nn.GRUCell(units, deter)
         self._init_cell(units)
         self.prior_head = GaussianHead(deter, units, stoch, activation)
