@@ -1,0 +1,203 @@
+"""The house keeps its laws: who may know whom, no circles, nothing imported on the way."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from dreamzoo import AGENTS
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = {"zoo": "dreamzoo", "wrappers": "dreamzoo.wrappers", "envs": "dreamzoo.envs"}
+
+#: Rooms from the ground up. A module imports from its own room and from those that are named here.
+KNOWS: dict[str, set[str]] = {
+    "nn.fast": set(),
+    "nn.rssm": {"nn", "nn.fast", "nn.networks"},
+    "nn.networks": {"nn", "nn.fast"},
+    "nn": {"nn.fast", "nn.networks", "nn.rssm"},
+    "wrappers": set(),
+    "envs": {"nn", "nn.fast", "common"},
+    "common": {"nn", "nn.fast", "envs"},
+    "planning": {"nn", "nn.fast", "common"},
+    "dreamer_v3": {"nn", "nn.fast", "nn.networks", "nn.rssm", "common", "planning"},
+    "planet": {"nn", "nn.fast", "nn.networks", "nn.rssm", "common", "planning"},
+    "hyperparams": {"planning"},
+    "analysis": {"nn", "nn.fast", "common", "envs", "planning"},
+    "benchmark": {"nn", "nn.fast", "common", "envs", "planning", "analysis"},
+}
+#: Of a room that knows all, nobody is asked whom it knows.
+KNOWS_ALL = {"", "cli"}
+
+#: What may be imported within functions, and why.
+ON_THE_WAY = {
+    "dreamzoo.nn.fast.triton": "written in Triton, which not every machine has",
+    "dreamzoo.planning.dmc_rewards": "needs dm_control, an optional package",
+    "dreamzoo.common.export": "needs onnx, an optional package",
+    "dreamzoo.envs.dreams.vec_env": "dreams know agents, and agents offer dreams of themselves",
+    "dreamzoo": "from the name in a file to an agent: agents know the room that asks",
+}
+#: The only packages that the ground floor imports.
+GROUND = {"torch", "numpy", "numba", "triton"}
+
+
+class Import(NamedTuple):
+    """
+    One module that another imports.
+
+    :param module: the importing one
+    :param target: the imported one
+    :param is_inside: within a function
+    :param is_for_types: for type checkers only
+    """
+
+    module: str
+    target: str
+    is_inside: bool
+    is_for_types: bool
+
+
+def _modules() -> dict[str, Path]:
+    found = {}
+    for folder, package in FOLDERS.items():
+        for path in (ROOT / folder).rglob("*.py"):
+            parts = path.relative_to(ROOT / folder).with_suffix("").parts
+            found[".".join([package, *(p for p in parts if p != "__init__")])] = path
+    return found
+
+
+MODULES = _modules()
+
+
+def _imports(module: str) -> Iterator[Import]:
+    tree = ast.parse(MODULES[module].read_text())
+
+    def walk(node: ast.AST, inside: bool, for_types: bool) -> Iterator[Import]:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            inside = True
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            for_types = True
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                target = full if full in MODULES else node.module
+                yield Import(module, target, inside, for_types)
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(module, alias.name, inside, for_types)
+        for child in ast.iter_child_nodes(node):
+            yield from walk(child, inside, for_types)
+
+    yield from walk(tree, False, False)
+
+
+IMPORTS = [found for module in MODULES for found in _imports(module)]
+OWN = [found for found in IMPORTS if found.target.split(".")[0] == "dreamzoo"]
+
+
+def _room(module: str) -> str:
+    parts = module.split(".")[1:]
+    if parts[:1] == ["nn"] and parts[1:2] and parts[1] in ("fast", "rssm", "networks", "memory"):
+        return ".".join(parts[:2])
+    return parts[0] if parts and ".".join(["dreamzoo", parts[0]]) in MODULES else ""
+
+
+def test_there_is_something_to_look_at() -> None:
+    assert len(MODULES) > 100
+    assert len(OWN) > 300
+    assert {_room(module) for module in MODULES} <= KNOWS.keys() | KNOWS_ALL
+
+
+@pytest.mark.parametrize("room", KNOWS)
+def test_a_room_knows_only_what_lies_below(room: str) -> None:
+    allowed = KNOWS[room] | {room}
+    wrong = [
+        f"{found.module} imports {found.target}"
+        for found in OWN
+        if _room(found.module) == room
+        and not found.is_for_types
+        and _room(found.target) not in allowed
+        and not (found.is_inside and found.target in ON_THE_WAY)
+    ]
+    assert not wrong
+
+
+def test_no_agent_knows_another() -> None:
+    for agent in AGENTS:
+        assert not any(agent in known for known in KNOWS.values())
+
+
+def test_the_ground_floor_stands_on_torch_alone() -> None:
+    wrong = [
+        f"{found.module} imports {found.target}"
+        for found in IMPORTS
+        if _room(found.module) == "nn.fast" and _room(found.target) != "nn.fast"
+        if found.target.split(".")[0] not in GROUND | sys.stdlib_module_names
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize("package", ["stable_baselines3", "gymnasium"])
+def test_networks_know_nothing_of_the_framework(package: str) -> None:
+    spaces = {"gymnasium"}  # codecs read what spaces say
+    wrong = {
+        found.module
+        for found in IMPORTS
+        if _room(found.module).startswith("nn") and found.target.split(".")[0] == package
+    }
+    if package in spaces:
+        codecs = {"dreamzoo.nn.actions", "dreamzoo.nn.observations", "dreamzoo.nn.checks"}
+        codecs |= {"dreamzoo.nn.networks.decoders"}
+        wrong -= codecs
+    assert not wrong
+
+
+def test_nothing_is_imported_on_the_way_without_a_reason() -> None:
+    wrong = [
+        f"{found.module} imports {found.target} within a function"
+        for found in OWN
+        if found.is_inside
+        and not any(
+            found.target == name or found.target.startswith(f"{name}.")
+            for name in ON_THE_WAY
+            if name != "dreamzoo" or found.target == "dreamzoo"
+        )
+        and _room(found.module) not in KNOWS_ALL
+    ]
+    assert not wrong
+
+
+def test_there_are_no_circles() -> None:
+    graph: dict[str, set[str]] = {module: set() for module in MODULES}
+    for found in OWN:
+        if not found.is_inside and not found.is_for_types and found.target != found.module:
+            graph[found.module].add(found.target)
+    done: set[str] = set()
+
+    def visit(module: str, way: list[str]) -> None:
+        assert module not in way, " -> ".join([*way[way.index(module) :], module])
+        if module not in done:
+            for target in sorted(graph.get(module, ())):
+                visit(target, [*way, module])
+            done.add(module)
+
+    for module in sorted(graph):
+        visit(module, [])
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_file_is_longer_than_a_reader_bears(module: str) -> None:
+    lines = MODULES[module].read_text().count("\n")
+    assert lines <= TOO_LONG.get(module, 500)
+
+
+#: Files that are still longer, with their lines: they may only become shorter.
+TOO_LONG = {
+    "dreamzoo.common.world_model_algorithm": 620,
+    "dreamzoo.common.buffers": 605,
+    "dreamzoo.nn.fast.triton.filter_kernels": 507,
+    "dreamzoo.nn.fast.triton.filter_kernels_backward": 563,
+}
