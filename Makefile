@@ -48,7 +48,7 @@ mutants: setup ## plant mistakes one at a time, count those that tests notice (h
 	PYTHONPATH=. $(BIN)/python -m tests.mutants --whole $(MUTANTS_ARGS)
 
 bench-replay bench-update bench-dream bench-planner: setup ## measure replay, updates, dreams, plans (BENCH_ARGS=--help)
-	$(BIN)/python scripts/$(subst -,_,$@).py $(BENCH_ARGS)
+	$(BIN)/dreamzoo $(subst -, ,$@) $(BENCH_ARGS)
 
 # One of them exists as source only. No GPU machine lacks torch, and none is asked for here.
 gpu-wheels: ## collect what a GPU machine without a network may lack, in build/wheels

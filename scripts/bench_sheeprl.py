@@ -1,5 +1,5 @@
 """
-Time sheeprl's DreamerV3 on the work that bench_update.py times, to set the two side by side.
+Time sheeprl's DreamerV3 on the work of ``dreamzoo bench update``, to set the two side by side.
 
     python -m venv peer && peer/bin/pip install torch==2.13.0 sheeprl==0.8.4
     peer/bin/python scripts/bench_sheeprl.py --size 1m --obs vector --threads 2
@@ -7,11 +7,11 @@ Time sheeprl's DreamerV3 on the work that bench_update.py times, to set the two 
 
 Calls the package's own training function (``dreamer_v3_5``, the revised algorithm) with its own
 configuration for walker-walk: batch 16 x 64, horizon 15, 24 numbers or 64x64x3 pixels in, six
-actions. Prints one JSON line a precision with keys as in bench_update.py; batches are ready on the
-device, so sheeprl pays nothing for its replay. With ``--act N ...`` it is the acting step of its
-training loop for N environments, from observations in numpy to actions in numpy. Needs nothing of
-this package. Turn off whatever else runs: on two threads both suffer far more from a busy core
-than a single thread does.
+actions. Prints one JSON line a precision with keys as in ``dreamzoo bench update``; batches are
+ready on the device, so sheeprl pays nothing for its replay. With ``--act N ...`` it is the acting
+step of its training loop for N environments, from observations in numpy to actions in numpy. Needs
+nothing of this package. Turn off whatever else runs: on two threads both suffer far more from a
+busy core than a single thread does.
 
 ``--compile`` adds its fastest setting, ``algo.compile.enabled=True`` in the last precision: the
 losses in ``torch.compile`` and, on a GPU, in CUDA graphs (its own default for ``mode``). Compiling
@@ -192,7 +192,7 @@ class Peer:
 def time_acting(
     player: Any, fabric: Any, obs: dict[str, np.ndarray], image_keys: list[str]
 ) -> float:
-    """Time one acting step, in milliseconds, as bench_update.py times ``predict``."""
+    """Time one acting step, in milliseconds, as ``dreamzoo bench update`` times ``predict``."""
     from sheeprl.algos.dreamer_v3.utils import prepare_obs
 
     times = []

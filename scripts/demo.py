@@ -204,7 +204,7 @@ In {out}/:
   summary.json         the numbers above
   TensorBoard logs     tensorboard --logdir {out}
 
-Next: an environment of your own, python scripts/train.py --help; the README says what every
+Next: an environment of your own, dreamzoo train --help; the README says what every
 setting means."""
     )
     if times < 5:

@@ -38,6 +38,9 @@ from dreamzoo.benchmark.hardware import measure_copy, measure_launch, measure_pe
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / "scripts"
+#: Arguments of Python that run the benchmarks.
+BENCH = ["-m", "dreamzoo", "bench"]
+SHEEPRL = str(SCRIPTS / "bench_sheeprl.py")
 #: What is timed in every way and beside sheeprl, and what is timed in the best way only.
 FIRST = [("12m", "image"), ("1m", "vector")]
 LATER = [("200m", "image"), ("50m", "image"), ("200m", "vector"), ("50m", "vector")]
@@ -90,7 +93,7 @@ def list_cases(device: str, quick: bool) -> list[Case]:
 
 class Bench(NamedTuple):
     """
-    Calls of the scripts beside this one.
+    Calls of ``dreamzoo bench`` and of the script that times sheeprl.
 
     :param device: ``cuda`` or ``cpu``
     :param quick: with small shapes
@@ -122,33 +125,38 @@ class Bench(NamedTuple):
         arguments = ["--size", size, "--obs", obs, *more]
         for option, values in zip(WAY_OPTIONS, zip(*ways, strict=True), strict=True):
             arguments += [option, *values]
-        return self._case(name, "bench_update", arguments, seconds, holds=True)
+        return self._case(name, [*BENCH, "update"], arguments, seconds, holds=True)
 
     def dream(self, sizes: list[str]) -> Case:
         numbers = ["1", "16"] if self.quick else ["1", "256", "4096", "16384"]
         seconds = "0.1" if self.quick else "1"
         arguments = ["--envs", "synthetic/vector", "--sizes", *sizes, "--dreams", *numbers]
         arguments += ["--only-dreams", "--seconds", seconds]
-        return self._case("dreams", "bench_dream", arguments, 40, holds=True)
+        return self._case("dreams", [*BENCH, "dream"], arguments, 40, holds=True)
 
     def peer(self, size: str, obs: str) -> Case:
         precisions = ["fp32"] if self.device == "cpu" else ["fp32", "bf16"]
         arguments = ["--size", size, "--obs", obs, "--precision", *precisions, "--repeat", "5"]
-        return self._case(f"sheeprl {size} {obs}", "bench_sheeprl", arguments, 45, holds=True)
+        return self._case(f"sheeprl {size} {obs}", [SHEEPRL], arguments, 45, holds=True)
 
     def compiled_peer(self, size: str, obs: str) -> Case:
         arguments = ["--size", size, "--obs", obs, "--precision", "bf16"]
         arguments += ["--compile", "only", "--hold"]
         name = f"sheeprl compiled {size} {obs}"
-        return self._case(name, "bench_sheeprl", arguments, 300)._replace(background=True)
+        return self._case(name, [SHEEPRL], arguments, 300)._replace(background=True)
 
     def _case(
-        self, name: str, script: str, arguments: list[str], seconds: float, holds: bool = False
+        self,
+        name: str,
+        program: list[str],
+        arguments: list[str],
+        seconds: float,
+        holds: bool = False,
     ) -> Case:
-        command = [str(SCRIPTS / f"{script}.py"), "--device", self.device, *arguments]
+        command = [*program, "--device", self.device, *arguments]
         if self.quick:
             command += ["--threads", "1"]
-            command += SMALL if script != "bench_dream" else []
+            command += SMALL if program[-1] != "dream" else []
         return Case(name, command + ["--hold"] * holds, seconds, holds)
 
 

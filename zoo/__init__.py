@@ -1,20 +1,43 @@
 """World-model agents for people who know Stable-Baselines3 and Gymnasium."""
 
-import gymnasium
-from stable_baselines3.common.base_class import BaseAlgorithm
+import importlib
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
-from dreamzoo.dreamer_v3 import DreamerV3
-from dreamzoo.planet import PlaNet
+import gymnasium
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.base_class import BaseAlgorithm
+
+    from dreamzoo.dreamer_v3 import DreamerV3
+    from dreamzoo.planet import PlaNet
+
+    #: Every agent by its RL Zoo name.
+    AGENTS: dict[str, type[BaseAlgorithm]]
 
 __version__ = "0.1.0"
-
-#: Every agent by its RL Zoo name.
-AGENTS: dict[str, type[BaseAlgorithm]] = {"dreamer_v3": DreamerV3, "planet": PlaNet}
-
 __all__ = ["AGENTS", "DreamerV3", "PlaNet", "__version__"]
+
+#: Class of every agent by its RL Zoo name, which is its folder's name, too.
+_CLASSES = {"dreamer_v3": "DreamerV3", "planet": "PlaNet"}
 
 gymnasium.register(
     id="dreamzoo/DreamEnv-v0",
     entry_point="dreamzoo.envs:DreamEnv",
     vector_entry_point="dreamzoo.envs:DreamVectorEnv",
 )
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """Import agents when they are first used: torch takes seconds, the command line none."""
+        if name == "AGENTS":
+            value = {key: __getattr__(agent) for key, agent in _CLASSES.items()}
+        elif name in _CLASSES.values():
+            (key,) = (key for key, agent in _CLASSES.items() if agent == name)
+            value = getattr(importlib.import_module(f"dreamzoo.{key}"), name)
+        elif not name.startswith("_") and find_spec(f"dreamzoo.{name}"):
+            value = importlib.import_module(f"dreamzoo.{name}")
+        else:
+            raise AttributeError(f"module 'dreamzoo' has no attribute {name!r}")
+        return globals().setdefault(name, value)

@@ -4,7 +4,7 @@ from tests.mutants.mutant import Mutant
 
 DREAM, STARTS = "envs/dreams/vector_env.py", "envs/dreams/starts.py"
 OPEN_LOOP, AGREEMENT = "zoo/analysis/open_loop.py", "zoo/analysis/agreement.py"
-EVALUATION, TRAIN = "zoo/analysis/evaluation.py", "scripts/train.py"
+EVALUATION, TRAIN = "zoo/analysis/evaluation.py", "zoo/cli/train.py"
 VEC, ALGORITHM = "envs/vector_env_to_vec_env.py", "zoo/common/world_model_algorithm.py"
 DISCOUNT = "wrappers/episode_discount.py"
 TESTS = ("tests/envs/dreams", "tests/wrappers/test_dream.py", "tests/analysis/test_open_loop.py")
@@ -93,21 +93,21 @@ MUTANTS = [
         EVALUATION,
         "returns.std(ddof=1)",
         "returns.std()",
-        ("tests/common", "tests/scripts"),
+        ("tests/common", "tests/cli"),
     ),
     Mutant(
         "evaluation: the interval forgets the number of episodes",
         EVALUATION,
         " / np.sqrt(len(returns))",
         "",
-        ("tests/common", "tests/scripts"),
+        ("tests/common", "tests/cli"),
     ),
     Mutant(
-        "training script: evaluation on training's seeds",
+        "training: evaluation on training's seeds",
         TRAIN,
         "args.seed + 1_000,",
         "args.seed,",
-        ("tests/scripts",),
+        ("tests/cli",),
     ),
     Mutant(
         "agreement: time limits count as terminations",

@@ -12,12 +12,12 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 
 from dreamzoo import DreamerV3, PlaNet
+from dreamzoo.cli import train
 from dreamzoo.envs import DreamEnv, DreamVectorEnv
 from dreamzoo.envs.dreams.load_model import load_model
 from dreamzoo.nn.rssm.dynamics import Latent
 from dreamzoo.planning import CEM, CEMPlanner, ModelRollout
 from dreamzoo.planning.cem import Plan
-from scripts import train
 from tests.sb3.conftest import TINY, TINY_POLICY, RandomEnv
 
 MakeAgent = Callable[..., PlaNet]

@@ -1,14 +1,13 @@
 """
 Show what a trained world model predicts: truth, model, error.
 
-    python scripts/dream.py --model runs/train/model.zip --replay runs/train/replay_buffer.pkl
+    dreamzoo dream --model runs/train/model.zip --replay runs/train/replay_buffer.pkl
 
 Reads real sequences from the saved replay, lets the model see their first frames and go on with
 the actions alone. Writes a video for each image, and a figure of everything else. Observations are
 normalised as in training if vecnormalize.pkl lies beside the model.
 """
 
-import argparse
 from pathlib import Path
 
 import imageio.v3 as imageio
@@ -16,14 +15,13 @@ import numpy as np
 
 from dreamzoo.analysis.callbacks import DreamVideoCallback
 from dreamzoo.analysis.figures import image_frames, image_keys, vector_figure
+from dreamzoo.cli.arguments import make_parser
 from dreamzoo.common.normalizer import load_normalizer
 from dreamzoo.envs.dreams.load_model import load_model
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser("dream", __doc__)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--replay", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("runs/dream"))
@@ -51,7 +49,3 @@ def main(argv: list[str] | None = None) -> None:
         imageio.imwrite(args.out / f"{key.name}.png", strip)
     vector_figure(shown, codec).savefig(args.out / "open_loop.png", dpi=120)
     print(f"Wrote {', '.join(sorted(path.name for path in args.out.iterdir()))} to {args.out}/")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,11 +1,11 @@
 """
 Train an agent, evaluate it on the way, keep everything that is needed to go on.
 
-    python scripts/train.py --env CartPole-v1 --n-envs 16 --steps 24000 --eval-every 2000
-    python scripts/train.py --env dmc/cartpole-balance --policy MultiInputPolicy -p size=1m
-    python scripts/train.py --agent sac --env Pendulum-v1 --deterministic-eval
-    python scripts/train.py --agent planet --env dmc_pixels/cartpole-swingup --published
-    python scripts/train.py --env CartPole-v1 --out runs/cartpole --resume
+    dreamzoo train --env CartPole-v1 --n-envs 16 --steps 24000 --eval-every 2000
+    dreamzoo train --env dmc/cartpole-balance --policy MultiInputPolicy -p size=1m
+    dreamzoo train --agent sac --env Pendulum-v1 --deterministic-eval
+    dreamzoo train --agent planet --env dmc_pixels/cartpole-swingup --published
+    dreamzoo train --env CartPole-v1 --out runs/cartpole --resume
 
 Writes to ``--out``: config.json, progress.csv, TensorBoard logs, evaluations.npz, model.zip,
 replay_buffer.pkl (not PPO, which has no replay) and with ``--normalize`` vecnormalize.pkl, the last
@@ -34,7 +34,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 import dreamzoo
 from dreamzoo import AGENTS
 from dreamzoo.analysis.callbacks import SaveCallback
-from dreamzoo.benchmark import parse_value
+from dreamzoo.cli.arguments import make_parser, parse_value
 from dreamzoo.common.normalizer import NORMALIZER
 from dreamzoo.envs import make_env
 from dreamzoo.hyperparams import HYPERPARAMS
@@ -45,9 +45,7 @@ LOG_FORMATS = ("csv", "tensorboard", "log")
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser("train", __doc__)
     parser.add_argument("--agent", default="dreamer_v3", choices=AGENTS | BASELINES)
     parser.add_argument("--env", default="CartPole-v1", help="see dreamzoo.envs.make_env")
     parser.add_argument("-e", "--env-kwargs", nargs="*", type=parse_value, default=[])
@@ -228,7 +226,3 @@ def main(argv: list[str] | None = None) -> None:
         callback=[evaluation, SaveCallback(args.out, args.save_every)],
         reset_num_timesteps=not args.resume,
     )
-
-
-if __name__ == "__main__":
-    main()

@@ -1,8 +1,8 @@
 """
 Measure what it costs to plan one action with PlaNet.
 
-    python scripts/bench_planner.py --threads 1
-    python scripts/bench_planner.py --candidates 200 --iterations 5 --units 100
+    dreamzoo bench planner --threads 1
+    dreamzoo bench planner --candidates 200 --iterations 5 --units 100
 
 The widths are those of the paper unless ``--units`` changes all of them; there are six continuous
 actions, and observations do not matter: planning never looks at them. Prints one JSON line:
@@ -15,7 +15,6 @@ actions, and observations do not matter: planning never looks at them. Prints on
 - ``random_shooting_seconds``: as many candidates at once, without refitting
 """
 
-import argparse
 import json
 import time
 
@@ -27,6 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dreamzoo import PlaNet
 from dreamzoo.benchmark import measure_peak
+from dreamzoo.cli.arguments import make_parser
 from dreamzoo.planning import CEM, ModelRollout, random_shooting
 
 ACTIONS = 6
@@ -52,9 +52,7 @@ def time_plan(model: PlaNet, cem: CEM, repeat: int) -> float:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser("bench planner", __doc__)
     parser.add_argument("--horizon", type=int, default=12)
     parser.add_argument("--iterations", type=int, default=10)
     parser.add_argument("--candidates", type=int, default=1_000)
@@ -90,7 +88,3 @@ def main(argv: list[str] | None = None) -> None:
         "random_shooting_seconds": round(time_plan(model, shooting, args.repeat), 4),
     }
     print(json.dumps(result))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,13 +1,12 @@
 """
 Measure how fast the replay gives windows.
 
-    python scripts/bench_replay.py --image 64 --size 12m
+    dreamzoo bench replay --image 64 --size 12m
 
 Prints one JSON line: windows of 65 records of 64x64x3 images, with stored latents, in batches of
 16, per second of CPU time; beside a plain copy of the same bytes.
 """
 
-import argparse
 import json
 import time
 
@@ -15,6 +14,7 @@ import numpy as np
 import torch as th
 from gymnasium import spaces
 
+from dreamzoo.cli.arguments import make_parser
 from dreamzoo.common.buffers import SequenceReplayBuffer
 from dreamzoo.nn import get_size
 
@@ -43,7 +43,7 @@ def cpu_rate(function: object, seconds: float) -> float:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = make_parser("bench replay", __doc__)
     parser.add_argument("--image", type=int, default=64, help="pixels")
     parser.add_argument("--size", default="12m", help="model whose latents are stored")
     parser.add_argument("--records", type=int, default=20_000)
@@ -84,7 +84,3 @@ def main(argv: list[str] | None = None) -> None:
             }
         )
     )
-
-
-if __name__ == "__main__":
-    main()

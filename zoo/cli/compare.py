@@ -1,15 +1,14 @@
 """
 Roll a policy out in the real environment and in a learned dream of it, and compare.
 
-    python scripts/compare_dream.py --model runs/demo/model.zip --env CartPole-v1
-    python scripts/compare_dream.py --model runs/demo/model.zip --policy random --horizon 50
+    dreamzoo compare --model runs/demo/model.zip --env CartPole-v1
+    dreamzoo compare --model runs/demo/model.zip --policy random --horizon 50
 
 Both begin with the same first observations. Prints the model's error by step, for the same
 actions, and the returns of the policy here and there; writes them to ``--out`` as JSON and as a
 picture.
 """
 
-import argparse
 import json
 from functools import partial
 from pathlib import Path
@@ -24,7 +23,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from dreamzoo.analysis.agreement import Agreement, compare_with_dream
 from dreamzoo.analysis.evaluation import RandomPolicy
-from dreamzoo.benchmark import parse_value
+from dreamzoo.cli.arguments import make_parser, parse_value
 from dreamzoo.common.normalizer import as_in_training
 from dreamzoo.envs import make_env
 from dreamzoo.envs.dreams.load_model import load_model
@@ -74,9 +73,7 @@ def picture(result: Agreement) -> Figure:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser("compare", __doc__)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--env", default="CartPole-v1", help="see dreamzoo.envs.make_env")
     parser.add_argument("-e", "--env-kwargs", nargs="*", type=parse_value, default=[])
@@ -110,7 +107,3 @@ def main(argv: list[str] | None = None) -> None:
     (args.out / "agreement.json").write_text(json.dumps(summary) + "\n")
     picture(result).savefig(args.out / "agreement.png", dpi=120)
     print(f"Wrote agreement.json and agreement.png to {args.out}/")
-
-
-if __name__ == "__main__":
-    main()

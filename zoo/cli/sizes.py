@@ -1,13 +1,14 @@
 """
 Print parameter counts and memory of every model size as a table.
 
-    python scripts/sizes.py
+    dreamzoo sizes
 """
 
 import numpy as np
 import torch as th
 from gymnasium import spaces
 
+from dreamzoo.cli.arguments import make_parser
 from dreamzoo.dreamer_v3 import CnnPolicy, MlpPolicy
 from dreamzoo.nn import SIZES
 
@@ -16,7 +17,8 @@ IMAGE = spaces.Box(0, 255, (3, 64, 64), np.uint8)
 ACTION = spaces.Box(-1, 1, (6,), np.float32)
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
+    make_parser("sizes", __doc__).parse_args(argv)
     print("| size | 24 numbers | 64x64x3 image | optimizer and gradients | replay record, image |")
     print("|---|---|---|---|---|")
     for name, size in SIZES.items():
@@ -28,7 +30,3 @@ def main() -> None:
         memory = counts[1] * 4 * 4 / 1e9
         record = (64 * 64 * 3 + 4 * size.deter + size.stoch) / 1e3
         print(f"| `{name}` | {counts[0]:,} | {counts[1]:,} | {memory:.2f} GB | {record:.1f} kB |")
-
-
-if __name__ == "__main__":
-    main()

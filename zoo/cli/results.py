@@ -1,11 +1,11 @@
 """
-Collect finished runs of scripts/train.py, set them beside published curves.
+Collect finished runs of dreamzoo train, set them beside published curves.
 
-    python scripts/results.py collect runs/dmc/*-sac-? --to scripts/results/dmc_proprio.csv
-    python scripts/results.py table --frames 50000
-    python scripts/results.py plot --frames 50000 --out runs/curves.png
-    python scripts/results.py metrics runs/cartpole-reference-? --names imagined_return cont_loss
-    python scripts/results.py scores runs/cartpole-reference-?
+    dreamzoo results collect runs/dmc/*-sac-? --to scripts/results/dmc_proprio.csv
+    dreamzoo results table --frames 50000
+    dreamzoo results plot --frames 50000 --out runs/curves.png
+    dreamzoo results metrics runs/cartpole-reference-? --names imagined_return cont_loss
+    dreamzoo results scores runs/cartpole-reference-?
 
 ``collect`` adds one row for each evaluation, in place of earlier rows of the same agent, task and
 seed. Three seeds carry no interval worth its name and no bootstrap (so no rliable): table and
@@ -31,7 +31,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from stable_baselines3.common.save_util import load_from_pkl
 
-FOLDER = Path(__file__).parent / "results"
+from dreamzoo.cli.arguments import make_parser
+
+FOLDER = Path("scripts/results")
+PUBLISHED = Path(__file__).parents[1] / "benchmark" / "published.csv"
 TASKS = ["dmc/walker-walk", "dmc/cartpole-swingup", "dmc/reacher-easy"]
 AGENTS = {"dreamer_v3": "DreamerV3", "planet": "PlaNet", "sac": "SAC", "ppo": "PPO"}
 #: What is published for them, by its name in published.csv.
@@ -90,7 +93,7 @@ def read_run(folder: Path) -> list[Evaluation]:
     """
     Read the evaluations of a finished run.
 
-    :param folder: what was ``--out`` of scripts/train.py
+    :param folder: what was ``--out`` of dreamzoo train
     :raises SystemExit: if the run is not finished
     """
     config = json.loads((folder / "config.json").read_text())
@@ -101,7 +104,7 @@ def read_run(folder: Path) -> list[Evaluation]:
     if args["steps"] - last >= spacing:
         raise SystemExit(
             f"{folder} is not finished: evaluated at {last} of {args['steps']} steps. Wait for it, "
-            "or go on with scripts/train.py --resume."
+            "or go on with dreamzoo train --resume."
         )
     repeat = dict(args["env_kwargs"]).get(
         "action_repeat", REPEATS.get(args["env"].partition("/")[0], 1)
@@ -277,7 +280,7 @@ def read_metric(folder: Path, name: str) -> list[tuple[int, float]]:
     """
     Read what a run has logged of its training.
 
-    :param folder: what was ``--out`` of scripts/train.py
+    :param folder: what was ``--out`` of dreamzoo train
     :param name: without "train/"
     :return: steps and values; of what a resumed run did twice, the second time
     :raises SystemExit: if it has not logged that
@@ -327,7 +330,7 @@ def read_scores(folder: Path, window: int, last: int = 10) -> dict[int, float]:
     """
     Read from a run's replay what its training episodes returned.
 
-    :param folder: what was ``--out`` of scripts/train.py
+    :param folder: what was ``--out`` of dreamzoo train
     :param window: steps of all environments together between two scores
     :param last: newest episodes of each environment that count
     :return: by steps, the mean over environments of the mean return of each one's last episodes
@@ -357,9 +360,7 @@ def read_scores(folder: Path, window: int, last: int = 10) -> dict[int, float]:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser("results", __doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     collecting = commands.add_parser("collect", help="add finished runs to a file")
     collecting.add_argument("runs", nargs="+", type=Path)
@@ -367,7 +368,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     for name, purpose in [("table", "print a markdown table"), ("plot", "draw the curves")]:
         command = commands.add_parser(name, help=purpose)
         command.add_argument("--results", type=Path, default=FOLDER / "dmc_proprio.csv")
-        command.add_argument("--published", type=Path, default=FOLDER / "published.csv")
+        command.add_argument("--published", type=Path, default=PUBLISHED)
         command.add_argument("--tasks", nargs="+", default=TASKS, help="of dm_control")
         command.add_argument("--frames", type=int, default=50_000)
         if name == "plot":
@@ -402,7 +403,3 @@ def main(argv: list[str] | None = None) -> None:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     plot(own, published, args).savefig(args.out, dpi=120)
     print(f"Wrote {args.out}.")
-
-
-if __name__ == "__main__":
-    main()

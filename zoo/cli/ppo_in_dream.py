@@ -1,7 +1,7 @@
 """
 Train PPO inside the dream of a trained world-model agent, then let it act in reality.
 
-    python scripts/ppo_in_dream.py --model runs/demo/model.zip --env CartPole-v1
+    dreamzoo ppo-in-dream --model runs/demo/model.zip --env CartPole-v1
 
 PPO sees nothing but the learned model. Prints one JSON line: mean returns in the real
 environment, with 95 % confidence intervals (normal approximation), of
@@ -13,7 +13,6 @@ environment, with 95 % confidence intervals (normal approximation), of
 - ``ppo_in_dream_promised``: what PPO earned in the dream at the end of its training there
 """
 
-import argparse
 import json
 import time
 from functools import partial
@@ -28,7 +27,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv
 
 from dreamzoo.analysis.evaluation import RandomPolicy, check_spaces, confidence_interval
-from dreamzoo.benchmark import parse_value
+from dreamzoo.cli.arguments import make_parser, parse_value
 from dreamzoo.common.normalizer import as_in_training
 from dreamzoo.envs import make_env
 from dreamzoo.envs.dreams.load_model import load_model
@@ -55,9 +54,7 @@ def train_ppo(env: VecEnv, steps: int, seed: int) -> PPO:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser("ppo-in-dream", __doc__)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--replay", type=Path, help="begin dreams in states of this replay")
     parser.add_argument("--env", default="CartPole-v1", help="see dreamzoo.envs.make_env")
@@ -115,7 +112,3 @@ def main(argv: list[str] | None = None) -> None:
         "dream_steps_per_second": round(args.dream_steps / seconds),
     }
     print(json.dumps(settings | returns | costs))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""Learning results: SB3's agents in the training script, tables and pictures of runs."""
+"""Learning results: SB3's agents in ``dreamzoo train``, tables and pictures of runs."""
 
 import inspect
 import json
@@ -11,9 +11,9 @@ from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.save_util import save_to_pkl
 
+from dreamzoo.cli import main, results
 from dreamzoo.common.buffers import SequenceReplayBuffer
 from dreamzoo.envs import make_dmc
-from scripts import results, train
 
 
 def write_run(
@@ -25,7 +25,7 @@ def write_run(
     steps: int = 25_000,
     **changes: object,
 ) -> Path:
-    """Write what scripts/train.py leaves: evaluations of two episodes, 10 apart around a mean."""
+    """Write what ``dreamzoo train`` leaves: evaluations of two episodes, 10 apart around a mean."""
     folder.mkdir()
     args = dict(agent=agent, env=task, env_kwargs=[["flatten", True]], seed=seed, steps=steps)
     args |= dict(n_envs=4, eval_every=2_500, deterministic_eval=agent != "dreamer_v3")
@@ -46,7 +46,7 @@ def collected(tmp_path: Path) -> Path:
         write_run(tmp_path / "c", [10.0] * 10 + [999.0] * 3, agent="ppo"),
     ]
     to = tmp_path / "out" / "results.csv"
-    results.main(["collect", *map(str, runs), "--to", str(to)])
+    main(["results", "collect", *map(str, runs), "--to", str(to)])
     return to
 
 
@@ -62,21 +62,21 @@ def test_collected_rows_are_the_evaluations(collected: Path) -> None:
 
 def test_collecting_again_replaces_the_run(collected: Path, tmp_path: Path) -> None:
     again = write_run(tmp_path / "again", [7.0] * 10, agent="ppo")
-    results.main(["collect", str(again), "--to", str(collected)])
+    main(["results", "collect", str(again), "--to", str(collected)])
     rows = results.read(collected, results.Evaluation)
     assert len(rows) == 30
     assert {row.mean_return for row in rows if row.agent == "ppo"} == {7.0}
     with pytest.raises(SystemExit, match="same agent, task and seed"):
-        results.main(["collect", str(again), str(tmp_path / "c"), "--to", str(collected)])
+        main(["results", "collect", str(again), str(tmp_path / "c"), "--to", str(collected)])
 
 
 def test_unfinished_runs_are_refused(tmp_path: Path) -> None:
     run, to = write_run(tmp_path / "run", [100.0] * 9), tmp_path / "results.csv"
     with pytest.raises(SystemExit, match="evaluated at 22500 of 25000 steps"):
-        results.main(["collect", str(run), "--to", str(to)])
+        main(["results", "collect", str(run), "--to", str(to)])
     (run / "evaluations.npz").unlink()
     with pytest.raises(SystemExit, match="evaluated at 0 of 25000 steps"):
-        results.main(["collect", str(run), "--to", str(to)])
+        main(["results", "collect", str(run), "--to", str(to)])
     assert not to.exists()
 
 
@@ -106,7 +106,7 @@ def test_table_says_what_the_runs_did(
     published: str,
 ) -> None:
     capsys.readouterr()
-    results.main(["table", "--results", str(collected), *options])
+    main(["results", "table", "--results", str(collected), *options])
     head, _, walker, cartpole, _, _, caption = capsys.readouterr().out.splitlines()
     assert head.startswith("| task | DreamerV3 | PPO | DreamerV3, published | D4PG")
     cells = [cell.strip() for cell in walker.strip("|").split("|")]
@@ -120,17 +120,17 @@ def test_table_says_what_the_runs_did(
 def test_table_without_runs_is_empty_but_for_what_is_published(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    results.main(["table", "--results", str(tmp_path / "none.csv"), "--frames", "26000"])
+    main(["results", "table", "--results", str(tmp_path / "none.csv"), "--frames", "26000"])
     walker = capsys.readouterr().out.splitlines()[2]
     # D4PG's first window ends at 50,000 frames.
     assert walker == "| walker-walk | 66 +- 15 (5) | - | 36 +- 0 (5) |"
-    results.main(["table", "--results", str(tmp_path / "none.csv"), "--tasks", "CartPole-v1"])
+    main(["results", "table", "--results", str(tmp_path / "none.csv"), "--tasks", "CartPole-v1"])
     assert capsys.readouterr().out.splitlines()[2] == "| CartPole-v1 | - | - | - |"
 
 
 def test_plot_writes_a_picture(collected: Path, tmp_path: Path) -> None:
     picture = tmp_path / "new" / "curves.png"
-    results.main(["plot", "--results", str(collected), "--out", str(picture)])
+    main(["results", "plot", "--results", str(collected), "--out", str(picture)])
     assert picture.stat().st_size > 10_000
 
 
@@ -144,12 +144,12 @@ def test_metrics_are_means_over_windows(tmp_path: Path, capsys: pytest.CaptureFi
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("time/total_timesteps,train/loss\n" + rows)
     runs = [str(tmp_path / name) for name in "ab"]
-    results.main(["metrics", *runs, "--names", "loss", "--window", "200"])
+    main(["results", "metrics", *runs, "--names", "loss", "--window", "200"])
     header, _, row = capsys.readouterr().out.splitlines()
     assert header == "| steps | 200 | 400 | 600 |"
     assert row == "| loss | 3 | 7 | 1 |"
     with pytest.raises(SystemExit, match="no train/gain"):
-        results.main(["metrics", *runs, "--names", "gain"])
+        main(["results", "metrics", *runs, "--names", "gain"])
 
 
 def test_scores_are_those_of_the_last_episodes(
@@ -167,7 +167,7 @@ def test_scores_are_those_of_the_last_episodes(
         replay.add(obs, obs, np.zeros((2, 1)), rewards, done, [{}, {}])
     (tmp_path / "run").mkdir()
     save_to_pkl(tmp_path / "run" / "replay_buffer.pkl", replay)
-    results.main(["scores", str(tmp_path / "run"), "--window", "20"])
+    main(["results", "scores", str(tmp_path / "run"), "--window", "20"])
     header, _, row = (line.split(" | ") for line in capsys.readouterr().out.splitlines())
     assert header[1:] == ["20", "40", "60", "80", "100", "120 |"]
     # (1 + 4 * 2) / 5 alone; with 38; 2 and 38; 2 and (38 + 40) / 2; five of ten are 0; all are.
@@ -183,7 +183,7 @@ def test_scores_need_the_first_episodes_of_every_environment(tmp_path: Path) -> 
     assert not replay.full
     save_to_pkl(tmp_path / "replay_buffer.pkl", replay)
     with pytest.raises(SystemExit, match="no longer holds the first episodes"):
-        results.main(["scores", str(tmp_path)])
+        main(["results", "scores", str(tmp_path)])
 
 
 @pytest.mark.parametrize(
@@ -197,11 +197,11 @@ def test_train_runs_and_resumes_agents_of_sb3(
     common = ["--agent", agent, "--env", "Pendulum-v1", "-a", *kwargs, "--deterministic-eval"]
     common += ["-p", "net_arch=[8]", "--eval-every", "64", "--save-every", "64"]
     common += ["--eval-episodes", "2", "--out", str(run)]
-    train.main(["--steps", "192", *common])
+    main(["train", "--steps", "192", *common])
     assert (run / "replay_buffer.pkl").exists() == (agent == "sac")
     first = kind.load(run / "model.zip")
     assert first.num_timesteps == 192
-    train.main(["--steps", "256", "--resume", *common])
+    main(["train", "--steps", "256", "--resume", *common])
     second = kind.load(run / "model.zip")
     assert second.num_timesteps == 256
     assert second._n_updates > first._n_updates

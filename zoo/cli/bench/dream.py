@@ -1,9 +1,9 @@
 """
 Measure how many steps a second a dream makes, beside the real environment.
 
-    python scripts/bench_dream.py --envs CartPole-v1 dmc/walker-walk atari/pong
+    dreamzoo bench dream --envs CartPole-v1 dmc/walker-walk atari/pong
 
-    python scripts/bench_dream.py --envs synthetic/vector --sizes 1m 12m --device cuda \\
+    dreamzoo bench dream --envs synthetic/vector --sizes 1m 12m --device cuda \\
         --dreams 1 256 4096 16384 --graph on off --only-dreams
 
 One JSON line per environment, size and graph: steps per second of the real environment, of
@@ -31,6 +31,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from dreamzoo import DreamerV3
 from dreamzoo.benchmark.cases import wait_for_turn
 from dreamzoo.benchmark.synthetic import Synthetic
+from dreamzoo.cli.arguments import make_parser
 from dreamzoo.envs import DreamVecEnv, DreamVectorEnv, make_env
 from dreamzoo.nn.fast.graphs import WARMUP
 from dreamzoo.nn.fast.precision import NAMES, resolve
@@ -183,9 +184,7 @@ def measure(name: str, size: str | None, graph: str, args: argparse.Namespace) -
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser("bench dream", __doc__)
     parser.add_argument(
         "--envs", nargs="+", default=["CartPole-v1", "dmc/walker-walk", "atari/pong"]
     )
@@ -209,7 +208,3 @@ def main(argv: list[str] | None = None) -> None:
         wait_for_turn()
     for name, size, graph in product(args.envs, args.sizes, args.graph):
         print(json.dumps(measure(name, size, graph, args)), flush=True)
-
-
-if __name__ == "__main__":
-    main()

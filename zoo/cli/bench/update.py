@@ -1,12 +1,12 @@
 """
 Measure what one update of DreamerV3 costs, and one step of acting.
 
-    python scripts/bench_update.py --size 1m --obs vector --threads 1
-    python scripts/bench_update.py --size 12m --obs image --threads 2 --breakdown
-    python scripts/bench_update.py --size 1m --act 1 16
-    python scripts/bench_update.py --size 12m --obs image --device cuda --launches --round 8 \\
+    dreamzoo bench update --size 1m --obs vector --threads 1
+    dreamzoo bench update --size 12m --obs image --threads 2 --breakdown
+    dreamzoo bench update --size 1m --act 1 16
+    dreamzoo bench update --size 12m --obs image --device cuda --launches --round 8 \\
         --precision bf16 tf32 fp32 --graph on on off
-    python scripts/bench_update.py --size 12m --obs image --device cuda --learn 40
+    dreamzoo bench update --size 12m --obs image --device cuda --learn 40
 
 Data are synthetic, of the shapes of dm_control's walker-walk: 24 numbers or 64x64x3 pixels, six
 continuous actions. ``--precision``, ``--graph`` (the update as a CUDA graph) and ``--triton`` take
@@ -52,6 +52,7 @@ from dreamzoo.benchmark import measure_peak
 from dreamzoo.benchmark.cases import wait_for_turn
 from dreamzoo.benchmark.hardware import measure_copy, measure_launch, profile_kernels
 from dreamzoo.benchmark.synthetic import OBSERVATIONS, Synthetic
+from dreamzoo.cli.arguments import make_parser
 from dreamzoo.nn.fast import kernels
 from dreamzoo.nn.fast.graphs import WARMUP
 from dreamzoo.nn.fast.precision import NAMES, Precision, resolve
@@ -343,9 +344,7 @@ def count(args: argparse.Namespace) -> tuple[float, float]:
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser("bench update", __doc__)
     switch = ("on", "off")
     parser.add_argument("--size", default="1m")
     parser.add_argument("--obs", choices=OBSERVATIONS, default="vector")
@@ -422,7 +421,3 @@ def describe(args: argparse.Namespace, mode: Mode, device: th.device) -> dict[st
         "compiled_kernels": kernels.is_compiled(example),
         "triton_kernels": kernels.is_triton(example),
     }
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,7 @@
 """
 Plan in the true simulator: what PlaNet's planner reaches with a perfect model (its table 1).
 
-    python scripts/plan.py --task reacher-easy --episodes 3 --candidates 1000 --iterations 10
+    dreamzoo plan --task reacher-easy --episodes 3 --candidates 1000 --iterations 10
 
 Prints one JSON line. ``std_return`` is the population's standard deviation over the episodes,
 ``published_return`` the mean of 5 seeds x 10 episodes in the paper; it is null where horizon,
@@ -22,6 +22,7 @@ import imageio.v3 as imageio
 import numpy as np
 import torch as th
 
+from dreamzoo.cli.arguments import make_parser
 from dreamzoo.envs import make_dmc
 from dreamzoo.planning import CEM, random_shooting
 from dreamzoo.planning.true_simulator import PLANET_ACTION_REPEAT, TrueSimulator
@@ -76,9 +77,7 @@ def play(
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line; the action repeat depends on the task."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser("plan", __doc__)
     parser.add_argument("--task", default="reacher-easy", help="domain-task of the suite")
     parser.add_argument("--episodes", type=int, default=1)
     parser.add_argument("--planner", default="cem", choices=["cem", "random_shooting"])
@@ -163,7 +162,3 @@ def main(argv: list[str] | None = None) -> None:
         "seed": args.seed,
     }
     print(json.dumps(result))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,14 +1,13 @@
 """
 Evaluate a trained agent beside a random policy.
 
-    python scripts/evaluate.py --env CartPole-v1 --model runs/demo/model.zip --episodes 50
-    python scripts/evaluate.py ... -a candidates=1000 planning_iterations=1 elites=1  # of PlaNet
+    dreamzoo evaluate --env CartPole-v1 --model runs/demo/model.zip --episodes 50
+    dreamzoo evaluate ... -a candidates=1000 planning_iterations=1 elites=1  # of PlaNet
 
 Prints one JSON line: mean returns with 95 % confidence intervals (normal approximation).
 Observations are normalised as in training if vecnormalize.pkl lies beside the model.
 """
 
-import argparse
 import inspect
 import json
 from functools import partial
@@ -22,7 +21,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv
 
 from dreamzoo.analysis.evaluation import RandomPolicy, check_spaces, confidence_interval
-from dreamzoo.benchmark import parse_value
+from dreamzoo.cli.arguments import make_parser, parse_value
 from dreamzoo.common.normalizer import as_in_training
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.envs import make_env
@@ -53,9 +52,7 @@ def load(path: Path, settings: dict[str, Any]) -> WorldModelAlgorithm:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser("evaluate", __doc__)
     parser.add_argument("--env", default="CartPole-v1", help="see dreamzoo.envs.make_env")
     parser.add_argument("-e", "--env-kwargs", nargs="*", type=parse_value, default=[])
     parser.add_argument("--model", type=Path, required=True)
@@ -84,7 +81,3 @@ def main(argv: list[str] | None = None) -> None:
         "random": confidence_interval(returns(RandomPolicy(env), env, args.episodes)),
     }
     print(json.dumps(result))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,108 @@
+"""``dreamzoo bench`` measures, with tiny settings."""
+
+import json
+from typing import Any
+
+import pytest
+
+from dreamzoo.cli import main
+from dreamzoo.cli.bench import update
+
+
+def test_bench_replay_prints_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["bench", "replay", "--records", "400", "--image", "36", "--seconds", "0.1"])
+    line = json.loads(capsys.readouterr().out)
+    assert line["windows_per_cpu_second"] > 0
+
+
+@pytest.mark.parametrize("arguments", [["--repeat", "2", "--breakdown"], ["--act", "1", "3"]])
+def test_bench_update_prints_one_line_a_case(
+    capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    shape = ["--size", "debug", "--batch", "2", "--length", "4", "--horizon", "3", "--threads", "1"]
+    main(["bench", "update", *shape, *arguments])
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    if "--act" in arguments:
+        assert [line["n_envs"] for line in lines] == [1, 3]
+        assert all(line["milliseconds"] > 0 for line in lines)
+        return
+    (line,) = lines
+    assert {"cpu_seconds", "parameters", "peak_rss_mb", "warmup_seconds"} <= set(line)
+    assert 0 <= line["fraction_of_limit"] < 1
+    assert line["wall_seconds"] > 0
+    parts = {"replay", "filtering", "decoding and heads", "imagination", "actor and critic"}
+    assert set(line["breakdown"]) == {*parts, "backward", "optimizer", "other"}
+    assert sum(line["breakdown"].values()) > 0
+
+
+def test_bench_update_prints_one_line_a_mode(capsys: pytest.CaptureFixture[str]) -> None:
+
+    shape = ["--size", "debug", "--batch", "2", "--length", "4", "--horizon", "3", "--repeat", "1"]
+    main(["bench", "update", *shape, "--graph", "off", "on"])
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["gflop"] for line in lines] == [lines[0]["gflop"]] * 2
+    with pytest.raises(SystemExit):
+        update.parse_args(["--graph", "on", "off", "--precision", "fp32", "fp32", "fp32"])
+    main(["bench", "update", *shape, "--learn", "3"])
+    learned = json.loads(capsys.readouterr().out)
+    assert learned["updates"] >= 3
+    assert learned["env_steps_per_second"] > 0
+
+
+def test_bench_update_goes_on_after_a_mode_that_fails(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    def act(args: Any, mode: Any) -> Any:
+        if mode.triton:
+            raise RuntimeError("no such kernel")
+        yield {"milliseconds": 1}
+
+    monkeypatch.setattr(update, "act", act)
+    with pytest.raises(SystemExit):
+        main(["bench", "update", "--act", "1", "--triton", "on", "off"])
+    failed, done = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert "no such kernel" in failed["error"]
+    assert done["milliseconds"] == 1
+
+
+def test_counted_arithmetic_is_that_of_the_shapes() -> None:
+    """Twice the horizon costs twice the imagination: counts grow as the shapes say."""
+
+    counts = []
+    for horizon in (2, 4, 6):
+        args = ["--size", "debug", "--batch", "2", "--length", "4", "--horizon", str(horizon)]
+        counts.append(update.count(update.parse_args(args))[0])
+    assert counts[2] - counts[1] == pytest.approx(counts[1] - counts[0], rel=1e-9)
+
+
+def test_bench_planner_prints_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = ["--candidates", "500", "--iterations", "2", "--horizon", "3", "--units", "8"]
+    main(["bench", "planner", *sizes, "--repeat", "1"])
+    result = json.loads(capsys.readouterr().out)
+    # Per step: the input, a GRU, two layers of the prior with its two heads, the reward head.
+    forward = 36 * 8 + 2 * 3 * 8 * 8 + 8 * 8 + 2 * 8 * 30 + 38 * 8 + 8 * 8 + 8
+    assert result["gflop"] == round(2 * forward * 500 * 2 * 3 / 1e9, 4)
+    assert result["steps_per_second"] > 0
+
+
+def test_bench_dream_prints_one_line_an_environment(capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = ["--dreams", "1", "4", "--share-at", "2", "--sizes", "debug", "--seconds", "0.02"]
+    main(["bench", "dream", "--envs", "CartPole-v1", "pixels/CartPole-v1", *sizes])
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["env"] for line in lines] == ["CartPole-v1", "pixels/CartPole-v1"]
+    for line in lines:
+        assert line["real_steps_per_second"] > 0
+        assert set(line["dream_steps_per_second"]) == {"1", "4"}
+        assert {"DreamVecEnv", "details=True"} <= set(line["extra_cost_at_2"])
+
+
+def test_bench_dream_compares_steps_with_and_without_a_graph(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    few = ["--dreams", "1", "2", "--sizes", "debug", "--seconds", "0.02", "--device", "cpu"]
+    few += ["--only-dreams", "--graph", "on", "off"]
+    main(["bench", "dream", "--envs", "synthetic/vector", *few])
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["graph"] for line in lines] == [False, False]  # a CPU has none
+    assert all(set(line["dream_steps_per_second"]) == {"1", "2"} for line in lines)

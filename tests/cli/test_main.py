@@ -1,0 +1,64 @@
+"""The command itself: what it lists, and that it answers at once."""
+
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import dreamzoo
+from dreamzoo.cli import COMMANDS, bench, main
+
+ROOT = Path(__file__).parents[2]
+ALL = [[name] for name in COMMANDS] + [["bench", name] for name in bench.COMMANDS]
+
+
+def test_help_has_a_line_for_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, commands in ((["--help"], COMMANDS), (["bench", "--help"], bench.COMMANDS)):
+        with pytest.raises(SystemExit):
+            main(arguments)
+        lines = capsys.readouterr().out.splitlines()
+        for name, command in commands.items():
+            assert [x for x in lines if x.split() == [name, *command.summary.split()]]
+        assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize("command", ALL, ids=" ".join)
+def test_every_command_has_help_with_its_own_name(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--help"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: {' '.join(['dreamzoo', *command])} ")
+
+
+def test_an_unknown_command_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["trian"])
+    assert "invalid choice: 'trian'" in capsys.readouterr().err
+
+
+def test_help_imports_neither_torch_nor_agents() -> None:
+    code = (
+        "import sys; sys.argv[1:] = ['--help']\n"
+        "try: from dreamzoo.cli import main; main()\n"
+        "except SystemExit: print({'torch', 'stable_baselines3', 'matplotlib'} & set(sys.modules))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.splitlines()[-1] == "set()"
+
+
+def test_the_package_runs_as_a_module() -> None:
+    command = [sys.executable, "-m", "dreamzoo", "--version"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == dreamzoo.__version__
+
+
+def test_the_installed_command_is_main() -> None:
+    scripts = (ROOT / "pyproject.toml").read_text().split("[project.scripts]")[1]
+    found = re.search(r'^dreamzoo = "(.*):(.*)"$', scripts, re.MULTILINE)
+    assert found is not None
+    assert getattr(importlib.import_module(found[1]), found[2]) is main

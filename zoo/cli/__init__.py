@@ -1,0 +1,24 @@
+"""The command ``dreamzoo``; what a subcommand needs is imported when it runs."""
+
+from dreamzoo.cli.commands import Command, run
+
+COMMANDS = {
+    "train": Command("dreamzoo.cli.train", "train an agent, evaluate it on the way, save it"),
+    "evaluate": Command("dreamzoo.cli.evaluate", "play episodes with a saved agent"),
+    "dream": Command("dreamzoo.cli.dream", "write videos and figures of a model's predictions"),
+    "compare": Command("dreamzoo.cli.compare", "compare a policy's episodes in reality and dream"),
+    "plan": Command("dreamzoo.cli.plan", "plan in dm_control's own simulator"),
+    "ppo-in-dream": Command("dreamzoo.cli.ppo_in_dream", "train an SB3 agent inside a dream"),
+    "results": Command("dreamzoo.cli.results", "make tables and plots of finished runs"),
+    "sizes": Command("dreamzoo.cli.sizes", "print parameter counts and memory of model sizes"),
+    "bench": Command("dreamzoo.cli.bench", "measure speed: updates, dreams, plans, replay"),
+}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """
+    Run the command ``dreamzoo``.
+
+    :param argv: arguments; None: those of the process
+    """
+    run("dreamzoo", "World-model agents and their dreams.", COMMANDS, argv)

@@ -1,0 +1,19 @@
+"""The command ``dreamzoo bench``."""
+
+from dreamzoo.cli.commands import Command, run
+
+COMMANDS = {
+    "update": Command("dreamzoo.cli.bench.update", "one update of DreamerV3, one step of acting"),
+    "dream": Command("dreamzoo.cli.bench.dream", "steps of dreams beside the real environment"),
+    "planner": Command("dreamzoo.cli.bench.planner", "one plan of PlaNet"),
+    "replay": Command("dreamzoo.cli.bench.replay", "windows from the replay"),
+}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """
+    Run ``dreamzoo bench``.
+
+    :param argv: arguments; None: those of the process
+    """
+    run("dreamzoo bench", "Measure speed; one JSON line per measurement.", COMMANDS, argv)
