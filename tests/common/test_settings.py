@@ -19,7 +19,6 @@ from dreamzoo.common.settings import (
     Whole,
     Widths,
     check_rate,
-    known_settings,
     read_settings,
 )
 
@@ -103,19 +102,3 @@ def test_schedules_may_not_give_any_number(rate: float) -> None:
     check_rate("Agent", 0.0, 0.0)
     with pytest.raises(ValueError, match=rf"Agent: the learning rate {rate} .* 0\.25 must be at"):
         check_rate("Agent", rate, 0.25)
-
-
-def test_names_of_settings_are_those_of_the_constructor() -> None:
-    class Base:
-        def __init__(self, a: int = 0, b: int = 0) -> None: ...
-
-    class Passing(Base):
-        def __init__(self, c: int, **kwargs: Any) -> None: ...
-
-    class Closed(Base):
-        def __init__(self, c: int) -> None: ...
-
-    class Inherited(Closed): ...
-
-    assert known_settings(Passing) == {"a", "b", "c"}
-    assert known_settings(Closed) == known_settings(Inherited) == {"c"}

@@ -1,5 +1,6 @@
 """Settings are checked alike in the constructor, on loading, and when they are changed later."""
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,18 @@ def test_a_policy_refuses_what_makes_no_sense(make_agent: Any, agent_name: str) 
     for name, value in WRONG_OF_POLICY[agent_name]:
         with pytest.raises(ValueError, match=rf"MlpPolicy: {name}=.* must be"):
             make_agent(policy_kwargs={name: value})
+
+
+def test_the_constructor_names_the_nearest_setting(make_agent: Any) -> None:
+    with pytest.raises(TypeError, match=r"\(\) got batch_lenght, .* name is batch_length\."):
+        make_agent(batch_lenght=4)
+    with pytest.raises(TypeError, match=r"got polcy_kwarg, .* nearest name is policy_kwargs\."):
+        make_agent(polcy_kwarg={})
+
+
+def test_what_is_only_shown_by_name_is_not_taken_by_place(agent_class: Any) -> None:
+    with pytest.raises(TypeError, match="positional arguments"):
+        agent_class(*[None] * len(inspect.signature(agent_class).parameters))
 
 
 def test_loading_knows_the_names_of_settings(saved: Path, agent_class: Any) -> None:

@@ -1,5 +1,6 @@
 """SB3's off-policy algorithm, which looks at its settings before it works with them."""
 
+import inspect
 import io
 import pathlib
 import warnings
@@ -11,6 +12,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from stable_baselines3.common.utils import configure_logger
 
+from dreamzoo.common.arguments import constructor, documented, refuse_unknown
 from dreamzoo.common.settings import (
     Arguments,
     Flag,
@@ -19,7 +21,6 @@ from dreamzoo.common.settings import (
     Setting,
     Whole,
     check_rate,
-    known_settings,
     read_settings,
     saved_policy_kwargs,
 )
@@ -50,8 +51,18 @@ class CheckedAlgorithm(OffPolicyAlgorithm):
         "_stats_window_size": Whole(1),
     }
 
+    #: What the constructor takes, those arguments included that it passes on.
+    __signature__: ClassVar[inspect.Signature]
+
     #: What the schedule was made of; ``learning_rate`` may be changed after that.
     _scheduled_rate: float | Schedule | None = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let an agent's signature and documentation show the arguments that it passes on."""
+        super().__init_subclass__(**kwargs)
+        cls.__signature__ = constructor(cls)
+        if "__doc__" in vars(cls):
+            cls.__doc__ = documented(cls.__doc__, cls.__signature__.parameters)
 
     @classmethod
     def load(
@@ -78,12 +89,8 @@ class CheckedAlgorithm(OffPolicyAlgorithm):
         :raises TypeError: for settings that the constructor does not know
         :raises ValueError: for settings that make no sense, or networks other than the saved ones
         """
-        unknown = sorted(set(kwargs) - known_settings(cls))
-        if unknown:
-            raise TypeError(
-                f"{cls.__name__}.load() got {', '.join(unknown)}, which no setting is called; "
-                f"expected names of the constructor's arguments. Nothing was loaded."
-            )
+        known = constructor(cls).parameters
+        refuse_unknown(f"{cls.__name__}.load()", kwargs, known, known, "Nothing was loaded")
         if "policy" in kwargs:
             raise ValueError(
                 f"{cls.__name__}.load() got policy={kwargs['policy']!r}; a file holds networks of "

@@ -23,7 +23,7 @@ class CollectingAlgorithm(ResumableAlgorithm):
     is brought into one form or refused.
 
     :param args: of SB3's ``OffPolicyAlgorithm``
-    :param kwargs: of SB3's ``OffPolicyAlgorithm``, and ``batch_length``
+    :param kwargs: of SB3's ``OffPolicyAlgorithm``
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

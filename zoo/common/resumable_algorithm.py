@@ -38,16 +38,16 @@ class ResumableAlgorithm(CheckedAlgorithm):
     ``save`` keeps what acting needs, ``save_replay_buffer`` everything else.
 
     :param args: of SB3's ``OffPolicyAlgorithm``
-    :param batch_length: steps T of a replayed window
     :param kwargs: of SB3's ``OffPolicyAlgorithm``
     """
 
     policy: WorldModelPolicy
     replay_buffer: SequenceReplayBuffer | None
+    #: Steps T of a replayed window.
+    batch_length: int
 
-    def __init__(self, *args: Any, batch_length: int, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.batch_length = batch_length
         self._last_state: ActingState | None = None
         self._generator: th.Generator | None = None
         # Between an environment's step and its storage.

@@ -1,6 +1,5 @@
 """What the settings of agents and policies may be: one table each, one check for all."""
 
-import inspect
 import io
 import json
 import math
@@ -198,18 +197,6 @@ def check_rate(owner: str, rate: float, progress: float) -> None:
             f"{owner}: the learning rate {rate} that the schedule gives for the remaining progress "
             f"{progress:.3g} {error}. Nothing was learned with it."
         ) from None
-
-
-def known_settings(kind: type) -> set[str]:
-    """Return the names that a class's constructor takes, with those of its bases if it asks so."""
-    names: set[str] = set()
-    for base in kind.__mro__:
-        if "__init__" in vars(base):
-            parameters = inspect.signature(base.__init__).parameters.values()  # type: ignore[misc]
-            names |= {p.name for p in parameters if p.kind is not p.VAR_KEYWORD}
-            if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-                break
-    return names - {"self"}
 
 
 def saved_policy_kwargs(path: str | pathlib.Path | io.BufferedIOBase) -> dict[str, Any] | None:

@@ -17,7 +17,9 @@ from stable_baselines3.common.noise import ActionNoise, VectorizedActionNoise
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from stable_baselines3.common.vec_env import VecNormalize
+from typing_extensions import Unpack
 
+from dreamzoo.common.arguments import DEFAULTS, Plumbing, constructor, refuse_unknown
 from dreamzoo.common.buffers import SequenceBatch, SequenceReplayBuffer
 from dreamzoo.common.collecting_algorithm import CollectingAlgorithm
 from dreamzoo.common.normalizer import Statistics
@@ -63,20 +65,13 @@ class WorldModelAlgorithm(CollectingAlgorithm):
     :param learning_starts: steps before the first update; None: as soon as the replay holds
         ``batch_size * batch_length`` windows, or is full
     :param batch_size: rows B of a batch
-    :param batch_length: steps T of a batch
-    :param train_ratio: replayed steps for every step of the environment
-    :param gradient_steps: updates after every collection; None follows ``train_ratio``, -1 makes
-        one for every step collected, as in SB3
-    :param precision: of the numbers that matrix products and convolutions multiply, while updating,
-        acting, planning and dreaming: ``fp32``, ``tf32`` or ``bf16``. Weights, sums, norms, losses
-        and whatever is drawn stay float32. ``auto`` is the fastest that the agents are known to
-        learn with: ``fp32`` on a CPU, ``bf16`` on a GPU that has it. On a CPU ``bf16`` needs a
-        processor with such instructions, and ``tf32`` is ``fp32``. The switches of torch itself
-        are left as they are found
-    :param cuda_graph: on CUDA repeat updates, steps of acting and of dreams as recorded graphs
-    :param kwargs: as in SB3's ``OffPolicyAlgorithm``
+    :param plumbing: what all agents share, see :class:`Plumbing`
     """
 
+    #: Action spaces that an agent can act in.
+    action_spaces: ClassVar[tuple[type[spaces.Space], ...]]
+    #: Replayed steps for every step of the environment.
+    train_ratio: float
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {}
     #: What a policy must be.
     policy_base: ClassVar[type[WorldModelPolicy]]
@@ -95,18 +90,16 @@ class WorldModelAlgorithm(CollectingAlgorithm):
         policy: str | type[WorldModelPolicy],
         env: GymEnv | str | None,
         learning_rate: float | Schedule,
-        *,
         buffer_size: int,
         learning_starts: int | None,
         batch_size: int,
-        batch_length: int,
-        train_ratio: float,
-        gradient_steps: int | None,
-        replay_buffer_class: type[ReplayBuffer] | None,
-        precision: PrecisionName,
-        cuda_graph: bool,
-        **kwargs: Any,
+        **plumbing: Unpack[Plumbing],
     ) -> None:
+        call, known = f"{type(self).__name__}()", [*constructor(type(self)).parameters]
+        refuse_unknown(call, plumbing, DEFAULTS, known, "Nothing was built")
+        shared: dict[str, Any] = {**DEFAULTS, **plumbing}
+        self.precision: PrecisionName = shared.pop("precision")
+        self.cuda_graph: bool = shared.pop("cuda_graph")
         super().__init__(
             policy,
             env,
@@ -114,16 +107,11 @@ class WorldModelAlgorithm(CollectingAlgorithm):
             buffer_size=buffer_size,
             learning_starts=learning_starts,
             batch_size=batch_size,
-            batch_length=batch_length,
-            gradient_steps=gradient_steps,
-            replay_buffer_class=replay_buffer_class,
             sde_support=False,
             support_multi_env=True,
-            **kwargs,
+            supported_action_spaces=self.action_spaces,
+            **shared,
         )
-        self.train_ratio = train_ratio
-        self.precision = precision
-        self.cuda_graph = cuda_graph
         self._recorded: RecordedUpdate | None = None
         self._updates_due: float | None = None  # None until the first update is allowed
         # Parts of observations that a VecNormalize normalizes, by the codec's names, and where it
@@ -338,7 +326,7 @@ class WorldModelAlgorithm(CollectingAlgorithm):
         total_timesteps: int,
         callback: MaybeCallback = None,
         log_interval: int = 4,
-        tb_log_name: str = "run",
+        tb_log_name: str | None = None,
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
     ) -> SelfWorldModelAlgorithm:
@@ -348,12 +336,13 @@ class WorldModelAlgorithm(CollectingAlgorithm):
         :param total_timesteps: steps of all environments together
         :param callback: called at every step of the VecEnv
         :param log_interval: episodes between two log lines
-        :param tb_log_name: name of the TensorBoard run
+        :param tb_log_name: name of the TensorBoard run; None: that of the agent's class
         :param reset_num_timesteps: False goes on with the counters and, if the environment was
             not reset, with the episodes of the last call
         :param progress_bar: show a progress bar (needs tqdm and rich)
         :return: the trained agent
         """
+        tb_log_name = tb_log_name or type(self).__name__
         total_timesteps, callback = self._setup_learn(
             int(total_timesteps), callback, reset_num_timesteps, tb_log_name, progress_bar
         )

@@ -2,17 +2,16 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch as th
 from gymnasium import spaces
-from stable_baselines3.common.buffers import ReplayBuffer
-from stable_baselines3.common.noise import ActionNoise
-from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from torch import Tensor
+from typing_extensions import Unpack
 
+from dreamzoo.common.arguments import Plumbing
 from dreamzoo.common.buffers import SequenceBatch
 from dreamzoo.common.policies import ActingState
 from dreamzoo.common.record_store import RecordSpec
@@ -22,15 +21,12 @@ from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.dreamer_v3.policies import CnnPolicy, DreamerV3Policy, MlpPolicy, MultiInputPolicy
 from dreamzoo.nn.distributions import divergences, one_hot, soft_bernoulli_loss
 from dreamzoo.nn.fast.pieces import cached_pieces
-from dreamzoo.nn.fast.precision import PrecisionName
 from dreamzoo.nn.fast.streams import Aside
 from dreamzoo.nn.fast.tapes import Piece, StackTape
 from dreamzoo.nn.fast.threads import backward_side_by_side, map_pieces
 from dreamzoo.nn.returns import lambda_return, replay_return
 from dreamzoo.nn.rssm.dynamics import Latent
 from dreamzoo.nn.world_model import Filtered
-
-SelfDreamerV3 = TypeVar("SelfDreamerV3", bound="DreamerV3")
 
 
 class Dream(NamedTuple):
@@ -87,23 +83,6 @@ class DreamerV3(WorldModelAlgorithm):
     :param start_cont: where the first weight of an imagined trajectory comes from: ``predicted``
         by the model, or the flag in the ``data`` as in the code of the paper's time
     :param imagination_last: imagine only from the last so many steps of every row; None: all
-    :param train_freq: steps of the VecEnv between two rounds of updates
-    :param gradient_steps: updates in a round; None follows ``train_ratio``, -1 makes one for
-        every step collected, as in SB3
-    :param action_noise: added to Box actions while collecting; the paper uses none
-    :param replay_buffer_class: a :class:`SequenceReplayBuffer` or None
-    :param replay_buffer_kwargs: of that class
-    :param optimize_memory_usage: accepted as in SB3; the replay stores observations once anyhow
-    :param cuda_graph: on CUDA repeat updates, steps of acting and of dreams as recorded graphs,
-        with the same numbers; False runs them step by step
-    :param policy_kwargs: of the policy, above all ``size``
-    :param stats_window_size: episodes over which returns are averaged in the log
-    :param tensorboard_log: folder of TensorBoard logs
-    :param verbose: 0 silent, 1 info, 2 debug
-    :param seed: of everything random
-    :param device: ``auto``, ``cpu``, ``cuda``, ...
-    :param precision: of the numbers that matrix products and convolutions multiply: ``auto``,
-        ``bf16``, ``tf32`` or ``fp32``, see :class:`WorldModelAlgorithm`
     :param _init_setup_model: build the networks now
     """
 
@@ -126,11 +105,8 @@ class DreamerV3(WorldModelAlgorithm):
         "start_cont": Choice(("predicted", "data")),
         "imagination_last": Whole(1, none=True),
     }
-    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
-        "MlpPolicy": MlpPolicy,
-        "CnnPolicy": CnnPolicy,
-        "MultiInputPolicy": MultiInputPolicy,
-    }
+    policy_aliases: ClassVar = {p.__name__: p for p in (MlpPolicy, CnnPolicy, MultiInputPolicy)}
+    action_spaces = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 
     def __init__(
         self,
@@ -155,56 +131,19 @@ class DreamerV3(WorldModelAlgorithm):
         replay_context: bool = True,
         start_cont: Literal["predicted", "data"] = "predicted",
         imagination_last: int | None = None,
-        train_freq: int | tuple[int, str] = 1,
-        gradient_steps: int | None = None,
-        action_noise: ActionNoise | None = None,
-        replay_buffer_class: type[ReplayBuffer] | None = None,
-        replay_buffer_kwargs: dict[str, Any] | None = None,
-        optimize_memory_usage: bool = False,
-        cuda_graph: bool = True,
-        policy_kwargs: dict[str, Any] | None = None,
-        stats_window_size: int = 100,
-        tensorboard_log: str | None = None,
-        verbose: int = 0,
-        seed: int | None = None,
-        device: th.device | str = "auto",
-        precision: PrecisionName = "auto",
+        *,
         _init_setup_model: bool = True,
+        **plumbing: Unpack[Plumbing],
     ) -> None:
         super().__init__(
-            policy,
-            env,
-            learning_rate,
-            buffer_size=buffer_size,
-            learning_starts=learning_starts,
-            batch_size=batch_size,
-            batch_length=batch_length,
-            train_ratio=train_ratio,
-            tau=tau,
-            gamma=gamma,
-            train_freq=train_freq,
-            gradient_steps=gradient_steps,
-            action_noise=action_noise,
-            replay_buffer_class=replay_buffer_class,
-            replay_buffer_kwargs=replay_buffer_kwargs,
-            optimize_memory_usage=optimize_memory_usage,
-            cuda_graph=cuda_graph,
-            policy_kwargs=policy_kwargs,
-            stats_window_size=stats_window_size,
-            tensorboard_log=tensorboard_log,
-            verbose=verbose,
-            device=device,
-            precision=precision,
-            seed=seed,
-            supported_action_spaces=(
-                spaces.Box,
-                spaces.Discrete,
-                spaces.MultiDiscrete,
-                spaces.MultiBinary,
-            ),
+            policy, env, learning_rate, buffer_size, learning_starts, batch_size, **plumbing
         )
+        self.batch_length = batch_length
+        self.train_ratio = train_ratio
         self.horizon = horizon
+        self.gamma = gamma
         self.gae_lambda = gae_lambda
+        self.tau = tau
         self.ent_coef = ent_coef
         self.free_nats = free_nats
         self.dyn_coef = dyn_coef
@@ -229,19 +168,6 @@ class DreamerV3(WorldModelAlgorithm):
 
     def _stored_latents(self, state: ActingState) -> dict[str, Tensor]:
         return _to_stored(state.latent) if self.replay_context else {}
-
-    def learn(
-        self: SelfDreamerV3,
-        total_timesteps: int,
-        callback: MaybeCallback = None,
-        log_interval: int = 4,
-        tb_log_name: str = "DreamerV3",
-        reset_num_timesteps: bool = True,
-        progress_bar: bool = False,
-    ) -> SelfDreamerV3:
-        return super().learn(
-            total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar
-        )
 
     # ------------------------------------------------------------------ the algorithm
 

@@ -1,30 +1,27 @@
 """PlaNet (Hafner et al., "Learning latent dynamics for planning from pixels")."""
 
 from collections.abc import Hashable, Mapping
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.buffers import ReplayBuffer
-from stable_baselines3.common.noise import ActionNoise
-from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
+from dreamzoo.common.arguments import Plumbing
 from dreamzoo.common.buffers import SequenceBatch
 from dreamzoo.common.settings import Flag, Number, Setting, Whole
 from dreamzoo.common.training import Outcome, check_finite, guard_gradients
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
-from dreamzoo.nn.fast.precision import PrecisionName
 from dreamzoo.nn.networks.world_models import unit_variance_loss
 from dreamzoo.nn.rssm.dynamics import Latent
 from dreamzoo.nn.rssm.gaussian import Beliefs, gaussian_kl, overshoot
 from dreamzoo.nn.world_model import Filtered
 from dreamzoo.planet.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, PlaNetPolicy
 from dreamzoo.planning import CEM
-
-SelfPlaNet = TypeVar("SelfPlaNet", bound="PlaNet")
 
 #: Share of the posterior's way in the loss that draws the means of the deterministic model
 #: together: that of KL balancing in DreamerV2, eq. 2.
@@ -73,23 +70,6 @@ class PlaNet(WorldModelAlgorithm):
         as in the final agent
     :param overshooting_coef: weight beta of the longer distances, all equal
     :param max_grad_norm: the gradient is scaled down to this norm (appendix A: 1000)
-    :param train_freq: steps of the VecEnv between two rounds of updates
-    :param gradient_steps: updates in a round; None follows ``collect_interval`` or
-        ``train_ratio``, -1 makes one for every step collected, as in SB3
-    :param action_noise: added to actions while collecting, beside ``exploration_noise``
-    :param replay_buffer_class: a :class:`SequenceReplayBuffer` or None
-    :param replay_buffer_kwargs: of that class
-    :param optimize_memory_usage: accepted as in SB3; the replay stores observations once anyhow
-    :param cuda_graph: on CUDA repeat updates, steps of acting and of dreams as recorded graphs,
-        with the same numbers; False runs them step by step
-    :param policy_kwargs: of the policy, see :class:`PlaNetPolicy`
-    :param stats_window_size: episodes over which returns are averaged in the log
-    :param tensorboard_log: folder of TensorBoard logs
-    :param verbose: 0 silent, 1 info, 2 debug
-    :param seed: of everything random
-    :param device: ``auto``, ``cpu``, ``cuda``, ...
-    :param precision: of the numbers that matrix products and convolutions multiply: ``auto``,
-        ``bf16``, ``tf32`` or ``fp32``, see :class:`WorldModelAlgorithm`
     :param _init_setup_model: build the networks now
     """
 
@@ -113,11 +93,8 @@ class PlaNet(WorldModelAlgorithm):
         "overshooting_coef": Number(0),
         "max_grad_norm": Number(0, above=True, infinite=True),  # inf: never scaled down
     }
-    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
-        "MlpPolicy": MlpPolicy,
-        "CnnPolicy": CnnPolicy,
-        "MultiInputPolicy": MultiInputPolicy,
-    }
+    policy_aliases: ClassVar = {p.__name__: p for p in (MlpPolicy, CnnPolicy, MultiInputPolicy)}
+    action_spaces = (spaces.Box,)
 
     def __init__(
         self,
@@ -143,49 +120,17 @@ class PlaNet(WorldModelAlgorithm):
         overshooting_distance: int = 0,
         overshooting_coef: float = 1.0,
         max_grad_norm: float = 1_000.0,
-        train_freq: int | tuple[int, str] = 1,
-        gradient_steps: int | None = None,
-        action_noise: ActionNoise | None = None,
-        replay_buffer_class: type[ReplayBuffer] | None = None,
-        replay_buffer_kwargs: dict[str, Any] | None = None,
-        optimize_memory_usage: bool = False,
-        cuda_graph: bool = True,
-        policy_kwargs: dict[str, Any] | None = None,
-        stats_window_size: int = 100,
-        tensorboard_log: str | None = None,
-        verbose: int = 0,
-        seed: int | None = None,
-        device: th.device | str = "auto",
-        precision: PrecisionName = "auto",
+        *,
         _init_setup_model: bool = True,
+        **plumbing: Unpack[Plumbing],
     ) -> None:
         super().__init__(
-            policy,
-            env,
-            learning_rate,
-            buffer_size=buffer_size,
-            learning_starts=learning_starts,
-            batch_size=batch_size,
-            batch_length=batch_length,
-            train_ratio=0.0 if train_ratio is None else train_ratio,
-            train_freq=train_freq,
-            gradient_steps=gradient_steps,
-            action_noise=action_noise,
-            replay_buffer_class=replay_buffer_class,
-            replay_buffer_kwargs=replay_buffer_kwargs,
-            optimize_memory_usage=optimize_memory_usage,
-            cuda_graph=cuda_graph,
-            policy_kwargs=policy_kwargs,
-            stats_window_size=stats_window_size,
-            tensorboard_log=tensorboard_log,
-            verbose=verbose,
-            device=device,
-            precision=precision,
-            seed=seed,
-            supported_action_spaces=(spaces.Box,),
+            policy, env, learning_rate, buffer_size, learning_starts, batch_size, **plumbing
         )
+        self.batch_length = batch_length
         self.seed_episodes = seed_episodes
         self.collect_interval = collect_interval
+        self.train_ratio = 0.0 if train_ratio is None else train_ratio
         self.planning_horizon = planning_horizon
         self.planning_iterations = planning_iterations
         self.candidates = candidates
@@ -217,19 +162,6 @@ class PlaNet(WorldModelAlgorithm):
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "_planner"]
-
-    def learn(
-        self: SelfPlaNet,
-        total_timesteps: int,
-        callback: MaybeCallback = None,
-        log_interval: int = 4,
-        tb_log_name: str = "PlaNet",
-        reset_num_timesteps: bool = True,
-        progress_bar: bool = False,
-    ) -> SelfPlaNet:
-        return super().learn(
-            total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar
-        )
 
     # ------------------------------------------------------------------ collection
 

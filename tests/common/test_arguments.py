@@ -1,0 +1,101 @@
+"""What classes can be constructed with, and how that is shown."""
+
+import inspect
+from typing import Any
+
+import pytest
+
+from dreamzoo.common.arguments import DEFAULTS, Plumbing, constructor, documented, refuse_unknown
+from dreamzoo.dreamer_v3 import DreamerV3
+from dreamzoo.planet import PlaNet
+
+
+class Base:
+    def __init__(self, a: int = 0, b: int = 1, *, c: int = 2) -> None: ...
+
+
+class Passing(Base):
+    def __init__(self, d: int, *, e: int = 4, **kwargs: Any) -> None: ...
+
+
+class PassingAll(Base):
+    def __init__(self, *args: Any, d: int = 3, **kwargs: Any) -> None: ...
+
+
+class Closed(Base):
+    def __init__(self, d: int) -> None: ...
+
+
+class Inherited(Closed): ...
+
+
+class Twice(Passing):
+    def __init__(self, b: int = 5, **kwargs: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("kind", "shown"),
+    [
+        (Base, "(a: int = 0, b: int = 1, *, c: int = 2)"),
+        (Passing, "(d: int, *, a: int = 0, b: int = 1, c: int = 2, e: int = 4)"),
+        (PassingAll, "(a: int = 0, b: int = 1, *, c: int = 2, d: int = 3)"),
+        (Closed, "(d: int)"),
+        (Inherited, "(d: int)"),
+        (Twice, "(b: int = 5, *, d: int, e: int = 4, a: int = 0, c: int = 2)"),
+    ],
+)
+def test_arguments_that_are_passed_on_are_shown(kind: type, shown: str) -> None:
+    assert str(constructor(kind)) == shown
+
+
+def test_shared_arguments_have_type_default_and_documentation() -> None:
+    assert list(DEFAULTS) == list(Plumbing.__annotations__)
+    for name in DEFAULTS:
+        assert f":param {name}: " in (Plumbing.__doc__ or "")
+
+
+@pytest.mark.parametrize("kind", [DreamerV3, PlaNet])
+def test_agents_show_every_argument_and_document_it(kind: type) -> None:
+    parameters = list(inspect.signature(kind).parameters.values())
+    by_place = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    assert by_place == list(inspect.signature(kind.__init__).parameters)[1 : len(by_place) + 1]  # type: ignore[misc]
+    by_name = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+    assert by_name == [*DEFAULTS, "_init_setup_model"]
+    for name, default in DEFAULTS.items():
+        shown = inspect.signature(kind).parameters[name]
+        assert shown.default == default
+        assert shown.annotation == Plumbing.__annotations__[name]
+    for parameter in parameters:
+        assert inspect.getdoc(kind).count(f":param {parameter.name}: ") == 1  # type: ignore[union-attr]
+
+
+def test_a_users_agent_shows_what_it_adds() -> None:
+    class Own(DreamerV3):
+        """
+        An agent.
+
+        :param extra: of its own
+        """
+
+        def __init__(self, *args: Any, extra: int = 1, **kwargs: Any) -> None: ...
+
+    names = list(inspect.signature(Own).parameters)
+    assert names == [*inspect.signature(DreamerV3).parameters, "extra"]
+    assert (inspect.getdoc(Own) or "").splitlines()[3].startswith(":param train_freq: ")
+
+
+def test_documentation_without_arguments_stays() -> None:
+    assert documented("An agent.", DEFAULTS) == "An agent."
+    assert documented(None, DEFAULTS) is None
+    given = "An agent.\n\n:param seed: of its own"
+    completed = documented(given, DEFAULTS)
+    assert completed is not None
+    assert completed.startswith(given)
+    assert completed.count(":param seed:") == 1
+    assert documented(given, ["seed"]) == given  # not an agent's
+
+
+def test_unknown_names_are_refused_with_the_nearest() -> None:
+    refuse_unknown("f()", ["a"], ["a"], ["a"], "Nothing happened")
+    with pytest.raises(TypeError, match=r"^f\(\) got gama, .* the nearest name is gamma\. Nothing"):
+        refuse_unknown("f()", ["gama"], ["seed"], ["gamma", "seed"], "Nothing happened")
