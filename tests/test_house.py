@@ -30,7 +30,7 @@ KNOWS: dict[str, set[str]] = {
     "benchmark": {"nn", "nn.fast", "common", "envs", "planning", "analysis"},
 }
 #: Of a room that knows all, nobody is asked whom it knows.
-KNOWS_ALL = {"", "cli"}
+KNOWS_ALL = {"", "cli", "__main__"}
 
 #: What may be imported within functions, and why.
 ON_THE_WAY = {

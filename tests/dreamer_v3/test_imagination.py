@@ -8,7 +8,7 @@ import torch as th
 from gymnasium import spaces
 
 from dreamzoo import DreamerV3
-from dreamzoo.dreamer_v3 import dreamer_v3
+from dreamzoo.nn.rssm import block
 from dreamzoo.nn.rssm.dynamics import Latent
 
 MakeAgent = Callable[..., DreamerV3]
@@ -43,7 +43,7 @@ def test_the_size_of_pieces_and_threads_do_not_matter(
     agent: DreamerV3, rows: int, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = _imagine(agent)
-    monkeypatch.setattr(dreamer_v3, "DREAM_ROWS", rows)
+    monkeypatch.setattr(block, "DREAM_ROWS", rows)
     before = th.get_num_threads()
     th.set_num_threads(threads)
     try:

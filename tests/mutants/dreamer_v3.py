@@ -99,13 +99,15 @@ MUTANTS = [
     ),
     _agent(
         "dreams start in states of the order (t, b)",
-        "deter, stoch = (x.detach()[:, starts].flatten(0, 1) for x in latent)",
-        "deter, stoch = (x.detach()[:, starts].transpose(0, 1).flatten(0, 1) for x in latent)",
+        "start = flatten(select(latent, (slice(None), starts)), 0, 1)",
+        "start = type(latent)(*(x[:, starts].transpose(0, 1).flatten(0, 1) for x in latent))",
     ),
-    _agent(
-        "the policy in the dream does not see its own last action",
+    Mutant(
+        "DreamerV3: the policy in the dream does not see its own last action",
+        "zoo/nn/rssm/block.py",
         "imagination.step(feat[t], encoded,",
         "imagination.step(feat[t], th.zeros_like(encoded),",
+        TESTS,
     ),
     _agent(
         "the flags of starts come from other steps",

@@ -1,7 +1,6 @@
 """DreamerV3 (Hafner et al., "Mastering diverse control tasks through world models")."""
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -20,12 +19,12 @@ from dreamzoo.common.training import Outcome, check_finite, guard_gradients
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.dreamer_v3.policies import CnnPolicy, DreamerV3Policy, MlpPolicy, MultiInputPolicy
 from dreamzoo.nn.distributions import divergences, one_hot, soft_bernoulli_loss
-from dreamzoo.nn.fast.pieces import cached_pieces
 from dreamzoo.nn.fast.streams import Aside
-from dreamzoo.nn.fast.tapes import Piece, StackTape
-from dreamzoo.nn.fast.threads import backward_side_by_side, map_pieces
+from dreamzoo.nn.fast.threads import backward_side_by_side
+from dreamzoo.nn.networks.heads import evaluate
 from dreamzoo.nn.returns import lambda_return, replay_return
 from dreamzoo.nn.rssm.dynamics import Latent
+from dreamzoo.nn.state import flatten, select
 from dreamzoo.nn.world_model import Filtered
 
 
@@ -41,10 +40,6 @@ class Dream(NamedTuple):
     feat: Tensor
     log_prob: Tensor
     entropy: Tensor
-
-
-#: Rows of imagination that one core computes together.
-DREAM_ROWS = 512
 
 
 class DreamerV3(WorldModelAlgorithm):
@@ -277,54 +272,12 @@ class DreamerV3(WorldModelAlgorithm):
         """
         length = latent.deter.shape[1]
         starts = slice(max(length - (self.imagination_last or length), 0), None)
-        deter, stoch = (x.detach()[:, starts].flatten(0, 1) for x in latent)
-        start = Latent(deter, stoch).feat
-        feat = start.new_empty(self.horizon + 1, *start.shape)
-        feat[0] = start
-        # On a CPU some rows at a time, for its cache and for its cores.
-        pieces = feat.split(DREAM_ROWS if feat.device.type == "cpu" else len(start), dim=1)
-        trunk = self.policy.actor.body.tape(self.horizon * len(start))
-        plan = trunk.plan([piece[t] for t in range(self.horizon) for piece in pieces])
-        # Drawn for all rows and steps at once: what is dreamed depends on no piece and no thread.
-        steps, device = (self.horizon, len(start)), feat.device
-        noise = self.policy.actor.draw(steps, self._generator, device)
-        latents = self.policy.world_model.dynamics.stoch
-        draws = th.rand(*steps, latents, generator=self._generator, device=device)
-        split = (x.split(pieces[0].shape[1], dim=1) for x in (noise, draws))
-        work = [
-            (piece, plan[i :: len(pieces)], *random)
-            for i, (piece, *random) in enumerate(zip(pieces, *split, strict=True))
-        ]
-        imagine = partial(self._imagine_rows, trunk)
-        actions = th.cat(map_pieces(imagine, work, feat.device), dim=1)
-        if feat.device.type != "cpu":
-            trunk.join(feat[:-1].flatten(0, 1))
-        # The trunk was evaluated once; here it gets its gradient.
-        hidden = self.policy.actor.body.attach(trunk).view(self.horizon, len(start), -1)
+        start = flatten(select(latent, (slice(None), starts)), 0, 1)
+        feat, actions, hidden = self.policy.world_model.dynamics.imagine(
+            start, self.policy.actor, self.horizon, self._generator
+        )
         policy = self.policy.actor.policy(hidden)
         return Dream(feat, *policy.log_prob_and_entropy(actions)), starts
-
-    def _imagine_rows(
-        self, trunk: StackTape, work: tuple[Tensor, list[Piece], Tensor, Tensor]
-    ) -> Tensor:
-        """
-        Roll out from n states.
-
-        :param trunk: of the actor
-        :param work: features of states 0..H, (H + 1, n, F), of which those after 0 are written;
-            the trunk's plan of states 0..H-1; noise of actions, (H, n, ...), and uniform numbers
-            for latents, (H, n, S)
-        :return: the actions chosen in states 0..H-1, (H, n, ...)
-        """
-        feat, plan, noise, draws = work
-        imagination = self.policy.world_model.dynamics.imagination(feat.shape[1])
-        actions = []
-        for t, piece in enumerate(plan):
-            policy = self.policy.actor.policy(trunk.evaluate(piece))
-            actions.append(policy.from_noise(noise[t]))
-            encoded = self.policy.action_codec.encode(actions[-1])
-            imagination.step(feat[t], encoded, draws[t], out=feat[t + 1])
-        return th.stack(actions)
 
     def _behavior_loss(
         self, dream: Dream, is_terminal: Tensor
@@ -336,9 +289,14 @@ class DreamerV3(WorldModelAlgorithm):
         :param is_terminal: whether their starts were terminal, (B, K), N = B * K
         :return: losses, lambda returns (H, N), details
         """
-        critic = self.policy.critic
-        logits, slow, reward, discount = self._evaluate_dream(dream.feat)
+        critic, model = self.policy.critic, self.policy.world_model
+        slow_critic = self.policy.critic_target
+        logits, (slow, *predicted) = evaluate(
+            dream.feat[:-1], critic, lambda x: (slow_critic.mean(x),), model.reward_and_discount
+        )
         with th.no_grad():
+            last = model.reward_and_discount(dream.feat[-1:])
+            reward, discount = (th.cat(pair) for pair in zip(predicted, last, strict=True))
             if self.start_cont == "data":
                 discount[0] = 1.0 - is_terminal.flatten().float()
             value = th.cat([critic.twohot.mean(logits), critic.mean(dream.feat[-1:])])
@@ -366,32 +324,6 @@ class DreamerV3(WorldModelAlgorithm):
             "weight": weight,
         }
         return losses, returns, details
-
-    def _evaluate_dream(self, feat: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """
-        Let every head look at imagined states, all of them at some rows before the next rows.
-
-        :param feat: features of states 0..H, (H + 1, N, F)
-        :return: critic's logits, with gradient, and slow value of states 0..H-1, (H, N, ...);
-            reward and discount of states 0..H
-        """
-        critic, model = self.policy.critic, self.policy.world_model
-        rows = feat[:-1].flatten(0, 1)
-        trunk = critic.body.tape(len(rows))
-
-        def evaluate(piece: Piece) -> Tensor:
-            trunk.evaluate(piece)
-            x = piece[1]
-            return th.stack([self.policy.critic_target.mean(x), *model.reward_and_discount(x)])
-
-        pieces = trunk.plan(cached_pieces(trunk.read(rows)))
-        parts = map_pieces(evaluate, pieces, feat.device)
-        slow, *predicted = th.cat(parts, dim=1).view(3, len(feat) - 1, -1)
-        with th.no_grad():
-            last = model.reward_and_discount(feat[-1:])
-        reward, discount = (th.cat(pair) for pair in zip(predicted, last, strict=True))
-        logits = critic.out(critic.body.attach(trunk)).view(*slow.shape, -1)
-        return logits, slow, reward, discount
 
     def _replay_critic_loss(
         self, feat: Tensor, batch: SequenceBatch, starts: slice, boot: Tensor

@@ -1,6 +1,6 @@
 """Heads on model states: two-hot scalars, continuation, actions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch as th
@@ -8,7 +8,9 @@ from torch import Tensor, nn
 
 from dreamzoo.nn.actions import ActionCodec
 from dreamzoo.nn.distributions import BoundedNormalActions, CategoricalActions, SymexpTwoHot
-from dreamzoo.nn.fast.pieces import by_rows
+from dreamzoo.nn.fast.pieces import by_rows, cached_pieces
+from dreamzoo.nn.fast.tapes import Piece
+from dreamzoo.nn.fast.threads import map_pieces
 from dreamzoo.nn.networks.layers import MLP, Linear
 
 ActionDistribution = CategoricalActions | BoundedNormalActions
@@ -116,3 +118,29 @@ class Actor(nn.Module):
         if self.codec.is_discrete:
             return float(np.log(self.codec.sizes).sum())
         return self.codec.dim * 0.5 * float(np.log(2 * np.pi * np.e))
+
+
+def evaluate(
+    feat: Tensor, trained: Head, *fixed: Callable[[Tensor], tuple[Tensor, ...]]
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """
+    Evaluate a head with the gradient of its weights, and what has none.
+
+    All of them see some rows before any of them sees the next, which are then still in the cache.
+
+    :param feat: features, without gradient, (..., F)
+    :param trained: the head
+    :param fixed: from features (n, F) to scalars (n,), one or several each
+    :return: what the head returns, (..., O), and all the scalars in turn, (...) each
+    """
+    rows, lead = feat.flatten(0, -2), feat.shape[:-1]
+    trunk = trained.body.tape(len(rows))
+
+    def evaluate_piece(piece: Piece) -> Tensor:
+        trunk.evaluate(piece)
+        return th.stack([scalar for function in fixed for scalar in function(piece[1])])
+
+    pieces = trunk.plan(cached_pieces(trunk.read(rows)))
+    scalars = th.cat(map_pieces(evaluate_piece, pieces, feat.device), dim=1)
+    outputs = trained.out(trained.body.attach(trunk)).view(*lead, -1)
+    return outputs, scalars.view(-1, *lead).unbind()

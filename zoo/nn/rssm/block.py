@@ -1,5 +1,6 @@
 """Recurrent state-space model of DreamerV3: block GRU and categorical latents."""
 
+from functools import partial
 from typing import Any
 
 import torch as th
@@ -9,6 +10,8 @@ from torch import Tensor, nn
 from dreamzoo.nn.distributions import categorical_entropy, mix_uniform
 from dreamzoo.nn.fast import graphs
 from dreamzoo.nn.fast.kernels import is_plain, is_traced, one_hot_sample
+from dreamzoo.nn.fast.tapes import Piece, StackTape
+from dreamzoo.nn.fast.threads import map_pieces
 from dreamzoo.nn.fast.unroll import (
     EvidenceKernels,
     FilterInputs,
@@ -17,9 +20,13 @@ from dreamzoo.nn.fast.unroll import (
     Unroll,
     filter_steps,
 )
+from dreamzoo.nn.networks.heads import Actor
 from dreamzoo.nn.networks.layers import MLP, BlockLinear, DenseBlock, Linear, RMSNorm
 from dreamzoo.nn.presets import Size
-from dreamzoo.nn.rssm.dynamics import Dynamics, Latent
+from dreamzoo.nn.rssm.dynamics import Dynamics, Latent, Trajectory
+
+#: Rows of imagination that one core computes together.
+DREAM_ROWS = 512
 
 
 class BlockGRU(nn.Module):
@@ -235,6 +242,64 @@ class BlockRSSM(Dynamics):
                 self.classes,
                 self.unimix,
             )
+
+    def imagine(
+        self, latent: Latent, actor: Actor, horizon: int, generator: th.Generator | None = None
+    ) -> Trajectory:
+        """
+        Roll an actor out from every state, without a graph.
+
+        Only the actor's own evaluation, on features cut off from the model, keeps one.
+
+        :param latent: where to start, (N, ...)
+        :param actor: chooses
+        :param horizon: steps H
+        :param generator: source of randomness
+        """
+        start = latent.detach().feat
+        feat = start.new_empty(horizon + 1, *start.shape)
+        feat[0] = start
+        # On a CPU some rows at a time, for its cache and for its cores.
+        pieces = feat.split(DREAM_ROWS if feat.device.type == "cpu" else len(start), dim=1)
+        trunk = actor.body.tape(horizon * len(start))
+        plan = trunk.plan([piece[t] for t in range(horizon) for piece in pieces])
+        # Drawn for all rows and steps at once: what is dreamed depends on no piece and no thread.
+        lead = (horizon, len(start))
+        noise = actor.draw(lead, generator, feat.device)
+        draws = _draws((*lead, self.stoch), generator, feat.device)
+        split = (x.split(pieces[0].shape[1], dim=1) for x in (noise, draws))
+        work = [
+            (piece, plan[i :: len(pieces)], *random)
+            for i, (piece, *random) in enumerate(zip(pieces, *split, strict=True))
+        ]
+        imagine = partial(self._imagine_rows, actor, trunk)
+        actions = th.cat(map_pieces(imagine, work, feat.device), dim=1)
+        if feat.device.type != "cpu":
+            trunk.join(feat[:-1].flatten(0, 1))
+        # The trunk was evaluated once; here it gets its gradient.
+        return Trajectory(feat, actions, actor.body.attach(trunk).view(*lead, -1))
+
+    def _imagine_rows(
+        self, actor: Actor, trunk: StackTape, work: tuple[Tensor, list[Piece], Tensor, Tensor]
+    ) -> Tensor:
+        """
+        Roll out from n states.
+
+        :param trunk: of the actor
+        :param work: features of states 0..H, (H + 1, n, F), of which those after 0 are written;
+            the trunk's plan of states 0..H-1; noise of actions, (H, n, ...), and uniform numbers
+            for latents, (H, n, S)
+        :return: the actions chosen in states 0..H-1, (H, n, ...)
+        """
+        feat, plan, noise, draws = work
+        imagination = self.imagination(feat.shape[1])
+        actions = []
+        for t, piece in enumerate(plan):
+            policy = actor.policy(trunk.evaluate(piece))
+            actions.append(policy.from_noise(noise[t]))
+            encoded = actor.codec.encode(actions[-1])
+            imagination.step(feat[t], encoded, draws[t], out=feat[t + 1])
+        return th.stack(actions)
 
     def imagine_step(
         self,

@@ -28,6 +28,20 @@ class Latent(NamedTuple):
         return Latent(self.deter.detach(), self.stoch.detach())
 
 
+class Trajectory(NamedTuple):
+    """
+    What an actor lived through in imagination, N times, time first.
+
+    :param feat: features of states 0..H, without gradient, (H + 1, N, F)
+    :param actions: chosen in states 0..H-1, (H, N, ...)
+    :param hidden: what the actor's body made of states 0..H-1, with its gradient, (H, N, U)
+    """
+
+    feat: Tensor
+    actions: Tensor
+    hidden: Tensor
+
+
 class Dynamics(nn.Module):
     """
     A recurrent state-space model.
