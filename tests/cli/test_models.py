@@ -11,8 +11,8 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
 
 from dreamzoo import DreamerV3, PlaNet
-from dreamzoo.analysis.evaluation import RandomPolicy
-from dreamzoo.cli import evaluate, main
+from dreamzoo.analysis.evaluation import load_changed
+from dreamzoo.cli import main
 from dreamzoo.common.normalizer import as_in_training, load_normalizer
 from dreamzoo.planning import CEM
 
@@ -87,7 +87,7 @@ def test_evaluate_plans_as_it_is_told(tmp_path: Path, capsys: pytest.CaptureFixt
     PlaNet("MlpPolicy", "Pendulum-v1", candidates=20, elites=4, policy_kwargs=tiny).save(path)
 
     def planner_of(changed: dict[str, Any]) -> CEM:
-        agent = evaluate.load(path, changed)
+        agent = load_changed(path, changed)
         assert isinstance(agent, PlaNet)
         return agent.policy.planner
 
@@ -113,6 +113,24 @@ def test_a_model_of_another_environment_is_refused(
         main([script, "--env", "Pendulum-v1", "--model", "m.zip"])
 
 
+def test_any_agent_of_sb3_is_trained_in_a_dream(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "model.zip"
+    DreamerV3("MlpPolicy", "Pendulum-v1", policy_kwargs=dict(size="debug")).save(path)
+    command = ["ppo-in-dream", "--model", str(path), "--env", "Pendulum-v1", "--algo", "sac"]
+    command += ["--dream-steps", "160", "--n-dreams", "8", "--horizon", "10", "--episodes", "2"]
+    main(command)
+    plain = json.loads(capsys.readouterr().out)
+    main([*command, "-a", "gamma=0.9", "use_sde=True", "learning_starts=80"])
+    line = json.loads(capsys.readouterr().out)
+    assert line["agent_kwargs"] == dict(gamma=0.9, use_sde=True, learning_starts=80)
+    assert line["sac_in_dream"]["mean"] < 0
+    assert line["sac_real"]["mean"] < 0
+    assert line["sac_in_dream"] != plain["sac_in_dream"]
+    assert line["sac_in_dream_promised"] is not None
+
+
 def test_dreams_are_compared_and_trained_in(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -135,10 +153,3 @@ def test_dreams_are_compared_and_trained_in(
     assert len(saved["dream_returns"]) == 3
     with pytest.raises(SystemExit, match="expected agent, random or one of"):
         main(["compare", *model, "--policy", "nonsense", *out])
-
-
-def test_random_policy_is_random() -> None:
-    env = make_vec_env("CartPole-v1", n_envs=50, seed=0)
-    actions, state = RandomPolicy(env).predict(env.reset())
-    assert state is None
-    assert set(np.unique(actions)) == {0, 1}

@@ -1,11 +1,17 @@
-"""What an agent is compared with, and whether it can be."""
+"""What an agent earns, what it is compared with, and whether it can be."""
 
+import inspect
+import pathlib
 from typing import Any
 
 import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.utils import check_for_correct_spaces
 from stable_baselines3.common.vec_env import VecEnv
+
+from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
+from dreamzoo.envs.dreams.load_model import load_model
 
 
 def check_spaces(model: BaseAlgorithm, env: VecEnv) -> None:
@@ -16,6 +22,45 @@ def check_spaces(model: BaseAlgorithm, env: VecEnv) -> None:
     """
     seen = model._wrap_env(env, verbose=0, monitor_wrapper=False)
     check_for_correct_spaces(seen, model.observation_space, model.action_space)
+
+
+def load_changed(path: pathlib.Path, settings: dict[str, Any]) -> WorldModelAlgorithm:
+    """
+    Load an agent with some of its settings changed.
+
+    :param path: of the model
+    :param settings: arguments of the agent's constructor
+    :raises ValueError: for a setting that the agent does not have
+    """
+    model = load_model(path)
+    known = inspect.signature(type(model)).parameters
+    if unknown := sorted(set(settings) - set(known)):
+        raise ValueError(f"{type(model).__name__} has no setting {', '.join(unknown)}.")
+    return type(model).load(path, **settings) if settings else model
+
+
+def seed_episodes(env: VecEnv, seed: int) -> None:
+    """Decide which episodes are played next, and the actions that are sampled in them."""
+    env.seed(seed)
+    env.action_space.seed(seed)
+
+
+def play_episodes(
+    policy: Any, env: VecEnv, episodes: int, deterministic: bool = False
+) -> np.ndarray:
+    """
+    Play whole episodes.
+
+    :param policy: with the ``predict`` of SB3's agents
+    :param env: to play in
+    :param episodes: their number, E
+    :param deterministic: take the most likely actions instead of sampled ones
+    :return: their returns, (E,)
+    """
+    returns, _ = evaluate_policy(
+        policy, env, episodes, deterministic=deterministic, return_episode_rewards=True
+    )
+    return np.asarray(returns)
 
 
 def confidence_interval(returns: np.ndarray) -> dict[str, float | None]:

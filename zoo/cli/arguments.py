@@ -2,6 +2,8 @@
 
 import argparse
 import ast
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -26,3 +28,12 @@ def parse_value(text: str) -> tuple[str, Any]:
         return key, ast.literal_eval(value)
     except (ValueError, SyntaxError):
         return key, value
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Print what a user asked for in vain as one line, without a traceback."""
+    try:
+        yield
+    except ValueError as error:
+        raise SystemExit(str(error)) from error

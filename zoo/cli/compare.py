@@ -12,64 +12,17 @@ picture.
 import json
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch as th
-from matplotlib.figure import Figure
-from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from stable_baselines3.common.env_util import make_vec_env
-from stable_baselines3.common.vec_env import VecEnv
 
-from dreamzoo.analysis.agreement import Agreement, compare_with_dream
-from dreamzoo.analysis.evaluation import RandomPolicy
-from dreamzoo.cli.arguments import make_parser, parse_value
+from dreamzoo.analysis.agreement import compare_with_dream
+from dreamzoo.analysis.agreement_report import agreement_figure, agreement_table
+from dreamzoo.analysis.sb3_agents import load_policy
+from dreamzoo.cli.arguments import make_parser, parse_value, plain_errors
 from dreamzoo.common.normalizer import as_in_training
 from dreamzoo.envs import make_env
 from dreamzoo.envs.dreams.load_model import load_model
-
-SB3 = {agent.__name__.lower(): agent for agent in (A2C, DQN, PPO, SAC, TD3)}
-
-
-def load_policy(name: str, model: Any, env: VecEnv) -> Any:
-    """Get the agent itself, a random policy, or an SB3 agent given as ``ppo:path``."""
-    if name == "agent":
-        return model
-    if name == "random":
-        return RandomPolicy(env)
-    kind, _, path = name.partition(":")
-    if kind not in SB3 or not path:
-        raise SystemExit(f"--policy {name}: expected agent, random or one of {sorted(SB3)}:FILE")
-    return SB3[kind].load(path)
-
-
-def table(result: Agreement, steps: list[int]) -> str:
-    """Write the errors at some steps as lines of text."""
-    lines = ["  step  running  observation   reward  continue"]
-    for step in steps:
-        errors = (x[step - 1] for x in result[:3])
-        observation, reward, going = errors
-        lines.append(
-            f"{step:6d} {result.running[step - 1]:8d} {observation:12.3f} {reward:8.3f} "
-            f"{going:9.3f}"
-        )
-    return "\n".join(lines)
-
-
-def picture(result: Agreement) -> Figure:
-    """Draw errors over the horizon, and the returns here and there."""
-    figure = Figure(figsize=(8, 6), layout="constrained")
-    axes = figure.subplots(2, 2).flatten()
-    names = ["observation error, standard deviations", "reward error", "continue error"]
-    for axis, name, values in zip(axes, names, result[:3], strict=False):
-        axis.plot(np.arange(1, len(values) + 1), values, color="tab:red")
-        axis.set_ylim(bottom=0)
-        axis.set_title(name, fontsize="medium")
-        axis.set_xlabel("step after the last real observation")
-    axes[3].boxplot([result.real_returns, result.dream_returns])
-    axes[3].set_xticks([1, 2], ["real", "dream"])
-    axes[3].set_title("return of the policy", fontsize="medium")
-    return figure
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -90,20 +43,18 @@ def main(argv: list[str] | None = None) -> None:
     model = load_model(args.model)
     maker = partial(make_env, args.env, **dict(args.env_kwargs))
     env = as_in_training(make_vec_env(maker, n_envs=args.episodes, seed=args.seed), args.model)
+    with plain_errors():
+        policy = load_policy(args.policy, model, env)
     result = compare_with_dream(
         model,
-        load_policy(args.policy, model, env),
+        policy,
         env,
         args.horizon,
         deterministic=args.deterministic,
         seed=args.seed,
     )
-    shown = [s for s in (1, 2, 5, 10, 20, 50, 100, 200, 500) if s <= len(result.running)]
-    print(table(result, shown))
-    for place, returns in (("real", result.real_returns), ("dream", result.dream_returns)):
-        spread = f" +- {returns.std(ddof=1):.1f} (s.d.)" if len(returns) > 1 else ""
-        print(f"return in the {place:5s} {returns.mean():8.1f}{spread}")
+    print(agreement_table(result))
     summary = {name: values.tolist() for name, values in result._asdict().items()}
     (args.out / "agreement.json").write_text(json.dumps(summary) + "\n")
-    picture(result).savefig(args.out / "agreement.png", dpi=120)
+    agreement_figure(result).savefig(args.out / "agreement.png", dpi=120)
     print(f"Wrote agreement.json and agreement.png to {args.out}/")

@@ -10,11 +10,8 @@ normalised as in training if vecnormalize.pkl lies beside the model.
 
 from pathlib import Path
 
-import imageio.v3 as imageio
-import numpy as np
-
 from dreamzoo.analysis.callbacks import DreamVideoCallback
-from dreamzoo.analysis.figures import image_frames, image_keys, vector_figure
+from dreamzoo.analysis.open_loop_files import write_open_loop
 from dreamzoo.cli.arguments import make_parser
 from dreamzoo.common.normalizer import load_normalizer
 from dreamzoo.envs.dreams.load_model import load_model
@@ -39,13 +36,5 @@ def main(argv: list[str] | None = None) -> None:
     )
     look.init_callback(model)
     shown = look.look(load_normalizer(args.model))
-    codec = model.policy.observation_codec
-    for key in image_keys(codec):
-        frames = image_frames(shown, key).transpose(0, 2, 3, 1)
-        frames = frames.repeat(args.scale, axis=1).repeat(args.scale, axis=2)
-        imageio.imwrite(args.out / f"{key.name}.mp4", frames, fps=15, macro_block_size=2)
-        every = np.linspace(0, args.length - 1, 6).round().astype(int)
-        strip = np.concatenate(list(frames[every, :, : frames.shape[2] // args.sequences]), axis=1)
-        imageio.imwrite(args.out / f"{key.name}.png", strip)
-    vector_figure(shown, codec).savefig(args.out / "open_loop.png", dpi=120)
+    write_open_loop(args.out, shown, model.policy.observation_codec, args.scale)
     print(f"Wrote {', '.join(sorted(path.name for path in args.out.iterdir()))} to {args.out}/")

@@ -8,47 +8,24 @@ Prints one JSON line: mean returns with 95 % confidence intervals (normal approx
 Observations are normalised as in training if vecnormalize.pkl lies beside the model.
 """
 
-import inspect
 import json
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch as th
 from stable_baselines3.common.env_util import make_vec_env
-from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.vec_env import VecEnv
 
-from dreamzoo.analysis.evaluation import RandomPolicy, check_spaces, confidence_interval
-from dreamzoo.cli.arguments import make_parser, parse_value
+from dreamzoo.analysis.evaluation import (
+    RandomPolicy,
+    check_spaces,
+    confidence_interval,
+    load_changed,
+    play_episodes,
+    seed_episodes,
+)
+from dreamzoo.cli.arguments import make_parser, parse_value, plain_errors
 from dreamzoo.common.normalizer import as_in_training
-from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.envs import make_env
-from dreamzoo.envs.dreams.load_model import load_model
-
-
-def returns(policy: Any, env: VecEnv, episodes: int, deterministic: bool = False) -> np.ndarray:
-    """Play whole episodes and list their returns."""
-    listed, _ = evaluate_policy(
-        policy, env, episodes, deterministic=deterministic, return_episode_rewards=True
-    )
-    return np.asarray(listed)
-
-
-def load(path: Path, settings: dict[str, Any]) -> WorldModelAlgorithm:
-    """
-    Load an agent with some of its settings changed.
-
-    :param path: of the model
-    :param settings: arguments of the agent's constructor
-    :raises SystemExit: for a setting that the agent does not have
-    """
-    model = load_model(path)
-    known = inspect.signature(type(model)).parameters
-    if unknown := sorted(set(settings) - set(known)):
-        raise SystemExit(f"{type(model).__name__} has no setting {', '.join(unknown)}.")
-    return type(model).load(path, **settings) if settings else model
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -66,18 +43,19 @@ def main(argv: list[str] | None = None) -> None:
     th.set_num_threads(args.threads)
     maker = partial(make_env, args.env, **dict(args.env_kwargs))
     env = as_in_training(make_vec_env(maker, n_envs=args.n_envs, seed=args.seed), args.model)
-    model = load(args.model, dict(args.agent_kwargs))
+    with plain_errors():
+        model = load_changed(args.model, dict(args.agent_kwargs))
     check_spaces(model, env)
-    env.seed(args.seed)
-    env.action_space.seed(args.seed)
-    agent_returns = returns(model, env, args.episodes, args.deterministic)
+    seed_episodes(env, args.seed)
+    returns = play_episodes(model, env, args.episodes, args.deterministic)
+    random_returns = play_episodes(RandomPolicy(env), env, args.episodes)
     result = {
         "env": args.env,
         "model": str(args.model),
         "changed": dict(args.agent_kwargs),
         "steps": model.num_timesteps,
         "episodes": args.episodes,
-        "agent": confidence_interval(agent_returns),
-        "random": confidence_interval(returns(RandomPolicy(env), env, args.episodes)),
+        "agent": confidence_interval(returns),
+        "random": confidence_interval(random_returns),
     }
     print(json.dumps(result))

@@ -1,0 +1,35 @@
+"""Open-loop predictions as files: a video for each image, a figure of everything else."""
+
+import pathlib
+
+import imageio.v3 as imageio
+import numpy as np
+
+from dreamzoo.analysis.figures import image_frames, image_keys, vector_figure
+from dreamzoo.analysis.open_loop import OpenLoop
+from dreamzoo.nn.observations import ObservationCodec
+
+#: Frames of a picture that shows a video at a glance.
+GLANCE = 6
+
+
+def write_open_loop(
+    folder: pathlib.Path, shown: OpenLoop, codec: ObservationCodec, scale: int = 2
+) -> None:
+    """
+    Write truth, prediction and error.
+
+    :param folder: receives a video and a picture named after each image, and ``open_loop.png``
+    :param shown: sequences (B, T) and what the model says of them
+    :param codec: of the model's observations
+    :param scale: magnification of images
+    """
+    for key in image_keys(codec):
+        frames = image_frames(shown, key).transpose(0, 2, 3, 1)
+        frames = frames.repeat(scale, axis=1).repeat(scale, axis=2)
+        imageio.imwrite(folder / f"{key.name}.mp4", frames, fps=15, macro_block_size=2)
+        length, sequences = len(frames), shown.reward.shape[1]
+        every = np.linspace(0, length - 1, GLANCE).round().astype(int)
+        strip = np.concatenate(list(frames[every, :, : frames.shape[2] // sequences]), axis=1)
+        imageio.imwrite(folder / f"{key.name}.png", strip)
+    vector_figure(shown, codec).savefig(folder / "open_loop.png", dpi=120)

@@ -1,0 +1,64 @@
+"""Agents of Stable-Baselines3, to compare with and to train in dreams."""
+
+from typing import Any
+
+from gymnasium import spaces
+from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.preprocessing import is_image_space
+from stable_baselines3.common.vec_env import VecEnv
+
+from dreamzoo.analysis.evaluation import RandomPolicy
+
+#: SB3's agents by their names in lower case.
+SB3_AGENTS: dict[str, type[BaseAlgorithm]] = {
+    agent.__name__.lower(): agent for agent in (A2C, DDPG, DQN, PPO, SAC, TD3)
+}
+
+#: What a dream of many rows needs of an agent, where it is not SB3's default: more epochs and a
+#: shorter discount for PPO, as RL Zoo has them for small tasks.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "ppo": dict(n_steps=32, batch_size=256, gamma=0.98, gae_lambda=0.8)
+}
+
+
+def load_policy(name: str, model: BaseAlgorithm, env: VecEnv) -> Any:
+    """
+    Load the policy that a command line names.
+
+    :param name: ``agent``, ``random``, or a saved agent of SB3: ``ppo:path``
+    :param model: the agent that ``agent`` stands for
+    :param env: whose actions are sampled for ``random``
+    :raises ValueError: for any other name
+    """
+    if name == "agent":
+        return model
+    if name == "random":
+        return RandomPolicy(env)
+    kind, _, path = name.partition(":")
+    if kind not in SB3_AGENTS or not path:
+        raise ValueError(
+            f"--policy {name}: expected agent, random or one of {sorted(SB3_AGENTS)}:FILE"
+        )
+    return SB3_AGENTS[kind].load(path)
+
+
+def train_sb3(
+    name: str, env: VecEnv, steps: int, *, seed: int = 0, **settings: Any
+) -> BaseAlgorithm:
+    """
+    Train an agent of SB3 in an environment or a dream.
+
+    :param name: of the agent in :data:`SB3_AGENTS`
+    :param env: its policy is chosen by the observations: images, dictionaries, numbers
+    :param steps: of all rows together
+    :param seed: of the agent
+    :param settings: of the agent's constructor, before those of :data:`SETTINGS`
+    """
+    space, policy = env.observation_space, "MlpPolicy"
+    if isinstance(space, spaces.Dict):
+        policy = "MultiInputPolicy"
+    elif is_image_space(space):
+        policy = "CnnPolicy"
+    settings = {"device": "cpu"} | SETTINGS.get(name, {}) | settings
+    return SB3_AGENTS[name](policy, env, seed=seed, **settings).learn(steps)
