@@ -1,7 +1,9 @@
 """What ``policy_kwargs`` can change, in SB3's words."""
 
+import inspect
+from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -14,6 +16,8 @@ from stable_baselines3.common.torch_layers import (
     CombinedExtractor,
     NatureCNN,
 )
+
+from dreamzoo.common.settings import Whole
 
 VECTOR = spaces.Box(-1.0, 1.0, (3,), np.float32)
 IMAGE = spaces.Box(0, 255, (36, 36, 1), np.uint8)
@@ -193,3 +197,53 @@ def test_forward_is_memoryless(make_agent: Any, shake: Any) -> None:
     action = agent.policy(th.as_tensor(observation), deterministic=True)
     expected, _ = agent.predict(observation, deterministic=True)
     np.testing.assert_allclose(agent.policy.to_env_action(action.numpy()), expected)
+
+
+def test_what_a_users_policy_adds_is_saved_and_loaded(
+    make_agent: Any, agent_class: Any, tmp_path: Path
+) -> None:
+    base: Any = agent_class.policy_aliases["MlpPolicy"]
+
+    class Wider(base):
+        settings: ClassVar[Any] = {**base.settings, "width": Whole(1)}
+
+        def __init__(self, *args: Any, width: int = 3, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.extra = th.nn.Linear(width, 2)
+
+    policy = make_agent(policy=Wider, policy_kwargs={"width": 5}).policy
+    policy.save(tmp_path / "policy")
+    loaded = Wider.load(tmp_path / "policy")
+    assert loaded.extra.in_features == 5
+    for name, value in policy.state_dict().items():
+        assert th.equal(value, loaded.state_dict()[name])
+    with pytest.raises(ValueError, match=r"^Wider: width=0 must be at least 1"):
+        make_agent(policy=Wider, policy_kwargs={"width": 0})
+
+
+def test_what_a_users_policy_decides_is_not_asked_for_again(
+    make_agent: Any, agent_class: Any, tmp_path: Path
+) -> None:
+    base: Any = agent_class.policy_aliases["MultiInputPolicy"]
+
+    class Flat(base):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, images=False, **kwargs)
+
+    make_agent(policy=Flat).policy.save(tmp_path / "policy")
+    assert isinstance(Flat.load(tmp_path / "policy"), Flat)
+
+
+def test_a_copied_policy_knows_its_arguments(make_agent: Any, tiny_policy: Any) -> None:
+    policy = make_agent().policy
+    copied = deepcopy(policy)
+    given = copied._get_constructor_parameters()
+    assert given.keys() == policy._get_constructor_parameters().keys() >= tiny_policy.keys()
+    assert {name: given[name] for name in tiny_policy} == tiny_policy
+
+
+def test_policies_show_every_argument(agent_class: Any) -> None:
+    base = agent_class.policy_base
+    own = {*inspect.signature(base.__init__).parameters} - {"self"}
+    for kind in (base, *agent_class.policy_aliases.values()):
+        assert {*inspect.signature(kind).parameters} == own

@@ -1,8 +1,9 @@
 """The policy side that all world-model agents share: acting with a memory."""
 
+import inspect
 from abc import abstractmethod
-from collections.abc import Hashable, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import torch as th
@@ -14,7 +15,9 @@ from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.utils import obs_as_tensor
 from torch import Tensor, nn
 
+from dreamzoo.common.arguments import constructor
 from dreamzoo.common.recorded_acting import Manner, RecordedActing, named
+from dreamzoo.common.settings import Setting, read_settings
 from dreamzoo.nn.actions import ActionCodec
 from dreamzoo.nn.checks import FLOAT32, InputError, ObservationChecker, to_flags, to_host
 from dreamzoo.nn.fast import graphs
@@ -50,7 +53,8 @@ class WorldModelPolicy(BasePolicy):
     """
     Owns every network of an agent; acts through a filtered latent.
 
-    Subclasses build ``world_model`` and choose actions from latents.
+    Subclasses build ``world_model`` and choose actions from latents. What they are built with is
+    recorded here, for ``save`` and ``load``; what they list in ``settings`` is checked here.
 
     :param observation_space: observation space
     :param action_space: action space
@@ -63,8 +67,24 @@ class WorldModelPolicy(BasePolicy):
     precision: str = "auto"
     #: Whether :meth:`predict` repeats recorded graphs on CUDA; an agent passes its own on.
     cuda_graph: bool = True
-    #: What a subclass was built with beside what every policy gets.
+    #: What arguments may be.
+    settings: ClassVar[Mapping[str, Setting]] = {}
+    #: What the constructor takes, those arguments included that it passes on.
+    __signature__: ClassVar[inspect.Signature]
+    #: What the outermost constructor was given.
     _arguments: dict[str, Any]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.__signature__ = constructor(cls)
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> "WorldModelPolicy":
+        policy = super().__new__(cls)
+        # Here, where nothing has been popped, added or replaced on the way to the base.
+        given = dict(zip(cls.__signature__.parameters, args, strict=False)) | kwargs
+        given.pop("lr_schedule", None)  # not needed for acting
+        vars(policy)["_arguments"] = given
+        return policy
 
     def __init__(
         self,
@@ -74,6 +94,8 @@ class WorldModelPolicy(BasePolicy):
         images: bool,
         **kwargs: Any,
     ) -> None:
+        given = {name: kind for name, kind in self.settings.items() if name in self._arguments}
+        read_settings(type(self).__name__, given, self._arguments)
         if kwargs.get("features_extractor_class") is None:
             kwargs["features_extractor_class"] = (
                 FlattenExtractor  # named, as SB3 wants, never built
@@ -104,13 +126,7 @@ class WorldModelPolicy(BasePolicy):
         object.__setattr__(self, "features_extractor", getattr(encoder, "extractor", encoder))
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
-        return {
-            "observation_space": self.observation_space,
-            "action_space": self.action_space,
-            "normalize_images": self.normalize_images,
-            "lr_schedule": self._dummy_schedule,  # not needed for acting
-            **self._arguments,
-        }
+        return {**self._arguments, "lr_schedule": self._dummy_schedule}
 
     @abstractmethod
     def choose(

@@ -134,21 +134,6 @@ class DreamerV3Policy(WorldModelPolicy):
             optimizer_class=optimizer_class,
             optimizer_kwargs=optimizer_kwargs,
         )
-        self._arguments = dict(
-            size=size,
-            net_arch=net_arch,
-            gamma=gamma,
-            unimix=unimix,
-            actor_unimix=actor_unimix,
-            vector_decoder_outscale=vector_decoder_outscale,
-            cnn=cnn,
-            images=images,
-            features_extractor_class=features_extractor_class,
-            features_extractor_kwargs=features_extractor_kwargs,
-            optimizer_class=optimizer_class,
-            optimizer_kwargs=optimizer_kwargs,
-        )
-        read_settings(type(self).__name__, self.settings, self._arguments)
         widths = get_size(size or ("12m" if self.observation_codec.image_keys else "1m"))
         actor_arch, critic_arch = _split_arch(net_arch, widths)
         self.net_arch = dict(pi=actor_arch, vf=critic_arch)

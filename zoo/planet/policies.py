@@ -10,7 +10,7 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor
 
 from dreamzoo.common.policies import ImageInput, VectorInput, WorldModelPolicy
-from dreamzoo.common.settings import Choice, Flag, Setting, Whole, Widths, read_settings
+from dreamzoo.common.settings import Choice, Flag, Setting, Whole, Widths
 from dreamzoo.nn.networks.world_models import (
     Activation,
     Endless,
@@ -157,22 +157,6 @@ class PlaNetPolicy(WorldModelPolicy):
             optimizer_class=optimizer_class,
             optimizer_kwargs=optimizer_kwargs,
         )
-        self._arguments = dict(
-            planner=planner,
-            dynamics=dynamics,
-            deter=deter,
-            stoch=stoch,
-            units=units,
-            reward_arch=reward_arch,
-            cnn_depth=cnn_depth,
-            activation=activation,
-            images=images,
-            features_extractor_class=features_extractor_class,
-            features_extractor_kwargs=features_extractor_kwargs,
-            optimizer_class=optimizer_class,
-            optimizer_kwargs=optimizer_kwargs,
-        )
-        read_settings(type(self).__name__, self.settings, self._arguments)
         check_continuous(self)
         self.planner = planner or CEM()
         self.dynamics_kind = dynamics
