@@ -63,7 +63,7 @@ def test_evaluation_plays_other_episodes_than_training(
                 self.seen.append(kwargs["seed"])
             return super().reset(**kwargs)
 
-    monkeypatch.setattr("dreamzoo.cli.train.make_env", Watched)
+    monkeypatch.setattr("dreamzoo.benchmark.runs.make_env", Watched)
     common = ["--eval-episodes", "2", "--eval-every", "20", "--out", str(tmp_path), *TINY]
     main(["train", "--steps", "40", "--seed", "7", *common])
     training, *evaluation = seeds

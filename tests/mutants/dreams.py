@@ -4,7 +4,7 @@ from tests.mutants.mutant import Mutant
 
 DREAM, STARTS = "envs/dreams/vector_env.py", "envs/dreams/starts.py"
 OPEN_LOOP, AGREEMENT = "zoo/analysis/open_loop.py", "zoo/analysis/agreement.py"
-EVALUATION, TRAIN = "zoo/analysis/evaluation.py", "zoo/cli/train.py"
+EVALUATION, TRAIN = "zoo/analysis/evaluation.py", "zoo/benchmark/runs.py"
 VEC, ALGORITHM = "envs/vector_env_to_vec_env.py", "zoo/common/world_model_algorithm.py"
 DISCOUNT = "wrappers/episode_discount.py"
 TESTS = ("tests/envs/dreams", "tests/wrappers/test_dream.py", "tests/analysis/test_open_loop.py")
@@ -105,8 +105,8 @@ MUTANTS = [
     Mutant(
         "training: evaluation on training's seeds",
         TRAIN,
-        "args.seed + 1_000,",
-        "args.seed,",
+        "run.seed + 1_000,",
+        "run.seed,",
         ("tests/cli",),
     ),
     Mutant(

@@ -1,12 +1,13 @@
-"""Callbacks that save a run as it can be continued, and that show what a model has learned."""
+"""Callbacks that evaluate and save a run so that it can be resumed, and that show a model."""
 
 import pathlib
 import pickle
 import warnings
+from typing import Any
 
 import numpy as np
 import torch as th
-from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 from stable_baselines3.common.logger import (
     CSVOutputFormat,
     Figure,
@@ -15,7 +16,7 @@ from stable_baselines3.common.logger import (
     Video,
 )
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
-from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from dreamzoo.analysis.figures import image_frames, image_keys, vector_figure
 from dreamzoo.analysis.open_loop import OpenLoop, open_loop
@@ -117,6 +118,43 @@ class SaveCallback(BaseCallback):
         self._saved = True
         if isinstance(self.model, WorldModelAlgorithm):
             self.model.last_good_file = model
+
+
+class SeededEvalCallback(EvalCallback):
+    """
+    SB3's callback; which episodes it plays does not depend on whether the run was interrupted.
+
+    :param env: to evaluate in
+    :param seed: of the episodes
+    :param kwargs: of ``EvalCallback``
+    """
+
+    def __init__(self, env: VecEnv, seed: int, **kwargs: Any) -> None:
+        super().__init__(env, **kwargs)
+        self.seed = seed
+
+    def _on_step(self) -> bool:
+        if self.n_calls % self.eval_freq == 0:
+            self.eval_env.seed(self.seed + self.n_calls)
+        return super()._on_step()
+
+    def resume(self, num_timesteps: int, n_envs: int) -> None:
+        """
+        Continue the table of evaluations instead of beginning a new one.
+
+        :param num_timesteps: of the agent that is trained further
+        :param n_envs: environments of training
+        """
+        self.n_calls = num_timesteps // n_envs
+        assert self.log_path is not None
+        path = pathlib.Path(self.log_path + ".npz")
+        if not path.exists():
+            return
+        table = np.load(path)
+        kept = table["timesteps"] <= num_timesteps
+        self.evaluations_timesteps = table["timesteps"][kept].tolist()
+        self.evaluations_results = table["results"][kept].tolist()
+        self.evaluations_length = table["ep_lengths"][kept].tolist()
 
 
 class DreamVideoCallback(BaseCallback):

@@ -9,4 +9,27 @@ from dreamzoo.hyperparams import planet
 #: agent's constructor takes.
 HYPERPARAMS: dict[str, dict[str, dict[str, Any]]] = {"planet": planet.hyperparams}
 
-__all__ = ["HYPERPARAMS"]
+__all__ = ["HYPERPARAMS", "published"]
+
+
+def published(agent: str, env: str) -> dict[str, Any]:
+    """
+    Look up the published settings of an agent on an environment.
+
+    :param agent: its name in ``dreamzoo.AGENTS``
+    :param env: name of the environment
+    :return: ``policy``, ``steps``, and pairs of keys and values: ``env_kwargs``,
+        ``policy_kwargs``, ``agent_kwargs``
+    :raises ValueError: if there are none
+    """
+    known = HYPERPARAMS.get(agent, {})
+    if env not in known:
+        raise ValueError(f"No published settings of {agent} on {env}; there are: {sorted(known)}.")
+    settings = dict(known[env])
+    return {
+        "policy": settings.pop("policy"),
+        "steps": settings.pop("n_timesteps"),
+        "env_kwargs": list(settings.pop("env_kwargs", {}).items()),
+        "policy_kwargs": list(settings.pop("policy_kwargs", {}).items()),
+        "agent_kwargs": list(settings.items()),
+    }
