@@ -92,7 +92,7 @@ MUTANTS = [
     ),
     _agent(
         "seed episodes are planned",
-        "if self.random_collection or self._begins():",
+        "if self.random_collection or self._in_seed_phase():",
         "if self.random_collection:",
     ),
     _agent(

@@ -63,7 +63,7 @@ class MeanMetrics:
         return {name: total / counts[name] for name, total in totals.items()}
 
 
-def check_finite(model: "BaseAlgorithm", loss: Tensor, terms: dict[str, Tensor]) -> None:
+def check_finite_losses(model: "BaseAlgorithm", loss: Tensor, terms: dict[str, Tensor]) -> None:
     """
     Stop before an update that would destroy the parameters.
 
@@ -93,7 +93,7 @@ def guard_gradients(
     :param parameters: with their gradients
     :param loss: total
     :param norm: of all gradients
-    :raises FloatingPointError: as :func:`check_finite`
+    :raises FloatingPointError: as :func:`check_finite_losses`
     """
     finite = th.isfinite(loss) & th.isfinite(norm)
     if _on_host(loss):
@@ -119,7 +119,7 @@ def check_means(model: "BaseAlgorithm", means: dict[str, float]) -> None:
 
     :param model: the agent
     :param means: of the metrics; terms of the loss end in ``_loss``
-    :raises FloatingPointError: as :func:`check_finite`
+    :raises FloatingPointError: as :func:`check_finite_losses`
     """
     terms = {k.removesuffix("_loss"): v for k, v in means.items() if k.endswith("_loss")}
     terms |= {k: v for k, v in means.items() if k == "grad_norm"}
@@ -133,7 +133,7 @@ def check_actions(model: "BaseAlgorithm", actions: np.ndarray) -> None:
 
     :param model: the agent
     :param actions: on the host anyway
-    :raises FloatingPointError: as :func:`check_finite`
+    :raises FloatingPointError: as :func:`check_finite_losses`
     """
     if not np.isfinite(actions).all():
         stop_training(model, {"action": math.nan}, "action")

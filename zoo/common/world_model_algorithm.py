@@ -362,7 +362,7 @@ class WorldModelAlgorithm(CollectingAlgorithm):
             )
             if not rollout.continue_training:
                 break
-            updates = self._count_updates(rollout.episode_timesteps)
+            updates = self._take_due_updates(rollout.episode_timesteps)
             if updates > 0:
                 self.train(updates, self.batch_size)
                 pace.look()
@@ -451,7 +451,7 @@ class WorldModelAlgorithm(CollectingAlgorithm):
         enough = self.replay_buffer.n_windows() >= self.batch_size * self.batch_length
         return enough or self.replay_buffer.full
 
-    def _count_updates(self, steps: int) -> int:
+    def _take_due_updates(self, steps: int) -> int:
         """
         Say how many updates follow a collection.
 

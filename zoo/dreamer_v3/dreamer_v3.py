@@ -15,12 +15,12 @@ from dreamzoo.common.buffers import SequenceBatch
 from dreamzoo.common.policies import ActingState
 from dreamzoo.common.record_store import RecordSpec
 from dreamzoo.common.settings import Choice, Flag, Number, Setting, Whole
-from dreamzoo.common.training import Outcome, check_finite, guard_gradients
+from dreamzoo.common.training import Outcome, check_finite_losses, guard_gradients
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.dreamer_v3.policies import CnnPolicy, DreamerV3Policy, MlpPolicy, MultiInputPolicy
 from dreamzoo.nn.distributions import divergences, one_hot, soft_bernoulli_loss
 from dreamzoo.nn.fast.streams import Aside
-from dreamzoo.nn.fast.threads import backward_side_by_side
+from dreamzoo.nn.fast.threads import backward_in_parallel
 from dreamzoo.nn.networks.heads import evaluate
 from dreamzoo.nn.returns import lambda_return, replay_return
 from dreamzoo.nn.rssm.dynamics import Latent
@@ -178,12 +178,12 @@ class DreamerV3(WorldModelAlgorithm):
         good = th.isfinite(loss)
         for average, old in zip(averages, before, strict=True):  # of a bad loss nothing remains
             average.copy_(th.where(good, average, old))
-        check_finite(self, loss, losses)
+        check_finite_losses(self, loss, losses)
         self.policy.optimizer.zero_grad()
         # The dream has no graph into the world model, so their backward passes can share time. But
         # convolutions take far longer than the rest, and use all cores by themselves.
         images = bool(self.policy.world_model.codec.image_keys)
-        backward_side_by_side([behavior + model] if images else [behavior, model])
+        backward_in_parallel([behavior + model] if images else [behavior, model])
         gradients = [p.grad for p in self.policy.trained_parameters() if p.grad is not None]
         details["grad_norm"] = th.nn.utils.get_total_norm(gradients)  # before clipping
         guard_gradients(self, self.policy.trained_parameters(), loss, details["grad_norm"])
@@ -276,8 +276,8 @@ class DreamerV3(WorldModelAlgorithm):
         feat, actions, hidden = self.policy.world_model.dynamics.imagine(
             start, self.policy.actor, self.horizon, self._generator
         )
-        policy = self.policy.actor.policy(hidden)
-        return Dream(feat, *policy.log_prob_and_entropy(actions)), starts
+        distribution = self.policy.actor.distribution(hidden)
+        return Dream(feat, *distribution.log_prob_and_entropy(actions)), starts
 
     def _behavior_loss(
         self, dream: Dream, is_terminal: Tensor

@@ -96,7 +96,7 @@ class SymexpTwoHot(nn.Module):
         """
         rows = logits.float().flatten(0, -2)
         scale = tuple(weights or [1.0] * len(targets))
-        if kernels.is_triton(rows) and len(targets) <= 2 and not kernels.is_traced():
+        if kernels.uses_triton(rows) and len(targets) <= 2 and not kernels.is_traced():
             from dreamzoo.nn.fast.triton.losses import TwoHotLoss
 
             flat = [target.flatten() for target in targets]
@@ -212,7 +212,7 @@ def divergences(post: Tensor, prior: Tensor) -> tuple[Tensor, Tensor, Tensor, Te
     :return: KL(post || prior) with the prior's gradient alone, and with the posterior's alone;
         entropies of prior and posterior, (B, T) each
     """
-    if kernels.is_triton(post) and not kernels.is_traced():
+    if kernels.uses_triton(post) and not kernels.is_traced():
         from dreamzoo.nn.fast.triton.actions import Divergences
 
         flat = Divergences.apply(post.flatten(0, 1), prior.flatten(0, 1))
@@ -256,7 +256,7 @@ class CategoricalActions:
 
     def from_noise(self, noise: Tensor) -> Tensor:
         """Turn the noise of :meth:`draw` into actions, (..., dims) to (..., dims)."""
-        if kernels.is_triton(self.logits) and not kernels.is_plain():
+        if kernels.uses_triton(self.logits) and not kernels.is_plain():
             from dreamzoo.nn.fast.triton import actions as triton_actions
 
             logits, draws = self.logits.flatten(0, -2), noise.flatten(0, -2)
@@ -319,7 +319,7 @@ class BoundedNormalActions:
 
     def from_noise(self, noise: Tensor) -> Tensor:
         """Turn the noise of :meth:`draw` into actions, (..., A) to (..., A)."""
-        if kernels.is_triton(self.raw_mean) and not kernels.is_plain():
+        if kernels.uses_triton(self.raw_mean) and not kernels.is_plain():
             from dreamzoo.nn.fast.triton import actions as triton_actions
 
             return triton_actions.bounded_normal(self.raw_mean, self.raw_std, *self.bounds, noise)
@@ -330,7 +330,7 @@ class BoundedNormalActions:
 
     def log_prob_and_entropy(self, action: Tensor) -> tuple[Tensor, Tensor]:
         """Compute both for actions without a gradient, (..., A) to (...) each."""
-        if kernels.is_triton(self.raw_mean) and not kernels.is_traced():
+        if kernels.uses_triton(self.raw_mean) and not kernels.is_traced():
             from dreamzoo.nn.fast.triton.actions import NormalTerms
 
             rows = (x.flatten(0, -2) for x in (self.raw_mean, self.raw_std, action))

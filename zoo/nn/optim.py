@@ -6,7 +6,7 @@ from typing import Any
 import torch as th
 from torch import Tensor
 
-from dreamzoo.nn.fast.kernels import is_triton
+from dreamzoo.nn.fast.kernels import uses_triton
 
 
 class LaProp(th.optim.Optimizer):
@@ -78,7 +78,7 @@ class LaProp(th.optim.Optimizer):
         self._tables: list[Any] = []
         for group, table in zip(self.param_groups, kept, strict=True):
             params = group["params"]
-            known = all(is_triton(p) and self.state[p] for p in params)
+            known = all(uses_triton(p) and self.state[p] for p in params)
             if known:
                 from dreamzoo.nn.fast.triton import optim as triton_optim
 

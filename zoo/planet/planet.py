@@ -14,7 +14,7 @@ from typing_extensions import Unpack
 from dreamzoo.common.arguments import Plumbing
 from dreamzoo.common.buffers import SequenceBatch
 from dreamzoo.common.settings import Flag, Number, Setting, Whole
-from dreamzoo.common.training import Outcome, check_finite, guard_gradients
+from dreamzoo.common.training import Outcome, check_finite_losses, guard_gradients
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.nn.networks.world_models import unit_variance_loss
 from dreamzoo.nn.rssm.dynamics import Latent
@@ -177,7 +177,7 @@ class PlaNet(WorldModelAlgorithm):
         super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
         self._episodes += int(np.count_nonzero(dones))
 
-    def _begins(self) -> bool:
+    def _in_seed_phase(self) -> bool:
         """Say whether the agent knows too little to plan: its seed episodes are not over."""
         if self.learning_starts is not None:
             return self.num_timesteps <= self.learning_starts
@@ -188,12 +188,12 @@ class PlaNet(WorldModelAlgorithm):
             return super()._may_train()
         assert self.replay_buffer is not None
         enough = self.replay_buffer.n_windows() > 0 or self.replay_buffer.full
-        return enough and not self._begins()
+        return enough and not self._in_seed_phase()
 
-    def _count_updates(self, steps: int) -> int:
+    def _take_due_updates(self, steps: int) -> int:
         """Say how many updates follow a collection: ``collect_interval`` for every episode."""
         if self.train_ratio or self.gradient_steps is not None:
-            return super()._count_updates(steps)
+            return super()._take_due_updates(steps)
         if not self._may_train():
             return 0
         if self._episodes_trained is None:  # as in the paper, seed episodes count as one
@@ -207,7 +207,7 @@ class PlaNet(WorldModelAlgorithm):
     ) -> Tensor:
         """Choose actions while collecting: random ones at first, then plans with noise."""
         shape = (len(latent.stoch), self.policy.action_codec.dim)
-        if self.random_collection or self._begins():
+        if self.random_collection or self._in_seed_phase():
             return 2.0 * th.rand(shape, generator=generator, device=self.device) - 1.0
         action = super()._choose(latent, generator, deterministic)
         noise = th.randn(shape, generator=generator, device=self.device)
@@ -215,7 +215,7 @@ class PlaNet(WorldModelAlgorithm):
 
     def _choice(self) -> Hashable | None:
         choice = super()._choice()
-        randomly = self.random_collection or self._begins()
+        randomly = self.random_collection or self._in_seed_phase()
         return choice if choice is None else (choice, randomly, self.exploration_noise)
 
     # ------------------------------------------------------------------ the algorithm
@@ -229,7 +229,7 @@ class PlaNet(WorldModelAlgorithm):
             "overshooting": self.overshooting_coef,
         }
         loss = th.stack([weights.get(name, 1.0) * term for name, term in losses.items()]).sum()
-        check_finite(self, loss, losses)
+        check_finite_losses(self, loss, losses)
         self.policy.optimizer.zero_grad()
         loss.backward()
         parameters = list(self.policy.world_model.parameters())

@@ -131,7 +131,7 @@ def test_the_tapes_weights_are_rounded_and_their_gradients_are_not() -> None:
     size = get_size("1m")
     core = BlockRSSM(5, 2, size).core
     with th.no_grad(), using("bf16", CPU):
-        tape = CoreTape(core.kernels(), 4, 16)
+        tape = CoreTape(core.weights(), 4, 16)
     names = {name for name, x in tape.weights._asdict().items() if x.dtype is th.bfloat16}
     assert names == {"deter_in", "stoch_in", "own", "shared", "gates"}
     assert tape.pre.dtype is tape.hidden.dtype is tape.total.dtype is th.float32

@@ -12,7 +12,7 @@ import torch as th
 from torch import Tensor
 
 from dreamzoo.nn.fast.pieces import by_rows
-from dreamzoo.nn.fast.threads import backward_side_by_side, map_pieces
+from dreamzoo.nn.fast.threads import backward_in_parallel, map_pieces
 from dreamzoo.nn.networks.layers import MLP
 
 CPU = th.device("cpu")
@@ -93,7 +93,7 @@ def test_losses_go_back_side_by_side_as_their_sum_would(threads: int) -> None:
     parameters = [*shared.parameters(), *own.parameters()]
     losses = [(shared(x) * own(x)).sum(), shared(2 * x).square().sum()]
     expected = th.autograd.grad(losses[0] + losses[1], parameters, retain_graph=True)
-    backward_side_by_side(losses)
+    backward_in_parallel(losses)
     for p, gradient in zip(parameters, expected, strict=True):
         assert p.grad is not None
         assert th.equal(p.grad, gradient)

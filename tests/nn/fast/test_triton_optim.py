@@ -47,7 +47,7 @@ def test_laprop(where: str, together: bool, agc: float, monkeypatch: pytest.Monk
     expected = _train(plain, together, agc)
     fast = [th.nn.Parameter(p.to(where)) for p in begin]
     if where == "cpu":
-        monkeypatch.setattr(optim, "is_triton", lambda x: True)
+        monkeypatch.setattr(optim, "uses_triton", lambda x: True)
         monkeypatch.setattr(optim, "_hand_over", lambda numbers, *_: th.tensor(numbers))
     versions = [p._version for p in fast]
     optimizer = _train(fast, together, agc)
@@ -62,7 +62,7 @@ def test_laprop(where: str, together: bool, agc: float, monkeypatch: pytest.Monk
 
 def test_a_parameter_without_gradient_stays(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if where == "cpu":
-        monkeypatch.setattr(optim, "is_triton", lambda x: True)
+        monkeypatch.setattr(optim, "uses_triton", lambda x: True)
         monkeypatch.setattr(optim, "_hand_over", lambda numbers, *_: th.tensor(numbers))
     one, other = (th.nn.Parameter(th.ones(5, device=where)) for _ in range(2))
     optimizer = LaProp([one, other], lr=0.1, warmup=0)

@@ -46,10 +46,10 @@ def both(case: Case, device: str) -> tuple[list[Tensor], list[Tensor]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernels, "compiled", None)
         for module in (kernels, returns):
-            patch.setattr(module, "is_triton", lambda x: True)
+            patch.setattr(module, "uses_triton", lambda x: True)
         fast = case(Random(device, th.float32))
         for module in (kernels, returns):
-            patch.setattr(module, "is_triton", lambda x: False)
+            patch.setattr(module, "uses_triton", lambda x: False)
         return fast, case(Random(device, th.float64))
 
 

@@ -79,7 +79,7 @@ def _core(core: BlockGRU, latent: Latent, action: Tensor) -> Tensor:
     """One step as it is computed everywhere."""
     out = th.empty_like(latent.deter)
     with th.no_grad():
-        tape = CoreTape(core.kernels(), 1, len(out))
+        tape = CoreTape(core.weights(), 1, len(out))
         tape.forward(0, latent.deter, latent.stoch.flatten(1), core.embed_action(action), out)
     return out
 
@@ -175,7 +175,7 @@ def test_a_kept_layout_follows_every_change_of_the_weights(rssm: BlockRSSM, chan
     core, latent, action = rssm.core, _latent(3), th.randn(3, ACTION_DIM)
     before = _core(core, latent, action)
     with th.no_grad():
-        assert core.kernels() is core.kernels()
+        assert core.weights() is core.weights()
         if change == "in place":
             core.hidden.weight.mul_(2)
         elif change == "data":

@@ -418,6 +418,6 @@ def describe(args: argparse.Namespace, mode: Mode, device: th.device) -> dict[st
         "device": str(device),
         "precision": mode.precision,
         "graph": mode.graph and device.type == "cuda",
-        "compiled_kernels": kernels.is_compiled(example),
-        "triton_kernels": kernels.is_triton(example),
+        "compiled_kernels": kernels.uses_numba(example),
+        "triton_kernels": kernels.uses_triton(example),
     }

@@ -19,7 +19,7 @@ ALIGNED = 8
 
 def is_fused(x: Tensor) -> bool:
     """Tell whether what lies between convolutions of tensors like x is fused."""
-    return kernels.is_triton(x) and not kernels.is_traced()
+    return kernels.uses_triton(x) and not kernels.is_traced()
 
 
 def dtype_of_activations() -> th.dtype:

@@ -37,7 +37,7 @@ NORM_EPS = 1e-4
 FLOAT32 = np.dtype(np.float32)
 
 
-def is_compiled(x: Tensor) -> bool:
+def uses_numba(x: Tensor) -> bool:
     """Tell whether the compiled form handles tensors like x."""
     return compiled is not None and x.dtype is th.float32 and x.is_cpu
 
@@ -48,7 +48,7 @@ def has_triton() -> bool:
     return os.environ.get("DREAMZOO_TRITON") != "0" and find_spec("triton") is not None
 
 
-def is_triton(x: Tensor) -> bool:
+def uses_triton(x: Tensor) -> bool:
     """Tell whether the form in Triton handles tensors like x."""
     return x.is_cuda and x.dtype is th.float32 and has_triton()
 
@@ -114,7 +114,7 @@ def norm_silu(x: Tensor, scale: Tensor, out: Tensor, at: int = 0) -> Tensor:
     :param out: (N, >= G * M), written from column ``at`` on; may be x itself, not a view of it
     :return: out
     """
-    if is_compiled(x):
+    if uses_numba(x):
         rows, (groups, each) = x.shape[0], scale.shape
         width = groups * each
         result = (rows, max(at + width, out.shape[-1]))
@@ -122,7 +122,7 @@ def norm_silu(x: Tensor, scale: Tensor, out: Tensor, at: int = 0) -> Tensor:
             (x, (rows, width)), (scale, (groups, each)), (out, result)
         )
         compiled.norm_silu(values, weights, written, at)
-    elif is_triton(x):
+    elif uses_triton(x):
         _norms().norm_silu(x, scale, out, at)
     else:
         _norm_silu(x, scale, out, at)
@@ -152,10 +152,10 @@ def norm_silu_backward(
     :return: gradient of x, (N, G * M)
     """
     out = th.empty_like(x)
-    if is_triton(x):
+    if uses_triton(x):
         _norms().norm_silu_backward(x, scale, grad, scale_grad, bias_grad, out, at)
         return out
-    if is_compiled(x):
+    if uses_numba(x):
         rows, (groups, each) = x.shape[0], scale.shape
         width = groups * each
         values, weights, into, written, sums = _arrays(
@@ -199,12 +199,12 @@ def block_norm_silu(dense: Tensor, own: Tensor, scale: Tensor, out: Tensor) -> N
     :param scale: (D,)
     :param out: (g, N, D / g), written
     """
-    if is_compiled(dense):
+    if uses_numba(dense):
         blocks, rows, dim = len(own), len(dense), len(scale)
         parts = blocks, rows, dim // blocks
         arrays = _arrays((dense, (rows, dim)), (own, parts), (scale, (dim,)), (out, parts))
         compiled.block_norm_silu(*arrays)
-    elif is_triton(dense):
+    elif uses_triton(dense):
         _norms().block_norm_silu(dense, own, scale, out)
     else:
         _block_norm_silu(dense, own, scale, out)
@@ -228,7 +228,7 @@ def block_norm_silu_backward(
     :param out: gradient of the sum, written, (N, D)
     :param scale_grad: added to, (D,)
     """
-    if is_compiled(total):
+    if uses_numba(total):
         rows, dim, blocks = len(total), len(scale), len(grad)
         arrays = _arrays(
             (total, (rows, dim)),
@@ -239,7 +239,7 @@ def block_norm_silu_backward(
         )
         compiled.block_norm_silu_backward(*arrays)
         return
-    if is_triton(total):
+    if uses_triton(total):
         _norms().block_norm_silu_backward(total, scale, grad, out, scale_grad)
         return
     by_row = grad.transpose(0, 1).flatten(1)
@@ -256,7 +256,7 @@ def gru(gates: Tensor, bias: Tensor, deter: Tensor, out: Tensor) -> None:
     :param deter: state before, (N, >= D)
     :param out: state after, (N, >= D), the first D columns are written
     """
-    if is_compiled(gates):
+    if uses_numba(gates):
         blocks, rows, width = gates.shape
         dim = blocks * width // 3
         arrays = _arrays(
@@ -266,7 +266,7 @@ def gru(gates: Tensor, bias: Tensor, deter: Tensor, out: Tensor) -> None:
             (out, (rows, max(dim, out.shape[-1]))),
         )
         compiled.gru(*arrays)
-    elif is_triton(gates):
+    elif uses_triton(gates):
         _norms().gru(gates, bias, deter, out)
     else:
         _gru(gates, bias, deter, out)
@@ -289,7 +289,7 @@ def gru_backward(
     :return: gradient of the state before, without the way through the gates, (N, D)
     """
     out = th.empty_like(grad)
-    if is_compiled(gates):
+    if uses_numba(gates):
         blocks, rows, width = gates.shape
         dim = blocks * width // 3
         arrays = _arrays(
@@ -301,7 +301,7 @@ def gru_backward(
             (out, (rows, dim)),
         )
         compiled.gru_backward(*arrays)
-    elif is_triton(gates):
+    elif uses_triton(gates):
         _norms().gru_backward(gates, bias, deter, grad, gates_grad, out)
     else:
         _gru_backward(gates, bias, deter, grad, gates_grad, out)
@@ -351,7 +351,7 @@ def sample_mixed(
     :param probs: mixed probabilities, written, (N, S, C)
     :param out: one-hot samples, (N, >= S * C), written from column ``at`` on
     """
-    if is_compiled(logits) and draws is not None:
+    if uses_numba(logits) and draws is not None:
         rows, latents, classes = shape = tuple(logits.shape)
         scores, numbers, mixed, result = _arrays(
             (logits, shape),
@@ -360,7 +360,7 @@ def sample_mixed(
             (out, (rows, max(at + latents * classes, out.shape[-1]))),
         )
         compiled.sample_mixed(scores, unimix, numbers, mixed, result, at)
-    elif is_triton(logits):
+    elif uses_triton(logits):
         _categoricals().sample_mixed(logits, unimix, draws, probs, out, at)
     else:
         _sample_mixed(logits, unimix, draws, probs, out, at)
@@ -394,7 +394,7 @@ def one_hot_sample(probs: Tensor, draws: Tensor | None) -> Tensor:
 
 def limited(x: Tensor) -> Tensor:
     """Scale numbers down to a size of at most one, without a gradient."""
-    if is_triton(x):
+    if uses_triton(x):
         from dreamzoo.nn.fast.triton import actions as triton_actions
 
         return triton_actions.limited(x)
@@ -409,11 +409,11 @@ def mixed_backward(probs: Tensor, unimix: float, grad: Tensor, out: Tensor) -> N
     :param grad: of them, (N, S, C)
     :param out: of the logits, written, (N, S, C)
     """
-    if is_compiled(probs):
+    if uses_numba(probs):
         shape = tuple(probs.shape)
         mixed, into, result = _arrays((probs, shape), (grad, shape), (out, shape))
         compiled.mixed_backward(mixed, unimix, into, result)
-    elif is_triton(probs):
+    elif uses_triton(probs):
         _categoricals().mixed_backward(probs, unimix, grad, out)
     else:
         _mixed_backward(probs, unimix, grad, out)
@@ -436,13 +436,13 @@ def two_hot_mean(logits: Tensor, outer: Tensor) -> Tensor:
     :param outer: the K positive bins, increasing, (K,)
     :return: (N,)
     """
-    if is_compiled(logits) and not is_plain():
+    if uses_numba(logits) and not is_plain():
         rows, half = len(logits), len(outer)
         scores, bins = _arrays((logits, (rows, 2 * half + 1)), (outer, (half,)))
         out = np.empty(rows, np.float32)
         compiled.two_hot_mean(scores, bins, out)
         return th.from_numpy(out)
-    if is_triton(logits) and not is_plain():
+    if uses_triton(logits) and not is_plain():
         return _categoricals().two_hot_mean(logits, outer)
     return _two_hot_mean(logits, outer)
 
@@ -459,12 +459,12 @@ def log_normalizer(logits: Tensor) -> Tensor:
 
     :param logits: (N, K)
     """
-    if is_compiled(logits):
+    if uses_numba(logits):
         (scores,) = _arrays((logits, (len(logits), logits.shape[-1])))
         out = np.empty(len(logits), np.float32)
         compiled.log_normalizer(scores, out)
         return th.from_numpy(out)
-    if is_triton(logits):
+    if uses_triton(logits):
         return _categoricals().log_normalizer(logits)
     return logits.logsumexp(-1)
 
@@ -478,11 +478,11 @@ def scaled_softmax(logits: Tensor, normalizer: Tensor, scale: Tensor, out: Tenso
     :param scale: (N,)
     :param out: (N, K)
     """
-    if is_compiled(logits):
+    if uses_numba(logits):
         rows, shape = len(logits), tuple(logits.shape)
         arrays = _arrays((logits, shape), (normalizer, (rows,)), (scale, (rows,)), (out, shape))
         compiled.scaled_softmax(*arrays)
-    elif is_triton(logits):
+    elif uses_triton(logits):
         _categoricals().scaled_softmax(logits, normalizer, scale, out)
     else:
         _scaled_softmax(logits, normalizer, scale, out)

@@ -38,7 +38,7 @@ def map_pieces(
     return _side_by_side(without_gradient, pieces, threads)
 
 
-def backward_side_by_side(losses: Sequence[th.Tensor]) -> None:
+def backward_in_parallel(losses: Sequence[th.Tensor]) -> None:
     """
     Go back from several losses, on a CPU at the same time; gradients add up as for their sum.
 

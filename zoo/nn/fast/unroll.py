@@ -17,7 +17,7 @@ from dreamzoo.nn.fast.precision import Precision, current
 from dreamzoo.nn.fast.tapes import Layer, StackTape
 
 
-class Kernels(NamedTuple):
+class CoreWeights(NamedTuple):
     """
     Weights of the recurrent core as its steps read them; made once for a sequence.
 
@@ -36,7 +36,7 @@ class Kernels(NamedTuple):
     gates: Tensor  # (g, d, 3 d)
     gates_bias: Tensor  # (g, 3 d), the -1 of the update gate included
 
-    def prepared(self, rows: int, steps: int) -> "Kernels":
+    def prepared(self, rows: int, steps: int) -> "CoreWeights":
         """Round what so many steps multiply with so many rows each, if that is worth while."""
         if current() != "bf16":
             return self
@@ -45,7 +45,7 @@ class Kernels(NamedTuple):
         return self._replace(**parts)
 
 
-class EvidenceKernels(NamedTuple):
+class EvidenceWeights(NamedTuple):
     """Weights between the next deterministic state and the posterior's logits."""
 
     deter: Tensor  # (M, D)
@@ -63,7 +63,7 @@ class CoreTape:
     :param rows: B
     """
 
-    def __init__(self, weights: Kernels, steps: int, rows: int) -> None:
+    def __init__(self, weights: CoreWeights, steps: int, rows: int) -> None:
         self.weights = weights.prepared(rows, steps)
         like, (self.blocks, width, _) = weights.own, weights.own.shape
         embed, self.deter = weights.deter_in.shape
@@ -143,7 +143,7 @@ class CoreTape:
         products.addmm_(deter_grad, pre_grad[:, :embed], k.deter_in)
         return deter_grad, products.mm(pre_grad[:, embed:], k.stoch_in)
 
-    def weight_grads(self, deter: Tensor, stoch: Tensor) -> Kernels:
+    def weight_grads(self, deter: Tensor, stoch: Tensor) -> CoreWeights:
         """
         Sum the gradients of the weights over all steps.
 
@@ -158,7 +158,7 @@ class CoreTape:
         total = self.total_grad.flatten(0, 1)
         gates = self.gates_grad.transpose(0, 1).flatten(1, 2)
         hidden = self.hidden.transpose(0, 1).flatten(1, 2)  # (g, T * B, d)
-        return Kernels(
+        return CoreWeights(
             deter_in=products.mm(pre[:, 0].t(), deter.flatten(0, 1)),
             deter_bias=pre[:, 0].sum(0),
             stoch_in=products.mm(pre[:, 1].t(), stoch.flatten(0, 1)),
@@ -193,7 +193,7 @@ class FilterTape(NamedTuple):
     before_stoch: Tensor  # the same, (T, B, S * C)
     pre: Tensor  # the posterior's hidden layer before the norm, (T, B, M)
     hidden: Tensor  # and after it
-    post: EvidenceKernels
+    post: EvidenceWeights
     precision: Precision  # of products
 
 
@@ -219,14 +219,14 @@ def is_fused(actions: Tensor) -> bool:
 
     :param actions: (T, B, M)
     """
-    if len(actions) < 2 or not kernels.is_triton(actions):
+    if len(actions) < 2 or not kernels.uses_triton(actions):
         return False
     device = th.cuda.get_device_properties(actions.device)
     return getattr(device, "shared_memory_per_block_optin", 0) >= SHARED
 
 
 def filter_steps(
-    data: FilterInputs, core_weights: Kernels, post: EvidenceKernels
+    data: FilterInputs, core_weights: CoreWeights, post: EvidenceWeights
 ) -> tuple[tuple[Tensor, Tensor, Tensor], FilterTape]:
     """
     Filter a sequence: core, evidence, posterior, sample, T times. Nothing here has a graph.
@@ -271,15 +271,15 @@ class Unroll(th.autograd.Function):
     """
     :func:`filter_steps` with its gradient; that of a sample is that of its probabilities.
 
-    Arguments are all of :class:`FilterInputs`, :class:`Kernels` and :class:`EvidenceKernels`.
+    Arguments are all of :class:`FilterInputs`, :class:`CoreWeights` and :class:`EvidenceWeights`.
     """
 
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
-        first, second = len(FilterInputs._fields), -len(EvidenceKernels._fields)
+        first, second = len(FilterInputs._fields), -len(EvidenceWeights._fields)
         data = FilterInputs(*arguments[:first])
-        core = Kernels(*(x.detach() for x in arguments[first:second]))
-        post = EvidenceKernels(*(x.detach() for x in arguments[second:]))
+        core = CoreWeights(*(x.detach() for x in arguments[first:second]))
+        post = EvidenceWeights(*(x.detach() for x in arguments[second:]))
         outputs, ctx.tape = filter_steps(data, core, post)
         ctx.unimix = data.unimix
         ctx.save_for_backward(data.keep, outputs[0], outputs[2])
@@ -303,7 +303,7 @@ class Unroll(th.autograd.Function):
             back = steps_back
         grads = back(ctx.tape, keep, probs, ctx.unimix, grad_deters, into_probs)
         flat = grads.logits.flatten(0, 1)
-        post_grads = EvidenceKernels(
+        post_grads = EvidenceWeights(
             deter=products.mm(grads.evidence.flatten(0, 1).t(), deters.flatten(0, 1)),
             scale=grads.scale,
             logits=products.mm(flat.t(), hidden.flatten(0, 1)),
@@ -376,7 +376,7 @@ class Imagination:
 
     def __init__(
         self,
-        weights: Kernels,
+        weights: CoreWeights,
         action_in: Layer,
         prior: list[Layer],
         logits: tuple[Tensor, Tensor],

@@ -92,10 +92,10 @@ class Actor(nn.Module):
         self.std = None if codec.is_discrete else Linear(self.body.out_dim, codec.dim, outscale)
 
     def forward(self, feat: Tensor) -> ActionDistribution:
-        return self.policy(self.body(feat))
+        return self.distribution(self.body(feat))
 
-    def policy(self, hidden: Tensor) -> ActionDistribution:
-        """Read the policy off the trunk's result."""
+    def distribution(self, hidden: Tensor) -> ActionDistribution:
+        """Read the distribution of actions off the trunk's result."""
         if self.std is None:
             return CategoricalActions(self.mean(hidden), self.codec.sizes, self.unimix)
         return BoundedNormalActions(self.mean(hidden), self.std(hidden))
@@ -104,7 +104,7 @@ class Actor(nn.Module):
         self, lead: Sequence[int], generator: th.Generator | None, device: th.device
     ) -> Tensor:
         """
-        Draw the noise of many actions at once, for ``policy.from_noise``.
+        Draw the noise of many actions at once, for ``distribution.from_noise``.
 
         :param lead: batch axes
         :return: (*lead, number of action dimensions)

@@ -106,7 +106,7 @@ class DenseBlock(nn.Module):
         self.linear = Linear(in_dim, out_dim)
         self.norm = RMSNorm(out_dim)
 
-    def kernels(self) -> Layer:
+    def weights(self) -> Layer:
         """Weight, bias and norm scale."""
         # Acting asks every layer: attributes of modules take three times as long.
         linear = self._modules["linear"]._parameters  # type: ignore[union-attr]
@@ -116,7 +116,7 @@ class DenseBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if is_plain():
             return F.silu(self.norm(self.linear(x)))
-        return _without_graph([self.kernels()], x)
+        return _without_graph([self.weights()], x)
 
 
 def _without_graph(layers: list[Layer], x: Tensor) -> Tensor:
@@ -141,9 +141,9 @@ class MLP(nn.Sequential):
         super().__init__(*[DenseBlock(i, o) for i, o in pairwise(dims)])
         self.out_dim = dims[-1]
 
-    def kernels(self) -> list[Layer]:
+    def weights(self) -> list[Layer]:
         """List weight, bias and norm scale of every layer."""
-        return [block.kernels() for block in self]  # type: ignore[operator]
+        return [block.weights() for block in self]  # type: ignore[operator]
 
     def forward(self, x: Tensor) -> Tensor:
         if not len(self):
@@ -151,7 +151,7 @@ class MLP(nn.Sequential):
         if is_traced():
             return super().forward(x)
         if not th.is_grad_enabled():
-            return _without_graph(self.kernels(), x)
+            return _without_graph(self.weights(), x)
         rows = x.flatten(0, -2)
         tape = self.tape(len(rows))
         map_pieces(tape.evaluate, tape.plan(cached_pieces(rows.detach())), x.device)
@@ -159,7 +159,7 @@ class MLP(nn.Sequential):
 
     def tape(self, rows: int) -> StackTape:
         """Prepare to evaluate N rows and to attach the gradient later."""
-        return StackTape(self.kernels(), rows)
+        return StackTape(self.weights(), rows)
 
     def attach(self, tape: StackTape, rows: Tensor | None = None) -> Tensor:
         """
@@ -170,7 +170,7 @@ class MLP(nn.Sequential):
         """
         if not len(self):
             return th.cat([piece for _, piece in tape.pieces]) if rows is None else rows
-        return Stack.apply(tape, rows, *(weight for layer in self.kernels() for weight in layer))
+        return Stack.apply(tape, rows, *(weight for layer in self.weights() for weight in layer))
 
 
 class BlockLinear(nn.Module):

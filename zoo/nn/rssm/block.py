@@ -13,10 +13,10 @@ from dreamzoo.nn.fast.kernels import is_plain, is_traced, one_hot_sample
 from dreamzoo.nn.fast.tapes import Piece, StackTape
 from dreamzoo.nn.fast.threads import map_pieces
 from dreamzoo.nn.fast.unroll import (
-    EvidenceKernels,
+    CoreWeights,
+    EvidenceWeights,
     FilterInputs,
     Imagination,
-    Kernels,
     Unroll,
     filter_steps,
 )
@@ -50,7 +50,7 @@ class BlockGRU(nn.Module):
         self.hidden = BlockLinear(size.deter + size.blocks * 3 * hidden, size.deter, size.blocks)
         self.hidden_norm = nn.Sequential(RMSNorm(size.deter), nn.SiLU())
         self.gates = BlockLinear(size.deter, 3 * size.deter, size.blocks)
-        self._kept: tuple[list[Any], Kernels] | None = None
+        self._kept: tuple[list[Any], CoreWeights] | None = None
         # A constant, not state: the update gate starts at sigmoid(-1).
         self.update_shift: Tensor
         shift = th.tensor([[0.0], [0.0], [1.0]])  # of reset, candidate, update
@@ -82,7 +82,7 @@ class BlockGRU(nn.Module):
         candidate = th.tanh(th.sigmoid(reset) * candidate)
         return th.lerp(own, candidate, th.sigmoid(update)).flatten(1)
 
-    def kernels(self) -> Kernels:
+    def weights(self) -> CoreWeights:
         """
         Lay the weights out as :class:`CoreTape` reads them.
 
@@ -96,16 +96,16 @@ class BlockGRU(nn.Module):
         state = [(p.data_ptr(), p._version, p.device) for p in weights]
         if self._kept is None or self._kept[0] != state:
             kept = self._lay_out(weights)
-            self._kept = state, Kernels(*(x.detach() for x in kept))
+            self._kept = state, CoreWeights(*(x.detach() for x in kept))
         return self._kept[1]
 
     def _weights(self) -> list[Tensor]:
         norm = self.hidden_norm.get_parameter("0.weight")
-        embeddings = *self.deter_in.kernels(), *self.stoch_in.kernels()
+        embeddings = *self.deter_in.weights(), *self.stoch_in.weights()
         hidden, gates = self.hidden, self.gates
         return [*embeddings, hidden.weight, hidden.bias, norm, gates.weight, gates.bias]
 
-    def _lay_out(self, weights: list[Tensor]) -> Kernels:
+    def _lay_out(self, weights: list[Tensor]) -> CoreWeights:
         """
         Split the kernel of ``hidden``, whose blocks read [their own part of h, the embeddings].
 
@@ -115,7 +115,7 @@ class BlockGRU(nn.Module):
         deter_in, deter_bias, deter_scale, stoch_in, stoch_bias, stoch_scale = weights[:6]
         hidden, hidden_bias, hidden_scale, gates, gates_bias = weights[6:]
         own = hidden.shape[2]
-        return Kernels(
+        return CoreWeights(
             deter_in=deter_in,
             deter_bias=deter_bias,
             stoch_in=stoch_in,
@@ -194,14 +194,14 @@ class BlockRSSM(Dynamics):
             x.transpose(0, 1).contiguous() for x in (keep, actions, evidence)
         )
         data = FilterInputs(*latent, keep, actions, evidence, draws, self.unimix)
-        core = self.core.kernels()
-        post = EvidenceKernels(
+        core = self.core.weights()
+        post = EvidenceWeights(
             from_deter, norm.weight, self.post_logits.weight, self.post_logits.bias
         )
         if th.is_grad_enabled():
             outputs = Unroll.apply(*data, *core, *post)
         else:
-            outputs, _ = filter_steps(data, core, EvidenceKernels(*(x.detach() for x in post)))
+            outputs, _ = filter_steps(data, core, EvidenceWeights(*(x.detach() for x in post)))
         deter, stoch, probs = (x.transpose(0, 1) for x in outputs)
         return Latent(deter, stoch), probs
 
@@ -234,9 +234,9 @@ class BlockRSSM(Dynamics):
         """Prepare to imagine many steps of N rows without a graph; weights must not change."""
         with th.no_grad():
             return Imagination(
-                self.core.kernels(),
-                self.core.action_in.kernels(),
-                self.prior_hidden.kernels(),
+                self.core.weights(),
+                self.core.action_in.weights(),
+                self.prior_hidden.weights(),
                 (self.prior_logits.weight, self.prior_logits.bias),
                 rows,
                 self.classes,
@@ -295,8 +295,8 @@ class BlockRSSM(Dynamics):
         imagination = self.imagination(feat.shape[1])
         actions = []
         for t, piece in enumerate(plan):
-            policy = actor.policy(trunk.evaluate(piece))
-            actions.append(policy.from_noise(noise[t]))
+            chosen = actor.distribution(trunk.evaluate(piece))
+            actions.append(chosen.from_noise(noise[t]))
             encoded = actor.codec.encode(actions[-1])
             imagination.step(feat[t], encoded, draws[t], out=feat[t + 1])
         return th.stack(actions)

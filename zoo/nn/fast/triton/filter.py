@@ -29,7 +29,7 @@ from dreamzoo.nn.fast.precision import Precision
 from dreamzoo.nn.fast.triton import tiles
 from dreamzoo.nn.fast.triton.filter_kernels import filter_forward
 from dreamzoo.nn.fast.triton.tiles import divide
-from dreamzoo.nn.fast.unroll import CoreTape, EvidenceKernels, FilterInputs, FilterTape, Kernels
+from dreamzoo.nn.fast.unroll import CoreTape, CoreWeights, EvidenceWeights, FilterInputs, FilterTape
 
 
 class Cast(NamedTuple):
@@ -43,7 +43,7 @@ class Cast(NamedTuple):
     logits: Tensor  # (S * C, M)
 
 
-def cast(core: Kernels, post: EvidenceKernels, precision: Precision) -> Cast:
+def cast(core: CoreWeights, post: EvidenceWeights, precision: Precision) -> Cast:
     """
     Lay all weights out once for a sequence.
 
@@ -59,7 +59,7 @@ def cast(core: Kernels, post: EvidenceKernels, precision: Precision) -> Cast:
 
 
 def filter_steps(
-    data: FilterInputs, core_weights: Kernels, post: EvidenceKernels, precision: Precision
+    data: FilterInputs, core_weights: CoreWeights, post: EvidenceWeights, precision: Precision
 ) -> tuple[tuple[Tensor, Tensor, Tensor], FilterTape]:
     """
     Compute what :func:`dreamzoo.nn.fast.unroll.filter_steps` does.
