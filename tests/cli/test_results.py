@@ -11,7 +11,8 @@ from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.save_util import save_to_pkl
 
-from dreamzoo.cli import main, results
+from dreamzoo.benchmark import results
+from dreamzoo.cli import main
 from dreamzoo.common.buffers import SequenceReplayBuffer
 from dreamzoo.envs import make_dmc
 
@@ -63,7 +64,7 @@ def test_collected_rows_are_the_evaluations(collected: Path) -> None:
 def test_collecting_again_replaces_the_run(collected: Path, tmp_path: Path) -> None:
     again = write_run(tmp_path / "again", [7.0] * 10, agent="ppo")
     main(["results", "collect", str(again), "--to", str(collected)])
-    rows = results.read(collected, results.Evaluation)
+    rows = results.read_rows(collected, results.Evaluation)
     assert len(rows) == 30
     assert {row.mean_return for row in rows if row.agent == "ppo"} == {7.0}
     with pytest.raises(SystemExit, match="same agent, task and seed"):

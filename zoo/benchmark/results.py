@@ -1,0 +1,178 @@
+"""Evaluations of finished runs as committed files, and published curves to set beside them."""
+
+import csv
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+#: Agents that tables and pictures show, by their names in ``dreamzoo train``, and their colors.
+AGENTS = {
+    "dreamer_v3": "DreamerV3",
+    "planet": "PlaNet",
+    "sac": "SAC",
+    "ppo": "PPO",
+    "td3": "TD3",
+    "ddpg": "DDPG",
+    "a2c": "A2C",
+    "dqn": "DQN",
+}
+COLORS = {
+    "DreamerV3": "tab:red",
+    "PlaNet": "tab:orange",
+    "SAC": "tab:blue",
+    "PPO": "tab:green",
+    "TD3": "tab:cyan",
+    "DDPG": "tab:brown",
+    "A2C": "tab:olive",
+    "DQN": "tab:pink",
+    "D4PG": "tab:purple",
+}
+#: What the authors of DreamerV3 released with their code (github.com/danijar/dreamerv3, folder
+#: scores): means over windows of frames.
+PUBLISHED = Path(__file__).parent / "published.csv"
+PUBLISHED_WINDOW = 25_000  # frames
+#: What is published for which agent, by its name there.
+METHODS = {"dreamerv3": "DreamerV3", "d4pg": "D4PG", "ppo_fixhp": "PPO"}
+SUITES = {"dmc": "dmc_proprio", "dmc_pixels": "dmc_vision"}
+#: Frames of a step where a run does not say: the defaults of ``dreamzoo.envs.make_env``.
+REPEATS = {"dmc": 2, "dmc_pixels": 2, "atari": 4, "atari100k": 4}
+LATE = 5_000  # frames; an evaluation that much before the asked frames says nothing of them
+
+
+class Evaluation(NamedTuple):
+    """One evaluation of a run: a row of the files that :func:`collect` writes."""
+
+    agent: str
+    task: str
+    seed: int
+    steps: int
+    frames: int  # steps * action repeat
+    mean_return: float
+    std_return: float  # over the episodes
+    episodes: int
+    deterministic: int  # 1: most likely actions, 0: sampled ones
+    commit: str
+
+
+class Published(NamedTuple):
+    """One window of a published curve: a row of published.csv."""
+
+    suite: str
+    method: str
+    task: str
+    env_frames_window_end: int
+    seeds: int
+    mean: float
+    std: float  # over the seeds
+
+
+def read_rows(path: Path, kind: Any) -> list[Any]:
+    """Read the rows of a file as tuples of a kind; no file, no rows."""
+    if not path.exists():
+        return []
+    types = kind.__annotations__
+    with path.open(newline="") as file:
+        return [kind(**{k: types[k](v) for k, v in row.items()}) for row in csv.DictReader(file)]
+
+
+def read_run(folder: Path) -> list[Evaluation]:
+    """
+    Read the evaluations of a finished run.
+
+    :param folder: what was ``--out`` of dreamzoo train
+    :raises ValueError: if the run is not finished
+    """
+    config = json.loads((folder / "config.json").read_text())
+    args, path = config[-1]["args"], folder / "evaluations.npz"
+    table = np.load(path) if path.exists() else {"timesteps": np.zeros(1, int)}
+    spacing = max(args["eval_every"] // args["n_envs"], 1) * args["n_envs"]
+    last = table["timesteps"][-1]
+    if args["steps"] - last >= spacing:
+        raise ValueError(
+            f"{folder} is not finished: evaluated at {last} of {args['steps']} steps. Wait for it, "
+            "or go on with dreamzoo train --resume."
+        )
+    repeat = dict(args["env_kwargs"]).get(
+        "action_repeat", REPEATS.get(args["env"].partition("/")[0], 1)
+    )
+    return [
+        Evaluation(
+            agent=args["agent"],
+            task=args["env"],
+            seed=args["seed"],
+            steps=int(steps),
+            frames=int(steps) * repeat,
+            mean_return=round(float(returns.mean()), 2),
+            std_return=round(float(returns.std()), 2),
+            episodes=len(returns),
+            deterministic=int(args["deterministic_eval"]),
+            commit="+".join(dict.fromkeys(entry["commit"] for entry in config)),
+        )
+        for steps, returns in zip(table["timesteps"], table["results"], strict=True)
+        if steps <= args["steps"]  # PPO completes its last rollout
+    ]
+
+
+def collect(folders: list[Path], to: Path) -> int:
+    """
+    Put the evaluations of finished runs into a file, beside those of other runs.
+
+    :param folders: of the runs
+    :param to: file; earlier rows of the same agent, task and seed are replaced
+    :return: number of the new evaluations
+    :raises ValueError: if a run is not finished, or two are of the same agent, task and seed
+    """
+    new = [row for folder in folders for row in read_run(folder)]
+    replaced = {(row.agent, row.task, row.seed) for row in new}
+    if len(replaced) < len(folders):
+        raise ValueError("Two of these runs are of the same agent, task and seed.")
+    kept = [r for r in read_rows(to, Evaluation) if (r.agent, r.task, r.seed) not in replaced]
+    to.parent.mkdir(parents=True, exist_ok=True)
+    with to.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(Evaluation._fields)
+        writer.writerows(sorted([*kept, *new]))
+    return len(new)
+
+
+def final_returns(curves: Iterable[Evaluation], frames: int, window: int) -> list[float]:
+    """
+    Average the last evaluations of each seed at or before some frames.
+
+    :param curves: evaluations of one agent at one task
+    :param frames: frames asked for
+    :param window: frames over which to average, counted back from the last evaluation
+    :return: one number for each seed that got so far
+    """
+    by_seed: dict[int, list[Evaluation]] = {}
+    for row in curves:
+        if row.frames <= frames:
+            by_seed.setdefault(row.seed, []).append(row)
+    finals = []
+    for rows in by_seed.values():
+        last = max(row.frames for row in rows)
+        if frames - last < LATE:
+            finals.append(np.mean([r.mean_return for r in rows if r.frames > last - window]))
+    return [float(x) for x in finals]
+
+
+def of_task(published: Iterable[Published], task: str, method: str) -> list[Published]:
+    """Pick a published curve by this package's name of the task."""
+    suite, _, rest = task.partition("/")
+    key = (SUITES.get(suite), method, "dmc_" + rest.replace("-", "_"))
+    return [row for row in published if (row.suite, row.method, row.task) == key]
+
+
+def last_window(curve: Iterable[Published], frames: int) -> Published | None:
+    """Pick the last window that ends at or before some frames, unless it is long over."""
+    ends = [r for r in curve if 0 <= frames - r.env_frames_window_end < PUBLISHED_WINDOW]
+    return max(ends, key=lambda row: row.env_frames_window_end, default=None)
+
+
+def present(own: list[Evaluation]) -> dict[str, str]:
+    """Names of the agents that have runs, in the order of :data:`AGENTS`."""
+    found = {row.agent for row in own}
+    return {agent: name for agent, name in AGENTS.items() if agent in found}

@@ -1,0 +1,96 @@
+"""How training went, by the logs and the replay of finished runs."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from stable_baselines3.common.save_util import load_from_pkl
+
+
+def read_metric(folder: Path, name: str) -> list[tuple[int, float]]:
+    """
+    Read what a run has logged of its training.
+
+    :param folder: what was ``--out`` of dreamzoo train
+    :param name: without "train/"
+    :return: steps and values; of what a resumed run did twice, the second time
+    :raises ValueError: if it has not logged that
+    """
+    logs = {int(p.stem.partition("_")[2] or 0): p for p in folder.glob("progress*.csv")}
+    found: list[tuple[int, float]] = []
+    for start, path in sorted(logs.items()):
+        found = [(step, value) for step, value in found if step <= start]
+        with path.open(newline="") as file:
+            rows = [
+                (r["time/total_timesteps"], r.get(f"train/{name}")) for r in csv.DictReader(file)
+            ]
+        found += [(int(step), float(value)) for step, value in rows if step and value]
+    if not found:
+        raise ValueError(f"{folder} has no train/{name} in its progress.csv.")
+    return found
+
+
+def metrics_table(folders: list[Path], names: list[str], window: int) -> str:
+    """
+    Write a markdown table, metrics by windows of steps: means over the runs' own means.
+
+    :param folders: of the runs
+    :param names: of the metrics, without "train/"
+    :param window: steps of a column
+    """
+    means: dict[str, dict[int, list[float]]] = {name: {} for name in names}
+    for name in names:
+        for folder in folders:
+            values: dict[int, list[float]] = {}
+            for step, value in read_metric(folder, name):
+                values.setdefault(-(-step // window) * window, []).append(value)
+            for end, found in values.items():
+                means[name].setdefault(end, []).append(float(np.mean(found)))
+    averaged = {
+        name: {end: float(np.mean(found)) for end, found in by_end.items()}
+        for name, by_end in means.items()
+    }
+    return table_by_steps(averaged)
+
+
+def table_by_steps(rows: dict[str, dict[int, float]]) -> str:
+    """Write a markdown table: a row for each name, a column for each number of steps."""
+    ends = sorted({end for row in rows.values() for end in row})
+    lines = ["| steps | " + " | ".join(map(str, ends)) + " |", "|---" * (len(ends) + 1) + "|"]
+    for name, row in rows.items():
+        cells = [f"{row[end]:.3g}" if end in row else "-" for end in ends]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def read_scores(folder: Path, window: int, last: int = 10) -> dict[int, float]:
+    """
+    Read from a run's replay what its training episodes returned.
+
+    :param folder: what was ``--out`` of dreamzoo train
+    :param window: steps of all environments together between two scores
+    :param last: newest episodes of each environment that count
+    :return: by steps, the mean over environments of the mean return of each one's last episodes
+    :raises ValueError: if the replay has forgotten the first of them
+    """
+    replay = load_from_pkl(folder / "replay_buffer.pkl")
+    # Streams of short episodes have more records: the longest begins anew while others still grow.
+    if replay.full or replay.pos < replay.size():
+        raise ValueError(f"The replay of {folder} no longer holds the first episodes.")
+    ended = []  # for each environment: steps and returns at the ends of its episodes
+    for env in range(replay.n_envs):
+        starts, ends = replay.episode_starts[:, env], np.flatnonzero(replay.dones[:, env])
+        begun = np.flatnonzero(starts)
+        # Not the end before: an episode that a run was cut off in has none.
+        begun = begun[np.searchsorted(begun, ends) - 1]
+        # The first record of an episode is no step, and has no reward.
+        steps = np.cumsum(~starts)[ends] * replay.n_envs
+        earned = replay.rewards[:, env].cumsum(dtype=float)
+        ended.append((steps, earned[ends] - earned[begun]))
+    latest = max((int(steps[-1]) for steps, _ in ended if len(steps)), default=0)
+    scores = {}
+    for end in range(window, latest + window, window):
+        newest = [returns[steps <= end][-last:] for steps, returns in ended]
+        if means := [returns.mean() for returns in newest if len(returns)]:
+            scores[end] = float(np.mean(means))
+    return scores
