@@ -9,14 +9,15 @@ import gymnasium
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
 
+    from dreamzoo.common.storage.agents import load
     from dreamzoo.dreamer_v3 import DreamerV3
     from dreamzoo.planet import PlaNet
 
-    #: Every agent by its RL Zoo name.
+    #: Every agent by its RL Zoo name, with a world model or without one.
     AGENTS: dict[str, type[BaseAlgorithm]]
 
 __version__ = "0.1.0"
-__all__ = ["AGENTS", "DreamerV3", "PlaNet", "__version__"]
+__all__ = ["AGENTS", "DreamerV3", "PlaNet", "__version__", "load"]
 
 #: Class of every agent by its RL Zoo name, which is its folder's name, too.
 _CLASSES = {"dreamer_v3": "DreamerV3", "planet": "PlaNet"}
@@ -33,6 +34,8 @@ if not TYPE_CHECKING:
         """Import agents when they are first used: torch takes seconds, the command line none."""
         if name == "AGENTS":
             value = {key: __getattr__(agent) for key, agent in _CLASSES.items()}
+        elif name == "load":
+            value = importlib.import_module("dreamzoo.common.storage.agents").load
         elif name in _CLASSES.values():
             (key,) = (key for key, agent in _CLASSES.items() if agent == name)
             value = getattr(importlib.import_module(f"dreamzoo.{key}"), name)

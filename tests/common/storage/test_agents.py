@@ -1,0 +1,83 @@
+"""``dreamzoo.load``: whatever agent a file holds."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stable_baselines3 import DQN, PPO, SAC
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+import dreamzoo
+from dreamzoo import AGENTS, DreamerV3, PlaNet
+from dreamzoo.envs import DreamVectorEnv
+
+
+class OwnDQN(DQN):
+    """A model-free agent of a user's own, which names its class in its file."""
+
+    _agent_class = f"{__name__}:OwnDQN"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._agent_class = type(self)._agent_class
+
+
+def _saved(agent: BaseAlgorithm, tmp_path: Path) -> Path:
+    agent.save(tmp_path / "agent")
+    return tmp_path / "agent"
+
+
+@pytest.fixture
+def model_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let one of the agents have no world model."""
+    monkeypatch.setitem(AGENTS, "dqn", DQN)
+
+
+def test_agents_are_loaded_as_what_they_are(tmp_path: Path) -> None:
+    widths: Any = dict(deter=8, stoch=3, units=8, reward_arch=[8])
+    for agent in (
+        DreamerV3("MlpPolicy", "Pendulum-v1", policy_kwargs=dict(size="debug"), buffer_size=10),
+        PlaNet("MlpPolicy", "Pendulum-v1", policy_kwargs=widths, buffer_size=10),
+    ):
+        path = _saved(agent, tmp_path)
+        loaded: Any = dreamzoo.load(path, env=agent.env, device="cpu", batch_size=3)
+        assert type(loaded) is type(agent)
+        assert (loaded.batch_size, loaded.env) == (3, agent.env)
+        del agent._agent_class  # as in files of earlier versions
+        assert type(dreamzoo.load(str(_saved(agent, tmp_path)))) is type(agent)
+
+
+@pytest.mark.usefixtures("model_free")
+def test_agents_without_a_world_model_are_loaded_and_do_not_dream(tmp_path: Path) -> None:
+    for kind in (DQN, OwnDQN):
+        agent = kind("MlpPolicy", "CartPole-v1", buffer_size=10)
+        path = _saved(agent, tmp_path)
+        assert type(dreamzoo.load(path)) is kind
+        for model in (agent, path, lambda agent=agent: agent):
+            with pytest.raises(ValueError, match=rf"^{kind.__name__} has no world model"):
+                DreamVectorEnv(model)  # type: ignore[arg-type]
+
+
+def test_agents_of_others_are_named_and_refused(tmp_path: Path) -> None:
+    path = _saved(PPO("MlpPolicy", "CartPole-v1", n_steps=8, batch_size=8), tmp_path)
+    with pytest.raises(ValueError, match=r"ActorCriticPolicy.*, which no agent of dreamzoo"):
+        dreamzoo.load(path)
+
+
+@pytest.mark.usefixtures("model_free")
+def test_a_policy_of_two_agents_does_not_tell_them_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(AGENTS, "sac", SAC)
+    monkeypatch.setitem(AGENTS, "own_sac", type("OwnSAC", (SAC,), {}))
+    path = _saved(SAC("MlpPolicy", "Pendulum-v1", buffer_size=10), tmp_path)
+    with pytest.raises(ValueError, match="which SAC, OwnSAC have"):
+        dreamzoo.load(path)
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="There is no file"):
+        dreamzoo.load(tmp_path / "missing")
+    (tmp_path / "text.zip").write_text("not a zip")
+    with pytest.raises(ValueError, match=r"text\.zip is not a file that agent\.save\(\) wrote"):
+        dreamzoo.load(tmp_path / "text")

@@ -1,0 +1,100 @@
+"""From the file of an agent to the agent, whichever it is."""
+
+import contextlib
+import importlib
+import io
+import pathlib
+import zipfile
+from collections.abc import Iterator
+from typing import Any
+
+import torch as th
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.save_util import load_from_zip_file
+from stable_baselines3.common.type_aliases import GymEnv
+
+
+def load(
+    path: str | pathlib.Path,
+    env: GymEnv | None = None,
+    device: th.device | str = "auto",
+    **kwargs: Any,
+) -> BaseAlgorithm:
+    """
+    Load whatever agent a file holds: one of ``dreamzoo.AGENTS``, or a user's own that is imported.
+
+    Its class's own ``load`` does the same for those who know the class.
+
+    :param path: file written by an agent's ``save``
+    :param env: environment to go on in; None if the agent shall only act
+    :param device: ``auto``, ``cpu``, ``cuda``, ...
+    :param kwargs: of the class's ``load``, such as settings to change
+    :return: the agent
+    :raises FileNotFoundError: if there is no such file
+    :raises ValueError: if the file holds no agent of dreamzoo, or one of a class that is not known
+        here
+    """
+    given, path = path, pathlib.Path(path)
+    path = path if path.exists() else pathlib.Path(f"{path}.zip")
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {given}; save an agent with agent.save(path).")
+    try:
+        data, _, _ = load_from_zip_file(io.BytesIO(path.read_bytes()), device="cpu")
+        policy_class = (data or {})["policy_class"]
+    except (ValueError, KeyError, zipfile.BadZipFile):
+        raise ValueError(f"{path} is not a file that agent.save() wrote.") from None
+    assert data is not None
+    name = data.get("_agent_class")
+    kind = _by_policy(path, policy_class) if name is None else _by_name(path, name)
+    return kind.load(path, env, device, **kwargs)
+
+
+def _by_policy(path: pathlib.Path, policy_class: Any) -> type[BaseAlgorithm]:
+    """Find the class of a file that does not name it: an earlier version's, or no world model's."""
+    from dreamzoo import AGENTS  # the agents import this package
+
+    fits = [
+        agent
+        for agent in AGENTS.values()
+        if isinstance(policy_class, type) and issubclass(policy_class, _policies(agent))
+    ]
+    if len(fits) == 1:
+        return fits[0]
+    names = ", ".join(agent.__name__ for agent in fits or AGENTS.values())
+    if fits:
+        raise ValueError(
+            f"{path} holds an agent with the policy {policy_class}, which {names} have. Load it "
+            "with the class that saved it."
+        )
+    raise ValueError(
+        f"{path} holds an agent with the policy {policy_class}, which no agent of dreamzoo has "
+        f"({names}), and no world model. Load it with the class that saved it."
+    )
+
+
+def _policies(agent: type[BaseAlgorithm]) -> tuple[type, ...]:
+    """List what the policies of an agent are derived from."""
+    base = getattr(agent, "policy_base", None)
+    return tuple(agent.policy_aliases.values()) if base is None else (base,)
+
+
+def _by_name(path: pathlib.Path, name: str) -> type[BaseAlgorithm]:
+    """Find an agent's class, which may be the user's own, among those that exist."""
+    module, _, qualname = name.partition(":")
+    with contextlib.suppress(ImportError):
+        importlib.import_module(module)
+    for agent in _subclasses(BaseAlgorithm):  # type: ignore[type-abstract]
+        if (agent.__module__, agent.__qualname__) == (module, qualname):
+            return agent
+    raise ValueError(
+        f"{path} holds an agent of the class {qualname} of {module}, which cannot be found here. "
+        f"Import it first, or load the agent yourself: {qualname}.load(path), for a dream "
+        f"DreamEnv({qualname}.load(path))."
+    )
+
+
+def _subclasses(base: type[BaseAlgorithm]) -> Iterator[type[BaseAlgorithm]]:
+    """List all classes derived from one, the newest first."""
+    for derived in reversed(base.__subclasses__()):
+        yield derived
+        yield from _subclasses(derived)
