@@ -8,7 +8,7 @@ MUTANTS_ARGS ?=
 BIN = $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow mutants bench-replay bench-update bench-dream bench-planner gpu-wheels types lint format clean
+.PHONY: help setup demo test test-slow mutants bench-replay bench-update bench-dream bench-planner gpu-wheels types lint format docs clean
 
 help: ## list the targets and the variables
 	@sed -n 's/^\([a-z -]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
@@ -71,6 +71,10 @@ lint: setup ## check style
 format: setup ## repair style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: setup ## build the documentation in build/docs
+	$(BIN)/python -m pip install $(CONSTRAINTS) -e ".[docs]"
+	$(BIN)/sphinx-build -W --keep-going docs build/docs
 
 clean: ## remove the virtual environment and everything generated
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

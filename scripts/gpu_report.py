@@ -6,7 +6,7 @@ Measure everything that a GPU has to show, in one command of five minutes.
 
 Every measurement runs in a process of its own with a time limit; those of most worth come first.
 One JSON line a result is printed at once and added to ``--out``, so that whatever cuts the run off
-leaves what was measured until then; at the end come tables in Markdown for the README. sheeprl,
+leaves what was measured until then; at the end come tables in Markdown for docs/speed.md. sheeprl,
 where it is installed, is timed in the same run (see bench_sheeprl.py): it is compiled in the
 background on the upper half of the cores, from the start on, and timed when it is ready. Lines
 that were measured while it still compiled say so under ``beside``.

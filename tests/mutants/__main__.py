@@ -39,7 +39,10 @@ MUTANTS: list[Mutant] = [
     for mutant in module.MUTANTS
 ]
 #: What the tests need of the repository.
-PARTS = ("zoo", "wrappers", "envs", "scripts", "tests", "pyproject.toml", "README.md", ".github")
+PARTS = (
+    *("zoo", "wrappers", "envs", "scripts", "tests", "docs", ".github"),
+    *("pyproject.toml", "Makefile", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff"),
+)
 #: Seconds after which tests hang.
 PATIENCE = 1_800
 FAILED = 1  # pytest's exit status if tests failed

@@ -15,64 +15,15 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
-import gymnasium as gym
-import imageio.v3 as imageio
 import numpy as np
 import torch as th
 
 from dreamzoo.cli.arguments import make_parser
 from dreamzoo.envs import make_dmc
 from dreamzoo.planning import CEM, random_shooting
+from dreamzoo.planning.true_planning import PAPER, plan_episode, published_return
 from dreamzoo.planning.true_simulator import PLANET_ACTION_REPEAT, TrueSimulator
-
-# CEM + true simulator, PlaNet, table 1.
-PUBLISHED = {
-    "ball_in_cup-catch": 993,
-    "cartpole-swingup": 850,
-    "cheetah-run": 656,
-    "finger-spin": 825,
-    "reacher-easy": 964,
-    "walker-walk": 994,
-}
-
-PAPER = CEM()
-
-
-def play(
-    env: gym.Env,
-    simulator: TrueSimulator,
-    planner: CEM,
-    generator: th.Generator,
-    steps: int | None,
-    video: Path | None,
-) -> float:
-    """
-    Act by planning anew at every step, from a reset to the episode's end.
-
-    :param env: just reset
-    :param simulator: of the same environment
-    :param planner: planner
-    :param generator: source of the candidates
-    :param steps: actions after which to stop early
-    :param video: file to write what is seen to
-    :return: sum of the rewards
-    """
-    assert env.action_space.shape is not None
-    (action_dim,) = env.action_space.shape
-    frames: list[Any] = []
-    total, step, done = 0.0, 0, False
-    while not done and step != steps:
-        plan = planner.plan(simulator, action_dim, generator=generator)
-        _, reward, terminated, truncated, _ = env.step(plan.mean[0, 0].numpy())
-        total, step, done = total + float(reward), step + 1, terminated or truncated
-        if video:
-            frames.append(env.render())
-    if video:
-        fps = env.metadata["render_fps"]
-        imageio.imwrite(video, np.stack(frames), fps=fps, macro_block_size=2)
-    return total
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -112,17 +63,6 @@ def make_planner(args: argparse.Namespace) -> CEM:
     return CEM(args.horizon, iterations, args.candidates, elites)
 
 
-def published_return(args: argparse.Namespace, planner: CEM) -> float | None:
-    """Look up what the paper reports, if what was run is what it reports on."""
-    like_paper = (
-        (planner.horizon, planner.iterations) == (PAPER.horizon, PAPER.iterations)
-        and planner.elites == max(1, planner.candidates // 10)
-        and args.action_repeat == PLANET_ACTION_REPEAT.get(args.task)
-        and args.steps is None
-    )
-    return PUBLISHED.get(args.task) if like_paper else None
-
-
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     th.set_num_threads(args.threads)
@@ -141,10 +81,11 @@ def main(argv: list[str] | None = None) -> None:
     for episode in range(args.episodes):
         env.reset(seed=None if episode else args.seed)
         video = None if episode else args.video
-        returns.append(play(env, simulator, planner, generator, args.steps, video))
+        returns.append(plan_episode(env, simulator, planner, generator, args.steps, video))
         spent = perf_counter() - start
         print(f"episode {episode + 1}: {returns[-1]:.1f} after {spent:.0f} s", file=sys.stderr)
     seconds = perf_counter() - start
+    published = published_return(args.task, planner, args.action_repeat, args.steps)
     result = {
         "task": args.task,
         "planner": args.planner,
@@ -152,7 +93,7 @@ def main(argv: list[str] | None = None) -> None:
         "returns": [round(value, 3) for value in returns],
         "mean_return": round(float(np.mean(returns)), 3),
         "std_return": round(float(np.std(returns)), 3),
-        "published_return": published_return(args, planner),
+        "published_return": published,
         **asdict(planner),
         "action_repeat": args.action_repeat,
         "steps": args.steps,

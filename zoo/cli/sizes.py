@@ -4,29 +4,10 @@ Print parameter counts and memory of every model size as a table.
     dreamzoo sizes
 """
 
-import numpy as np
-import torch as th
-from gymnasium import spaces
-
+from dreamzoo.analysis.sizes import sizes_table
 from dreamzoo.cli.arguments import make_parser
-from dreamzoo.dreamer_v3 import CnnPolicy, MlpPolicy
-from dreamzoo.nn import SIZES
-
-VECTOR = spaces.Box(-1, 1, (24,), np.float32)
-IMAGE = spaces.Box(0, 255, (3, 64, 64), np.uint8)
-ACTION = spaces.Box(-1, 1, (6,), np.float32)
 
 
 def main(argv: list[str] | None = None) -> None:
     make_parser("sizes", __doc__).parse_args(argv)
-    print("| size | 24 numbers | 64x64x3 image | optimizer and gradients | replay record, image |")
-    print("|---|---|---|---|---|")
-    for name, size in SIZES.items():
-        with th.device("meta"):  # shapes only: no memory is needed
-            vector = MlpPolicy(VECTOR, ACTION, lambda _: 0.0, size=name)
-            image = CnnPolicy(IMAGE, ACTION, lambda _: 0.0, size=name)
-        counts = [sum(p.numel() for p in x.trained_parameters()) for x in (vector, image)]
-        # Parameters, gradients and two moments, float32.
-        memory = counts[1] * 4 * 4 / 1e9
-        record = (64 * 64 * 3 + 4 * size.deter + size.stoch) / 1e3
-        print(f"| `{name}` | {counts[0]:,} | {counts[1]:,} | {memory:.2f} GB | {record:.1f} kB |")
+    print(sizes_table())

@@ -48,7 +48,7 @@ class DreamerV3(WorldModelAlgorithm):
 
     Paper: https://arxiv.org/abs/2301.04104 (version 2) and its journal version; constants are
     those of the authors' code, https://github.com/danijar/dreamerv3. Differences are listed in
-    the README.
+    docs/differences.md.
 
     :param policy: ``MlpPolicy``, ``CnnPolicy``, ``MultiInputPolicy`` or a class. The default size
         is 12m where images are read and 1m elsewhere

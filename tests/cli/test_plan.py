@@ -1,28 +1,19 @@
-"""The script that plans in the true simulator runs as its help says."""
+"""``dreamzoo plan`` runs as its help says."""
 
-import importlib.util
 import json
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
+from dreamzoo.cli import main, plan
+from dreamzoo.planning.true_planning import published_return
+
 TINY = ["--steps", "3", "--candidates", "20", "--iterations", "2", "--horizon", "3"]
 
 
-def load() -> ModuleType:
-    path = Path(__file__).parents[2] / "scripts" / "plan.py"
-    spec = importlib.util.spec_from_file_location("plan", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
-    load().main([*TINY, "--threads", "1", *arguments])
+    main(["plan", *TINY, "--threads", "1", *arguments])
     output = capsys.readouterr()
     assert "episode 1: " in output.err
     assert output.out.count("\n") == 1
@@ -57,7 +48,7 @@ def test_prints_one_line_that_the_seed_decides(capsys: pytest.CaptureFixture[str
 
 def test_random_shooting_is_one_round_with_one_elite(capsys: pytest.CaptureFixture[str]) -> None:
     tiny = ["--steps", "3", "--candidates", "20", "--horizon", "3", "--threads", "1"]
-    load().main([*tiny, "--planner", "random_shooting", "--task", "cartpole-swingup"])
+    main(["plan", *tiny, "--planner", "random_shooting", "--task", "cartpole-swingup"])
     line = json.loads(capsys.readouterr().out)
     assert (line["iterations"], line["elites"]) == (1, 1)
 
@@ -78,9 +69,11 @@ def test_random_shooting_is_one_round_with_one_elite(capsys: pytest.CaptureFixtu
 def test_the_published_return_stands_beside_the_papers_settings_only(
     arguments: list[str], published: float | None
 ) -> None:
-    plan = load()
     args = plan.parse_args(["--task", "reacher-easy", *arguments])
-    assert plan.published_return(args, plan.make_planner(args)) == published
+    assert (
+        published_return(args.task, plan.make_planner(args), args.action_repeat, args.steps)
+        == published
+    )
 
 
 @pytest.mark.parametrize(
@@ -96,7 +89,7 @@ def test_arguments_that_would_be_ignored(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
-        load().parse_args(arguments)
+        plan.parse_args(arguments)
     assert message in capsys.readouterr().err
 
 
@@ -108,7 +101,7 @@ def test_video_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 def test_other_tasks_need_an_action_repeat(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        load().main(["--task", "walker-stand"])
+        main(["plan", "--task", "walker-stand"])
     assert "give --action-repeat" in capsys.readouterr().err
     line = run(capsys, "--task", "walker-stand", "--action-repeat", "2")
     assert line["published_return"] is None

@@ -1,0 +1,48 @@
+"""The documents are short enough to be read, and lead where they say."""
+
+import re
+
+import pytest
+
+from tests.docs.documents import DOCUMENTS, ROOT, anchors, blocks, links
+
+
+def test_readme_is_read_to_its_end() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 250
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_links_and_images_resolve(name: str) -> None:
+    for target in links((ROOT / name).read_text()):
+        if re.match(r"https?://", target):
+            continue
+        path, _, anchor = target.partition("#")
+        other = (ROOT / name).parent / path if path else ROOT / name
+        assert other.exists(), target
+        if anchor:
+            assert anchor in anchors(other.read_text()), target
+
+
+def test_every_page_is_in_the_table_of_contents() -> None:
+    listed = set()
+    for block in blocks((ROOT / "docs" / "index.md").read_text()):
+        if block.language == "{toctree}":
+            listed |= {line for line in block.text.splitlines() if line and line[0] != ":"}
+    assert listed | {"index"} == {path.stem for path in (ROOT / "docs").glob("*.md")}
+
+
+def test_every_picture_is_shown() -> None:
+    shown = {
+        target.rsplit("/", 1)[-1]
+        for name in DOCUMENTS
+        for target in links((ROOT / name).read_text())
+    }
+    assert {path.name for path in (ROOT / ".github" / "images").iterdir()} <= shown
+
+
+def test_unknown_anchors_and_open_blocks_are_noticed() -> None:
+    text = "# One `b` heading\n\n```bash\n# no heading\n```\n[x](a.md#y) `[not](a)`"
+    assert anchors(text) == {"one-b-heading"}
+    assert links(text) == ["a.md#y"]
+    with pytest.raises(ValueError, match="line 3"):
+        list(blocks("\n\n```python\nx"))

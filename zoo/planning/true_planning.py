@@ -1,0 +1,85 @@
+"""Planning with a perfect model: the true simulator, as in table 1 of the PlaNet paper."""
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch as th
+
+from dreamzoo.envs.errors import requires_extra
+from dreamzoo.planning.cem import CEM
+from dreamzoo.planning.true_simulator import PLANET_ACTION_REPEAT, TrueSimulator
+
+#: Mean returns of CEM with the true simulator, PlaNet, table 1.
+PUBLISHED = {
+    "ball_in_cup-catch": 993,
+    "cartpole-swingup": 850,
+    "cheetah-run": 656,
+    "finger-spin": 825,
+    "reacher-easy": 964,
+    "walker-walk": 994,
+}
+
+#: The paper's planner.
+PAPER = CEM()
+
+
+def published_return(
+    task: str, planner: CEM, action_repeat: int, steps: int | None = None
+) -> float | None:
+    """
+    Look up what the paper reports, if what was run is what it reports on.
+
+    Fewer candidates count as the same planner; another horizon, number of iterations, share of
+    elites or action repeat does not.
+
+    :param task: domain-task of dm_control's suite
+    :param planner: planner
+    :param action_repeat: of the environment
+    :param steps: after which episodes were stopped; None: they were whole
+    """
+    like_paper = (
+        (planner.horizon, planner.iterations) == (PAPER.horizon, PAPER.iterations)
+        and planner.elites == max(1, planner.candidates // 10)
+        and action_repeat == PLANET_ACTION_REPEAT.get(task)
+        and steps is None
+    )
+    return PUBLISHED.get(task) if like_paper else None
+
+
+def plan_episode(
+    env: gym.Env,
+    simulator: TrueSimulator,
+    planner: CEM,
+    generator: th.Generator,
+    steps: int | None = None,
+    video: Path | None = None,
+) -> float:
+    """
+    Act by planning anew at every step, from a reset to the episode's end.
+
+    :param env: just reset
+    :param simulator: of the same environment
+    :param planner: planner
+    :param generator: source of the candidates
+    :param steps: actions after which to stop early
+    :param video: file to write what is seen to
+    :return: sum of the rewards
+    """
+    assert env.action_space.shape is not None
+    (action_dim,) = env.action_space.shape
+    frames: list[Any] = []
+    total, step, done = 0.0, 0, False
+    while not done and step != steps:
+        plan = planner.plan(simulator, action_dim, generator=generator)
+        _, reward, terminated, truncated, _ = env.step(plan.mean[0, 0].numpy())
+        total, step, done = total + float(reward), step + 1, terminated or truncated
+        if video:
+            frames.append(env.render())
+    if video:
+        fps = env.metadata["render_fps"]
+        with requires_extra("video"):
+            import imageio.v3 as imageio
+        imageio.imwrite(video, np.stack(frames), fps=fps, macro_block_size=2)
+    return total
