@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from dreamzoo import cli
 from tests.docs.documents import DOCUMENTS, ROOT, anchors, blocks, links
 
 
@@ -29,6 +30,12 @@ def test_every_page_is_in_the_table_of_contents() -> None:
         if block.language == "{toctree}":
             listed |= {line for line in block.text.splitlines() if line and line[0] != ":"}
     assert listed | {"index"} == {path.stem for path in (ROOT / "docs").glob("*.md")}
+
+
+def test_every_command_and_script_is_listed() -> None:
+    listed = set(re.findall(r"^\| `([^`]+)` \|", (ROOT / "docs" / "commands.md").read_text(), re.M))
+    scripts = {f"scripts/{path.name}" for path in (ROOT / "scripts").glob("*.py")}
+    assert listed == {f"dreamzoo {name}" for name in cli.COMMANDS} | scripts
 
 
 def test_every_picture_is_shown() -> None:
