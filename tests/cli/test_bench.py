@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from dreamzoo.benchmark.speed.updates import count
 from dreamzoo.cli import main
 from dreamzoo.cli.bench import update
 
@@ -72,7 +73,7 @@ def test_counted_arithmetic_is_that_of_the_shapes() -> None:
     counts = []
     for horizon in (2, 4, 6):
         args = ["--size", "debug", "--batch", "2", "--length", "4", "--horizon", str(horizon)]
-        counts.append(update.count(update.parse_args(args))[0])
+        counts.append(count(update.work_of(update.parse_args(args)))[0])
     assert counts[2] - counts[1] == pytest.approx(counts[1] - counts[0], rel=1e-9)
 
 

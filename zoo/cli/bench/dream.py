@@ -16,174 +16,18 @@ the same.
 
 import argparse
 import json
-import time
-from collections.abc import Callable
 from itertools import product
 from typing import Any
 
-import gymnasium as gym
-import numpy as np
 import torch as th
-from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, VectorEnv
-from stable_baselines3.common.env_util import make_vec_env
 
-from dreamzoo import DreamerV3
 from dreamzoo.benchmark.cases import wait_for_turn
-from dreamzoo.benchmark.synthetic import Synthetic
+from dreamzoo.benchmark.speed.dreams import dream_rates, extra_costs, make_dreamer, real_rate
 from dreamzoo.cli.arguments import make_parser
-from dreamzoo.envs import DreamVecEnv, DreamVectorEnv, make_env
-from dreamzoo.nn.fast.graphs import WARMUP
 from dreamzoo.nn.fast.precision import NAMES, resolve
-from dreamzoo.wrappers import vector
-
-#: Turns of every two that are compared.
-ROUNDS = 5
 
 
-def rate(step: Callable[[], Any], steps: int, seconds: float) -> float:
-    """
-    Count steps per second.
-
-    :param step: makes ``steps`` steps
-    :param seconds: how long to look, after one call that does not count
-    """
-    step()
-    calls, spent, start = 0, 0.0, time.perf_counter()
-    while not calls or spent < seconds:
-        step()
-        calls, spent = calls + 1, time.perf_counter() - start
-    return calls * steps / spent
-
-
-def extra_cost(plain: Callable[[], Any], other: Callable[[], Any], seconds: float) -> float:
-    """
-    Say how much longer one kind of step takes than another, as a share of the other.
-
-    Both take turns, so that a machine that slows down slows both.
-    """
-    ratios = []
-    for _ in range(ROUNDS):
-        rates = [rate(step, 1, seconds / ROUNDS) for step in (plain, other)]
-        ratios.append(rates[0] / rates[1] - 1)
-    return round(float(np.median(ratios)), 3)
-
-
-def real_rate(name: str, seconds: float) -> float:
-    """Measure one real environment under random actions, resets included."""
-    env = make(name)
-    env.reset(seed=0)
-    env.action_space.seed(0)
-    actions = [env.action_space.sample() for _ in range(100)]
-
-    def step() -> None:
-        for action in actions:
-            _, _, terminated, truncated, _ = env.step(action)
-            if terminated or truncated:
-                env.reset()
-
-    measured = rate(step, len(actions), seconds)
-    env.close()
-    return measured
-
-
-def stepper(env: VectorEnv, device: th.device) -> Callable[[], Any]:
-    """Prepare to step a vector environment in torch with the same random actions every time."""
-    env.reset(seed=0)
-    env.action_space.seed(0)
-    actions = th.as_tensor(env.action_space.sample(), device=device)
-
-    def step() -> None:
-        env.step(actions)
-        if device.type == "cuda":
-            th.cuda.synchronize(device)
-
-    if device.type == "cuda":  # recorded before anyone looks at the clock
-        for _ in range(WARMUP + 1):
-            step()
-    return step
-
-
-def sb3_stepper(env: DreamVecEnv) -> Callable[[], Any]:
-    """Prepare to step the face for Stable-Baselines3."""
-    env.reset()
-    actions = np.stack([env.action_space.sample() for _ in range(env.num_envs)])
-    return lambda: env.step(actions)
-
-
-def wrappers_for(dream: DreamVectorEnv) -> dict[str, Callable[[VectorEnv], VectorEnv]]:
-    """List the wrappers that fit the spaces of a dream."""
-    listed: dict[str, Callable[[VectorEnv], VectorEnv]] = {
-        "SymlogReward": vector.SymlogReward,
-        "TanhReward": vector.TanhReward,
-        "EpisodeDiscount": vector.EpisodeDiscount,
-        "PreviousActionReward": vector.PreviousActionReward,
-    }
-    if isinstance(dream.single_action_space, spaces.Discrete):
-        listed["OneHotAction"] = vector.OneHotAction
-    else:
-        listed["NormalizeAction"] = vector.NormalizeAction
-    if "uint8" not in str(dream.single_observation_space):
-        listed["SymlogObservation"] = vector.SymlogObservation
-    return listed
-
-
-def make(name: str) -> gym.Env:
-    """Make an environment by its name."""
-    suite, _, obs = name.partition("/")
-    return Synthetic(obs) if suite == "synthetic" else make_env(name)
-
-
-def measure(name: str, size: str | None, graph: str, args: argparse.Namespace) -> dict[str, Any]:
-    """Measure everything about one environment."""
-    env = make_vec_env(lambda: make(name), 1, seed=0)
-    is_dict = isinstance(env.observation_space, spaces.Dict)
-    is_image = len(env.observation_space.shape or ()) == 3
-    policy = "MultiInputPolicy" if is_dict else "CnnPolicy" if is_image else "MlpPolicy"
-    model = DreamerV3(
-        policy,
-        env,
-        policy_kwargs=dict(size=size),
-        device=args.device,
-        precision=args.precision,
-        cuda_graph=graph == "on",
-        buffer_size=10,
-    )
-
-    def dream(n: int, **kwargs: Any) -> DreamVectorEnv:
-        return DreamVectorEnv(model, n, details=False, **kwargs)
-
-    device = model.device
-    result = {
-        "env": name,
-        "size": size or ("12m" if model.policy.observation_codec.image_keys else "1m"),
-        "device": str(device),
-        "threads": args.threads,
-        "precision": resolve(args.precision, device),
-        "graph": graph == "on" and device.type == "cuda",
-        "dream_steps_per_second": {
-            m: round(rate(stepper(dream(m), device), m, args.seconds)) for m in args.dreams
-        },
-    }
-    if args.only_dreams:
-        return result
-    n = args.share_at
-    others = {
-        title: stepper(wrap(dream(n)), device) for title, wrap in wrappers_for(dream(1)).items()
-    }
-    repeated = vector.RepeatAction(dream(n, autoreset_mode=AutoresetMode.DISABLED), 1)
-    others |= {
-        "RepeatAction(1)": stepper(repeated, device),
-        "details=True": stepper(DreamVectorEnv(model, n), device),
-        "DreamVecEnv": sb3_stepper(model.dream_env(n)),
-    }
-    plain = stepper(dream(n), device)
-    shares = {title: extra_cost(plain, other, args.seconds) for title, other in others.items()}
-    real = round(real_rate(name, args.seconds))
-    return result | {"real_steps_per_second": real, f"extra_cost_at_{n}": shares}
-
-
-def main(argv: list[str] | None = None) -> None:
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = make_parser("bench dream", __doc__)
     parser.add_argument(
         "--envs", nargs="+", default=["CartPole-v1", "dmc/walker-walk", "atari/pong"]
@@ -202,9 +46,32 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=th.get_num_threads())
     parser.add_argument("--seconds", type=float, default=3.0, help="for every figure")
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def measure(name: str, size: str | None, graph: bool, args: argparse.Namespace) -> dict[str, Any]:
+    """Measure everything about one environment."""
+    model = make_dreamer(name, size, device=args.device, precision=args.precision, graph=graph)
+    result = {
+        "env": name,
+        "size": size or ("12m" if model.policy.observation_codec.image_keys else "1m"),
+        "device": str(model.device),
+        "threads": args.threads,
+        "precision": resolve(args.precision, model.device),
+        "graph": graph and model.device.type == "cuda",
+        "dream_steps_per_second": dream_rates(model, args.dreams, args.seconds),
+    }
+    if args.only_dreams:
+        return result
+    shares = extra_costs(model, args.share_at, args.seconds)
+    real = round(real_rate(name, args.seconds))
+    return result | {"real_steps_per_second": real, f"extra_cost_at_{args.share_at}": shares}
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
     th.set_num_threads(args.threads)
     if args.hold:
         wait_for_turn()
     for name, size, graph in product(args.envs, args.sizes, args.graph):
-        print(json.dumps(measure(name, size, graph, args)), flush=True)
+        print(json.dumps(measure(name, size, graph == "on", args)), flush=True)

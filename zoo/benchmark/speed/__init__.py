@@ -1,0 +1,1 @@
+"""What things cost: updates, acting, dreams, plans, the replay."""

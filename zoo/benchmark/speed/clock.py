@@ -1,0 +1,69 @@
+"""Wall time by part."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import torch as th
+
+from dreamzoo import DreamerV3
+
+
+class Clock:
+    """
+    Wall time by part; what a part calls counts for the called part only.
+
+    :param device: where the parts run; a part ends when the device has finished it
+    """
+
+    def __init__(self, device: th.device) -> None:
+        self.device = device
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._inner: list[float] = []
+
+    def now(self) -> float:
+        if self.device.type == "cuda":
+            th.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+    def wrap(self, owner: Any, name: str, part: str) -> None:
+        """Count the calls of a method as a part."""
+        function: Callable[..., Any] = getattr(owner, name)
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            self._inner.append(0.0)
+            start = self.now()
+            result = function(*args, **kwargs)
+            spent = self.now() - start
+            self.seconds[part] += spent - self._inner.pop()
+            if self._inner:
+                self._inner[-1] += spent
+            return result
+
+        setattr(owner, name, timed)
+
+
+def break_down(model: DreamerV3, repeat: int) -> dict[str, float]:
+    """
+    Time the parts of an update.
+
+    :param model: warm
+    :param repeat: updates
+    :return: seconds of one update by part
+    """
+    clock = Clock(model.device)
+    assert model.replay_buffer is not None
+    clock.wrap(model, "train", "other")
+    clock.wrap(model.replay_buffer, "sample", "replay")
+    clock.wrap(model.replay_buffer, "write_latents", "replay")
+    clock.wrap(model.policy.world_model, "observe_sequence", "filtering")
+    clock.wrap(model, "_world_model_loss", "decoding and heads")
+    clock.wrap(model, "_imagine", "imagination")
+    clock.wrap(model, "_behavior_loss", "actor and critic")
+    clock.wrap(model, "_replay_critic_loss", "actor and critic")
+    clock.wrap(th.Tensor, "backward", "backward")
+    clock.wrap(model.policy.optimizer, "apply", "optimizer")
+    for _ in range(repeat):
+        model.train(1, model.batch_size)
+    return {part: round(seconds / repeat, 4) for part, seconds in clock.seconds.items()}
