@@ -115,7 +115,7 @@ def _gradients(agent: DreamerV3, batch: Any) -> tuple[dict[str, Tensor], list[Te
     scale = agent.policy.return_normalizer.state_dict()
     scale = {name: value.clone() for name, value in scale.items()}
     _, losses, _ = agent._losses(batch)
-    loss = th.stack([agent._loss_weight(k) * v for k, v in losses.items()]).sum()
+    loss = th.stack(list(agent._weigh(losses).values())).sum()
     gradients = th.autograd.grad(loss, list(agent.policy.trained_parameters()))
     agent._generator.set_state(state)
     agent.policy.return_normalizer.load_state_dict(scale)

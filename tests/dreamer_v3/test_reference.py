@@ -122,7 +122,7 @@ def test_losses_and_gradients_equal_the_authors(reference: Reference) -> None:
         assert_close(losses[term], reference.get(f"b/losses/{there}").mean(), 2e-6)
     assert set(losses) == {"recon", *TERMS}
 
-    total = th.stack([agent._loss_weight(k) * v for k, v in losses.items()]).sum()
+    total = th.stack(list(agent._weigh(losses).values())).sum()
     # Their total of pixels is 4e-5 off the sum of their own terms.
     assert_close(total, reference.get("b/loss"), 5e-5 if reference.kind == "img" else 2e-6)
     total.backward()
@@ -157,7 +157,7 @@ def test_whole_updates_equal_the_authors(reference: Reference) -> None:
     for update in range(6):
         metrics = agent._update(batch)
         terms = {k.removesuffix("_loss"): v for k, v in metrics.items() if k.endswith("_loss")}
-        total = sum(agent._loss_weight(name) * term.item() for name, term in terms.items())
+        total = sum(term.item() for term in agent._weigh(terms).values())
         tolerance = 5e-5 if reference.kind == "img" else 1e-6  # as above
         assert total == pytest.approx(reference.numbers[f"T{update}/loss"].item(), rel=tolerance)
         if update in (0, 5):

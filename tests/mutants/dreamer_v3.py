@@ -38,11 +38,6 @@ MUTANTS = [
         "alive = 1.0 - batch.is_terminal.float()",
     ),
     _agent(
-        "weights of the terms are not applied",
-        "weighted = {k: self._loss_weight(k) * v for k, v in losses.items()}",
-        "weighted = dict(losses)",
-    ),
-    _agent(
         "the weights of dyn and rep are swapped",
         '{"dyn": self.dyn_coef, "rep": self.rep_coef,',
         '{"dyn": self.rep_coef, "rep": self.dyn_coef,',
@@ -76,11 +71,6 @@ MUTANTS = [
         "free nats are not applied to the representation loss",
         'losses["rep"] = rep.clamp(min=self.free_nats).mean()',
         'losses["rep"] = rep.mean()',
-    ),
-    _agent(
-        "actions of the step before are filtered with",
-        "self.policy.action_codec.encode(batch.actions),\n",
-        "self.policy.action_codec.encode(batch.actions).roll(1, 1),\n",
     ),
     _agent(
         "stored context is ignored",
@@ -229,11 +219,6 @@ MUTANTS = [
         "the slow critic never follows",
         "        th._foreach_add_(averages, list[Tensor](critic.parameters()), alpha=self.tau)\n",
         "        th._foreach_mul_(averages, 1 / (1 - self.tau))\n",
-    ),
-    _agent(
-        "gradients add up over updates",
-        "        self.policy.optimizer.zero_grad()\n",
-        "",
     ),
     _agent(
         "refreshed latents are not written back",

@@ -6,6 +6,7 @@ DREAM, STARTS = "envs/dreams/vector_env.py", "envs/dreams/starts.py"
 OPEN_LOOP, AGREEMENT = "zoo/analysis/open_loop.py", "zoo/analysis/agreement.py"
 EVALUATION, TRAIN = "zoo/analysis/evaluation.py", "zoo/benchmark/runs.py"
 VEC, ALGORITHM = "envs/vector_env_to_vec_env.py", "zoo/common/world_model_algorithm.py"
+UPDATING = "zoo/common/updating_algorithm.py"
 DISCOUNT = "wrappers/episode_discount.py"
 TESTS = ("tests/envs/dreams", "tests/wrappers/test_dream.py", "tests/analysis/test_open_loop.py")
 
@@ -55,13 +56,14 @@ MUTANTS = [
     Mutant(
         "dreams in the replay: the last records of episodes are starts",
         ALGORITHM,
-        "return select(latent, ~batch.is_last)",
-        "return type(latent)(*(part.flatten(0, 1) for part in latent))",
+        "return select(self.observe_batch(batch, generator).latent, ~batch.is_last)",
+        "latent = self.observe_batch(batch, generator).latent\n"
+        "        return select(latent, th.ones_like(batch.is_last))",
         TESTS,
     ),
     Mutant(
         "dreams in the replay: the stored context is ignored",
-        ALGORITHM,
+        UPDATING,
         "            self.start_latent(batch),\n",
         "            self.policy.world_model.initial(len(batch.rewards)),\n",
         (*TESTS, "tests/dreamer_v3"),

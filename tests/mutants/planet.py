@@ -46,9 +46,8 @@ MUTANTS = [
     ),
     _agent(
         "gradients are not clipped",
-        "        nn.utils.clip_grads_with_norm_(parameters, self.max_grad_norm, "
-        "norm.nan_to_num(0.0, 0.0))\n",
-        "",
+        "self.policy.trained_parameters(), self.max_grad_norm, norm",
+        'self.policy.trained_parameters(), float("inf"), norm',
     ),
     _agent(
         "reward targets are those of the step before",
@@ -99,11 +98,6 @@ MUTANTS = [
         "updates follow steps instead of episodes",
         "return episodes * self.collect_interval",
         "return self.collect_interval",
-    ),
-    _agent(
-        "gradients add up over updates",
-        "        self.policy.optimizer.zero_grad()\n",
-        "",
     ),
     Mutant(
         "PlaNet: images keep 8 bits",

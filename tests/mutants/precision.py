@@ -5,6 +5,7 @@ from tests.mutants.mutant import Mutant
 PRECISION, PRODUCTS = "zoo/nn/fast/precision.py", "zoo/nn/fast/products.py"
 PROCESS, POLICIES = "zoo/nn/process.py", "zoo/common/policies.py"
 ALGORITHM, DREAM = "zoo/common/world_model_algorithm.py", "envs/dreams/vector_env.py"
+UPDATING = "zoo/common/updating_algorithm.py"
 TAPES, LAYERS = "zoo/nn/fast/tapes.py", "zoo/nn/networks/layers.py"
 SWITCHES, AGENTS = "tests/nn/fast/test_precision.py", "tests/sb3/test_precision.py"
 NUMBERS = "tests/nn/fast/test_products.py"
@@ -12,7 +13,7 @@ NUMBERS = "tests/nn/fast/test_products.py"
 MUTANTS = [
     Mutant(
         "precision: updates compute in float32 whatever the agent says",
-        ALGORITHM,
+        UPDATING,
         "with using(self.precision, self.device):",
         'with using("fp32", self.device):',
         (AGENTS,),

@@ -3,10 +3,12 @@
 from tests.mutants.mutant import Mutant
 
 ALGORITHM, RESUMING = "zoo/common/world_model_algorithm.py", "zoo/common/resumable_algorithm.py"
+UPDATING = "zoo/common/updating_algorithm.py"
 POLICIES, TRAINING = "zoo/common/policies.py", "zoo/common/training.py"
 CALLBACKS, THREADS = "zoo/analysis/callbacks.py", "zoo/nn/fast/threads.py"
 RECORDED, GRAPHS = "zoo/common/recorded_update.py", "zoo/nn/fast/graphs.py"
 SB3 = "tests/sb3"
+OF_AGENTS = ("tests/planet/test_oracle.py", "tests/dreamer_v3/test_oracle.py", "tests/dreamer_v3")
 RECORDINGS = "zoo/nn/fast/recordings.py"
 OF_ACTING = ("tests/test_recorded_acting.py", "tests/envs/dreams/test_recorded.py")
 OF_RECORDED = ("tests/nn/fast/test_graphs.py", "tests/test_recorded_updates.py")
@@ -14,8 +16,36 @@ TESTS = ("tests/sb3/test_run.py", "tests/sb3/test_resume.py", "tests/dreamer_v3"
 
 MUTANTS = [
     Mutant(
+        "updates: weights of the terms are not applied",
+        UPDATING,
+        "{name: weights.get(name, 1.0) * term for name, term in losses.items()}",
+        "dict(losses)",
+        OF_AGENTS,
+    ),
+    Mutant(
+        "updates: actions of the step before are filtered with",
+        UPDATING,
+        "self.policy.action_codec.encode(batch.actions),\n",
+        "self.policy.action_codec.encode(batch.actions).roll(1, 1),\n",
+        OF_AGENTS,
+    ),
+    Mutant(
+        "updates: gradients add up",
+        UPDATING,
+        "        self.policy.optimizer.zero_grad()\n",
+        "",
+        OF_AGENTS,
+    ),
+    Mutant(
+        "updates: reconstructions are not told apart by their keys",
+        TRAINING,
+        'f"recon_{name}" if model.codec.is_dict else "recon"',
+        '"recon"',
+        (*OF_AGENTS, "tests/sb3/test_logging.py"),
+    ),
+    Mutant(
         "updates: the warm-up is caught up on",
-        ALGORITHM,
+        UPDATING,
         "            self._updates_due = 1.0\n",
         "            self._updates_due = self.num_timesteps * self.train_ratio / (\n"
         "                self.batch_size * self.batch_length\n            )\n",
@@ -23,14 +53,14 @@ MUTANTS = [
     ),
     Mutant(
         "updates: fractions are lost",
-        ALGORITHM,
+        UPDATING,
         "        self._updates_due -= updates\n",
         "        self._updates_due = 0.0\n",
         TESTS,
     ),
     Mutant(
         "updates: batch_length does not count",
-        ALGORITHM,
+        UPDATING,
         "self._updates_due += steps * self.train_ratio / (self.batch_size * self.batch_length)",
         "self._updates_due += steps * self.train_ratio / self.batch_size",
         TESTS,
@@ -107,28 +137,28 @@ MUTANTS = [
     ),
     Mutant(
         "updates: the schedule of the learning rate is ignored",
-        ALGORITHM,
+        UPDATING,
         "        self._update_learning_rate(self.policy.optimizer)\n",
         "",
         ("tests/sb3/test_run.py", "tests/sb3/test_settings.py", SB3),
     ),
     Mutant(
         "updates: windows queued as new are never taken",
-        ALGORITHM,
+        UPDATING,
         "batch_size, self._vec_normalize_env, online=self.online_queue",
         "batch_size, self._vec_normalize_env, online=False",
         TESTS,
     ),
     Mutant(
         "updates: replayed observations are not normalized",
-        ALGORITHM,
+        UPDATING,
         "batch_size, self._vec_normalize_env, online=self.online_queue",
         "batch_size, None, online=self.online_queue",
         ("tests/sb3/test_vec_normalize.py", *TESTS),
     ),
     Mutant(
         "updates: one step too early",
-        ALGORITHM,
+        UPDATING,
         "return self.num_timesteps > self.learning_starts",
         "return self.num_timesteps >= self.learning_starts",
         TESTS,

@@ -17,6 +17,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 
+from dreamzoo.common.noise import fit_noise
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.envs import make_atari, make_dmc
 
@@ -178,7 +179,7 @@ def test_one_number_of_noise_is_added_to_all_actions_of_its_environment(
 ) -> None:
     """As in SB3; with as many environments as actions, they must not be mistaken for these."""
     agent = make_agent(n_envs=n_envs, action_noise=NormalActionNoise(np.zeros(1), np.ones(1)))
-    agent._fit_action_noise()
+    agent.action_noise = fit_noise(agent.action_noise, agent.action_space, n_envs)
     latent = agent.policy.initial_state(n_envs).latent
     plain = agent.policy.choose(latent, th.Generator().manual_seed(0))
     np.random.seed(1)

@@ -7,6 +7,10 @@ from typing import Any
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
 
+from dreamzoo.nn.observations import SINGLE
+
+#: Where VecNormalize clips observations, unless told otherwise.
+VEC_NORMALIZE_CLIP = 10.0
 #: File beside ``model.zip``.
 NORMALIZER = "vecnormalize.pkl"
 
@@ -69,3 +73,10 @@ class Statistics:
 
 def _copy(value: Any) -> Any:
     return value.copy() if isinstance(value, np.ndarray) else value
+
+
+def normalized_parts(normalizer: VecNormalize | None) -> dict[str, float]:
+    """Say which parts of observations are normalized, by the codec's names, and clipped where."""
+    if normalizer is None or not normalizer.norm_obs:
+        return {}
+    return dict.fromkeys(normalizer.norm_obs_keys or [SINGLE], float(normalizer.clip_obs))

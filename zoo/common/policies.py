@@ -149,6 +149,10 @@ class WorldModelPolicy(BasePolicy):
         """Estimate the return that follows states, (n, ...) to (n,); None without a critic."""
         return None
 
+    def trained_parameters(self) -> list[nn.Parameter]:
+        """List what is updated: everything that is not held fixed."""
+        return [p for p in self.parameters() if p.requires_grad]
+
     def set_training_mode(self, mode: bool) -> None:
         """
         Tell all modules, unless they know: SB3 asks for it at every step, and it takes as long as

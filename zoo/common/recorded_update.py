@@ -12,7 +12,7 @@ from dreamzoo.nn.fast.recordings import Contents
 from dreamzoo.nn.optim import LaProp
 
 if TYPE_CHECKING:
-    from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
+    from dreamzoo.common.updating_algorithm import UpdatingAlgorithm
 
 #: Settings, of the agent and of its optimizer's groups, that every step is handed anew.
 OF_A_STEP = ("params", "lr", "learning_rate", "n_updates")
@@ -29,7 +29,7 @@ class RecordedUpdate:
     :param agent: whose ``_learn_from`` and ``_after_step`` are called
     """
 
-    def __init__(self, agent: "WorldModelAlgorithm") -> None:
+    def __init__(self, agent: "UpdatingAlgorithm") -> None:
         self.agent = agent
         optimizer = agent.policy.optimizer
         self.inside = optimizer if isinstance(optimizer, LaProp) else None

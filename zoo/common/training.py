@@ -14,6 +14,8 @@ from dreamzoo.common.last_good import stop_training
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
 
+    from dreamzoo.nn.world_model import Filtered, WorldModel
+
 
 class Outcome(NamedTuple):
     """
@@ -61,6 +63,29 @@ class MeanMetrics:
                 totals[name] += value
                 counts[name] += self._counts[names]
         return {name: total / counts[name] for name, total in totals.items()}
+
+
+def reconstruction_losses(
+    model: "WorldModel", filtered: "Filtered", feat: Tensor
+) -> dict[str, Tensor]:
+    """
+    Compute how badly states reproduce what was observed, on average over steps and rows.
+
+    :param model: whose decoder predicts
+    :param filtered: states of a batch, and what they should reproduce
+    :param feat: features of these states, (B, T, F)
+    :return: ``recon``, or of a Dict ``recon_<key>`` for every key
+    """
+    predictions = model.decoder(feat.flatten(0, 1))
+    return {
+        f"recon_{name}" if model.codec.is_dict else "recon": loss.mean()
+        for name, loss in model.decoder.loss(predictions, filtered.targets).items()
+    }
+
+
+def total(losses: dict[str, Tensor]) -> Tensor:
+    """Add up the terms of a loss."""
+    return th.stack(list(losses.values())).sum()
 
 
 def check_finite_losses(model: "BaseAlgorithm", loss: Tensor, terms: dict[str, Tensor]) -> None:

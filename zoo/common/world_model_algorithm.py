@@ -2,7 +2,6 @@
 
 import sys
 import warnings
-from abc import abstractmethod
 from collections.abc import Hashable, Mapping
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -13,25 +12,23 @@ from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.noise import ActionNoise, VectorizedActionNoise
+from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
-from stable_baselines3.common.vec_env import VecNormalize
 from typing_extensions import Unpack
 
 from dreamzoo.common.arguments import DEFAULTS, Plumbing, constructor, refuse_unknown
-from dreamzoo.common.buffers import SequenceBatch, SequenceReplayBuffer
-from dreamzoo.common.collecting_algorithm import CollectingAlgorithm
-from dreamzoo.common.normalizer import Statistics
+from dreamzoo.common.buffers import SequenceReplayBuffer
+from dreamzoo.common.noise import check_noise, fit_noise
+from dreamzoo.common.normalizer import VEC_NORMALIZE_CLIP, Statistics, normalized_parts
 from dreamzoo.common.pace import Pace
 from dreamzoo.common.policies import ActingState, WorldModelPolicy
 from dreamzoo.common.recorded_acting import Manner
-from dreamzoo.common.recorded_update import RecordedUpdate
-from dreamzoo.common.settings import Choice, Flag, Number, Setting, Whole, read_settings
-from dreamzoo.common.training import MeanMetrics, Outcome, check_actions, check_means
+from dreamzoo.common.settings import Choice, Flag, Number, Setting, Whole
+from dreamzoo.common.training import check_actions
+from dreamzoo.common.updating_algorithm import UpdatingAlgorithm
 from dreamzoo.common.workers import dead_workers_named, notice_dead_workers
-from dreamzoo.nn.fast.precision import NAMES, PrecisionName, resolve, using
-from dreamzoo.nn.observations import SINGLE
+from dreamzoo.nn.fast.precision import NAMES, resolve
 from dreamzoo.nn.process import in_own_precision, restores_process
 from dreamzoo.nn.state import State, select
 from dreamzoo.nn.world_model import WorldModel
@@ -42,17 +39,13 @@ if TYPE_CHECKING:
 SelfWorldModelAlgorithm = TypeVar("SelfWorldModelAlgorithm", bound="WorldModelAlgorithm")
 
 GIGABYTE = 10**9
-#: Where VecNormalize clips observations, unless told otherwise.
-VEC_NORMALIZE_CLIP = 10.0
-#: Formats of SB3's logger that show tables, and the longest name that these show whole.
-TABLES, LONGEST_NAME = ("stdout", "log"), 33
 
 
-class WorldModelAlgorithm(CollectingAlgorithm):
+class WorldModelAlgorithm(UpdatingAlgorithm):
     """
     Off-policy algorithm that learns from sequences and acts with a memory.
 
-    Agents implement :meth:`_update` and, if the replay shall keep latents, :meth:`latent_spec`.
+    Agents implement :meth:`_learn_from` and, if the replay shall keep latents, :meth:`latent_spec`.
 
     Units: one *step* is one action of one environment (frames = steps x action repeat), also in
     ``num_timesteps``. After warm-up, ``updates = steps * train_ratio / (batch_size *
@@ -70,15 +63,11 @@ class WorldModelAlgorithm(CollectingAlgorithm):
 
     #: Action spaces that an agent can act in.
     action_spaces: ClassVar[tuple[type[spaces.Space], ...]]
-    #: Replayed steps for every step of the environment.
-    train_ratio: float
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {}
     #: What a policy must be.
     policy_base: ClassVar[type[WorldModelPolicy]]
-    #: Whether new windows are replayed once before others are drawn.
-    online_queue: ClassVar[bool] = False
     settings: ClassVar[Mapping[str, Setting]] = {
-        **CollectingAlgorithm.settings,
+        **UpdatingAlgorithm.settings,
         "batch_length": Whole(1),
         "train_ratio": Number(0),
         "precision": Choice(NAMES),
@@ -98,8 +87,8 @@ class WorldModelAlgorithm(CollectingAlgorithm):
         call, known = f"{type(self).__name__}()", [*constructor(type(self)).parameters]
         refuse_unknown(call, plumbing, DEFAULTS, known, "Nothing was built")
         shared: dict[str, Any] = {**DEFAULTS, **plumbing}
-        self.precision: PrecisionName = shared.pop("precision")
-        self.cuda_graph: bool = shared.pop("cuda_graph")
+        self.precision = shared.pop("precision")
+        self.cuda_graph = shared.pop("cuda_graph")
         super().__init__(
             policy,
             env,
@@ -112,10 +101,7 @@ class WorldModelAlgorithm(CollectingAlgorithm):
             supported_action_spaces=self.action_spaces,
             **shared,
         )
-        self._recorded: RecordedUpdate | None = None
-        self._updates_due: float | None = None  # None until the first update is allowed
-        # Parts of observations that a VecNormalize normalizes, by the codec's names, and where it
-        # clips them.
+        self._updates_due = None
         self._normalized = normalized_parts(self.get_vec_normalize_env())
 
     @property
@@ -168,7 +154,7 @@ class WorldModelAlgorithm(CollectingAlgorithm):
                 f"{policy_class.__name__} of {policy_class.__module__}; a file of another "
                 "algorithm holds that one's."
             )
-        self._check_action_noise()
+        check_noise(self.action_noise, self.action_space)
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
         self.policy = policy_class(
@@ -245,7 +231,7 @@ class WorldModelAlgorithm(CollectingAlgorithm):
         if not will_reset:
             self.action_noise = noise  # SB3 has reset it, in the middle of episodes
         self._announce_replay(buffer, total_timesteps - self.num_timesteps)
-        self._fit_action_noise()
+        self.action_noise = fit_noise(self.action_noise, self.action_space, self.n_envs)
         if will_reset:
             self._watch.note_call()
             self._begin_episodes()
@@ -268,45 +254,6 @@ class WorldModelAlgorithm(CollectingAlgorithm):
             )
         self._normalized = normalized_parts(normalizer)
         self.policy.observation_codec.normalized = self._normalized
-
-    def _check_statistics(self) -> None:
-        """Refuse to read a replay whose observations nothing says how to normalize."""
-        if self._normalized and self.get_vec_normalize_env() is None:
-            raise ValueError(
-                "The agent learned behind a VecNormalize, and the replay holds what that one saw. "
-                "Load the agent with an environment behind the same: load(path, env=...)."
-            )
-
-    def _check_action_noise(self) -> None:
-        """Refuse noise that is neither one number for all actions nor one for each."""
-        noise = self.action_noise
-        if noise is None or not isinstance(self.action_space, spaces.Box):
-            return
-        base = noise.base_noise if isinstance(noise, VectorizedActionNoise) else noise
-        dim = int(np.prod(self.action_space.shape))
-        state = np.random.get_state()  # the look at a number of noise draws none
-        try:
-            size, reason = np.size(deepcopy(base)()), ""
-        except Exception as error:
-            size, reason = 0, f" ({error})"
-        finally:
-            np.random.set_state(state)
-        if size not in (1, dim):
-            raise ValueError(
-                f"action_noise={noise} gives {size} numbers{reason}; {self.action_space} needs "
-                f"{dim}, such as NormalActionNoise(np.zeros({dim}), 0.1 * np.ones({dim})), or "
-                "NormalActionNoise(np.zeros(1), 0.1 * np.ones(1)): one that is added to all."
-            )
-
-    def _fit_action_noise(self) -> None:
-        """Give each of several environments a noise process of its own, as SB3 does."""
-        self._check_action_noise()
-        noise = self.action_noise
-        if isinstance(noise, VectorizedActionNoise) and noise.n_envs != self.n_envs:
-            noise = noise.base_noise  # the agent was saved with another number of environments
-        if noise is not None and self.n_envs > 1 and not isinstance(noise, VectorizedActionNoise):
-            noise = VectorizedActionNoise(noise, self.n_envs)
-        self.action_noise = noise
 
     def _announce_replay(self, buffer: SequenceReplayBuffer, steps: int) -> None:
         """Say how large the replay gets in this run, and stop if that cannot fit."""
@@ -368,109 +315,6 @@ class WorldModelAlgorithm(CollectingAlgorithm):
                 pace.look()
         callback.on_training_end()
         return self
-
-    @restores_process
-    def train(self, gradient_steps: int, batch_size: int | None = None) -> None:
-        """
-        Update on replayed windows; needs no environment, nor ``learn`` before it.
-
-        ``learn`` calls it. To learn from what others have collected, load a replay first.
-
-        :param gradient_steps: number of updates
-        :param batch_size: rows of a batch; None: the agent's
-        :raises RuntimeError: where gradients are disabled
-        :raises ValueError: if the replay is empty, a setting makes no sense or the statistics of
-            a VecNormalize are missing
-        """
-        assert self.replay_buffer is not None
-        if not th.is_grad_enabled():
-            raise RuntimeError(
-                "Gradients are disabled, and updates need them: call learn() and train() outside "
-                "of torch.no_grad() and torch.inference_mode()."
-            )
-        self._check_settings()
-        batch_size = self.batch_size if batch_size is None else batch_size
-        given = {"gradient_steps": gradient_steps, "batch_size": batch_size}
-        read_settings("train()", {"gradient_steps": Whole(0), "batch_size": Whole(1)}, given)
-        self._check_statistics()
-        self._need_logger()
-        self.policy.set_training_mode(True)
-        self._update_learning_rate(self.policy.optimizer)
-        metrics = MeanMetrics()
-        for _ in range(gradient_steps):
-            batch = self.replay_buffer.sample(
-                batch_size, self._vec_normalize_env, online=self.online_queue
-            )
-            with using(self.precision, self.device):
-                metrics.add(self._update(batch))
-            self._n_updates += 1
-        self._log(metrics)
-
-    def _update(self, batch: SequenceBatch) -> dict[str, th.Tensor]:
-        """
-        Update everything once.
-
-        :return: means of losses and of what else describes the update
-        """
-        assert self.replay_buffer is not None
-        if self._recorded is None or not self._recorded.fits():
-            self._recorded = RecordedUpdate(self)
-        metrics, latents = self._recorded(batch)
-        if latents:
-            self.replay_buffer.write_latents(batch.windows, latents)
-        return metrics
-
-    @abstractmethod
-    def _learn_from(self, batch: SequenceBatch) -> Outcome:
-        """
-        Compute losses and gradients of one batch.
-
-        On CUDA this is recorded once, with the optimizer's step, and repeated: its launches may
-        depend on settings and shapes, not on values, and nothing in it may wait for the device.
-        """
-
-    def _after_step(self) -> None:
-        """Do what follows an optimizer's step, under the same conditions."""
-
-    def _log(self, metrics: MeanMetrics) -> None:
-        """Record the means of one call of :meth:`train` under SB3's key style."""
-        ratio = self._n_updates * self.batch_size * self.batch_length / max(self.num_timesteps, 1)
-        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
-        self.logger.record("train/replay_ratio", ratio)
-        means = metrics.means()
-        check_means(self, means)
-        for name, value in means.items():
-            # SB3's tables cut long names off, and refuse two that are then the same.
-            hidden = TABLES if len(name) > LONGEST_NAME else ()
-            self.logger.record(f"train/{name}", value, exclude=hidden)
-
-    def _may_train(self) -> bool:
-        assert self.replay_buffer is not None
-        if self.learning_starts is not None:
-            return self.num_timesteps > self.learning_starts
-        enough = self.replay_buffer.n_windows() >= self.batch_size * self.batch_length
-        return enough or self.replay_buffer.full
-
-    def _take_due_updates(self, steps: int) -> int:
-        """
-        Say how many updates follow a collection.
-
-        The fraction that is left over is kept. The warm-up is not caught up on: the first time
-        an update is allowed gives exactly one (reference ``when.Ratio``).
-
-        :param steps: steps just collected, all environments together
-        """
-        if not self._may_train():
-            return 0
-        if self.gradient_steps is not None:
-            return self.gradient_steps if self.gradient_steps >= 0 else steps
-        if self._updates_due is None:
-            self._updates_due = 1.0
-        else:
-            self._updates_due += steps * self.train_ratio / (self.batch_size * self.batch_length)
-        updates = int(self._updates_due)
-        self._updates_due -= updates
-        return updates
 
     def _sample_action(
         self,
@@ -588,22 +432,4 @@ class WorldModelAlgorithm(CollectingAlgorithm):
             online=False,
             rng=np.random.default_rng(seed),
         )
-        latent = self.policy.world_model.observe_sequence(
-            self.start_latent(batch),
-            self.policy.action_codec.encode(batch.actions),
-            batch.observations,
-            batch.is_first,
-            generator,
-        ).latent
-        return select(latent, ~batch.is_last)
-
-    def start_latent(self, batch: SequenceBatch) -> State:
-        """Return the states that precede the rows of a batch, (B, ...)."""
-        return self.policy.world_model.initial(len(batch.rewards))
-
-
-def normalized_parts(normalizer: VecNormalize | None) -> dict[str, float]:
-    """Say which parts of observations are normalized, by the codec's names, and clipped where."""
-    if normalizer is None or not normalizer.norm_obs:
-        return {}
-    return dict.fromkeys(normalizer.norm_obs_keys or [SINGLE], float(normalizer.clip_obs))
+        return select(self.observe_batch(batch, generator).latent, ~batch.is_last)

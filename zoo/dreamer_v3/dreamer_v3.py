@@ -15,12 +15,11 @@ from dreamzoo.common.buffers import SequenceBatch
 from dreamzoo.common.policies import ActingState
 from dreamzoo.common.record_store import RecordSpec
 from dreamzoo.common.settings import Choice, Flag, Number, Setting, Whole
-from dreamzoo.common.training import Outcome, check_finite_losses, guard_gradients
+from dreamzoo.common.training import Outcome, reconstruction_losses, total
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.dreamer_v3.policies import CnnPolicy, DreamerV3Policy, MlpPolicy, MultiInputPolicy
 from dreamzoo.nn.distributions import divergences, one_hot, soft_bernoulli_loss
 from dreamzoo.nn.fast.streams import Aside
-from dreamzoo.nn.fast.threads import backward_in_parallel
 from dreamzoo.nn.networks.heads import evaluate
 from dreamzoo.nn.returns import lambda_return, replay_return
 from dreamzoo.nn.rssm.dynamics import Latent
@@ -171,22 +170,18 @@ class DreamerV3(WorldModelAlgorithm):
         averages = list(self.policy.return_normalizer.buffers())
         before = [average.clone() for average in averages]
         latent, losses, details = self._losses(batch)
-        weighted = {k: self._loss_weight(k) * v for k, v in losses.items()}
+        weighted = self._weigh(losses)
         behavior = weighted.pop("actor") + weighted.pop("critic")
-        model = th.stack(list(weighted.values())).sum()
+        model = total(weighted)
         loss = behavior.detach() + model.detach()
         good = th.isfinite(loss)
         for average, old in zip(averages, before, strict=True):  # of a bad loss nothing remains
             average.copy_(th.where(good, average, old))
-        check_finite_losses(self, loss, losses)
-        self.policy.optimizer.zero_grad()
         # The dream has no graph into the world model, so their backward passes can share time. But
         # convolutions take far longer than the rest, and use all cores by themselves.
         images = bool(self.policy.world_model.codec.image_keys)
-        backward_in_parallel([behavior + model] if images else [behavior, model])
-        gradients = [p.grad for p in self.policy.trained_parameters() if p.grad is not None]
-        details["grad_norm"] = th.nn.utils.get_total_norm(gradients)  # before clipping
-        guard_gradients(self, self.policy.trained_parameters(), loss, details["grad_norm"])
+        parts = [behavior + model] if images else [behavior, model]
+        details["grad_norm"] = self._compute_gradients(losses, loss, parts)
         metrics = {f"{k}_loss": v for k, v in losses.items()} | details
         return Outcome(metrics, _to_stored(latent) if batch.latents else {})
 
@@ -198,9 +193,8 @@ class DreamerV3(WorldModelAlgorithm):
         th._foreach_mul_(averages, 1 - self.tau)
         th._foreach_add_(averages, list[Tensor](critic.parameters()), alpha=self.tau)
 
-    def _loss_weight(self, name: str) -> float:
-        weights = {"dyn": self.dyn_coef, "rep": self.rep_coef, "replay_critic": self.replay_vf_coef}
-        return weights.get(name, 1.0)
+    def _loss_weights(self) -> dict[str, float]:
+        return {"dyn": self.dyn_coef, "rep": self.rep_coef, "replay_critic": self.replay_vf_coef}
 
     def _losses(self, batch: SequenceBatch) -> tuple[Latent, dict[str, Tensor], dict[str, Tensor]]:
         """
@@ -226,21 +220,11 @@ class DreamerV3(WorldModelAlgorithm):
     ) -> tuple[Filtered, dict[str, Tensor], dict[str, Tensor]]:
         """Reconstruction, reward, continuation, two KL terms (eq. 2 and 3), ``aside`` meanwhile."""
         model = self.policy.world_model
-        filtered = model.observe_sequence(
-            self.start_latent(batch),
-            self.policy.action_codec.encode(batch.actions),
-            batch.observations,
-            batch.is_first,
-            self._generator,
-        )
+        filtered = self.observe_batch(batch, self._generator)
         if aside is not None:
             aside.begin()
         feat = filtered.latent.feat
-        predictions = model.decoder(feat.flatten(0, 1))
-        losses = {
-            f"recon_{name}" if model.codec.is_dict else "recon": loss.mean()
-            for name, loss in model.decoder.loss(predictions, filtered.targets).items()
-        }
+        losses = reconstruction_losses(model, filtered, feat)
         losses["reward"] = model.reward.loss(model.reward(feat), batch.rewards).mean()
         alive = (1.0 - batch.is_terminal.float()) * self.gamma  # termination, never a time limit
         cont = model.cont(feat)[..., 0]

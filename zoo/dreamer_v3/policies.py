@@ -172,10 +172,6 @@ class DreamerV3Policy(WorldModelPolicy):
             )
         return Encoder(self.observation_codec, size, width, cnn)
 
-    def trained_parameters(self) -> list[nn.Parameter]:
-        """List what the one optimizer updates: everything but the slow critic."""
-        return [p for p in self.parameters() if p.requires_grad]
-
     def choose(
         self, latent: Latent, generator: th.Generator | None = None, deterministic: bool = False
     ) -> Tensor:

@@ -14,7 +14,7 @@ from typing_extensions import Unpack
 from dreamzoo.common.arguments import Plumbing
 from dreamzoo.common.buffers import SequenceBatch
 from dreamzoo.common.settings import Flag, Number, Setting, Whole
-from dreamzoo.common.training import Outcome, check_finite_losses, guard_gradients
+from dreamzoo.common.training import Outcome, reconstruction_losses, total
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.nn.networks.world_models import unit_variance_loss
 from dreamzoo.nn.rssm.dynamics import Latent
@@ -223,24 +223,21 @@ class PlaNet(WorldModelAlgorithm):
     def _learn_from(self, batch: SequenceBatch) -> Outcome:
         """Compute losses and gradients, see :meth:`WorldModelAlgorithm._learn_from`."""
         losses, details = self._losses(batch)
-        weights = {
+        loss = total(self._weigh(losses))
+        norm = self._compute_gradients(losses, loss, [loss])
+        # Of a norm that is not finite nothing may reach the gradients that the guard has emptied.
+        nn.utils.clip_grads_with_norm_(
+            self.policy.trained_parameters(), self.max_grad_norm, norm.nan_to_num(0.0, 0.0)
+        )
+        metrics = {f"{name}_loss": term for name, term in losses.items()}
+        return Outcome(metrics | details | {"grad_norm": norm}, {})
+
+    def _loss_weights(self) -> dict[str, float]:
+        return {
             "kl": self.kl_coef,
             "reward": self.reward_coef,
             "overshooting": self.overshooting_coef,
         }
-        loss = th.stack([weights.get(name, 1.0) * term for name, term in losses.items()]).sum()
-        check_finite_losses(self, loss, losses)
-        self.policy.optimizer.zero_grad()
-        loss.backward()
-        parameters = list(self.policy.world_model.parameters())
-        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        guard_gradients(self, parameters, loss, norm)
-        # Of a norm that is not finite nothing may reach the gradients that the guard has emptied.
-        nn.utils.clip_grads_with_norm_(parameters, self.max_grad_norm, norm.nan_to_num(0.0, 0.0))
-        details["grad_norm"] = norm
-        return Outcome(
-            {f"{name}_loss": term.detach() for name, term in losses.items()} | details, {}
-        )
 
     def _losses(self, batch: SequenceBatch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """
@@ -251,31 +248,19 @@ class PlaNet(WorldModelAlgorithm):
         :return: the terms, and what else is worth a look
         """
         model = self.policy.world_model
-        actions = self.policy.action_codec.encode(batch.actions)
-        filtered = model.observe_sequence(
-            self.start_latent(batch), actions, batch.observations, batch.is_first, self._generator
-        )
+        filtered = self.observe_batch(batch, self._generator)
         feat = filtered.latent.feat
-        predictions = model.decoder(feat.flatten(0, 1))
-        losses = {
-            f"recon_{name}" if model.codec.is_dict else "recon": loss.mean()
-            for name, loss in model.decoder.loss(predictions, filtered.targets).items()
-        }
+        losses = reconstruction_losses(model, filtered, feat)
         losses["reward"] = unit_variance_loss(model.reward(feat), batch.rewards).mean()
         belief: Beliefs = filtered.belief
         losses["kl"] = self._divergence(belief).mean()
         if self.overshooting_distance > 1:
+            actions = self.policy.action_codec.encode(batch.actions)
             losses["overshooting"] = self._overshooting_loss(filtered, actions, batch.is_first)
-        details = (
-            {}
-            if self.policy.dynamics_kind == "rnn"
-            else {
-                "kl": gaussian_kl(*belief),
-                "prior_ent": belief.prior.entropy(),
-                "post_ent": belief.post.entropy(),
-            }
-        )
-        return losses, {name: value.detach() for name, value in details.items()}
+        if self.policy.dynamics_kind == "rnn":
+            return losses, {}
+        entropies = {"prior_ent": belief.prior.entropy(), "post_ent": belief.post.entropy()}
+        return losses, {"kl": gaussian_kl(*belief), **entropies}
 
     def _divergence(self, belief: Beliefs) -> Tensor:
         """Say how far what was seen is from what was expected, (B, T)."""
