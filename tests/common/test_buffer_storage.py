@@ -150,7 +150,7 @@ def test_a_run_that_cannot_fit_is_refused_before_it_starts(
     make_buffer: MakeBuffer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     buffer = make_buffer(10_000, observation_space=IMAGE)
-    monkeypatch.setattr("dreamzoo.common.buffers.physical_memory", lambda: 10**6)
+    monkeypatch.setattr("dreamzoo.common.replay_storage.physical_memory", lambda: 10**6)
     buffer.check_memory(1000)
     with pytest.raises(MemoryError, match="Lower buffer_size"):
         buffer.check_memory(2000)

@@ -88,7 +88,7 @@ def test_observations_on_the_device_pass_a_vec_normalize(device: str) -> None:
 def test_observations_without_room_on_the_device_are_refused(
     device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dreamzoo.common.buffers.free_memory", lambda _device: 1000)
+    monkeypatch.setattr("dreamzoo.common.replay_storage.free_memory", lambda _device: 1000)
     space = spaces.Box(0, 255, (3, 64, 64), np.uint8)
     with pytest.raises(MemoryError, match="observations_on_device: 40 observations take"):
         make_buffer(device, space, observations_on_device=True)
