@@ -44,3 +44,6 @@ if not TYPE_CHECKING:
         else:
             raise AttributeError(f"module 'dreamzoo' has no attribute {name!r}")
         return globals().setdefault(name, value)
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -5,6 +5,7 @@ from tests.mutants.mutant import Mutant
 DREAM, STARTS = "envs/dreams/vector_env.py", "envs/dreams/starts.py"
 OPEN_LOOP, AGREEMENT = "zoo/analysis/open_loop.py", "zoo/analysis/agreement.py"
 EVALUATION, TRAIN = "zoo/analysis/evaluation.py", "zoo/benchmark/runs.py"
+SB3_AGENTS, IN_DREAMS = "zoo/analysis/sb3_agents.py", "zoo/analysis/training_in_dreams.py"
 VEC, ALGORITHM = "envs/vector_env_to_vec_env.py", "zoo/common/world_model_algorithm.py"
 UPDATING = "zoo/common/updating_algorithm.py"
 DISCOUNT = "wrappers/episode_discount.py"
@@ -95,14 +96,14 @@ MUTANTS = [
         EVALUATION,
         "returns.std(ddof=1)",
         "returns.std()",
-        ("tests/common", "tests/cli"),
+        ("tests/analysis/test_evaluation.py",),
     ),
     Mutant(
         "evaluation: the interval forgets the number of episodes",
         EVALUATION,
         " / np.sqrt(len(returns))",
         "",
-        ("tests/common", "tests/cli"),
+        ("tests/analysis/test_evaluation.py",),
     ),
     Mutant(
         "training: evaluation on training's seeds",
@@ -110,6 +111,27 @@ MUTANTS = [
         "run.seed + 1_000,",
         "run.seed,",
         ("tests/cli",),
+    ),
+    Mutant(
+        "SB3's agents: the defaults for dreams come before the user's settings",
+        SB3_AGENTS,
+        "SETTINGS.get(name, {}) | settings",
+        "settings | SETTINGS.get(name, {})",
+        ("tests/analysis/test_training_in_dreams.py",),
+    ),
+    Mutant(
+        "in a dream: the agent beside is trained as long as the dream was",
+        IN_DREAMS,
+        "train_sb3(name, env, model.num_timesteps, ",
+        "train_sb3(name, env, dreamed.num_timesteps, ",
+        ("tests/analysis/test_training_in_dreams.py",),
+    ),
+    Mutant(
+        "in a dream: the agent's arguments are forgotten",
+        IN_DREAMS,
+        "agent = train_sb3(name, dream, steps, seed=seed, **settings)",
+        "agent = train_sb3(name, dream, steps, seed=seed)",
+        ("tests/analysis/test_training_in_dreams.py",),
     ),
     Mutant(
         "agreement: time limits count as terminations",

@@ -77,4 +77,5 @@ def caption(shown: list[Evaluation], ends: dict[str, int], frames: int, window: 
 
 
 def listed(names: Iterable[str]) -> str:
+    """Join names in the order of the alphabet."""
     return ", ".join(sorted(names)) or "-"

@@ -35,6 +35,7 @@ from dreamzoo.envs.dreams.load_model import load_model
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
     parser = make_parser("ppo-in-dream", __doc__)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--replay", type=Path, help="begin dreams in states of this replay")
@@ -79,6 +80,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def describe(args: argparse.Namespace, real_steps: int) -> dict[str, Any]:
+    """Describe what was run."""
     return {
         "env": args.env,
         "env_kwargs": dict(args.env_kwargs),

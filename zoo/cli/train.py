@@ -26,6 +26,7 @@ from dreamzoo.hyperparams import published
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
     parser = make_parser("train", __doc__)
     parser.add_argument("--agent", default="dreamer_v3", choices=AGENTS | SB3_AGENTS)
     parser.add_argument("--env", default="CartPole-v1", help="see dreamzoo.envs.make_env")

@@ -23,6 +23,7 @@ class Clock:
         self._inner: list[float] = []
 
     def now(self) -> float:
+        """Read the time when the device has finished what it was given, in seconds."""
         if self.device.type == "cuda":
             th.cuda.synchronize(self.device)
         return time.perf_counter()

@@ -39,7 +39,7 @@ def rate(step: Callable[[], Any], steps: int, seconds: float) -> float:
 
 def extra_cost(plain: Callable[[], Any], other: Callable[[], Any], seconds: float) -> float:
     """
-    Say how much longer one kind of step takes than another, as a share of the other.
+    Measure how much longer one kind of step takes than another, as a share of the other.
 
     Both take turns, so that a machine that slows down slows both.
     """

@@ -115,7 +115,7 @@ def count_gflop(model: DreamerV3) -> float:
 
 def memory_floor(model: DreamerV3, bandwidth: float) -> float:
     """
-    Say how long reading and writing once what an update holds takes on CUDA.
+    Compute how long reading and writing once what an update holds takes on CUDA.
 
     :param model: of which a first update has been made
     :param bandwidth: of the device's memory, in GB/s
@@ -211,23 +211,31 @@ def measure(
         result["memory_floor_seconds"] = round(memory, 6)
         result["peak_gpu_mb"] = th.cuda.max_memory_allocated(model.device) // 2**20
     if on_cuda and launches:
-        kernels_run, busy = profile_kernels(lambda: model.train(1, work.batch))
-        chain = measure_launch(model.device)[0] * kernels_run / 1e6
-        result |= {"launches": kernels_run, "kernel_seconds": round(busy, 5)}
-        result["launch_floor_seconds"] = round(chain, 5)
+        result |= count_launches(model)
     if breakdown:
         result["breakdown"] = break_down(model, repeat)
     return result
 
 
+def count_launches(model: DreamerV3) -> dict[str, Any]:
+    """Count the kernels of an update on CUDA, and time as many of the smallest ones."""
+    launches, busy = profile_kernels(lambda: model.train(1, model.batch_size))
+    chain = measure_launch(model.device)[0] * launches / 1e6
+    return {
+        "launches": launches,
+        "kernel_seconds": round(busy, 5),
+        "launch_floor_seconds": round(chain, 5),
+    }
+
+
 def is_recorded(model: DreamerV3) -> bool:
-    """Tell whether updates are repeated as a graph: where that fails they run as they are."""
+    """Check whether updates are repeated as a graph: where that fails they run as they are."""
     recorded = model._recorded
     return recorded is not None and recorded.is_recorded
 
 
 def release_memory() -> None:
-    """Give back what the last agent held."""
+    """Free the memory of the last agent."""
     gc.collect()
     if th.cuda.is_available():
         th.cuda.empty_cache()

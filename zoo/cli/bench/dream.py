@@ -28,6 +28,7 @@ from dreamzoo.nn.fast.precision import NAMES, resolve
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
     parser = make_parser("bench dream", __doc__)
     parser.add_argument(
         "--envs", nargs="+", default=["CartPole-v1", "dmc/walker-walk", "atari/pong"]

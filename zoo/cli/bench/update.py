@@ -48,6 +48,7 @@ from dreamzoo.nn.fast.precision import NAMES, resolve
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
     parser = make_parser("bench update", __doc__)
     switch = ("on", "off")
     parser.add_argument("--size", default="1m")
@@ -84,6 +85,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 def work_of(args: argparse.Namespace) -> Work:
+    """Get what the command line asks to compute."""
     return Work(args.size, args.obs, args.batch, args.length, args.horizon, args.device)
 
 
