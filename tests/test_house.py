@@ -20,25 +20,24 @@ KNOWS: dict[str, set[str]] = {
     "nn.networks": {"nn", "nn.fast"},
     "nn": {"nn.fast", "nn.networks", "nn.rssm"},
     "wrappers": set(),
-    "envs": {"nn", "nn.fast", "common"},
+    "envs": {"nn", "nn.fast"},
     "common": {"nn", "nn.fast", "envs"},
-    "planning": {"nn", "nn.fast", "common"},
+    "planning": {"nn", "nn.fast", "common", "envs"},
     **{
         agent: {"nn", "nn.fast", "nn.networks", "nn.rssm", "common", "planning"} for agent in AGENTS
     },
     "hyperparams": {"planning"},
-    "analysis": {"nn", "nn.fast", "common", "envs", "planning"},
-    "benchmark": {"nn", "nn.fast", "common", "envs", "planning", "analysis"},
 }
+#: Stands on nothing of ours, so that every room may know it.
+SHARED = "dreamzoo.common.settings"
 #: Of a room that knows all, nobody is asked whom it knows.
-KNOWS_ALL = {"", "cli", "__main__"}
+KNOWS_ALL = {"", "analysis", "benchmark", "cli", "__main__"}
 
 #: What may be imported within functions, and why.
 ON_THE_WAY = {
     "dreamzoo.nn.fast.triton": "written in Triton, which not every machine has",
     "dreamzoo.planning.dmc_rewards": "needs dm_control, an optional package",
     "dreamzoo.common.export": "needs onnx, an optional package",
-    "dreamzoo.envs.dreams.vec_env": "dreams know agents, and agents offer dreams of themselves",
     "dreamzoo": "from the name in a file to an agent: agents know the room that asks",
 }
 #: The only packages that the ground floor imports.
@@ -121,9 +120,14 @@ def test_a_room_knows_only_what_lies_below(room: str) -> None:
         if _room(found.module) == room
         and not found.is_for_types
         and _room(found.target) not in allowed
+        and found.target != SHARED
         and not (found.is_inside and found.target in ON_THE_WAY)
     ]
     assert not wrong
+
+
+def test_what_all_may_know_knows_nobody() -> None:
+    assert not [found for found in OWN if found.module == SHARED]
 
 
 def test_no_agent_knows_another() -> None:

@@ -7,14 +7,13 @@ from typing import Any
 import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from dreamzoo.common.storage.agents import load
-from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
+from dreamzoo.envs.dreams.agent import AgentWithModel
 
 #: An agent, a file it was saved to, or a function that returns one of these.
-Model = WorldModelAlgorithm | str | pathlib.Path | Callable[[], Any]
+Model = AgentWithModel | str | pathlib.Path | Callable[[], Any]
 
 
-def load_model(model: Model, device: th.device | str = "auto") -> WorldModelAlgorithm:
+def load_model(model: Model, device: th.device | str = "auto") -> Any:
     """
     Get an agent from whatever names it.
 
@@ -25,7 +24,7 @@ def load_model(model: Model, device: th.device | str = "auto") -> WorldModelAlgo
     :raises ValueError: for an agent without a world model, and for a file that holds no agent of
         dreamzoo, or one of a class that is not known here
     """
-    if isinstance(model, WorldModelAlgorithm):
+    if isinstance(model, AgentWithModel):
         return model
     if isinstance(model, BaseAlgorithm):
         raise ValueError(
@@ -39,4 +38,6 @@ def load_model(model: Model, device: th.device | str = "auto") -> WorldModelAlgo
             f"model={model!r} must be an agent of dreamzoo, the path of a saved one, or a function "
             "that returns one of these."
         )
+    from dreamzoo import load  # from a file to an agent: agents offer dreams of themselves
+
     return load_model(load(model, device=device))  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ from typing import Any
 
 from gymnasium.envs.registration import EnvSpec
 
-from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
+from dreamzoo.envs.dreams.agent import AgentWithModel
 
 
 class SharedModel:
@@ -14,10 +14,10 @@ class SharedModel:
     :param model: what calling returns, also of a copy
     """
 
-    def __init__(self, model: WorldModelAlgorithm) -> None:
+    def __init__(self, model: AgentWithModel) -> None:
         self.model = model
 
-    def __call__(self) -> WorldModelAlgorithm:
+    def __call__(self) -> AgentWithModel:
         return self.model
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "SharedModel":
@@ -41,6 +41,6 @@ class SpecOfDream:
 
     @spec.setter
     def spec(self, spec: EnvSpec | None) -> None:
-        if spec is not None and isinstance(model := spec.kwargs.get("model"), WorldModelAlgorithm):
+        if spec is not None and isinstance(model := spec.kwargs.get("model"), AgentWithModel):
             spec.kwargs["model"] = SharedModel(model)
         self._spec = spec

@@ -12,7 +12,6 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
-from dreamzoo.common.record_store import to_device
 from dreamzoo.common.settings import Choice, Flag, Setting, Whole, read_settings
 from dreamzoo.envs.dreams.load_model import Model, load_model
 from dreamzoo.envs.dreams.rendering import draw_numbers, to_frame
@@ -20,6 +19,7 @@ from dreamzoo.envs.dreams.shared_model import SpecOfDream
 from dreamzoo.envs.dreams.starts import Fixed, Initial, Pool, Starts
 from dreamzoo.nn.checks import to_host
 from dreamzoo.nn.fast import graphs
+from dreamzoo.nn.fast.parcels import to_device
 from dreamzoo.nn.fast.recordings import Recordings
 from dreamzoo.nn.observations import Observation
 from dreamzoo.nn.process import in_own_precision, restores_process

@@ -5,21 +5,13 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import torch as th
 
-from dreamzoo.nn.fast.parcels import Rows
+from dreamzoo.nn.fast.parcels import Rows, to_device
 
 #: Shape of what one record holds and the dtype it is stored in, by name.
 RecordSpec = Mapping[str, tuple[tuple[int, ...], np.dtype | type]]
 
 #: What parts of records may be handed over as.
 Values = Mapping[str, np.ndarray | th.Tensor]
-
-
-def to_device(array: np.ndarray, device: th.device) -> th.Tensor:
-    """Copy an array to a device without waiting for it; on a CPU share its memory."""
-    tensor = th.from_numpy(np.ascontiguousarray(array))
-    if device.type == "cuda":
-        tensor = tensor.pin_memory()  # from other memory a copy waits for the device
-    return tensor.to(device, non_blocking=True)
 
 
 class RecordStore:

@@ -4,7 +4,7 @@ import sys
 import warnings
 from collections.abc import Hashable, Mapping
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch as th
@@ -28,13 +28,11 @@ from dreamzoo.common.settings import Choice, Flag, Number, Setting, Whole
 from dreamzoo.common.training import check_actions
 from dreamzoo.common.updating_algorithm import UpdatingAlgorithm
 from dreamzoo.common.workers import dead_workers_named, notice_dead_workers
+from dreamzoo.envs.dreams.vec_env import DreamVecEnv
 from dreamzoo.nn.fast.precision import NAMES, resolve
 from dreamzoo.nn.process import in_own_precision, restores_process
 from dreamzoo.nn.state import State, select
 from dreamzoo.nn.world_model import WorldModel
-
-if TYPE_CHECKING:
-    from dreamzoo.envs.dreams.vec_env import DreamVecEnv
 
 SelfWorldModelAlgorithm = TypeVar("SelfWorldModelAlgorithm", bound="WorldModelAlgorithm")
 
@@ -390,7 +388,7 @@ class WorldModelAlgorithm(UpdatingAlgorithm):
 
     # ------------------------------------------------------------------ dreams
 
-    def dream_env(self, n_envs: int = 1, **kwargs: Any) -> "DreamVecEnv":
+    def dream_env(self, n_envs: int = 1, **kwargs: Any) -> DreamVecEnv:
         """
         Offer the learned model as an environment for any agent of Stable-Baselines3.
 
@@ -399,8 +397,6 @@ class WorldModelAlgorithm(UpdatingAlgorithm):
         :param n_envs: dreams side by side
         :param kwargs: of :class:`dreamzoo.envs.DreamVectorEnv`
         """
-        from dreamzoo.envs.dreams.vec_env import DreamVecEnv  # it needs this module
-
         return DreamVecEnv(self, n_envs, **kwargs)
 
     @restores_process

@@ -18,6 +18,14 @@ ALIGNMENT = 16
 Layout: TypeAlias = tuple[tuple[tuple[int, ...], np.dtype], ...]
 
 
+def to_device(array: np.ndarray, device: th.device) -> Tensor:
+    """Copy an array to a device without waiting for it; on a CPU share its memory."""
+    tensor = th.from_numpy(np.ascontiguousarray(array))
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()  # from other memory a copy waits for the device
+    return tensor.to(device, non_blocking=True)
+
+
 class Rows(NamedTuple):
     """
     Rows of an array that are yet to be gathered.
