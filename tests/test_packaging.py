@@ -2,6 +2,8 @@
 
 import importlib
 import re
+import subprocess
+import sys
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -50,6 +52,18 @@ def test_module_imports_from_the_repository(name: str) -> None:
     module = importlib.import_module(name)
     assert module.__file__ is not None
     assert Path(module.__file__).is_relative_to(ROOT)
+
+
+def test_names_are_imported_when_they_are_first_used() -> None:
+    code = (
+        "import sys, dreamzoo; before = 'torch' in sys.modules; listed = dir(dreamzoo)\n"
+        "agents = dreamzoo.AGENTS; assert agents is dreamzoo.AGENTS\n"
+        "assert set(dreamzoo.__all__) <= set(listed)\n"
+        "assert dreamzoo.DreamerV3 is agents['dreamer_v3'] is dreamzoo.dreamer_v3.DreamerV3\n"
+        "print(before, dreamzoo.wrappers.__name__, hasattr(dreamzoo, 'no_such_thing'))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.split() == ["False", "dreamzoo.wrappers", "False"]
 
 
 def test_version_agrees_with_pyproject() -> None:
