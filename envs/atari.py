@@ -46,7 +46,7 @@ def make_atari(
 
     - "atari", the benchmark of 200M frames: gray images of shape (96, 96, 1), sticky actions with
       probability 0.25, all 18 actions.
-    - "atari100k", the benchmark of 400k frames: colour images of shape (64, 64, 3), no sticky
+    - "atari100k", the benchmark of 400k frames: color images of shape (64, 64, 3), no sticky
       actions, only the actions that the game uses.
 
     Both repeat actions 4 times, start with up to 30 no-ops and end, as *terminated*, after 108 000
@@ -110,7 +110,7 @@ class DreamerAtariPreprocessing(gym.Wrapper, gym.utils.RecordConstructorArgs):
     Turn an emulator's frames into the steps and images of DreamerV3.
 
     Repeats actions, takes the maximum of the last two frames against flicker, and resizes it in
-    colour, bilinear with antialiasing, before it becomes gray. All this as DreamerV3's code does
+    color, bilinear with antialiasing, before it becomes gray. All this as DreamerV3's code does
     (embodied/envs/atari.py), with one exception: if the game ends within a step, its last two
     frames are shown, where the original shows older ones.
 
@@ -119,7 +119,7 @@ class DreamerAtariPreprocessing(gym.Wrapper, gym.utils.RecordConstructorArgs):
 
     No vector version of the wrapper exists.
 
-    :param env: game with ``frameskip=1``, colour images and no limit of frames
+    :param env: game with ``frameskip=1``, color images and no limit of frames
     :param frame_skip: frames for each action, 4
     :param screen_size: height and width of the image in pixels, 96 or 64 (Atari100k)
     :param grayscale_obs: one channel, with the weights 0.299, 0.587, 0.114, rather than three

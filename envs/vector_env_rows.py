@@ -108,7 +108,7 @@ def _has(env: VectorEnv, name: str) -> bool:
 
 
 def _rows_have(env: VectorEnv, name: str) -> bool:
-    """Tell whether rows are environments that have an attribute."""
+    """Return whether rows are environments that have an attribute."""
     inner = env.unwrapped
     if not isinstance(inner, SyncVectorEnv | AsyncVectorEnv):
         return False

@@ -95,6 +95,6 @@ def select(rows: Array, new: Tree, old: Tree) -> Tree:
 
 
 def known_empty(rows: Array) -> bool:
-    """Say whether no row is meant, where that can be seen without waiting for a device."""
+    """Return whether no row is meant, where that can be seen without waiting for a device."""
     on_host = not isinstance(rows, th.Tensor) or rows.device.type == "cpu"
     return on_host and not rows.any()

@@ -131,7 +131,7 @@ def test_open_loop_refuses_a_context_that_leaves_nothing(model: DreamerV3, conte
         open_loop(model.policy, sample(model), context)
 
 
-def test_image_frames_show_truth_on_top_and_a_grey_error_where_there_is_none(
+def test_image_frames_show_truth_on_top_and_a_gray_error_where_there_is_none(
     model: DreamerV3,
 ) -> None:
     shown = open_loop(model.policy, sample(model), 5)

@@ -19,7 +19,7 @@ from dreamzoo.planning import CEM
 TINY = ["-p", "size=debug", "-a", "batch_size=2", "batch_length=8", "train_ratio=4"]
 
 
-def test_a_run_of_normalised_observations_keeps_its_statistics(
+def test_a_run_of_normalized_observations_keeps_its_statistics(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--normalize", "--eval-episodes", "2", "--eval-every", "50", *TINY]

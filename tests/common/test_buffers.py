@@ -230,7 +230,7 @@ def test_refreshed_latents_are_the_next_context(make_buffer: MakeBuffer, fill: F
         assert stoch.tolist() == [9 if refreshed else start - 1] * 3
 
 
-# ---------------------------------------------------------------- spaces and normalisation
+# ---------------------------------------------------------------- spaces and normalization
 
 
 def test_vec_normalize_is_applied_on_the_way_out(make_buffer: MakeBuffer, fill: Fill) -> None:

@@ -273,7 +273,7 @@ def test_foreign_replays_are_refused_and_the_old_one_is_kept(
 def test_losses_that_are_not_finite_are_named_and_the_model_saved(
     make_agent: MakeAgent, tmp_path: Path, array: str
 ) -> None:
-    """All of the saved model must be good: parameters, moments and the return normaliser."""
+    """All of the saved model must be good: parameters, moments and the return normalizer."""
     agent = make_agent(tensorboard_log=None)
     agent.learn(60)
     good = {k: v.clone() for k, v in agent.policy.state_dict().items()}

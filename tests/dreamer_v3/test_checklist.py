@@ -50,7 +50,7 @@ def test_initial_deviations(one_m: DreamerV3Policy, name: str) -> None:
     assert float(weight.std()) == pytest.approx(DEVIATIONS[name], rel=0.1)
 
 
-def test_initial_deviations_of_the_behaviour(one_m: DreamerV3Policy) -> None:
+def test_initial_deviations_of_the_behavior(one_m: DreamerV3Policy) -> None:
     for head in (one_m.actor.mean, one_m.actor.std):
         assert isinstance(head, nn.Linear)
         assert float(head.weight.detach().std()) == pytest.approx(0.00125, rel=0.1)
@@ -200,7 +200,7 @@ def test_slow_critic_follows_after_the_step(collected: MakeAgent) -> None:
 
 
 def test_acting_changes_no_statistics(collected: MakeAgent) -> None:
-    """Checklist D10: the return normaliser moves in training only."""
+    """Checklist D10: the return normalizer moves in training only."""
     agent = collected()
     agent.train(2, 4)
     before = {k: v.clone() for k, v in agent.policy.state_dict().items()}

@@ -347,7 +347,7 @@ def test_pitfall_09_collecting_forgets_at_the_right_step(
 def test_pitfall_11_returns_bootstrap_from_the_critic_not_from_the_slow_one(
     collected: MakeAgent,
 ) -> None:
-    """The slow critic is a regulariser on its mean, no target network."""
+    """The slow critic is a regularizer on its mean, no target network."""
     agent = collected()
     dream = _dream(agent)
     losses, returns, _ = agent._behavior_loss(dream, th.zeros(6, 1))

@@ -77,8 +77,8 @@ def _interrupted(agent: DreamerV3, env: VecEnv, folder: Path) -> DreamerV3:
     return again
 
 
-def test_normalised_environments_go_on_exactly(make_agent: MakeAgent, tmp_path: Path) -> None:
-    """VecNormalize's statistics and the unnormalised last observation belong to the state."""
+def test_normalized_environments_go_on_exactly(make_agent: MakeAgent, tmp_path: Path) -> None:
+    """VecNormalize's statistics and the unnormalized last observation belong to the state."""
 
     def make() -> VecEnv:
         return VecNormalize(make_vec_env("CartPole-v1", n_envs=2, seed=5))

@@ -16,7 +16,7 @@ def _step(optimizer: LaProp, param: Tensor, grad: Tensor) -> None:
 
 
 def test_laprop_vector() -> None:
-    """Appendix A5: clip by tensor, normalise, then momentum; step size exactly zero at first."""
+    """Appendix A5: clip by tensor, normalize, then momentum; step size exactly zero at first."""
     param = th.nn.Parameter(th.tensor([0.3, -0.4], dtype=th.float64))
     optimizer = LaProp([param])
     steps = [

@@ -1,4 +1,4 @@
-"""Lambda returns and the return normaliser, against vectors and slow loops."""
+"""Lambda returns and the return normalizer, against vectors and slow loops."""
 
 import pytest
 import torch as th

@@ -109,7 +109,7 @@ class _NotCopied(RandomEnv, EzPickle):
         RandomEnv.__init__(self)
 
 
-def test_normalisation_goes_on_where_environments_begin_anew(
+def test_normalization_goes_on_where_environments_begin_anew(
     make_agent: MakeAgent, tmp_path: Path
 ) -> None:
     def make() -> VecNormalize:

@@ -42,7 +42,7 @@ OBSERVATIONS: dict[str, tuple[str, spaces.Space]] = {
     "flattened-image": ("MlpPolicy", image(36, 36, 1)),
     "gray": ("CnnPolicy", image(36, 36, 1)),
     "two-channels": ("CnnPolicy", image(40, 40, 2)),
-    "colour": ("CnnPolicy", image(64, 64, 3)),
+    "color": ("CnnPolicy", image(64, 64, 3)),
     "channels-first": ("CnnPolicy", image(3, 64, 64)),
     "not-square": ("CnnPolicy", image(41, 60, 3)),
     "dict": ("MultiInputPolicy", spaces.Dict(MIXED)),

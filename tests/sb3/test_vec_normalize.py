@@ -1,4 +1,4 @@
-"""Observations and rewards normalised by SB3's VecNormalize."""
+"""Observations and rewards normalized by SB3's VecNormalize."""
 
 from copy import deepcopy
 from typing import Any
@@ -23,7 +23,7 @@ def normalized(env: Any, **kwargs: Any) -> VecNormalize:
     return VecNormalize(DummyVecEnv([lambda: env]), **kwargs)
 
 
-def test_the_replay_holds_raw_numbers_and_normalises_samples(
+def test_the_replay_holds_raw_numbers_and_normalizes_samples(
     make_agent: Any, make_env: Any
 ) -> None:
     env = normalized(make_env(FAR))
@@ -57,7 +57,7 @@ def test_updates_see_normalized_numbers(
         np.testing.assert_allclose(batch.observations[row], expected, rtol=1e-6)
 
 
-def test_rewards_are_normalised(make_agent: Any, make_env: Any) -> None:
+def test_rewards_are_normalized(make_agent: Any, make_env: Any) -> None:
     env = normalized(make_env(), norm_obs=False)
     agent = make_agent(env, gradient_steps=0).learn(30)
     env.ret_rms.var = np.array(100.0)
@@ -166,12 +166,12 @@ def test_a_normalizer_of_rewards_alone_is_saved_too(
     assert vars(other.ret_rms) == vars(env.ret_rms)
 
 
-def test_normalised_images_are_no_images(make_agent: Any, make_env: Any) -> None:
+def test_normalized_images_are_no_images(make_agent: Any, make_env: Any) -> None:
     with pytest.raises(AssertionError, match="normalize_images=False"):
         make_agent(normalized(make_env(IMAGE)), "CnnPolicy")
 
 
-def test_normalised_images_are_read_on_request(make_agent: Any, make_env: Any) -> None:
+def test_normalized_images_are_read_on_request(make_agent: Any, make_env: Any) -> None:
     kwargs = {"normalize_images": False}
     agent = make_agent(normalized(make_env(IMAGE)), "CnnPolicy", policy_kwargs=kwargs).learn(16)
     assert agent._n_updates > 0
@@ -210,7 +210,7 @@ def test_dreams_that_begin_in_the_replay_need_its_normalizer(
         again.dream_env(2, start="replay").reset()
     again.set_env(env)
     dreams = again.dream_env(50, start="replay").reset()
-    # Neither raw numbers nor, in normalised ones, the bounds of raw ones, 90 and 110.
+    # Neither raw numbers nor, in normalized ones, the bounds of raw ones, 90 and 110.
     assert np.abs(dreams).max() < 20
     again.set_env(DummyVecEnv([lambda: make_env(FAR)]))
     assert again.learn(5).dream_env(2).reset().min() >= 90  # its bounds hold again

@@ -15,7 +15,7 @@ MAX_LINES = 8
 
 
 def image_keys(codec: ObservationCodec) -> list[Key]:
-    """List the image keys that can be shown: grey or RGB, or the last frame of a stack."""
+    """List the image keys that can be shown: gray or RGB, or the last frame of a stack."""
     return [key for key in codec.image_keys if key.shape[0] in (1, 3) or key.shape[0] % 3 == 0]
 
 
@@ -41,7 +41,7 @@ def image_frames(shown: OpenLoop, key: Key) -> np.ndarray:
     :return: uint8 frames (T, 3, 3 * H, B * W)
     """
     truth, prediction = (_shades(x, key)[:, :, -3:] for x in (shown.truth, shown.prediction))
-    error = (prediction - truth + 255.0) / 2.0  # grey where there is none
+    error = (prediction - truth + 255.0) / 2.0  # gray where there is none
     frames = np.concatenate([truth, prediction, error], axis=3)  # (B, T, C, 3H, W)
     frames = frames.transpose(1, 2, 3, 0, 4).reshape(*frames.shape[1:4], -1)
     frames = np.repeat(frames, 3, axis=1) if frames.shape[1] == 1 else frames
@@ -77,5 +77,5 @@ def vector_figure(shown: OpenLoop, codec: ObservationCodec, sequence: int = 0) -
         axis.set_ylabel(name, rotation=0, ha="right")
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=3, fontsize="small")
-    axes[-1].set_xlabel("step; open loop after the grey part")
+    axes[-1].set_xlabel("step; open loop after the gray part")
     return figure

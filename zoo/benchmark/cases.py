@@ -42,7 +42,7 @@ class Case(NamedTuple):
 
 
 def wait_for_turn() -> None:
-    """Say that this process is prepared, and wait for its turn (see :class:`Case`)."""
+    """Report that this process is prepared, and wait for its turn (see :class:`Case`)."""
     print(json.dumps({"ready": True}), flush=True)
     sys.stdin.readline()
 
@@ -83,7 +83,7 @@ class Process:
         self.lines.put(None)
 
     def begin(self) -> None:
-        """Tell it that its turn has come."""
+        """Let it begin: its turn has come."""
         assert self._process.stdin is not None
         with suppress(OSError):  # it has ended
             self._process.stdin.write("\n")

@@ -5,7 +5,7 @@ Show what a trained world model predicts: truth, model, error.
 
 Reads real sequences from the saved replay, lets the model see their first frames and go on with
 the actions alone. Writes a video for each image, and a figure of everything else. Observations are
-normalised as in training if vecnormalize.pkl lies beside the model.
+normalized as in training if vecnormalize.pkl lies beside the model.
 """
 
 from pathlib import Path

@@ -5,7 +5,7 @@ Evaluate a trained agent beside a random policy.
     dreamzoo evaluate ... -a candidates=1000 planning_iterations=1 elites=1  # of PlaNet
 
 Prints one JSON line: mean returns with 95 % confidence intervals (normal approximation).
-Observations are normalised as in training if vecnormalize.pkl lies beside the model.
+Observations are normalized as in training if vecnormalize.pkl lies beside the model.
 """
 
 import json

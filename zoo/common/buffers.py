@@ -149,7 +149,7 @@ class SequenceReplayBuffer(ReplayStorage):
     # ------------------------------------------------------------------ writing
 
     def start_new_episodes(self) -> None:
-        """Say that all environments were reset without a done: the streams break here."""
+        """Mark that all environments were reset without a done: the streams break here."""
         self._next_first[:] = True
         self._next_reward[:] = 0.0
 
@@ -301,7 +301,7 @@ class SequenceReplayBuffer(ReplayStorage):
         A stream that is still short gives shorter windows, so that tiny buffers work.
 
         :param batch_size: rows B
-        :param env: normalises observations and rewards on their way out, if given
+        :param env: normalizes observations and rewards on their way out, if given
         :param batch_length: trained steps T; default: the buffer's
         :param online: take queued windows; False (reports) leaves the queue untouched
         :param rng: chooses instead of the buffer's own stream, so that a report does not change

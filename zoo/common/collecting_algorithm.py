@@ -72,7 +72,7 @@ class CollectingAlgorithm(ResumableAlgorithm):
 
     @contextmanager
     def _refusing(self) -> Iterator[None]:
-        """Say where bad input comes from, and undo what a ``VecNormalize`` has made of it."""
+        """Name where bad input comes from, and undo what a ``VecNormalize`` has made of it."""
         try:
             yield
         except ValueError as error:

@@ -75,7 +75,7 @@ def _layers(env: gym.Env) -> list[gym.Env]:
 
 
 def were_used(stacks: list[list[Any]]) -> bool:
-    """Tell whether environments have been reset before, as far as their layers know."""
+    """Return whether environments have been reset before, as far as their layers know."""
     for layer in (layer for stack in stacks for layer in stack):
         values = vars(layer)
         if values.get("_has_reset") or values.get("_np_random") is not None:
@@ -180,7 +180,7 @@ _Parts = Iterator[tuple[str, Any]] | list[tuple[str, Any]]
 
 
 def _open(value: Any) -> tuple[Any, _Parts]:
-    """Say what of an object is compared as a whole, and what it consists of."""
+    """Return what of an object is compared as a whole, and what it consists of."""
     kind = type(value).__name__
     if isinstance(value, STREAMS):
         inner = type(getattr(value, "bit_generator", None)).__name__
@@ -250,7 +250,7 @@ def _open_object(value: Any) -> tuple[Any, _Parts]:
 
 
 def _describe_space(space: gym.Space) -> str:
-    """Say which members a space has; where its random numbers stand is no setting."""
+    """Return which members a space has; where its random numbers stand is no setting."""
     bounds = (getattr(space, name, None) for name in ("low", "high", "n", "nvec", "start"))
     parts: list[Any] = [np.asarray(bound).tobytes() for bound in bounds if bound is not None]
     inner = getattr(space, "spaces", ())
@@ -259,7 +259,7 @@ def _describe_space(space: gym.Space) -> str:
 
 
 def _model_fields(model: Any) -> Iterator[tuple[str, Any]]:
-    """Say what MuJoCo's model holds, by field: some tasks change one of them at every reset."""
+    """Return what MuJoCo's model holds, by field: some tasks change one of them at every reset."""
     for prefix, struct in ((".model.", model), (".model.opt.", model.opt)):
         for name in dir(struct):
             value = None if name.startswith("_") else getattr(struct, name)
@@ -279,7 +279,7 @@ def _attributes(value: Any) -> dict[str, Any]:
 
 
 def _is_physics(kind: type) -> bool:
-    """Tell dm_control's simulators."""
+    """Recognize dm_control's simulators."""
     return any(
         base.__module__ == "dm_control.mujoco.engine" and base.__name__ == "Physics"
         for base in kind.__mro__

@@ -94,7 +94,7 @@ class EnvSettings:
         self.values = {p: v for p, v in same.items() if not look.lies_in(p, containers)}
 
     def was_there(self, place: str, value: Any) -> bool:
-        """Tell whether an object was at its place when training went on last."""
+        """Return whether an object was at its place when training went on last."""
         return self._objects.get(place) == (id(value), type(value))
 
 

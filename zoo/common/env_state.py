@@ -297,7 +297,7 @@ def _state(layer: Any) -> dict[str, Any]:
 
 
 def _is_tied(layer: Any, value: Any) -> bool:
-    """Tell what belongs to the process: open files, and the windows of gymnasium's own games."""
+    """Find what belongs to the process: open files, and the windows of gymnasium's own games."""
     if isinstance(value, EnvSpec | ResultsWriter):
         return True
     draws_anew = type(layer).__module__.startswith("gymnasium.envs.")

@@ -76,7 +76,7 @@ def _copy(value: Any) -> Any:
 
 
 def normalized_parts(normalizer: VecNormalize | None) -> dict[str, float]:
-    """Say which parts of observations are normalized, by the codec's names, and clipped where."""
+    """Return the clipping bounds of normalized parts of observations, by the codec's names."""
     if normalizer is None or not normalizer.norm_obs:
         return {}
     return dict.fromkeys(normalizer.norm_obs_keys or [SINGLE], float(normalizer.clip_obs))

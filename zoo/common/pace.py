@@ -69,7 +69,7 @@ class Pace:
 
 
 def duration(seconds: float) -> str:
-    """Say a time in the two largest units that it has."""
+    """Format a time in the two largest units that it has."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)

@@ -142,7 +142,7 @@ class WorldModelPolicy(BasePolicy):
         """
 
     def choice(self) -> Hashable:
-        """Say what :meth:`choose` depends on beside its arguments and the weights."""
+        """Return what :meth:`choose` depends on beside its arguments and the weights."""
         return ()
 
     def value(self, latent: State) -> th.Tensor | None:

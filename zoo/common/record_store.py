@@ -87,7 +87,7 @@ class RecordStore:
         return {name: tensor[:used].cpu().numpy() for name, tensor in self.tensors.items()}
 
     def rows(self, records: np.ndarray) -> dict[str, Rows]:
-        """Say which records, (...), to gather of those on the host."""
+        """Return which records, (...), to gather of those on the host."""
         return {name: Rows(tensor.numpy(), records) for name, tensor in self._flat()}
 
     def _flat(self) -> Iterator[tuple[str, th.Tensor]]:
@@ -102,7 +102,7 @@ class RecordStore:
 
 
 def is_here(device: th.device) -> bool:
-    """Say whether this machine has a device; a file, or SB3, may name another as a mere label."""
+    """Return whether this machine has a device; files and SB3 may name others as mere labels."""
     return device.type != "cuda" or th.cuda.is_available()
 
 

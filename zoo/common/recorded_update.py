@@ -43,11 +43,11 @@ class RecordedUpdate:
 
     @property
     def is_recorded(self) -> bool:
-        """Tell whether the last update was repeated from a recording."""
+        """Return whether the last update was repeated from a recording."""
         return self._graph.is_recorded
 
     def fits(self) -> bool:
-        """Tell whether everything that a recording has taken for fixed is what it was."""
+        """Return whether everything that a recording has taken for fixed is what it was."""
         return (
             self._contents.are_those_of(self.agent.policy)
             and self._fixed == self._fingerprint()

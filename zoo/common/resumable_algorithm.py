@@ -58,7 +58,7 @@ class ResumableAlgorithm(CheckedAlgorithm):
         self._watch = EnvWatch()
 
     def latent_spec(self) -> RecordSpec | None:
-        """Say what to store of the latent with every record; None stores nothing."""
+        """Return what to store of the latent with every record; None stores nothing."""
         return None
 
     def set_random_seed(self, seed: int | None = None) -> None:

@@ -134,7 +134,7 @@ def guard_gradients(
 
 
 def _on_host(x: Tensor) -> bool:
-    """Tell whether looking at a value waits for nothing."""
+    """Return whether looking at a value waits for nothing."""
     return x.is_cpu
 
 

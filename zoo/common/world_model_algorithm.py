@@ -241,7 +241,7 @@ class WorldModelAlgorithm(UpdatingAlgorithm):
         """
         Refuse a ``VecNormalize`` that sees other observations than the agent.
 
-        The replay keeps what it sees, and normalises that.
+        The replay keeps what it sees, and normalizes that.
         """
         normalizer = self.get_vec_normalize_env()
         if normalizer is not None and normalizer.observation_space != self.observation_space:
@@ -254,7 +254,7 @@ class WorldModelAlgorithm(UpdatingAlgorithm):
         self.policy.observation_codec.normalized = self._normalized
 
     def _announce_replay(self, buffer: SequenceReplayBuffer, steps: int) -> None:
-        """Say how large the replay gets in this run, and stop if that cannot fit."""
+        """Print how large the replay gets in this run, and stop if that cannot fit."""
         size = buffer.check_memory(steps)
         if size > GIGABYTE:
             print(
@@ -411,7 +411,7 @@ class WorldModelAlgorithm(UpdatingAlgorithm):
         :param generator: source of the latents' randomness
         :return: states of about ``batch_size * batch_length`` steps, (P, ...)
         :raises ValueError: if the replay holds too little, or nothing says how its observations are
-            normalised
+            normalized
         """
         buffer = self.replay_buffer
         self._check_statistics()

@@ -71,7 +71,7 @@ class DreamerV3(WorldModelAlgorithm):
     :param dyn_coef: weight of the prior's KL term (table 4: 1)
     :param rep_coef: weight of the posterior's KL term (table 4: 0.1)
     :param replay_vf_coef: weight of the critic loss on replayed rewards (table 4: 0.3)
-    :param slow_coef: weight of the slow critic's regulariser (table 4: 1)
+    :param slow_coef: weight of the slow critic's regularizer (table 4: 1)
     :param replay_context: start windows from stored latents, written back after every update;
         False starts every window from zero, as the code of 2023 did
     :param start_cont: where the first weight of an imagined trajectory comes from: ``predicted``
@@ -291,7 +291,7 @@ class DreamerV3(WorldModelAlgorithm):
             normalizer.update(returns)
             advantage = (returns - value[:-1]) / normalizer.scale
         objective = dream.log_prob * advantage + self.ent_coef * dream.entropy
-        # The slow critic is a regulariser; returns bootstrap from the critic itself.
+        # The slow critic is a regularizer; returns bootstrap from the critic itself.
         critic_loss = critic.loss(logits, returns, slow, weights=(1.0, self.slow_coef))
         losses = {
             "actor": -(weight * objective).mean(),

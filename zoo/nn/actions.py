@@ -273,7 +273,7 @@ def _namespace(x: Array) -> ModuleType:
 
 
 def _on_host(x: Array) -> bool:
-    """Say whether a look at values waits for no device."""
+    """Return whether a look at values waits for no device."""
     return not isinstance(x, Tensor) or (x.device.type == "cpu" and not th.compiler.is_compiling())
 
 

@@ -49,14 +49,14 @@ class Rule(NamedTuple):
     every: np.dtype | None = None
 
     def holds(self, x: np.ndarray) -> bool:
-        """Tell whether all numbers keep the rule."""
+        """Return whether all numbers keep the rule."""
         if self.every is not None and x.dtype == self.every:
             return True
         # Counting takes a third of the time of all(), min() or max().
         return np.count_nonzero(self._good(x)) == x.size
 
     def _good(self, x: np.ndarray) -> np.ndarray:
-        """Tell which numbers keep the rule."""
+        """Return which numbers keep the rule."""
         if self.rounded is not None:
             x = cast(x, self.rounded)
             if self.low == -np.inf and self.high == np.inf:
@@ -83,7 +83,7 @@ class Rule(NamedTuple):
 
 
 def _is_whole(x: np.ndarray) -> np.ndarray:
-    """Tell which floats are integers; beyond 2^53 they stand for many."""
+    """Return which floats are integers; beyond 2^53 they stand for many."""
     return (x == np.rint(x)) & (np.abs(x) <= np.float64(2**53))
 
 

@@ -68,7 +68,7 @@ class SymexpTwoHot(nn.Module):
 
     def encode(self, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """
-        Find the neighbouring bins of a value and the weight of the upper one.
+        Find the neighboring bins of a value and the weight of the upper one.
 
         :param target: values in raw space, (...)
         :return: index below, index above, weight above; values out of range fall on the edge bin
@@ -156,7 +156,7 @@ def mix_uniform(logits: Tensor, unimix: float) -> Tensor:
     :param unimix: share of the uniform distribution
     :return: probabilities, (..., classes), at least float32
     """
-    # Over a last axis of a few classes torch's softmax is not vectorised (ten times slower).
+    # Over a last axis of a few classes torch's softmax is not vectorized (ten times slower).
     probs = at_least_float32(logits).transpose(-1, -2).softmax(-2).transpose(-1, -2)
     return probs if unimix == 0.0 else (1 - unimix) * probs + unimix / logits.shape[-1]
 

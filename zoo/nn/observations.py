@@ -69,7 +69,7 @@ class Key(NamedTuple):
 
 
 def _is_wide(dtype: th.dtype) -> bool:
-    """Tell whether float32 cannot hold what a dtype can: large integers, small steps far out."""
+    """Return whether float32 cannot hold what a dtype can: large integers, small steps far out."""
     return dtype.itemsize > 2 and dtype != th.float32
 
 
@@ -84,7 +84,7 @@ def _constant(value: float | np.ndarray, like: Tensor) -> float | Tensor:
 
 
 def is_byte_image(space: spaces.Space) -> bool:
-    """Tell whether a space holds images of bytes, as Stable-Baselines3 recognises them."""
+    """Return whether a space holds images of bytes, as Stable-Baselines3 recognizes them."""
     if not isinstance(space, spaces.Box) or len(space.shape) != 3 or space.dtype != np.uint8:
         return False
     return bool((space.low == 0).all() and (space.high == 255).all())
@@ -216,7 +216,7 @@ def multi_one_hot(index: Tensor, sizes: list[int]) -> Tensor:
 
 @cache
 def _offsets(sizes: tuple[int, ...]) -> np.ndarray:
-    """Say where each of several one-hot vectors begins."""
+    """Return where each of several one-hot vectors begins."""
     return np.cumsum([0, *sizes[:-1]])
 
 

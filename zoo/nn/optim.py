@@ -11,7 +11,7 @@ from dreamzoo.nn.fast.kernels import uses_triton
 
 class LaProp(th.optim.Optimizer):
     """
-    Normalise gradients by their running size first, then apply momentum (LaProp).
+    Normalize gradients by their running size first, then apply momentum (LaProp).
 
     Adam does it the other way round. Before that, every tensor's gradient is clipped to
     ``agc`` times the norm of its parameters (adaptive gradient clipping, per tensor).

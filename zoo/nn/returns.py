@@ -1,4 +1,4 @@
-"""Returns of DreamerV3: lambda returns in imagination and on replay, and their normaliser."""
+"""Returns of DreamerV3: lambda returns in imagination and on replay, and their normalizer."""
 
 import torch as th
 from torch import Tensor, nn

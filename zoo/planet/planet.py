@@ -178,7 +178,7 @@ class PlaNet(WorldModelAlgorithm):
         self._episodes += int(np.count_nonzero(dones))
 
     def _in_seed_phase(self) -> bool:
-        """Say whether the agent knows too little to plan: its seed episodes are not over."""
+        """Return whether the agent knows too little to plan: its seed episodes are not over."""
         if self.learning_starts is not None:
             return self.num_timesteps <= self.learning_starts
         return self._episodes < self.seed_episodes
@@ -191,7 +191,7 @@ class PlaNet(WorldModelAlgorithm):
         return enough and not self._in_seed_phase()
 
     def _take_due_updates(self, steps: int) -> int:
-        """Say how many updates follow a collection: ``collect_interval`` for every episode."""
+        """Return how many updates follow a collection: ``collect_interval`` for every episode."""
         if self.train_ratio or self.gradient_steps is not None:
             return super()._take_due_updates(steps)
         if not self._may_train():
@@ -263,7 +263,7 @@ class PlaNet(WorldModelAlgorithm):
         return losses, {"kl": gaussian_kl(*belief), **entropies}
 
     def _divergence(self, belief: Beliefs) -> Tensor:
-        """Say how far what was seen is from what was expected, (B, T)."""
+        """Return how far what was seen is from what was expected, (B, T)."""
         if self.policy.dynamics_kind == "rnn":
             post, prior = belief.post.mean, belief.prior.mean
             to_prior = unit_variance_loss(prior, post.detach()).sum(-1)

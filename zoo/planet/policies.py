@@ -25,7 +25,7 @@ from dreamzoo.nn.world_model import WorldModel
 from dreamzoo.planning import CEM
 from dreamzoo.planning.planner import check_continuous, plan_actions
 
-#: Images are reduced to this many levels of every colour: 5 bits (PlaNet, section 5).
+#: Images are reduced to this many levels of every color: 5 bits (PlaNet, section 5).
 LEVELS = 32
 _BYTES_A_LEVEL = 256 // LEVELS
 

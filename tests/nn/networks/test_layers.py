@@ -178,7 +178,7 @@ def test_images_in_pieces_equal_the_whole_batch(kind: Any, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (36, 40)])
-def test_encoder_normalises_after_pooling(height: int, width: int) -> None:
+def test_encoder_normalizes_after_pooling(height: int, width: int) -> None:
     """Convolution, pool, norm, activation: with the norm first, the numbers differ."""
     th.manual_seed(0)
     encoder = ImageEncoder(3, height, width, depth=2)

@@ -58,7 +58,7 @@ class Graph(Generic[Result]):
 
     @property
     def is_recorded(self) -> bool:
-        """Tell whether calls of the last shape repeat a recording."""
+        """Return whether calls of the last shape repeat a recording."""
         return self._recording is not None
 
     def __call__(self, *arguments: Any) -> Result:
@@ -173,12 +173,12 @@ def _no_garbage() -> Iterator[None]:
 
 
 def is_far(device: th.device) -> bool:
-    """Tell whether a look at values on a device waits, and a copy to it takes long."""
+    """Return whether a look at values on a device waits, and a copy to it takes long."""
     return device.type != "cpu"
 
 
 def can_record(tensors: Sequence[Tensor]) -> bool:
-    """Tell whether a function of these arguments can be recorded: all of them are on CUDA."""
+    """Return whether a function of these arguments can be recorded: all of them are on CUDA."""
     return bool(tensors) and all(isinstance(x, Tensor) and x.is_cuda for x in tensors)
 
 

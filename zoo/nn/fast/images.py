@@ -18,7 +18,7 @@ ALIGNED = 8
 
 
 def is_fused(x: Tensor) -> bool:
-    """Tell whether what lies between convolutions of tensors like x is fused."""
+    """Return whether what lies between convolutions of tensors like x is fused."""
     return kernels.uses_triton(x) and not kernels.is_traced()
 
 

@@ -38,18 +38,18 @@ FLOAT32 = np.dtype(np.float32)
 
 
 def uses_numba(x: Tensor) -> bool:
-    """Tell whether the compiled form handles tensors like x."""
+    """Return whether the compiled form handles tensors like x."""
     return compiled is not None and x.dtype is th.float32 and x.is_cpu
 
 
 @cache
 def has_triton() -> bool:
-    """Tell whether Triton is installed and not turned off."""
+    """Return whether Triton is installed and not turned off."""
     return os.environ.get("DREAMZOO_TRITON") != "0" and find_spec("triton") is not None
 
 
 def uses_triton(x: Tensor) -> bool:
-    """Tell whether the form in Triton handles tensors like x."""
+    """Return whether the form in Triton handles tensors like x."""
     return x.is_cuda and x.dtype is th.float32 and has_triton()
 
 
@@ -77,7 +77,7 @@ def is_traced() -> bool:
 
 
 def is_plain() -> bool:
-    """Tell whether torch must see every operation: for autograd, or to record it."""
+    """Return whether torch must see every operation: for autograd, or to record it."""
     return th.is_grad_enabled() or is_traced()
 
 
@@ -369,7 +369,7 @@ def sample_mixed(
 def _sample_mixed(
     logits: Tensor, unimix: float, draws: Tensor | None, probs: Tensor, out: Tensor, at: int
 ) -> None:
-    # Over a last axis of a few classes torch's softmax is not vectorised (ten times slower).
+    # Over a last axis of a few classes torch's softmax is not vectorized (ten times slower).
     softmax = logits.transpose(1, 2).softmax(1).transpose(1, 2)
     probs.copy_((1 - unimix) * softmax + unimix / logits.shape[2])
     width = logits.shape[1] * logits.shape[2]

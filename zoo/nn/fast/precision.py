@@ -39,7 +39,7 @@ _own = local()  # .entered: what this thread has entered and not left
 
 
 def current() -> Precision:
-    """Say what products multiply now, within :class:`using`; outside of it they are fp32."""
+    """Return what products multiply now, within :class:`using`; outside of it they are fp32."""
     return _current
 
 
@@ -146,7 +146,7 @@ def leave(depth: int) -> None:
 
 
 def _is_set(wanted: Precision, kind: str) -> bool:
-    """Tell whether products on a device multiply what is wanted already."""
+    """Return whether products on a device multiply what is wanted already."""
     if _get is None:
         return False
     if kind == "cuda":

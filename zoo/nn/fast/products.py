@@ -88,7 +88,7 @@ def _multiply(multiply: Any, x: Tensor, y: Tensor, out: Tensor | None) -> Tensor
 
 
 def _narrows(x: Tensor, y: Tensor) -> bool:
-    """Tell whether a product rounds its factors: always if one of them is rounded already."""
+    """Return whether a product rounds its factors: always if one of them is rounded already."""
     if x.dtype is th.bfloat16 or y.dtype is th.bfloat16:
         return True
     return current() == "bf16" and _is_worth(x, *x.shape[-2:], y.shape[-1])

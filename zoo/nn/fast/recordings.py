@@ -84,7 +84,7 @@ class Contents:
         return chain.from_iterable(map(dict.values, self._dicts))
 
     def are_those_of(self, module: nn.Module) -> bool:
-        """Tell whether nothing was replaced or moved; acting asks at every step."""
+        """Return whether nothing was replaced or moved; acting asks at every step."""
         return (
             module is self._module
             and [*map(len, self._dicts)] == self._sizes

@@ -23,7 +23,7 @@ class Aside:
         self._stream = _stream(device) if device.type == "cuda" else None
 
     def begin(self) -> None:
-        """Say that what comes before this is all that the block waits for."""
+        """Mark what the block waits for: all that comes before this."""
         if self._stream is not None:
             self._event = th.cuda.current_stream(self._stream.device).record_event()
 

@@ -31,7 +31,7 @@ from dreamzoo.nn.observations import Key, ObservationCodec
 from dreamzoo.nn.presets import Size
 
 #: What the five taps of a kernel read of three pixels that were each repeated: of a pixel and its
-#: two neighbours, for the first and the second of the two copies that it becomes.
+#: two neighbors, for the first and the second of the two copies that it becomes.
 TAPS = (
     ((1, 1, 0, 0, 0), (0, 0, 1, 1, 0), (0, 0, 0, 0, 1)),
     ((1, 0, 0, 0, 0), (0, 1, 1, 0, 0), (0, 0, 0, 1, 1)),
@@ -82,7 +82,7 @@ class UpConv(nn.Module):
         return self.conv(x) if self.transposed is None else x
 
     def is_exact(self, x: Tensor) -> bool:
-        """Tell whether pixels are repeated and none cropped: what is cropped must not be seen."""
+        """Return whether pixels are repeated and none cropped: what is cropped must not be seen."""
         sizes = 2 * x.shape[-2], 2 * x.shape[-1]
         return self.transposed is None and (self.height, self.width) == sizes
 

@@ -29,7 +29,7 @@ Layer = TypeVar("Layer", bound=nn.Module)
 
 
 class Conv(Conv2d):
-    """5x5 convolution that keeps the resolution, with the reference's initialisation."""
+    """5x5 convolution that keeps the resolution, with the reference's initialization."""
 
     bias: nn.Parameter
 
@@ -65,7 +65,7 @@ class StridedConv(Conv):
 
 
 def init_conv_(layer: nn.Conv2d | nn.ConvTranspose2d, in_channels: int) -> None:
-    """Initialise kernel and bias as the reference does."""
+    """Initialize kernel and bias as the reference does."""
     init_trunc_normal_(layer.weight, KERNEL * KERNEL * in_channels)
     assert layer.bias is not None
     nn.init.zeros_(layer.bias)

@@ -39,7 +39,7 @@ def init_trunc_normal_(weight: Tensor, fan_in: int, outscale: float = 1.0) -> No
 
 class Linear(nn.Linear):
     """
-    Fully connected layer with the reference's initialisation; biases start at zero.
+    Fully connected layer with the reference's initialization; biases start at zero.
 
     :param in_dim: inputs
     :param out_dim: outputs

@@ -28,7 +28,7 @@ _LARGEST = 31 * 31
 
 
 def _glorot_(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> None:
-    """Initialise as TensorFlow does: Glorot-uniform kernels, zero biases."""
+    """Initialize as TensorFlow does: Glorot-uniform kernels, zero biases."""
     nn.init.xavier_uniform_(layer.weight)
     assert layer.bias is not None
     nn.init.zeros_(layer.bias)
@@ -36,7 +36,7 @@ def _glorot_(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d) -> None:
 
 class GlorotLinear(nn.Linear):
     """
-    Fully connected layer with TensorFlow's initialisation.
+    Fully connected layer with TensorFlow's initialization.
 
     :param in_dim: inputs
     :param out_dim: outputs

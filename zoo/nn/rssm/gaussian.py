@@ -208,7 +208,7 @@ class GaussianRSSM(GaussianDynamics):
     @th.no_grad()
     def _init_cell(self, units: int) -> None:
         """
-        Initialise the GRU as TensorFlow does, which reset and update gate leave mostly open.
+        Initialize the GRU as TensorFlow does, which reset and update gate leave mostly open.
 
         Kernels are Glorot-uniform over input and memory together, both gates being one matrix; the
         bias of the gates is one.
