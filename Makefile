@@ -6,6 +6,7 @@ DEMO_ARGS ?=
 BENCH_ARGS ?=
 MUTANTS_ARGS ?=
 BIN = $(VENV)/bin
+WORDS = zoo envs wrappers scripts tests docs README.md CONTRIBUTING.md CHANGELOG.md
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow mutants bench-replay bench-update bench-dream bench-planner gpu-wheels types lint format docs clean
@@ -32,9 +33,10 @@ demo: setup ## train a small agent in a few minutes and watch it dream (DEMO_ARG
 	$(BIN)/python scripts/demo.py $(DEMO_ARGS)
 
 # Every check runs, whatever the others find.
-test: setup ## all checks: lint, format, types, fast tests
+test: setup ## all checks: lint, spelling, format, types, fast tests
 	@failed=; \
 	$(BIN)/ruff check . || failed="$$failed lint"; \
+	$(BIN)/codespell $(WORDS) || failed="$$failed spelling"; \
 	$(BIN)/ruff format --check . || failed="$$failed format"; \
 	$(MAKE) --no-print-directory types || failed="$$failed types"; \
 	$(BIN)/pytest -n auto --maxprocesses 8 || failed="$$failed tests"; \
@@ -64,8 +66,9 @@ types: setup ## check types
 	@cd build/typing/dreamzoo && ln -s ../../../zoo/* ../../../wrappers ../../../envs .
 	$(BIN)/mypy
 
-lint: setup ## check style
+lint: setup ## check style and spelling
 	$(BIN)/ruff check .
+	$(BIN)/codespell $(WORDS)
 	$(BIN)/ruff format --check .
 
 format: setup ## repair style

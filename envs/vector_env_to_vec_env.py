@@ -192,10 +192,10 @@ class VectorEnvToVecEnv(VecEnv):
 
 def to_host(value: Any) -> Any:
     """
-    Copy tensors and arrays to the host, as arrays of their own, also out of dictionaries, lists and
-    tuples; leave everything else as it is.
+    Copy tensors and arrays to the host, as arrays of their own; leave everything else as it is.
 
-    A simulator may hand out its own memory, and change it in the next step.
+    Those in dictionaries, lists and tuples are copied, too. A simulator may hand out its own
+    memory, and change it in the next step.
     """
     if isinstance(value, dict):
         return {name: to_host(part) for name, part in value.items()}

@@ -1,8 +1,8 @@
-"""
+r"""
 Train an SB3 agent inside the dream of a trained world-model agent, then let it act in reality.
 
     dreamzoo ppo-in-dream --model runs/demo/model.zip --env CartPole-v1
-    dreamzoo ppo-in-dream --model runs/pendulum/model.zip --env Pendulum-v1 \\
+    dreamzoo ppo-in-dream --model runs/pendulum/model.zip --env Pendulum-v1 \
         --algo sac -a gamma=0.9 use_sde=True gradient_steps=8
 
 The agent, PPO unless ``--algo`` says otherwise, sees nothing but the learned model. ``-a`` sets

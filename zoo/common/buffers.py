@@ -29,8 +29,10 @@ class Windows(NamedTuple):
 
 class SequenceBatch(NamedTuple):
     """
-    Windows of B streams and T steps. Time: ``actions[:, t]`` led *to* ``observations[:, t]``;
-    reward and flags at t belong to that same observation.
+    Windows of B streams and T steps.
+
+    Time: ``actions[:, t]`` led *to* ``observations[:, t]``; reward and flags at t belong to that
+    same observation.
 
     :param observations: (B, T, ...), one tensor or one for every key
     :param actions: actions in replay form, zero where there was none, (B, T, A)

@@ -30,10 +30,10 @@ SelfChecked = TypeVar("SelfChecked", bound="CheckedAlgorithm")
 
 class CheckedAlgorithm(OffPolicyAlgorithm):
     """
-    Off-policy algorithm whose settings are checked, whether they come from the constructor, from
-    ``load`` or later.
+    Off-policy algorithm whose settings are checked, wherever they come from.
 
-    Subclasses call :meth:`_check_settings` where they begin to work: to build, to learn, to update.
+    That is the constructor, ``load``, or an assignment later. Subclasses call
+    :meth:`_check_settings` where they begin to work: to build, to learn, to update.
     """
 
     #: What settings may be.

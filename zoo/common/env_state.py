@@ -222,8 +222,9 @@ class _Compressed:
 
 class _Pickler(cloudpickle.Pickler):
     """
-    Writes of layers, which lambdas for example refer to, which of them it is, and of what is not
-    copied its place.
+    Write references to layers, and to what is not copied, instead of these objects.
+
+    Lambdas, for example, refer to layers.
     """
 
     def __init__(self, file: _Compressed, layers: list[Any], places: dict[int, str]) -> None:

@@ -155,8 +155,9 @@ class WorldModelPolicy(BasePolicy):
 
     def set_training_mode(self, mode: bool) -> None:
         """
-        Tell all modules, unless they know: SB3 asks for it at every step, and it takes as long as
-        half a step.
+        Tell all modules, unless they know.
+
+        SB3 asks for it at every step, and it takes as long as half a step.
 
         :param mode: whether to train
         """

@@ -152,9 +152,11 @@ class ResumableAlgorithm(CheckedAlgorithm):
         self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True
     ) -> None:
         """
-        Load a replay. If the agent was saved at the same moment, training goes on exactly where
-        it stopped, on ``learn(..., reset_num_timesteps=False)``. Environments that are given other
-        settings than the saved ones keep theirs and begin new episodes; a warning names them.
+        Load a replay.
+
+        If the agent was saved at the same moment, training goes on exactly where it stopped, on
+        ``learn(..., reset_num_timesteps=False)``. Environments that are given other settings than
+        the saved ones keep theirs and begin new episodes; a warning names them.
 
         :param path: file
         :param truncate_last_traj: as in SB3, for HerReplayBuffer only

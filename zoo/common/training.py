@@ -48,7 +48,9 @@ class MeanMetrics:
 
     def add(self, means: dict[str, Tensor]) -> None:
         """
-        :param means: of one update, scalars, see :func:`to_means`
+        Count the metrics of one update.
+
+        :param means: scalars, see :func:`to_means`
         """
         names, values = tuple(means), th.stack(list(means.values()))
         self._sums[names] = self._sums[names] + values if names in self._sums else values

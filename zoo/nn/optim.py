@@ -112,6 +112,8 @@ class LaProp(th.optim.Optimizer):
         rate: float | Tensor,
     ) -> None:
         """
+        Update the parameters of one group.
+
         :param debias: what the running squares are divided by
         :param rate: what momenta are multiplied by
         """

@@ -1,9 +1,9 @@
-"""
+r"""
 Measure how many steps a second a dream makes, beside the real environment.
 
     dreamzoo bench dream --envs CartPole-v1 dmc/walker-walk atari/pong
 
-    dreamzoo bench dream --envs synthetic/vector --sizes 1m 12m --device cuda \\
+    dreamzoo bench dream --envs synthetic/vector --sizes 1m 12m --device cuda \
         --dreams 1 256 4096 16384 --graph on off --only-dreams
 
 One JSON line per environment, size and graph: steps per second of the real environment, of

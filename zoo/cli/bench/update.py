@@ -1,10 +1,10 @@
-"""
+r"""
 Measure what one update of DreamerV3 costs, and one step of acting.
 
     dreamzoo bench update --size 1m --obs vector --threads 1
     dreamzoo bench update --size 12m --obs image --threads 2 --breakdown
     dreamzoo bench update --size 1m --act 1 16
-    dreamzoo bench update --size 12m --obs image --device cuda --launches --round 8 \\
+    dreamzoo bench update --size 12m --obs image --device cuda --launches --round 8 \
         --precision bf16 tf32 fp32 --graph on on off
     dreamzoo bench update --size 12m --obs image --device cuda --learn 40
 

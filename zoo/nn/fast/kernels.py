@@ -427,7 +427,7 @@ def _mixed_backward(probs: Tensor, unimix: float, grad: Tensor, out: Tensor) -> 
 
 def two_hot_mean(logits: Tensor, outer: Tensor) -> Tensor:
     """
-    Expectation of symmetric bins, with autograd's gradient where that is enabled.
+    Compute the expectation of symmetric bins, with autograd's gradient where that is enabled.
 
     The outer bins lie at +-5e8, so a plain float32 sum is off by about one. The difference of
     mirrored probabilities is taken before the product, which cancels them exactly.

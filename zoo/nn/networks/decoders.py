@@ -202,6 +202,8 @@ class Decoder(nn.Module):
 
     def forward(self, feat: Tensor) -> dict[str, Tensor]:
         """
+        Predict every key.
+
         :param feat: model states, (N, F)
         :return: raw predictions of every key: images in [0, 1], symlog vectors, logits
         """

@@ -211,6 +211,8 @@ class Encoder(nn.Module):
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """
+        Encode network inputs.
+
         :param inputs: what :meth:`ObservationCodec.encode` returns, one batch axis
         :return: tokens, (N, features_dim)
         """

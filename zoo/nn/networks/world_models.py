@@ -123,6 +123,8 @@ class WorldModelsEncoder(nn.Module):
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """
+        Encode network inputs.
+
         :param inputs: one tensor for every key, (N, ...); images around zero
         :return: tokens, (N, features_dim)
         """
@@ -179,6 +181,8 @@ class WorldModelsDecoder(nn.Module):
 
     def forward(self, feat: Tensor) -> dict[str, Tensor]:
         """
+        Predict every key.
+
         :param feat: model states, (N, F)
         :return: raw predictions of every key: means of images and vectors, logits of the rest
         """

@@ -1,6 +1,4 @@
-"""
-A step of the filter, forward. :mod:`dreamzoo.nn.fast.triton.filter` says how they follow.
-"""
+"""A step of the filter, forward; :mod:`dreamzoo.nn.fast.triton.filter` says how they follow."""
 
 import triton
 import triton.language as tl

@@ -171,7 +171,7 @@ def vector(x: tl.tensor, i: tl.tensor, end: tl.tensor) -> tl.tensor:
 @triton.jit
 def places(at: tl.tensor, DEPTH: tl.constexpr, SPLIT: tl.constexpr) -> tl.tensor:
     """
-    Number what one iteration of a product sums over, (SPLIT, DEPTH / SPLIT).
+    Return the places that one iteration of a product sums over, (SPLIT, DEPTH / SPLIT).
 
     Every warp adds up its own part: a product of few rows and columns is as slow as the longest
     chain of additions.
