@@ -5,7 +5,15 @@ from typing import Any
 
 import pytest
 
-from dreamzoo.common.arguments import DEFAULTS, Plumbing, constructor, documented, refuse_unknown
+from dreamzoo.common.arguments import (
+    DEFAULTS,
+    POLICY_DEFAULTS,
+    Plumbing,
+    PolicyPlumbing,
+    constructor,
+    documented,
+    refuse_unknown,
+)
 from dreamzoo.dreamer_v3 import DreamerV3
 from dreamzoo.planet import PlaNet
 
@@ -48,10 +56,13 @@ def test_arguments_that_are_passed_on_are_shown(kind: type, shown: str) -> None:
     assert str(constructor(kind)) == shown
 
 
-def test_shared_arguments_have_type_default_and_documentation() -> None:
-    assert list(DEFAULTS) == list(Plumbing.__annotations__)
-    for name in DEFAULTS:
-        assert f":param {name}: " in (Plumbing.__doc__ or "")
+@pytest.mark.parametrize(
+    ("shared", "defaults"), [(Plumbing, DEFAULTS), (PolicyPlumbing, POLICY_DEFAULTS)]
+)
+def test_shared_arguments_have_type_default_and_documentation(shared: Any, defaults: Any) -> None:
+    assert list(defaults) == list(shared.__annotations__)
+    for name in defaults:
+        assert f":param {name}: " in shared.__doc__
 
 
 @pytest.mark.parametrize("kind", [DreamerV3, PlaNet])

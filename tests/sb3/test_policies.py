@@ -17,6 +17,7 @@ from stable_baselines3.common.torch_layers import (
     NatureCNN,
 )
 
+from dreamzoo.common.arguments import POLICY_DEFAULTS
 from dreamzoo.common.settings import Whole
 
 VECTOR = spaces.Box(-1.0, 1.0, (3,), np.float32)
@@ -244,6 +245,13 @@ def test_a_copied_policy_knows_its_arguments(make_agent: Any, tiny_policy: Any) 
 
 def test_policies_show_every_argument(agent_class: Any) -> None:
     base = agent_class.policy_base
-    own = {*inspect.signature(base.__init__).parameters} - {"self"}
+    own = {*inspect.signature(base.__init__).parameters} - {"self", "plumbing"}
     for kind in (base, *agent_class.policy_aliases.values()):
-        assert {*inspect.signature(kind).parameters} == own
+        assert {*inspect.signature(kind).parameters} == own | POLICY_DEFAULTS.keys()
+    for name in own | POLICY_DEFAULTS.keys():
+        assert (inspect.getdoc(base) or "").count(f":param {name}: ") == 1
+
+
+def test_unknown_arguments_of_policies_are_refused_with_the_nearest(make_agent: Any) -> None:
+    with pytest.raises(TypeError, match=r"^MlpPolicy\(\) got imags, .* name is images\. Nothing"):
+        make_agent(policy_kwargs={"imags": False})

@@ -8,6 +8,7 @@ from typing import Any, get_args
 import torch as th
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.noise import ActionNoise
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from typing_extensions import TypedDict
 
 from dreamzoo.nn.fast.precision import PrecisionName
@@ -78,6 +79,34 @@ DEFAULTS: Plumbing = {
 }
 
 
+class PolicyPlumbing(TypedDict, total=False):
+    """
+    What every agent's policy takes beside the networks of its paper, in SB3's words.
+
+    :param images: read uint8 images with a CNN; False flattens them
+    :param features_extractor_class: an encoder of the user's own, SB3's interface; None: the
+        paper's encoder
+    :param features_extractor_kwargs: of that class, or what the paper's encoder knows of them
+    :param normalize_images: whether images are bytes, to be divided by 255
+    """
+
+    images: bool
+    features_extractor_class: type[BaseFeaturesExtractor] | None
+    features_extractor_kwargs: dict[str, Any] | None
+    normalize_images: bool
+
+
+#: Of all of them, in the order in which signatures show them.
+POLICY_DEFAULTS: PolicyPlumbing = {
+    "images": True,
+    "features_extractor_class": None,
+    "features_extractor_kwargs": None,
+    "normalize_images": True,
+}
+
+_SHARED: list[tuple[Any, Any]] = [(Plumbing, DEFAULTS), (PolicyPlumbing, POLICY_DEFAULTS)]
+
+
 def constructor(kind: type) -> inspect.Signature:
     """
     Return what a class can be constructed with, by whatever constructor of its bases takes it.
@@ -97,7 +126,7 @@ def constructor(kind: type) -> inspect.Signature:
         _, *parameters = inspect.signature(base.__init__).parameters.values()  # type: ignore[misc]
         kinds = {parameter.kind: parameter for parameter in parameters}
         rest = kinds.get(inspect.Parameter.VAR_KEYWORD)
-        shared = rest is not None and Plumbing in get_args(rest.annotation)
+        shared = [] if rest is None else _shared(rest.annotation)
         named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
         new = [p for p in named if p.name not in known]
         known |= {p.name for p in new}
@@ -107,8 +136,7 @@ def constructor(kind: type) -> inspect.Signature:
         else:
             first += [p for p in new if p.kind is not p.KEYWORD_ONLY]
             last = [p for p in new if p.kind is p.KEYWORD_ONLY] + last
-        if shared:
-            first += [p for p in _shared() if p.name not in known]
+        first += [p for p in shared if p.name not in known]
         if rest is None or shared:
             break
         by_place = by_place and inspect.Parameter.VAR_POSITIONAL in kinds
@@ -116,12 +144,18 @@ def constructor(kind: type) -> inspect.Signature:
     return inspect.Signature([*first, *last], __validate_parameters__=False)
 
 
-def _shared() -> list[inspect.Parameter]:
-    """List the shared arguments as parameters."""
-    types, only = Plumbing.__annotations__, inspect.Parameter.KEYWORD_ONLY
+def _shared(annotation: Any) -> list[inspect.Parameter]:
+    """List shared arguments that a constructor takes as ``**plumbing``, by its annotation."""
     return [
-        inspect.Parameter(name, only, default=default, annotation=types[name])
-        for name, default in DEFAULTS.items()
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=default,
+            annotation=shared.__annotations__[name],
+        )
+        for shared, defaults in _SHARED
+        if shared in get_args(annotation)
+        for name, default in defaults.items()
     ]
 
 
@@ -132,14 +166,15 @@ def documented(doc: str | None, names: Iterable[str]) -> str | None:
     :param doc: of the class; one that documents no argument is left as it is
     :param names: of the arguments that the class takes
     """
-    if doc is None or ":param " not in doc or not DEFAULTS.keys() <= set(names):
-        return doc
-    described, entries = inspect.cleandoc(doc), inspect.cleandoc(Plumbing.__doc__ or "")
-    for entry in entries.split("\n:param ")[1:]:
-        name = entry.partition(":")[0]
-        if name in names and f":param {name}:" not in described:
-            described += f"\n:param {entry}"
-    return described
+    taken = set(names)
+    for shared, defaults in _SHARED:
+        if doc is None or ":param " not in doc or not defaults.keys() <= taken:
+            continue
+        doc = inspect.cleandoc(doc)
+        for entry in inspect.cleandoc(shared.__doc__ or "").split("\n:param ")[1:]:
+            if f":param {entry.partition(':')[0]}:" not in doc:
+                doc += f"\n:param {entry}"
+    return doc
 
 
 def refuse_unknown(

@@ -14,8 +14,15 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, Flatten
 from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.utils import obs_as_tensor
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
-from dreamzoo.common.arguments import constructor
+from dreamzoo.common.arguments import (
+    POLICY_DEFAULTS,
+    PolicyPlumbing,
+    constructor,
+    documented,
+    refuse_unknown,
+)
 from dreamzoo.common.recorded_acting import Manner, RecordedActing, named
 from dreamzoo.common.settings import Setting, read_settings
 from dreamzoo.nn.actions import ActionCodec
@@ -58,8 +65,9 @@ class WorldModelPolicy(BasePolicy):
 
     :param observation_space: observation space
     :param action_space: action space
-    :param images: whether uint8 images are read by a CNN
-    :param kwargs: passed to SB3's ``BasePolicy``
+    :param optimizer_class: optimizer of all networks
+    :param optimizer_kwargs: of that class
+    :param plumbing: what all policies share, see :class:`PolicyPlumbing`
     """
 
     world_model: WorldModel
@@ -77,6 +85,8 @@ class WorldModelPolicy(BasePolicy):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.__signature__ = constructor(cls)
+        if "__doc__" in vars(cls):
+            cls.__doc__ = documented(cls.__doc__, cls.__signature__.parameters)
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "WorldModelPolicy":
         policy = super().__new__(cls)
@@ -91,16 +101,27 @@ class WorldModelPolicy(BasePolicy):
         observation_space: spaces.Space,
         action_space: spaces.Space,
         *,
-        images: bool,
-        **kwargs: Any,
+        optimizer_class: type[th.optim.Optimizer],
+        optimizer_kwargs: dict[str, Any] | None,
+        **plumbing: Unpack[PolicyPlumbing],
     ) -> None:
+        call, known = f"{type(self).__name__}()", self.__signature__.parameters
+        refuse_unknown(call, plumbing, POLICY_DEFAULTS, known, "Nothing was built")
         given = {name: kind for name, kind in self.settings.items() if name in self._arguments}
         read_settings(type(self).__name__, given, self._arguments)
-        if kwargs.get("features_extractor_class") is None:
-            kwargs["features_extractor_class"] = (
-                FlattenExtractor  # named, as SB3 wants, never built
-            )
-        super().__init__(observation_space, action_space, squash_output=True, **kwargs)
+        shared: dict[str, Any] = {**POLICY_DEFAULTS, **plumbing}
+        extractor, images = shared.pop("features_extractor_class"), shared.pop("images")
+        super().__init__(
+            observation_space,
+            action_space,
+            squash_output=True,
+            features_extractor_class=extractor or FlattenExtractor,  # named, as SB3 wants
+            optimizer_class=optimizer_class,
+            optimizer_kwargs=optimizer_kwargs,
+            **shared,
+        )
+        #: The user's own; None: the encoder is the paper's.
+        self.own_extractor: type[BaseFeaturesExtractor] | None = extractor
         self.observation_codec = ObservationCodec(
             observation_space, images=images, normalize_images=self.normalize_images
         )
@@ -108,11 +129,11 @@ class WorldModelPolicy(BasePolicy):
         self.action_codec = ActionCodec(action_space)
         self.recorded = RecordedActing()
 
-    def _own_encoder(self, extractor: type[BaseFeaturesExtractor] | None) -> nn.Module | None:
+    def _own_encoder(self) -> nn.Module | None:
         """Build an encoder from the user's ``features_extractor_class``, if there is one."""
-        if extractor is None:
+        if self.own_extractor is None:
             return None
-        built = extractor(self.observation_space, **self.features_extractor_kwargs)
+        built = self.own_extractor(self.observation_space, **self.features_extractor_kwargs)
         return ExtractorEncoder(built, self.observation_codec)
 
     def _set_world_model(self, world_model: WorldModel) -> None:
@@ -127,6 +148,11 @@ class WorldModelPolicy(BasePolicy):
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {**self._arguments, "lr_schedule": self._dummy_schedule}
+
+    def _set_optimizer(self, lr_schedule: Schedule) -> None:
+        """Make the optimizer of all that is trained, once all networks are there."""
+        kind: Any = self.optimizer_class  # torch's own base takes no learning rate
+        self.optimizer = kind(self.trained_parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
 
     @abstractmethod
     def choose(

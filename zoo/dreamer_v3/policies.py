@@ -6,10 +6,11 @@ from typing import Any, ClassVar, get_args
 
 import torch as th
 from gymnasium import spaces
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
+from dreamzoo.common.arguments import PolicyPlumbing
 from dreamzoo.common.policies import ImageInput, VectorInput, WorldModelPolicy
 from dreamzoo.common.settings import Choice, Flag, Number, Setting, Widths, read_settings
 from dreamzoo.nn.networks.decoders import Decoder
@@ -85,12 +86,8 @@ class DreamerV3Policy(WorldModelPolicy):
     :param actor_unimix: uniform share of discrete policies (paper, table 4: 1 %)
     :param vector_decoder_outscale: 1.0, or 0.1 as in the code of the paper's time
     :param cnn: ``maxpool`` as the newest reference, or ``strided`` as the code of the paper's time
-    :param images: read uint8 images with a CNN; False flattens them
-    :param features_extractor_class: an encoder of the user's own, SB3's interface; None: the
-        paper's encoder
     :param features_extractor_kwargs: of that class; of the paper's encoder: ``features_dim`` or
         ``cnn_output_dim`` projects the image tokens to that width
-    :param normalize_images: divide images by 255
     :param optimizer_class: optimizer of all networks
     :param optimizer_kwargs: of that class
     """
@@ -117,27 +114,21 @@ class DreamerV3Policy(WorldModelPolicy):
         actor_unimix: float = 0.01,
         vector_decoder_outscale: float = 1.0,
         cnn: CnnKind = "maxpool",
-        images: bool = True,
-        features_extractor_class: type[BaseFeaturesExtractor] | None = None,
-        features_extractor_kwargs: dict[str, Any] | None = None,
-        normalize_images: bool = True,
         optimizer_class: type[th.optim.Optimizer] = LaProp,
         optimizer_kwargs: dict[str, Any] | None = None,
+        **plumbing: Unpack[PolicyPlumbing],
     ) -> None:
         super().__init__(
             observation_space,
             action_space,
-            images=images,
-            features_extractor_class=features_extractor_class,
-            features_extractor_kwargs=features_extractor_kwargs,
-            normalize_images=normalize_images,
             optimizer_class=optimizer_class,
             optimizer_kwargs=optimizer_kwargs,
+            **plumbing,
         )
         widths = get_size(size or ("12m" if self.observation_codec.image_keys else "1m"))
         actor_arch, critic_arch = _split_arch(net_arch, widths)
         self.net_arch = dict(pi=actor_arch, vf=critic_arch)
-        encoder = self._own_encoder(features_extractor_class) or self._make_encoder(widths, cnn)
+        encoder = self._own_encoder() or self._make_encoder(widths, cnn)
         self._set_world_model(
             DreamerV3WorldModel(
                 self.observation_codec,
@@ -156,11 +147,7 @@ class DreamerV3Policy(WorldModelPolicy):
         self.critic_target.load_state_dict(self.critic.state_dict())
         self.critic_target.requires_grad_(False)
         self.return_normalizer = ReturnNormalizer()
-        self.optimizer = self.optimizer_class(
-            self.trained_parameters(),
-            lr=lr_schedule(1),  # type: ignore[call-arg]
-            **self.optimizer_kwargs,
-        )
+        self._set_optimizer(lr_schedule)
 
     def _make_encoder(self, size: Size, cnn: CnnKind) -> nn.Module:
         kwargs = dict(self.features_extractor_kwargs)

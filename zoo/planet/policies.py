@@ -5,10 +5,11 @@ from typing import Any, ClassVar, get_args
 
 import torch as th
 from gymnasium import spaces
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor
+from typing_extensions import Unpack
 
+from dreamzoo.common.arguments import PolicyPlumbing
 from dreamzoo.common.policies import ImageInput, VectorInput, WorldModelPolicy
 from dreamzoo.common.settings import Choice, Flag, Setting, Whole, Widths
 from dreamzoo.nn.networks.world_models import (
@@ -104,11 +105,6 @@ class PlaNetPolicy(WorldModelPolicy):
         text has two of 200)
     :param cnn_depth: channels of the first convolution (32)
     :param activation: of all layers (ReLU; ELU helps ``ssm``, figure 9)
-    :param images: read uint8 images with a CNN; False flattens them
-    :param features_extractor_class: an encoder of the user's own, SB3's interface; None: the
-        paper's encoder
-    :param features_extractor_kwargs: of that class
-    :param normalize_images: whether images are bytes
     :param optimizer_class: optimizer of all networks
     :param optimizer_kwargs: of that class; by default an epsilon of 1e-4 (appendix A)
     """
@@ -138,36 +134,30 @@ class PlaNetPolicy(WorldModelPolicy):
         reward_arch: Sequence[int] = (300, 300, 300),
         cnn_depth: int = 32,
         activation: Activation = "relu",
-        images: bool = True,
-        features_extractor_class: type[BaseFeaturesExtractor] | None = None,
-        features_extractor_kwargs: dict[str, Any] | None = None,
-        normalize_images: bool = True,
         optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
+        **plumbing: Unpack[PolicyPlumbing],
     ) -> None:
         if optimizer_kwargs is None and optimizer_class is th.optim.Adam:
             optimizer_kwargs = dict(eps=1e-4)
         super().__init__(
             observation_space,
             action_space,
-            images=images,
-            features_extractor_class=features_extractor_class,
-            features_extractor_kwargs=features_extractor_kwargs,
-            normalize_images=normalize_images,
             optimizer_class=optimizer_class,
             optimizer_kwargs=optimizer_kwargs,
+            **plumbing,
         )
         check_continuous(self)
         self.planner = planner or CEM()
         self.dynamics_kind = dynamics
         codec, action_dim = self.observation_codec, self.action_codec.dim
-        if features_extractor_class is None and features_extractor_kwargs:
+        if self.own_extractor is None and self.features_extractor_kwargs:
             raise ValueError(
-                f"features_extractor_kwargs={features_extractor_kwargs} belong to a "
+                f"features_extractor_kwargs={self.features_extractor_kwargs} belong to a "
                 "features_extractor_class, which is not given; this agent's own encoder takes "
                 "units and cnn_depth."
             )
-        encoder = self._own_encoder(features_extractor_class) or WorldModelsEncoder(
+        encoder = self._own_encoder() or WorldModelsEncoder(
             codec, cnn_depth, units, activation, activation
         )
         token_dim = int(encoder.features_dim)  # type: ignore[arg-type]
@@ -191,11 +181,7 @@ class PlaNetPolicy(WorldModelPolicy):
                 action_dim,
             )
         )
-        self.optimizer = self.optimizer_class(
-            self.world_model.parameters(),
-            lr=lr_schedule(1),  # type: ignore[call-arg]
-            **self.optimizer_kwargs,
-        )
+        self._set_optimizer(lr_schedule)
 
     def choose(
         self, latent: Latent, generator: th.Generator | None = None, deterministic: bool = False
