@@ -193,6 +193,21 @@ def test_there_are_no_circles() -> None:
         visit(module, [])
 
 
+def test_agents_share_no_run_of_six_lines() -> None:
+    """What two agents have in common lies in common."""
+    seen: dict[tuple[str, ...], str] = {}
+    wrong = []
+    for agent in AGENTS:
+        found = {}
+        for path in (ROOT / "zoo" / agent).rglob("*.py"):
+            lines = [x for x in path.read_text().splitlines() if x.strip() not in "]})"]
+            for i in range(len(lines) - 5):
+                found[tuple(lines[i : i + 6])] = f"{path.name}: {lines[i].strip()}"
+        wrong += [f"{found[run]} = {seen[run]}" for run in found.keys() & seen.keys()]
+        seen |= {run: f"{agent}/{where}" for run, where in found.items()}
+    assert not wrong
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_no_file_is_longer_than_a_reader_bears(module: str) -> None:
     lines = MODULES[module].read_text().count("\n")

@@ -71,7 +71,7 @@ def test_agents_show_every_argument_and_document_it(kind: type) -> None:
     by_place = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
     assert by_place == list(inspect.signature(kind.__init__).parameters)[1 : len(by_place) + 1]  # type: ignore[misc]
     by_name = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
-    assert by_name == [*DEFAULTS, "_init_setup_model"]
+    assert by_name == list(DEFAULTS)
     for name, default in DEFAULTS.items():
         shown = inspect.signature(kind).parameters[name]
         assert shown.default == default

@@ -42,6 +42,7 @@ class Plumbing(TypedDict, total=False):
         learn with: ``fp32`` on a CPU, ``bf16`` on a GPU that has it. On a CPU ``bf16`` needs a
         processor with such instructions, and ``tf32`` is ``fp32``. The switches of torch itself
         are left as they are found
+    :param _init_setup_model: build the networks now; ``load`` does so later
     """
 
     train_freq: int | tuple[int, str]
@@ -58,6 +59,7 @@ class Plumbing(TypedDict, total=False):
     seed: int | None
     device: th.device | str
     precision: PrecisionName
+    _init_setup_model: bool
 
 
 #: Of all of them, in the order in which signatures show them.
@@ -76,6 +78,7 @@ DEFAULTS: Plumbing = {
     "seed": None,
     "device": "auto",
     "precision": "auto",
+    "_init_setup_model": True,
 }
 
 

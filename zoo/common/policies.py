@@ -24,7 +24,7 @@ from dreamzoo.common.arguments import (
     refuse_unknown,
 )
 from dreamzoo.common.recorded_acting import Manner, RecordedActing, named
-from dreamzoo.common.settings import Setting, read_settings
+from dreamzoo.common.settings import Flag, Setting, read_settings
 from dreamzoo.nn.actions import ActionCodec
 from dreamzoo.nn.checks import FLOAT32, InputError, ObservationChecker, to_flags, to_host
 from dreamzoo.nn.fast import graphs
@@ -76,7 +76,7 @@ class WorldModelPolicy(BasePolicy):
     #: Whether :meth:`predict` repeats recorded graphs on CUDA; an agent passes its own on.
     cuda_graph: bool = True
     #: What arguments may be.
-    settings: ClassVar[Mapping[str, Setting]] = {}
+    settings: ClassVar[Mapping[str, Setting]] = {"images": Flag()}
     #: What the constructor takes, those arguments included that it passes on.
     __signature__: ClassVar[inspect.Signature]
     #: What the outermost constructor was given.
@@ -100,7 +100,6 @@ class WorldModelPolicy(BasePolicy):
         self,
         observation_space: spaces.Space,
         action_space: spaces.Space,
-        *,
         optimizer_class: type[th.optim.Optimizer],
         optimizer_kwargs: dict[str, Any] | None,
         **plumbing: Unpack[PolicyPlumbing],

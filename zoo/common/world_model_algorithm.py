@@ -43,7 +43,8 @@ class WorldModelAlgorithm(UpdatingAlgorithm):
     """
     Off-policy algorithm that learns from sequences and acts with a memory.
 
-    Agents implement :meth:`_learn_from` and, if the replay shall keep latents, :meth:`latent_spec`.
+    Agents build their networks at the end of their constructor, ``if self._init_setup_model``.
+    They implement :meth:`_learn_from` and, if the replay shall keep latents, :meth:`latent_spec`.
 
     Units: one *step* is one action of one environment (frames = steps x action repeat), also in
     ``num_timesteps``. After warm-up, ``updates = steps * train_ratio / (batch_size *
@@ -87,6 +88,7 @@ class WorldModelAlgorithm(UpdatingAlgorithm):
         shared: dict[str, Any] = {**DEFAULTS, **plumbing}
         self.precision = shared.pop("precision")
         self.cuda_graph = shared.pop("cuda_graph")
+        self._init_setup_model: bool = shared.pop("_init_setup_model")
         super().__init__(
             policy,
             env,

@@ -77,7 +77,6 @@ class DreamerV3(WorldModelAlgorithm):
     :param start_cont: where the first weight of an imagined trajectory comes from: ``predicted``
         by the model, or the flag in the ``data`` as in the code of the paper's time
     :param imagination_last: imagine only from the last so many steps of every row; None: all
-    :param _init_setup_model: build the networks now
     """
 
     policy: DreamerV3Policy
@@ -125,15 +124,12 @@ class DreamerV3(WorldModelAlgorithm):
         replay_context: bool = True,
         start_cont: Literal["predicted", "data"] = "predicted",
         imagination_last: int | None = None,
-        *,
-        _init_setup_model: bool = True,
         **plumbing: Unpack[Plumbing],
     ) -> None:
         super().__init__(
             policy, env, learning_rate, buffer_size, learning_starts, batch_size, **plumbing
         )
-        self.batch_length = batch_length
-        self.train_ratio = train_ratio
+        self.batch_length, self.train_ratio = batch_length, train_ratio
         self.horizon = horizon
         self.gamma = gamma
         self.gae_lambda = gae_lambda
@@ -147,7 +143,7 @@ class DreamerV3(WorldModelAlgorithm):
         self.replay_context = replay_context
         self.start_cont = start_cont
         self.imagination_last = imagination_last
-        if _init_setup_model:
+        if self._init_setup_model:
             self._setup_model()
 
     def _policy_kwargs(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing_extensions import Unpack
 
 from dreamzoo.common.arguments import PolicyPlumbing
 from dreamzoo.common.policies import ImageInput, VectorInput, WorldModelPolicy
-from dreamzoo.common.settings import Choice, Flag, Number, Setting, Widths, read_settings
+from dreamzoo.common.settings import Choice, Number, Setting, Widths, read_settings
 from dreamzoo.nn.networks.decoders import Decoder
 from dreamzoo.nn.networks.encoders import CnnKind, Encoder
 from dreamzoo.nn.networks.heads import Actor, Head, TwoHotHead
@@ -94,12 +94,12 @@ class DreamerV3Policy(WorldModelPolicy):
 
     world_model: DreamerV3WorldModel
     settings: ClassVar[Mapping[str, Setting]] = {
+        **WorldModelPolicy.settings,
         "gamma": Number(0, 1),
         "unimix": Number(0, 1),
         "actor_unimix": Number(0, 1),
         "vector_decoder_outscale": Number(0),
         "cnn": Choice(get_args(CnnKind)),
-        "images": Flag(),
     }
 
     def __init__(
@@ -119,11 +119,7 @@ class DreamerV3Policy(WorldModelPolicy):
         **plumbing: Unpack[PolicyPlumbing],
     ) -> None:
         super().__init__(
-            observation_space,
-            action_space,
-            optimizer_class=optimizer_class,
-            optimizer_kwargs=optimizer_kwargs,
-            **plumbing,
+            observation_space, action_space, optimizer_class, optimizer_kwargs, **plumbing
         )
         widths = get_size(size or ("12m" if self.observation_codec.image_keys else "1m"))
         actor_arch, critic_arch = _split_arch(net_arch, widths)

@@ -70,7 +70,6 @@ class PlaNet(WorldModelAlgorithm):
         as in the final agent
     :param overshooting_coef: weight beta of the longer distances, all equal
     :param max_grad_norm: the gradient is scaled down to this norm (appendix A: 1000)
-    :param _init_setup_model: build the networks now
     """
 
     policy: PlaNetPolicy
@@ -120,8 +119,6 @@ class PlaNet(WorldModelAlgorithm):
         overshooting_distance: int = 0,
         overshooting_coef: float = 1.0,
         max_grad_norm: float = 1_000.0,
-        *,
-        _init_setup_model: bool = True,
         **plumbing: Unpack[Plumbing],
     ) -> None:
         super().__init__(
@@ -146,7 +143,7 @@ class PlaNet(WorldModelAlgorithm):
         self._episodes = 0  # ever finished; SB3's own count begins anew with every learn()
         self._episodes_trained: int | None = None  # None until the first update is allowed
         self._planner: CEM | None = None  # what the settings said last; None before the policy
-        if _init_setup_model:
+        if self._init_setup_model:
             self._setup_model()
 
     def _policy_kwargs(self) -> dict[str, Any]:

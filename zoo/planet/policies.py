@@ -11,7 +11,7 @@ from typing_extensions import Unpack
 
 from dreamzoo.common.arguments import PolicyPlumbing
 from dreamzoo.common.policies import ImageInput, VectorInput, WorldModelPolicy
-from dreamzoo.common.settings import Choice, Flag, Setting, Whole, Widths
+from dreamzoo.common.settings import Choice, Setting, Whole, Widths
 from dreamzoo.nn.networks.world_models import (
     Activation,
     Endless,
@@ -111,6 +111,7 @@ class PlaNetPolicy(WorldModelPolicy):
 
     world_model: PlaNetWorldModel
     settings: ClassVar[Mapping[str, Setting]] = {
+        **WorldModelPolicy.settings,
         "dynamics": Choice(get_args(DynamicsKind)),
         "deter": Whole(1),
         "stoch": Whole(1),
@@ -118,7 +119,6 @@ class PlaNetPolicy(WorldModelPolicy):
         "reward_arch": Widths(),
         "cnn_depth": Whole(1),
         "activation": Choice(get_args(Activation)),
-        "images": Flag(),
     }
 
     def __init__(
@@ -141,11 +141,7 @@ class PlaNetPolicy(WorldModelPolicy):
         if optimizer_kwargs is None and optimizer_class is th.optim.Adam:
             optimizer_kwargs = dict(eps=1e-4)
         super().__init__(
-            observation_space,
-            action_space,
-            optimizer_class=optimizer_class,
-            optimizer_kwargs=optimizer_kwargs,
-            **plumbing,
+            observation_space, action_space, optimizer_class, optimizer_kwargs, **plumbing
         )
         check_continuous(self)
         self.planner = planner or CEM()
