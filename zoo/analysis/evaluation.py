@@ -10,8 +10,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.utils import check_for_correct_spaces
 from stable_baselines3.common.vec_env import VecEnv
 
-from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
-from dreamzoo.envs.dreams.load_model import load_model
+from dreamzoo.common.storage.agents import load
 
 
 def check_spaces(model: BaseAlgorithm, env: VecEnv) -> None:
@@ -24,15 +23,15 @@ def check_spaces(model: BaseAlgorithm, env: VecEnv) -> None:
     check_for_correct_spaces(seen, model.observation_space, model.action_space)
 
 
-def load_changed(path: pathlib.Path, settings: dict[str, Any]) -> WorldModelAlgorithm:
+def load_changed(path: pathlib.Path, settings: dict[str, Any]) -> BaseAlgorithm:
     """
-    Load an agent with some of its settings changed.
+    Load an agent, with a world model or without one, with some of its settings changed.
 
     :param path: of the model
     :param settings: arguments of the agent's constructor
     :raises ValueError: for a setting that the agent does not have
     """
-    model = load_model(path)
+    model = load(path)
     known = inspect.signature(type(model)).parameters
     if unknown := sorted(set(settings) - set(known)):
         raise ValueError(f"{type(model).__name__} has no setting {', '.join(unknown)}.")
