@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from dreamzoo.common.arguments import PolicyPlumbing
-from dreamzoo.common.policies import ImageInput, VectorInput, WorldModelPolicy
+from dreamzoo.common.policies import WorldModelPolicy
+from dreamzoo.common.policy_inputs import ImageInput, VectorInput
 from dreamzoo.common.settings import Choice, Number, Setting, Widths, read_settings
 from dreamzoo.nn.networks.decoders import Decoder
 from dreamzoo.nn.networks.encoders import CnnKind, Encoder
