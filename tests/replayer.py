@@ -50,7 +50,7 @@ def _as_it_is(x: Any) -> Any:
 class Recording:
     """Stands in for :class:`dreamzoo.nn.fast.graphs._Recording`."""
 
-    made, is_being_made = 0, False
+    is_being_made = False
 
     def __init__(
         self, function: Any, arguments: Any, generators: Iterable[th.Generator], stream: Any
@@ -63,7 +63,6 @@ class Recording:
             self.result = function(*tree_unflatten(self.arguments, structure))
         Recording.is_being_made = False
         self.is_first = True  # recording computes nothing on a GPU; here it was the first call
-        Recording.made += 1
 
     @th.no_grad()
     def repeat(self, tensors: list[th.Tensor]) -> Any:
@@ -95,7 +94,6 @@ def install(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(optim, "_hand_over", _hand_over)
     patch.setattr(training, "_on_host", lambda x: False)
     patch.setattr(actions, "_on_host", lambda x: not isinstance(x, th.Tensor))
-    patch.setattr(Recording, "made", 0)
     patch.setattr(Recording, "is_being_made", False)
 
 

@@ -13,7 +13,7 @@ from dreamzoo.wrappers.stateful_observation import extend, extend_space
 
 class EpisodeDiscount(gym.Wrapper, gym.utils.RecordConstructorArgs):
     """
-    Tell the discount of every step: gamma inside an episode, 0 at termination.
+    Report the discount of every step: gamma inside an episode, 0 at termination.
 
     It is in ``info["discount"]``, where it replaces what may be there. A truncated episode could
     have gone on, hence it keeps gamma.

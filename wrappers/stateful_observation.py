@@ -64,7 +64,7 @@ class Memory(NamedTuple):
 
 def memory_space(action_space: spaces.Space) -> Memory:
     """
-    Give the spaces of what is remembered.
+    Return the spaces of what is remembered.
 
     :param action_space: of single actions
     :raises TypeError: for composed actions
@@ -121,7 +121,7 @@ def make_memory(action: Any, reward: Any, action_space: spaces.Space, like: Arra
 
 def extend_space(space: spaces.Space, parts: NamedTuple) -> spaces.Dict:
     """
-    Give the space of extended observations.
+    Return the space of extended observations.
 
     :param space: of observations
     :param parts: named spaces to add

@@ -135,7 +135,7 @@ def sizes_and_starts(space: spaces.Space) -> list[tuple[int, int]] | None:
 
 def one_hot_space(space: spaces.Space) -> spaces.Box:
     """
-    Give the space of joined one-hot vectors.
+    Return the space of joined one-hot vectors.
 
     :param space: of single actions
     :raises TypeError: for a space that is neither Discrete nor one-dimensional MultiDiscrete

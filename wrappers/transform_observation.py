@@ -45,7 +45,7 @@ class SymlogObservation(TransformObservation, gym.utils.RecordConstructorArgs):
 
 def symlog_space(space: spaces.Space, include_images: bool) -> spaces.Space:
     """
-    Give the space of compressed observations.
+    Return the space of compressed observations.
 
     :param space: of observations, batched or not
     :param include_images: compress uint8 too

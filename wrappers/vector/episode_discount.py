@@ -15,7 +15,7 @@ from dreamzoo.wrappers.vector.autoreset import autoreset_mode, map_final_obs, re
 
 class EpisodeDiscount(VectorWrapper, gym.utils.RecordConstructorArgs):
     """
-    Tell the discount of every step: gamma inside an episode, 0 at termination.
+    Report the discount of every step: gamma inside an episode, 0 at termination.
 
     The vector version of :class:`dreamzoo.wrappers.EpisodeDiscount`. ``infos["discount"]``
     belongs to the step, as the rewards do, under every autoreset mode; under SAME_STEP it is in

@@ -79,7 +79,7 @@ class SequenceReplayBuffer(ReplayStorage):
     Ring of records for every environment, sampled as windows of consecutive records.
 
     A record is one observation with the reward and flags of arriving there and the action chosen
-    after it (DreamerV3 spec; reference replay.py). An episode of n steps makes n + 1 records: the
+    after it (reference replay.py). An episode of n steps makes n + 1 records: the
     terminal observation, which a VecEnv delivers in ``infos``, is a record of its own, with
     action zero. Every observation is stored once, in its own dtype; the arrays are allocated
     lazily by the operating system, so an empty buffer costs nothing; what lies on an accelerator is

@@ -82,7 +82,7 @@ class CollectingAlgorithm(ResumableAlgorithm):
             article = "an" if error.what[0] in "aeiou" else "a"
             raise ValueError(
                 f"The environment returned {article} {error.what} at step {self.num_timesteps}: "
-                f"{error.detail}. Nothing of this step was stored; the model is as it was. Mend "
+                f"{error.detail}. Nothing of this step was stored; the model is as it was. Fix "
                 "the environment; SB3's VecCheckNan finds where NaN comes from."
             ) from None  # it says the same
 

@@ -117,7 +117,7 @@ class Look:
 
     def lies_in(self, place: str, places: Set[str]) -> bool:
         """
-        Tell whether a place is one of some, or within one.
+        Return whether a place is one of some, or within one.
 
         :param place: of this look
         :param places: of this look

@@ -50,7 +50,7 @@ class EnvSettings:
 
     def take(self, env: VecEnv) -> "EnvSettings":
         """
-        Say whose settings these are.
+        Return whose settings these are.
 
         :param env: training environment
         """
@@ -104,7 +104,7 @@ def _equal(one: Any, other: Any) -> bool:
 
 def differences(saved: dict[str, Any], given: dict[str, Any], used: bool) -> list[str]:
     """
-    Say where environments are given other settings than those that were saved.
+    Name the places where environments are given other settings than those that were saved.
 
     What only one of them has is not compared: environments make some of it in their resets.
 

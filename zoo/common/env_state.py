@@ -307,7 +307,7 @@ def _is_tied(layer: Any, value: Any) -> bool:
 
 def _is_suite_env(layer: Any) -> bool:
     """
-    Tell shimmy's environment of a task of dm_control's suite.
+    Recognize shimmy's environment of a task of dm_control's suite.
 
     Unlike the environment around it the task pickles whole: the state of the physics, the model
     (which some tasks change at every reset) and the random numbers of its resets.

@@ -86,7 +86,7 @@ class EnvWatch:
 
     def moved(self, own: int = 0) -> bool:
         """
-        Tell whether someone else has stepped or reset the environment, or a part of it.
+        Return whether someone else has stepped or reset the environment, or a part of it.
 
         :param own: the agent's own calls since the last note
         """

@@ -36,7 +36,7 @@ def check_noise(noise: ActionNoise | None, space: spaces.Space) -> None:
 
 def fit_noise(noise: ActionNoise | None, space: spaces.Space, n_envs: int) -> ActionNoise | None:
     """
-    Give each of several environments a noise process of its own, as SB3 does.
+    Make a noise process for each of several environments, as SB3 does.
 
     :param noise: of one environment, or of another number of them; None: none
     :param space: action space

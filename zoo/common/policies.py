@@ -180,7 +180,7 @@ class WorldModelPolicy(BasePolicy):
 
     def set_training_mode(self, mode: bool) -> None:
         """
-        Tell all modules, unless they know.
+        Switch all modules to training or to acting, unless they are there.
 
         SB3 asks for it at every step, and it takes as long as half a step.
 

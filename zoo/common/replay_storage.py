@@ -120,7 +120,7 @@ class ReplayStorage(ReplayBuffer):
 
     def _name_storage(self) -> None:
         """
-        Give the storage the names that SB3's buffers have.
+        Name the storage as SB3's buffers do.
 
         On the host these are arrays, elsewhere tensors; they are views, never copies.
         """

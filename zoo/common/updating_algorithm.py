@@ -184,7 +184,7 @@ class UpdatingAlgorithm(CollectingAlgorithm):
 
     def _take_due_updates(self, steps: int) -> int:
         """
-        Say how many updates follow a collection.
+        Return how many updates follow a collection, and count them as made.
 
         The fraction that is left over is kept. The warm-up is not caught up on: the first time
         an update is allowed gives exactly one (reference ``when.Ratio``).

@@ -352,7 +352,7 @@ class WorldModelAlgorithm(UpdatingAlgorithm):
 
     def _choice(self) -> Hashable | None:
         """
-        Say what :meth:`_choose` depends on beside its arguments and the policy's weights.
+        Return what :meth:`_choose` depends on beside its arguments and the policy's weights.
 
         :return: None: something that no recording can follow, such as noise from the host
         """

@@ -162,7 +162,7 @@ class DreamerV3(WorldModelAlgorithm):
     # ------------------------------------------------------------------ the algorithm
 
     def _learn_from(self, batch: SequenceBatch) -> Outcome:
-        """Compute losses and gradients, see :meth:`WorldModelAlgorithm._learn_from`."""
+        """Compute losses and gradients, see :meth:`UpdatingAlgorithm._learn_from`."""
         averages = list(self.policy.return_normalizer.buffers())
         before = [average.clone() for average in averages]
         latent, losses, details = self._losses(batch)
@@ -196,7 +196,7 @@ class DreamerV3(WorldModelAlgorithm):
         """
         Compute every term of the loss on one batch (DreamerV3, eq. 2, 4, 6, 8).
 
-        :return: filtered latents (B, T, ...), the terms, and what else is worth a look
+        :return: filtered latents (B, T, ...), the terms, and further metrics
         """
         aside = Aside(self.device)
         filtered, losses, details = self._world_model_loss(batch, aside)

@@ -127,7 +127,7 @@ def to_host(value: Any, name: str, expected: Any) -> np.ndarray:
 
 class ObservationChecker:
     """
-    Say whether observations can be stored and read, and turn those that can into arrays.
+    Refuse observations that cannot be stored or read, and turn the others into arrays.
 
     The rules, the same for collecting, acting and the contexts of dreams:
 

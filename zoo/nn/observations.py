@@ -247,7 +247,7 @@ def _int64(values: bytes, dtype: np.dtype) -> np.ndarray:
 
 def _image_scale(name: str, space: spaces.Box) -> tuple[float | np.ndarray, float | np.ndarray]:
     """
-    Say what images of a space have to be scaled by to lie in [0, 1].
+    Return what images of a space have to be scaled by to lie in [0, 1].
 
     :raises ValueError: if there are no bounds, or none that float32 can hold
     """

@@ -242,7 +242,7 @@ class PlaNet(WorldModelAlgorithm):
 
         Likelihoods are summed over what they describe, then averaged over steps and rows.
 
-        :return: the terms, and what else is worth a look
+        :return: the terms, and further metrics
         """
         model = self.policy.world_model
         filtered = self.observe_batch(batch, self._generator)

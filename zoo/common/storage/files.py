@@ -46,7 +46,7 @@ def replaced_file(path: str | pathlib.Path, suffix: str) -> Iterator[BinaryIO]:
 @contextlib.contextmanager
 def explained(path: pathlib.Path) -> Iterator[None]:
     """
-    Say in errors of the operating system which file was not written, and what to do.
+    Add to errors of the operating system which file was not written, and what to do.
 
     :param path: the file
     :raises OSError: of the same kind

@@ -184,7 +184,7 @@ def can_record(tensors: Sequence[Tensor]) -> bool:
 
 def is_recording() -> bool:
     """
-    Tell whether a graph is being recorded: what is kept from before must then not be read.
+    Return whether a graph is being recorded: what is kept from before must then not be read.
 
     A recording would read the same memory ever after, and not what is computed anew.
     """

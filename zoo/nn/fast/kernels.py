@@ -69,7 +69,7 @@ def _categoricals() -> ModuleType:
 
 def is_traced() -> bool:
     """
-    Tell whether torch records what is computed, to export or to compile it.
+    Return whether torch records what is computed, to export or to compile it.
 
     It sees nothing of compiled loops, threads and gradients written by hand.
     """

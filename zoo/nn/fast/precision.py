@@ -45,7 +45,7 @@ def current() -> Precision:
 
 def has_bf16(device: th.device | str = "cpu") -> bool:
     """
-    Tell whether products of bf16 are worth while: by instructions, not emulated.
+    Return whether products of bf16 are worth while: by instructions, not emulated.
 
     :param device: a CPU or a GPU
     """
@@ -61,7 +61,7 @@ def _has_bf16(kind: str) -> bool:
 
 def resolve(precision: str, device: th.device | str) -> Precision:
     """
-    Say what a setting means on a device.
+    Return what a setting means on a device.
 
     :param precision: one of :data:`NAMES`
     :param device: where products are computed
@@ -158,7 +158,7 @@ def _is_set(wanted: Precision, kind: str) -> bool:
 
 def holds(precision: str, kind: str) -> bool:
     """
-    Tell whether entering :class:`using` would change nothing; it takes less time than entering.
+    Return whether entering :class:`using` would change nothing; it takes less time than entering.
 
     :param precision: one of :data:`NAMES`
     :param kind: type of a device

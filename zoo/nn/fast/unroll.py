@@ -213,7 +213,7 @@ SHARED = 210_000
 
 def is_fused(actions: Tensor) -> bool:
     """
-    Tell whether a sequence goes through kernels that fuse its products with what is around them.
+    Return whether a sequence goes through kernels that fuse its products with what is around them.
 
     They pay off inside a graph of many steps.
 

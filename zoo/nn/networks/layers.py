@@ -163,7 +163,7 @@ class MLP(nn.Sequential):
 
     def attach(self, tape: StackTape, rows: Tensor | None = None) -> Tensor:
         """
-        Give the result of a tape of this stack its gradient.
+        Attach its gradient to the result of a tape of this stack.
 
         :param tape: all rows evaluated
         :param rows: these rows (N, in), if the gradient shall reach them

@@ -10,7 +10,8 @@ import triton.language as tl
 from dreamzoo.nn.fast.kernels import NORM_EPS
 from dreamzoo.nn.fast.precision import Precision
 
-#: One launch a sequence instead of five a step.
+#: One launch a sequence instead of five a step. Off: it compiles, but was never timed on a GPU, and
+#: whichever of the two forms is slower there is to be deleted.
 LOOP = False
 #: Whether a kernel is set up while the one before computes, where a GPU can do that.
 CHAIN = True
