@@ -20,26 +20,14 @@ MakeAgent = Callable[..., Agent]
 MakeEnv = Callable[..., "RandomEnv"]
 
 #: What makes an update of an agent take milliseconds, by its name in ``AGENTS``.
-TINY: dict[str, dict[str, Any]] = {
-    "dreamer_v3": dict(batch_size=2, batch_length=4, horizon=2, train_ratio=4.0),
-    "planet": dict(
-        batch_size=2,
-        batch_length=4,
-        train_ratio=4.0,
-        learning_starts=11,
-        planning_horizon=2,
-        planning_iterations=2,
-        candidates=6,
-        elites=2,
-    ),
-}
-TINY_POLICY: dict[str, dict[str, Any]] = {
-    "dreamer_v3": dict(size="debug"),
-    "planet": dict(deter=8, stoch=3, units=8, reward_arch=[8], cnn_depth=2),
-}
+TINY: dict[str, dict[str, Any]] = {name: dict(agent.smallest) for name, agent in AGENTS.items()}  # type: ignore[attr-defined]
+TINY_POLICY: dict[str, dict[str, Any]] = {n: tiny.pop("policy_kwargs") for n, tiny in TINY.items()}
 
-#: Action spaces of an agent that does not take all four; the tests of the others are skipped.
-ACTIONS: dict[str, tuple[type[spaces.Space], ...]] = {"planet": (spaces.Box,)}
+#: Action spaces that an agent takes; the tests of the others are skipped.
+ACTIONS: dict[str, tuple[type[spaces.Space], ...]] = {
+    name: agent.action_spaces  # type: ignore[attr-defined]
+    for name, agent in AGENTS.items()
+}
 
 VECTOR = spaces.Box(-1.0, 1.0, (3,), np.float32)
 ACTION = spaces.Box(-1.0, 1.0, (2,), np.float32)
@@ -123,7 +111,7 @@ def make_agent(agent_name: str, agent_class: type[Agent]) -> MakeAgent:
     ) -> Agent:
         env = gym.make(env) if isinstance(env, str) else env
         env = env or DummyVecEnv([lambda: Monitor(RandomEnv())] * n_envs)
-        if not isinstance(env.action_space, ACTIONS.get(agent_name, spaces.Space)):
+        if not isinstance(env.action_space, ACTIONS[agent_name]):
             pytest.skip(f"{agent_name} does not take {env.action_space}")
         kwargs["policy_kwargs"] = {**TINY_POLICY[agent_name], **kwargs.pop("policy_kwargs", {})}
         settings = {**TINY[agent_name], "buffer_size": 1000, "seed": 0, **kwargs}

@@ -100,6 +100,14 @@ class DreamerV3(WorldModelAlgorithm):
     }
     policy_aliases: ClassVar = {p.__name__: p for p in (MlpPolicy, CnnPolicy, MultiInputPolicy)}
     action_spaces = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
+    #: Arguments of the smallest agent that still learns; tests and ``dreamzoo.testing`` train it.
+    smallest: ClassVar[Mapping[str, Any]] = {
+        "policy_kwargs": dict(size="debug"),
+        "batch_size": 2,
+        "batch_length": 4,
+        "horizon": 2,
+        "train_ratio": 4.0,
+    }
 
     def __init__(
         self,

@@ -94,6 +94,18 @@ class PlaNet(WorldModelAlgorithm):
     }
     policy_aliases: ClassVar = {p.__name__: p for p in (MlpPolicy, CnnPolicy, MultiInputPolicy)}
     action_spaces = (spaces.Box,)
+    #: Arguments of the smallest agent that still learns; tests and ``dreamzoo.testing`` train it.
+    smallest: ClassVar[Mapping[str, Any]] = {
+        "policy_kwargs": dict(deter=8, stoch=3, units=8, reward_arch=[8], cnn_depth=2),
+        "batch_size": 2,
+        "batch_length": 4,
+        "train_ratio": 4.0,
+        "learning_starts": 11,
+        "planning_horizon": 2,
+        "planning_iterations": 2,
+        "candidates": 6,
+        "elites": 2,
+    }
 
     def __init__(
         self,
