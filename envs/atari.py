@@ -58,6 +58,14 @@ def make_atari(
     SB3's ``make_vec_env`` takes ``functools.partial(make_atari, "pong")``, also for environments in
     sub-processes.
 
+    Example:
+        >>> from dreamzoo.envs import make_atari
+        >>> make_atari("pong").observation_space
+        Box(0, 255, (96, 96, 1), uint8)
+        >>> env = make_atari("pong", protocol="atari100k")
+        >>> env.observation_space, env.action_space
+        (Box(0, 255, (64, 64, 3), uint8), Discrete(6))
+
     :param game: name of the game, in any of the forms "ms_pacman", "MsPacman", "ALE/MsPacman-v5"
     :param protocol: benchmark whose settings to use
     :param render_mode: "rgb_array" for the console's own frames from ``render()``, "human" for a
@@ -118,6 +126,17 @@ class DreamerAtariPreprocessing(gym.Wrapper, gym.utils.RecordConstructorArgs):
     OpenCV's area interpolation, converts to gray first, and starts with at least one no-op.
 
     No vector version of the wrapper exists.
+
+    Example:
+        >>> import ale_py
+        >>> import gymnasium as gym
+        >>> from dreamzoo.envs import DreamerAtariPreprocessing
+        >>> gym.register_envs(ale_py)
+        >>> env = gym.make("ALE/Breakout-v5", frameskip=1)
+        >>> env = DreamerAtariPreprocessing(env, screen_size=64, grayscale_obs=False)
+        >>> obs, _ = env.reset(seed=0)
+        >>> obs.shape
+        (64, 64, 3)
 
     :param env: game with ``frameskip=1``, color images and no limit of frames
     :param frame_skip: frames for each action, 4

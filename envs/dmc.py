@@ -51,6 +51,15 @@ def make_dmc(
     environments in sub-processes. Elsewhere see to it that sub-processes which render are not
     forked: gymnasium's ``AsyncVectorEnv`` needs ``context="forkserver"``.
 
+    Example:
+        >>> from dreamzoo.envs import make_dmc
+        >>> env = make_dmc("walker", "walk", seed=0)
+        >>> obs, _ = env.reset()
+        >>> sorted(obs), obs["velocity"].shape
+        (['height', 'orientations', 'velocity'], (9,))
+        >>> env.action_space
+        Box(-1.0, 1.0, (6,), float32)
+
     :param domain: name of the domain, such as "walker"
     :param task: name of the task, such as "walk"
     :param pixels: observe an image instead of the state

@@ -17,6 +17,15 @@ def make_env(name: str, **kwargs: Any) -> gym.Env:
     ``dmc/cartpole-balance`` and ``dmc_pixels/cartpole-balance`` are dm_control tasks,
     ``atari/pong`` and ``atari100k/pong`` Atari games under either protocol.
 
+    Example:
+        >>> from dreamzoo.envs import make_env
+        >>> make_env("CartPole-v1").observation_space.shape
+        (4,)
+        >>> make_env("pixels/CartPole-v1").observation_space.shape
+        (64, 64, 3)
+        >>> make_env("dmc/walker-walk", flatten=True).observation_space.shape
+        (24,)
+
     :param name: one of these forms
     :param kwargs: of the function that makes it
     :raises ValueError: for a dm_control name without a task
@@ -37,6 +46,12 @@ def make_env(name: str, **kwargs: Any) -> gym.Env:
 def make_pixels(env_id: str, size: int = 64, **kwargs: Any) -> gym.Env:
     """
     Make an environment that is observed through its rendered frames.
+
+    Example:
+        >>> from dreamzoo.envs import make_pixels
+        >>> obs, _ = make_pixels("CartPole-v1", size=96).reset(seed=0)
+        >>> obs.shape, obs.dtype
+        ((96, 96, 3), dtype('uint8'))
 
     :param env_id: gymnasium id of an environment with ``rgb_array`` rendering
     :param size: height and width of the frames, pixels

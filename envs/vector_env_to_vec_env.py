@@ -27,6 +27,16 @@ class VectorEnvToVecEnv(VecEnv):
     :mod:`dreamzoo.envs.vector_env_rows`. Flags may be of any number type, flags and rewards of
     the shape (N, 1), too.
 
+    Example:
+        >>> import gymnasium as gym
+        >>> from dreamzoo.envs import VectorEnvToVecEnv
+        >>> from gymnasium.vector import AutoresetMode
+        >>> settings = dict(autoreset_mode=AutoresetMode.SAME_STEP)
+        >>> envs = gym.make_vec("CartPole-v1", 3, vectorization_mode="sync", vector_kwargs=settings)
+        >>> vec_env = VectorEnvToVecEnv(envs)  # for PPO("MlpPolicy", vec_env)
+        >>> vec_env.reset().shape
+        (3, 4)
+
     :param env: resets in the same step (``AutoresetMode.SAME_STEP``), or not at all
         (``DISABLED``) and by ``reset_mask`` then
     :raises ValueError: if it resets in the next step: what a real step would be there is not one

@@ -19,6 +19,16 @@ class DreamEnv(SpecOfDream, gym.Env):
 
     ``gymnasium.make("dreamzoo/DreamEnv-v0", model="model.zip")`` makes one from a saved agent.
 
+    Example:
+        >>> from dreamzoo import DreamerV3
+        >>> from dreamzoo.envs import DreamEnv
+        >>> model = DreamerV3("MlpPolicy", "CartPole-v1", policy_kwargs=dict(size="debug"))
+        >>> env = DreamEnv(model, horizon=50)
+        >>> obs, info = env.reset(seed=0)
+        >>> obs, reward, terminated, truncated, info = env.step(env.action_space.sample())
+        >>> obs.shape, sorted(info)
+        ((4,), ['continue', 'entropy', 'latent', 'value'])
+
     :param model: see :class:`DreamVectorEnv`
     :param render_mode: ``rgb_array`` or None
     :param kwargs: further options of :class:`DreamVectorEnv`: ``horizon``, ``observation``,

@@ -25,6 +25,15 @@ class DreamVecEnv(VectorEnvToVecEnv):
     ``set_options`` takes a context for every row, of 1 row each and equally long, beside one for
     all of them.
 
+    Example:
+        >>> from dreamzoo import DreamerV3
+        >>> from stable_baselines3 import PPO
+        >>> model = DreamerV3("MlpPolicy", "CartPole-v1", policy_kwargs=dict(size="debug"))
+        >>> dream = model.dream_env(n_envs=8, horizon=20)
+        >>> type(dream).__name__
+        'DreamVecEnv'
+        >>> ppo = PPO("MlpPolicy", dream, n_steps=16, device="cpu").learn(128)
+
     :param model: see :class:`DreamVectorEnv`
     :param n_envs: dreams side by side
     :param render_mode: ``rgb_array`` or None

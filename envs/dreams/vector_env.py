@@ -88,6 +88,16 @@ class DreamVectorEnv(SpecOfDream, VectorEnv):
     Agents that were trained behind ``VecNormalize`` dream normalized observations and rewards;
     the space says so with the bounds at which those are clipped, where SB3 keeps the raw ones.
 
+    Example:
+        >>> from dreamzoo import DreamerV3
+        >>> from dreamzoo.envs import DreamVectorEnv
+        >>> model = DreamerV3("MlpPolicy", "CartPole-v1", policy_kwargs=dict(size="debug"))
+        >>> envs = DreamVectorEnv(model, num_envs=256, horizon=50)
+        >>> obs, info = envs.reset(seed=0)
+        >>> obs, reward, *_ = envs.step(envs.action_space.sample())
+        >>> obs.shape, type(reward)
+        (torch.Size([256, 4]), <class 'torch.Tensor'>)
+
     :param model: an agent, a file it was saved to, or a function that returns one of these. A
         live agent is not copied: as it learns, the dream changes
     :param num_envs: dreams N

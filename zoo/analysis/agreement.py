@@ -25,6 +25,14 @@ class Agreement(NamedTuple):
     The first four come from real actions dreamed after: at every step, over the episodes that
     still run in reality.
 
+    Example:
+        >>> import numpy as np
+        >>> from dreamzoo.analysis.agreement import Agreement
+        >>> error, returns = np.array([0.1, 0.3]), np.array([2.0, 2.0, 1.0])
+        >>> result = Agreement(error, error, error, np.array([3, 2]), returns, returns)
+        >>> float(result.observation_error[-1])  # after two steps
+        0.3
+
     :param observation_error: mean absolute difference, every number in units of its standard
         deviation in the real episodes, (H,)
     :param reward_error: mean absolute difference, (H,)
@@ -71,6 +79,16 @@ def compare_with_dream(
 
     Every row of ``env`` plays one episode. The dream is asked twice: what it makes of the real
     actions (the model's error), and what the policy does in it (the return it promises).
+
+    Example:
+        >>> from dreamzoo import DreamerV3
+        >>> from dreamzoo.analysis.agreement import compare_with_dream
+        >>> from stable_baselines3.common.env_util import make_vec_env
+        >>> env = make_vec_env("CartPole-v1", n_envs=3)  # one episode each
+        >>> model = DreamerV3("MlpPolicy", env, policy_kwargs=dict(size="debug"), seed=0)
+        >>> result = compare_with_dream(model, model, env, horizon=5)
+        >>> result.observation_error.shape, result.real_returns.tolist()
+        ((5,), [5.0, 5.0, 5.0])
 
     :param model: owns the world model
     :param policy: see :data:`Policy`

@@ -10,7 +10,22 @@ SHOWN = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 
 
 def agreement_table(result: Agreement) -> str:
-    """Write the errors at some steps, and the returns here and there, as lines of text."""
+    """
+    Write the errors at some steps, and the returns here and there, as lines of text.
+
+    Example:
+        >>> import numpy as np
+        >>> from dreamzoo.analysis.agreement import Agreement
+        >>> from dreamzoo.analysis.agreement_report import agreement_table
+        >>> error, returns = np.array([0.1, 0.3]), np.array([2.0, 2.0, 1.0])
+        >>> result = Agreement(error, error, error, np.array([3, 2]), returns, returns)
+        >>> print(agreement_table(result))
+          step  running  observation   reward  continue
+             1        3        0.100    0.100     0.100
+             2        2        0.300    0.300     0.300
+        return in the real       1.7 +- 0.6 (s.d.)
+        return in the dream      1.7 +- 0.6 (s.d.)
+    """
     lines = ["  step  running  observation   reward  continue"]
     for step in (s for s in SHOWN if s <= len(result.running)):
         observation, reward, going = (x[step - 1] for x in result[:3])
@@ -25,7 +40,19 @@ def agreement_table(result: Agreement) -> str:
 
 
 def agreement_figure(result: Agreement) -> Figure:
-    """Draw errors over the horizon, and the returns here and there."""
+    """
+    Draw errors over the horizon, and the returns here and there.
+
+    Example:
+        >>> import numpy as np
+        >>> from dreamzoo.analysis.agreement import Agreement
+        >>> from dreamzoo.analysis.agreement_report import agreement_figure
+        >>> error, returns = np.array([0.1, 0.3]), np.array([2.0, 2.0, 1.0])
+        >>> result = Agreement(error, error, error, np.array([3, 2]), returns, returns)
+        >>> figure = agreement_figure(result)
+        >>> [axis.get_title() for axis in figure.axes][1:]
+        ['reward error', 'continue error', 'return of the policy']
+    """
     figure = Figure(figsize=(8, 6), layout="constrained")
     axes = figure.subplots(2, 2).flatten()
     names = ["observation error, standard deviations", "reward error", "continue error"]

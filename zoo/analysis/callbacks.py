@@ -43,6 +43,15 @@ class SaveCallback(BaseCallback):
 
     Pass it in the list of callbacks itself: others do not tell it of more than steps.
 
+    Example:
+        >>> import pathlib
+        >>> from dreamzoo import DreamerV3
+        >>> from dreamzoo.analysis.callbacks import SaveCallback
+        >>> model = DreamerV3("MlpPolicy", "CartPole-v1", policy_kwargs=dict(size="debug"))
+        >>> model = model.learn(40, callback=SaveCallback("run", every=20))
+        >>> sorted(path.name for path in pathlib.Path("run").iterdir())
+        ['model.zip', 'replay_buffer.pkl']
+
     :param folder: gets ``model.zip``, ``replay_buffer.pkl`` and, where there is a ``VecNormalize``,
         ``vecnormalize.pkl``; created if it does not exist
     :param every: steps of all environments together between two saves
@@ -124,6 +133,17 @@ class SeededEvalCallback(EvalCallback):
     """
     SB3's callback; which episodes it plays does not depend on whether the run was interrupted.
 
+    Example:
+        >>> from dreamzoo import DreamerV3
+        >>> from dreamzoo.analysis.callbacks import SeededEvalCallback
+        >>> from stable_baselines3.common.env_util import make_vec_env
+        >>> model = DreamerV3("MlpPolicy", "CartPole-v1", policy_kwargs=dict(size="debug"))
+        >>> settings = dict(eval_freq=20, n_eval_episodes=2, log_path="logs", verbose=0)
+        >>> callback = SeededEvalCallback(make_vec_env("CartPole-v1"), seed=1, **settings)
+        >>> model = model.learn(40, callback=callback)
+        >>> callback.evaluations_timesteps
+        [20, 40]
+
     :param env: to evaluate in
     :param seed: of the episodes
     :param kwargs: of ``EvalCallback``
@@ -164,6 +184,17 @@ class DreamVideoCallback(BaseCallback):
     The model sees the first ``context`` steps of replayed sequences and predicts the rest from
     the actions alone. Images become a video, everything else a figure of lines. Under
     ``dream/`` the error of the predicted part is logged as a number.
+
+    Example:
+        >>> from dreamzoo import DreamerV3
+        >>> from dreamzoo.analysis.callbacks import DreamVideoCallback
+        >>> model = DreamerV3(
+        ...     "MlpPolicy", "CartPole-v1", policy_kwargs=dict(size="debug"), tensorboard_log="logs"
+        ... )
+        >>> callback = DreamVideoCallback(every=40, n_sequences=2, length=10, context=3)
+        >>> model = model.learn(40, callback=callback)
+        >>> callback.look().prediction.shape  # the same without a logger
+        torch.Size([2, 10, 4])
 
     :param every: steps of the VecEnv between two looks
     :param n_sequences: sequences side by side

@@ -17,6 +17,16 @@ def check_spaces(model: BaseAlgorithm, env: VecEnv) -> None:
     """
     Refuse an environment that a model does not know; images may have their channels first or last.
 
+    Example:
+        >>> from dreamzoo import DreamerV3
+        >>> from dreamzoo.analysis.evaluation import check_spaces
+        >>> from stable_baselines3.common.env_util import make_vec_env
+        >>> model = DreamerV3("MlpPolicy", "CartPole-v1", policy_kwargs=dict(size="debug"))
+        >>> check_spaces(model, make_vec_env("CartPole-v1"))
+        >>> check_spaces(model, make_vec_env("Acrobot-v1"))  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ValueError: Observation spaces do not match: Box(...) != Box(...)
+
     :raises ValueError: names both spaces
     """
     seen = model._wrap_env(env, verbose=0, monitor_wrapper=False)
@@ -26,6 +36,15 @@ def check_spaces(model: BaseAlgorithm, env: VecEnv) -> None:
 def load_changed(path: pathlib.Path, settings: dict[str, Any]) -> BaseAlgorithm:
     """
     Load an agent, with a world model or without one, with some of its settings changed.
+
+    Example:
+        >>> import pathlib
+        >>> from dreamzoo import DreamerV3
+        >>> from dreamzoo.analysis.evaluation import load_changed
+        >>> path = pathlib.Path("agent.zip")
+        >>> DreamerV3("MlpPolicy", "CartPole-v1", policy_kwargs=dict(size="debug")).save(path)
+        >>> load_changed(path, {"horizon": 5}).horizon
+        5
 
     :param path: of the model
     :param settings: arguments of the agent's constructor
@@ -39,7 +58,19 @@ def load_changed(path: pathlib.Path, settings: dict[str, Any]) -> BaseAlgorithm:
 
 
 def seed_episodes(env: VecEnv, seed: int) -> None:
-    """Decide which episodes are played next, and the actions that are sampled in them."""
+    """
+    Decide which episodes are played next, and the actions that are sampled in them.
+
+    Example:
+        >>> from dreamzoo.analysis.evaluation import RandomPolicy, play_episodes, seed_episodes
+        >>> from stable_baselines3.common.env_util import make_vec_env
+        >>> env, returns = make_vec_env("CartPole-v1"), []
+        >>> for _ in range(2):
+        ...     seed_episodes(env, seed=0)
+        ...     returns.append(play_episodes(RandomPolicy(env), env, episodes=3).tolist())
+        >>> returns[0] == returns[1]
+        True
+    """
     env.seed(seed)
     env.action_space.seed(seed)
 
@@ -49,6 +80,13 @@ def play_episodes(
 ) -> np.ndarray:
     """
     Play whole episodes.
+
+    Example:
+        >>> from dreamzoo.analysis.evaluation import RandomPolicy, play_episodes
+        >>> from stable_baselines3.common.env_util import make_vec_env
+        >>> env = make_vec_env("Pendulum-v1", n_envs=2, seed=0)
+        >>> play_episodes(RandomPolicy(env), env, episodes=4).shape
+        (4,)
 
     :param policy: with the ``predict`` of SB3's agents
     :param env: to play in
@@ -63,7 +101,15 @@ def play_episodes(
 
 
 def confidence_interval(returns: np.ndarray) -> dict[str, float | None]:
-    """Mean and half width of its 95 % confidence interval (normal approximation), if it has one."""
+    """
+    Mean and half width of its 95 % confidence interval (normal approximation), if it has one.
+
+    Example:
+        >>> import numpy as np
+        >>> from dreamzoo.analysis.evaluation import confidence_interval
+        >>> confidence_interval(np.array([90.0, 100.0, 110.0]))
+        {'mean': 100.0, 'half_width_95': 11.32}
+    """
     mean = round(float(returns.mean()), 2)
     if len(returns) < 2:
         return {"mean": mean, "half_width_95": None}
@@ -74,6 +120,14 @@ def confidence_interval(returns: np.ndarray) -> dict[str, float | None]:
 class RandomPolicy:
     """
     Act at random, behind the interface that ``evaluate_policy`` takes.
+
+    Example:
+        >>> from dreamzoo.analysis.evaluation import RandomPolicy
+        >>> from stable_baselines3.common.env_util import make_vec_env
+        >>> env = make_vec_env("CartPole-v1", n_envs=3)
+        >>> actions, _ = RandomPolicy(env).predict(env.reset())
+        >>> actions.shape
+        (3,)
 
     :param env: whose actions
     """

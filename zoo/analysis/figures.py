@@ -15,7 +15,19 @@ MAX_LINES = 8
 
 
 def image_keys(codec: ObservationCodec) -> list[Key]:
-    """List the image keys that can be shown: gray or RGB, or the last frame of a stack."""
+    """
+    List the image keys that can be shown: gray or RGB, or the last frame of a stack.
+
+    Example:
+        >>> import numpy as np
+        >>> from dreamzoo.analysis.figures import image_keys
+        >>> from dreamzoo.nn.observations import ObservationCodec
+        >>> from gymnasium import spaces
+        >>> camera = spaces.Box(0, 255, (3, 64, 64), np.uint8)
+        >>> codec = ObservationCodec(spaces.Dict(camera=camera, speed=spaces.Box(-1, 1, (2,))))
+        >>> [key.name for key in image_keys(codec)]
+        ['camera']
+    """
     return [key for key in codec.image_keys if key.shape[0] in (1, 3) or key.shape[0] % 3 == 0]
 
 
@@ -36,6 +48,19 @@ def image_frames(shown: OpenLoop, key: Key) -> np.ndarray:
 
     A white bar on top marks the frames that the model saw.
 
+    Example:
+        >>> import numpy as np
+        >>> import torch
+        >>> from dreamzoo.analysis.figures import image_frames, image_keys
+        >>> from dreamzoo.analysis.open_loop import OpenLoop
+        >>> from dreamzoo.nn.observations import ObservationCodec
+        >>> from gymnasium import spaces
+        >>> codec = ObservationCodec(spaces.Box(0, 255, (3, 64, 64), np.uint8))
+        >>> images = torch.zeros(2, 10, 3, 64, 64, dtype=torch.uint8)  # 2 sequences of 10 steps
+        >>> shown = OpenLoop(images, images, torch.zeros(2, 2, 10), context=3)
+        >>> image_frames(shown, image_keys(codec)[0]).shape
+        (10, 3, 192, 128)
+
     :param shown: predictions
     :param key: an image
     :return: uint8 frames (T, 3, 3 * H, B * W)
@@ -52,6 +77,18 @@ def image_frames(shown: OpenLoop, key: Key) -> np.ndarray:
 def vector_figure(shown: OpenLoop, codec: ObservationCodec, sequence: int = 0) -> "Figure":
     """
     Draw truth and prediction of one sequence over time, with the reward.
+
+    Example:
+        >>> import torch
+        >>> from dreamzoo.analysis.figures import vector_figure
+        >>> from dreamzoo.analysis.open_loop import OpenLoop
+        >>> from dreamzoo.nn.observations import ObservationCodec
+        >>> from gymnasium import spaces
+        >>> numbers = torch.zeros(1, 10, 2)  # a sequence of 10 steps
+        >>> shown = OpenLoop(numbers, numbers, torch.zeros(2, 1, 10), context=3)
+        >>> figure = vector_figure(shown, ObservationCodec(spaces.Box(-1, 1, (2,))))
+        >>> [axis.get_ylabel() for axis in figure.axes]
+        ['observation[0]', 'observation[1]', 'reward']
 
     :param shown: predictions
     :param codec: names what is not an image

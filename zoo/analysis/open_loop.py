@@ -17,6 +17,15 @@ class OpenLoop(NamedTuple):
     """
     What happened and what the model said, observations in the environment's shape and dtype.
 
+    Example:
+        >>> import torch
+        >>> from dreamzoo.analysis.open_loop import OpenLoop
+        >>> truth = torch.zeros(2, 10, 4)  # 2 sequences of 10 steps
+        >>> shown = OpenLoop(truth, truth + 0.5, torch.zeros(2, 2, 10), context=3)
+        >>> error = (shown.prediction - shown.truth).abs()
+        >>> error[:, shown.context :].mean().item()  # of what the model did not see
+        0.5
+
     :param truth: (B, T, ...), one tensor or one for every key
     :param prediction: the same; the first ``context`` steps are reconstructions
     :param reward: true and predicted rewards, (2, B, T)
@@ -39,6 +48,14 @@ def open_loop(
 ) -> OpenLoop:
     """
     Show the model the first steps of real sequences, then let it go on with the actions alone.
+
+    Example:
+        >>> from dreamzoo import DreamerV3
+        >>> from dreamzoo.analysis.open_loop import open_loop
+        >>> model = DreamerV3("MlpPolicy", "CartPole-v1", policy_kwargs=dict(size="debug"))
+        >>> batch = model.learn(60).replay_buffer.sample(2, batch_length=10)
+        >>> open_loop(model.policy, batch, context=3).prediction.shape
+        torch.Size([2, 10, 4])
 
     :param policy: owns the model
     :param batch: real sequences (B, T); those without an episode's end are easier to read

@@ -19,6 +19,20 @@ def write_open_loop(
     """
     Write truth, prediction and error.
 
+    Example:
+        >>> import pathlib
+        >>> import torch
+        >>> from dreamzoo.analysis.open_loop import OpenLoop
+        >>> from dreamzoo.analysis.open_loop_files import write_open_loop
+        >>> from dreamzoo.nn.observations import ObservationCodec
+        >>> from gymnasium import spaces
+        >>> numbers = torch.zeros(1, 10, 2)  # a sequence of 10 steps
+        >>> shown = OpenLoop(numbers, numbers, torch.zeros(2, 1, 10), context=3)
+        >>> folder = pathlib.Path()
+        >>> write_open_loop(folder, shown, ObservationCodec(spaces.Box(-1, 1, (2,))))
+        >>> [path.name for path in folder.iterdir()]
+        ['open_loop.png']
+
     :param folder: receives a video and a picture named after each image, and ``open_loop.png``
     :param shown: sequences (B, T) and what the model says of them
     :param codec: of the model's observations

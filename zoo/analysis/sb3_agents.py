@@ -26,6 +26,17 @@ def load_policy(name: str, model: BaseAlgorithm, env: VecEnv) -> Any:
     """
     Load the policy that a command line names.
 
+    Example:
+        >>> from dreamzoo import DreamerV3
+        >>> from dreamzoo.analysis.sb3_agents import load_policy, train_sb3
+        >>> model = DreamerV3("MlpPolicy", "CartPole-v1", policy_kwargs=dict(size="debug"))
+        >>> env = model.get_env()
+        >>> load_policy("agent", model, env) is model
+        True
+        >>> train_sb3("dqn", env, steps=10).save("dqn.zip")
+        >>> type(load_policy("dqn:dqn.zip", model, env)).__name__
+        'DQN'
+
     :param name: ``agent``, ``random``, or a saved agent of SB3: ``ppo:path``
     :param model: the agent that ``agent`` stands for
     :param env: whose actions are sampled for ``random``
@@ -48,6 +59,14 @@ def train_sb3(
 ) -> BaseAlgorithm:
     """
     Train an agent of SB3 in an environment or a dream.
+
+    Example:
+        >>> from dreamzoo.analysis.sb3_agents import train_sb3
+        >>> from stable_baselines3.common.env_util import make_vec_env
+        >>> env = make_vec_env("CartPole-v1", n_envs=2)
+        >>> ppo = train_sb3("ppo", env, steps=64, n_epochs=1)
+        >>> type(ppo).__name__, ppo.num_timesteps
+        ('PPO', 64)
 
     :param name: of the agent in :data:`SB3_AGENTS`
     :param env: its policy is chosen by the observations: images, dictionaries, numbers

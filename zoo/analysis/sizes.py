@@ -16,7 +16,15 @@ HEADER = "| size | 24 numbers | 64x64x3 image | optimizer and gradients | replay
 
 
 def sizes_table() -> str:
-    """Write parameter counts and memory of every size of DreamerV3 as a markdown table."""
+    """
+    Write parameter counts and memory of every size of DreamerV3 as a markdown table.
+
+    Example:
+        >>> from dreamzoo.analysis.sizes import sizes_table
+        >>> print(sizes_table())  # doctest: +ELLIPSIS
+        | size | 24 numbers | 64x64x3 image | optimizer and gradients | replay record, image |
+        ...
+    """
     lines = [HEADER, "|---" * 5 + "|"]
     for name, size in SIZES.items():
         with th.device("meta"):  # shapes only: no memory is needed

@@ -21,6 +21,14 @@ class TrainedInDream(NamedTuple):
     """
     An agent and what its training in a dream was like.
 
+    Example:
+        >>> from dreamzoo.analysis.training_in_dreams import TrainedInDream
+        >>> from stable_baselines3 import PPO
+        >>> agent = PPO("MlpPolicy", "CartPole-v1", device="cpu")
+        >>> trained = TrainedInDream(agent, promised=180.0, steps_per_second=4_000.0)
+        >>> trained.promised
+        180.0
+
     :param agent: to act in reality
     :param promised: mean return in the dream at the end of training; None if no episode has ended
     :param steps_per_second: of dreaming and training together
@@ -36,6 +44,15 @@ def train_in_dream(
 ) -> TrainedInDream:
     """
     Train an agent of SB3 inside a dream.
+
+    Example:
+        >>> from dreamzoo import DreamerV3
+        >>> from dreamzoo.analysis.training_in_dreams import train_in_dream
+        >>> model = DreamerV3("MlpPolicy", "CartPole-v1", policy_kwargs=dict(size="debug"))
+        >>> dream = model.dream_env(n_envs=8, horizon=20)
+        >>> trained = train_in_dream("ppo", dream, steps=256, n_epochs=1)
+        >>> trained.agent.num_timesteps, trained.promised is not None
+        (256, True)
 
     :param name: of the agent in :data:`~dreamzoo.analysis.sb3_agents.SB3_AGENTS`
     :param dream: made by ``model.dream_env()``
@@ -63,6 +80,15 @@ def compare_in_reality(
 ) -> dict[str, dict[str, float | None]]:
     """
     Let an agent trained in a dream act in reality, beside others, all in the same episodes.
+
+    Example:
+        >>> from dreamzoo import DreamerV3
+        >>> from dreamzoo.analysis.training_in_dreams import compare_in_reality, train_in_dream
+        >>> model = DreamerV3("MlpPolicy", "CartPole-v1", policy_kwargs=dict(size="debug"))
+        >>> dream, env = model.learn(32).dream_env(n_envs=8, horizon=20), model.get_env()
+        >>> dreamed = train_in_dream("ppo", dream, steps=256, n_epochs=1).agent
+        >>> list(compare_in_reality(model, dreamed, env, "ppo", episodes=2, n_epochs=1))
+        ['random', 'dreamer', 'ppo_in_dream', 'ppo_real']
 
     :param model: whose dream it was; also acts itself
     :param dreamed: the agent trained in the dream

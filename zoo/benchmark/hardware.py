@@ -14,6 +14,13 @@ def measure_peak(
     """
     Measure the rate of a large matrix product.
 
+    Example:
+        >>> import torch
+        >>> from dreamzoo.benchmark import measure_peak
+        >>> rate = measure_peak(torch.device("cpu"), n=64, repeat=2)  # GFLOP/s
+        >>> rate > 0
+        True
+
     :param device: where; on a CPU with as many threads as torch has
     :param precision: of what is multiplied, see :mod:`dreamzoo.nn.fast.precision`
     :param n: rows and columns; None: 8192 on CUDA, 2048 elsewhere

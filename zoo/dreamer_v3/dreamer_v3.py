@@ -49,6 +49,16 @@ class DreamerV3(WorldModelAlgorithm):
     those of the authors' code, https://github.com/danijar/dreamerv3. Differences are listed in
     docs/differences.md.
 
+    Example:
+        >>> from dreamzoo import DreamerV3
+        >>> tiny = dict(batch_size=2, batch_length=8, train_ratio=4)
+        >>> tiny["policy_kwargs"] = dict(size="debug")
+        >>> model = DreamerV3("MlpPolicy", "CartPole-v1", seed=0, **tiny).learn(60)
+        >>> obs, state = model.get_env().reset(), None
+        >>> action, state = model.predict(obs, state, deterministic=True)  # pass the state on
+        >>> action.shape
+        (1,)
+
     :param policy: ``MlpPolicy``, ``CnnPolicy``, ``MultiInputPolicy`` or a class. The default size
         is 12m where images are read and 1m elsewhere
     :param env: environment, VecEnv or gymnasium id

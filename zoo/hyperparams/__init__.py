@@ -16,6 +16,12 @@ def published(agent: str, env: str) -> dict[str, Any]:
     """
     Look up the published settings of an agent on an environment.
 
+    Example:
+        >>> from dreamzoo.hyperparams import published
+        >>> settings = published("planet", "dmc_pixels/cartpole-swingup")
+        >>> settings["steps"], settings["env_kwargs"]
+        (125000, [('action_repeat', 8)])
+
     :param agent: its name in ``dreamzoo.AGENTS``
     :param env: name of the environment
     :return: ``policy``, ``steps``, and pairs of keys and values: ``env_kwargs``,

@@ -48,6 +48,16 @@ class ActionCodec:
     in integers, everything else in float64. Values are checked where they are on the host, where
     to look at them waits for nothing.
 
+    Example:
+        >>> import numpy as np
+        >>> from dreamzoo.nn.actions import ActionCodec
+        >>> from gymnasium import spaces
+        >>> codec = ActionCodec(spaces.Box(0.0, 10.0, (2,)))
+        >>> codec.from_env(np.array([0.0, 7.5])).tolist()
+        [-1.0, 0.5]
+        >>> codec.to_env(np.array([-1.0, 0.5])).tolist()
+        [0.0, 7.5]
+
     :param space: action space
     :raises AssertionError: for discrete actions with several axes, as Stable-Baselines3 does
     :raises ValueError: for any other space, a space without actions, and bounds too far apart

@@ -25,6 +25,17 @@ class Key(NamedTuple):
     """
     One part of an observation.
 
+    Example:
+        >>> import numpy as np
+        >>> import torch
+        >>> from dreamzoo.nn.observations import ObservationCodec
+        >>> from gymnasium import spaces
+        >>> (key,) = ObservationCodec(spaces.Box(0, 255, (3, 64, 64), np.uint8)).keys
+        >>> key.name, key.kind, key.width
+        ('observation', 'image', 12288)
+        >>> key.to_unit(torch.tensor([0, 51, 255]))
+        tensor([0.0000, 0.2000, 1.0000])
+
     :param name: key in the Dict space
     :param kind: how it is encoded and reconstructed
     :param space: its own space
@@ -84,7 +95,18 @@ def _constant(value: float | np.ndarray, like: Tensor) -> float | Tensor:
 
 
 def is_byte_image(space: spaces.Space) -> bool:
-    """Return whether a space holds images of bytes, as Stable-Baselines3 recognizes them."""
+    """
+    Return whether a space holds images of bytes, as Stable-Baselines3 recognizes them.
+
+    Example:
+        >>> import numpy as np
+        >>> from dreamzoo.nn.observations import is_byte_image
+        >>> from gymnasium import spaces
+        >>> is_byte_image(spaces.Box(0, 255, (64, 64, 3), np.uint8))
+        True
+        >>> is_byte_image(spaces.Box(0, 1, (3, 64, 64)))
+        False
+    """
     if not isinstance(space, spaces.Box) or len(space.shape) != 3 or space.dtype != np.uint8:
         return False
     return bool((space.low == 0).all() and (space.high == 255).all())
@@ -97,6 +119,18 @@ class ObservationCodec:
     Images are (C, H, W), as Stable-Baselines3 hands them to a policy. What networks see: images
     scaled from the bounds of their space to [0, 1], vectors flat and raw (the encoder applies
     symlog), integers as one-hot vectors, binaries as 0 or 1.
+
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.observations import ObservationCodec
+        >>> from gymnasium import spaces
+        >>> space = spaces.Dict(color=spaces.Discrete(3), place=spaces.Box(-1, 1, (2,)))
+        >>> codec = ObservationCodec(space)
+        >>> inputs = codec.encode(dict(color=torch.tensor([2]), place=torch.tensor([[0.5, -0.5]])))
+        >>> inputs["color"]
+        tensor([[0., 0., 1.]])
+        >>> codec.decode(inputs)["color"]
+        tensor([2])
 
     :param space: observation space, possibly a Dict
     :param images: treat images as images; otherwise every Box is a flat vector
@@ -204,6 +238,12 @@ class ObservationCodec:
 def multi_one_hot(index: Tensor, sizes: list[int]) -> Tensor:
     """
     Encode several integers as one-hot vectors side by side.
+
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.observations import multi_one_hot
+        >>> multi_one_hot(torch.tensor([1, 0]), sizes=[2, 3])
+        tensor([0., 1., 1., 0., 0.])
 
     :param index: (..., len(sizes)), int64
     :param sizes: number of values of every integer

@@ -17,6 +17,16 @@ class LaProp(th.optim.Optimizer):
     ``agc`` times the norm of its parameters (adaptive gradient clipping, per tensor).
     Reference opt.py; constants of DreamerV3, table 4, beta2 of its code.
 
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.optim import LaProp
+        >>> weight = torch.nn.Parameter(torch.ones(1))
+        >>> optimizer = LaProp([weight], lr=0.1, agc=0.0, warmup=0)
+        >>> (1000 * weight).sum().backward()
+        >>> optimizer.step()  # as far as with a gradient of any size
+        >>> weight.item()
+        0.8999999761581421
+
     :param params: parameters or groups
     :param lr: step size after warm-up
     :param betas: decay of momentum and of the squared gradient

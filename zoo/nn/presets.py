@@ -11,6 +11,15 @@ class Size:
     Every published preset follows from the width d: ``deter = 8 d``, ``classes = d / 16``,
     ``cnn_depth = d / 16``; the numbers of layers and of latents stay the same at all sizes.
 
+    Example:
+        >>> import dataclasses
+        >>> from dreamzoo import DreamerV3
+        >>> from dreamzoo.nn import SIZES
+        >>> SIZES["1m"].deter, SIZES["1m"].feat
+        (512, 640)
+        >>> narrow = dataclasses.replace(SIZES["1m"], units=16, deter=64)
+        >>> model = DreamerV3("MlpPolicy", "CartPole-v1", policy_kwargs=dict(size=narrow))
+
     :param units: width d of all hidden layers
     :param deter: width D of the deterministic state h
     :param classes: classes C of each categorical latent
@@ -76,6 +85,13 @@ SIZES: dict[str, Size] = {
 def get_size(size: "str | Size") -> Size:
     """
     Look up a preset by name; a :class:`Size` passes through.
+
+    Example:
+        >>> from dreamzoo.nn import get_size
+        >>> get_size("12m").units
+        256
+        >>> get_size(get_size("12m")).units
+        256
 
     :param size: name of a preset or widths of the user's own
     :raises ValueError: for an unknown name

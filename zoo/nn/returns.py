@@ -13,6 +13,16 @@ def lambda_return(reward: Tensor, cont: Tensor, value: Tensor, lambda_: float) -
     R_i = r_{i+1} + c_{i+1} ((1 - lambda) v_{i+1} + lambda R_{i+1}), R_H = v_H. The value inside
     the bracket belongs to step i + 1; the formula printed in the paper shows v_i.
 
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.returns import lambda_return
+        >>> reward = torch.tensor([[0.0], [1.0], [1.0]])  # of arriving; the first is not used
+        >>> discount, value = torch.full((3, 1), 0.5), torch.full((3, 1), 4.0)
+        >>> lambda_return(reward, discount, value, 0.0).flatten()  # one step, then the value
+        tensor([3., 3.])
+        >>> lambda_return(reward, discount, value, 1.0).flatten()  # all rewards
+        tensor([2.5000, 3.0000])
+
     :param reward: reward of arriving at states 0..H, (H + 1, N); entry 0 is not used
     :param cont: discount of states 0..H, already contains gamma, (H + 1, N); entry 0 not used
     :param value: values of states 0..H, (H + 1, N)
@@ -44,6 +54,16 @@ def replay_return(
     A time limit (last but not terminal) bootstraps fully from its last state; a termination
     ends the return; a step after which the window ends bootstraps from the window's end.
 
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.returns import replay_return
+        >>> reward, value = torch.ones(1, 3), torch.full((1, 3), 4.0)
+        >>> end = torch.tensor([[0.0, 0.0, 1.0]])
+        >>> replay_return(reward, end, end, value, gamma=0.5, lambda_=1.0)  # the episode is over
+        tensor([[1.5000, 1.0000]])
+        >>> replay_return(reward, end, 0 * end, value, gamma=0.5, lambda_=1.0)  # a time limit
+        tensor([[2.5000, 3.0000]])
+
     :param reward: reward of arriving at step t, (B, T)
     :param is_last: last record of an episode, float, (B, T)
     :param is_terminal: true termination, float, (B, T)
@@ -74,6 +94,17 @@ class ReturnNormalizer(nn.Module):
 
     The two percentiles are averaged separately, start at zero and are not debiased; the range
     divides advantages only where it exceeds ``limit``, so small returns are never blown up.
+
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.returns import ReturnNormalizer
+        >>> normalizer = ReturnNormalizer(rate=1.0)
+        >>> normalizer.update(torch.linspace(0.0, 100.0, 101))
+        >>> normalizer.scale  # from the 5th to the 95th percentile
+        tensor(90.)
+        >>> normalizer.update(torch.linspace(0.0, 0.1, 101))
+        >>> normalizer.scale  # small returns are not blown up
+        tensor(1.)
 
     :param rate: weight of the newest percentile
     :param low: lower percentile as a fraction

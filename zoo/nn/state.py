@@ -20,6 +20,15 @@ def map_parts(function: Callable[..., Tensor], *states: S) -> S:
     """
     Apply a function to every part.
 
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn import Latent
+        >>> from dreamzoo.nn.state import map_parts
+        >>> latent = Latent(deter=torch.ones(4, 2), stoch=torch.ones(4, 3, 5))
+        >>> doubled = map_parts(lambda part: 2 * part, latent)
+        >>> doubled.deter[0], doubled.stoch.shape
+        (tensor([2., 2.]), torch.Size([4, 3, 5]))
+
     :param function: of one part of each state
     :param states: of the same model
     :return: a state of what it returns
@@ -33,6 +42,15 @@ def select(state: S, index: Any) -> S:
     """
     Index every part alike.
 
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn import Latent
+        >>> from dreamzoo.nn.state import select
+        >>> latent = Latent(deter=torch.zeros(4, 7, 2), stoch=torch.zeros(4, 7, 3, 5))
+        >>> last = select(latent, (slice(None), -1))  # of 7 steps
+        >>> last.deter.shape, last.stoch.shape
+        (torch.Size([4, 2]), torch.Size([4, 3, 5]))
+
     :param state: parts (N, ...), or with more batch axes
     :param index: of the batch axes: anything that indexes a tensor
     """
@@ -43,6 +61,14 @@ def stack(states: Sequence[S], dim: int) -> S:
     """
     Stack states along a new axis.
 
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn import Latent
+        >>> from dreamzoo.nn.state import stack
+        >>> latent = Latent(deter=torch.zeros(4, 2), stoch=torch.zeros(4, 3, 5))
+        >>> stack([latent] * 7, dim=1).deter.shape
+        torch.Size([4, 7, 2])
+
     :param states: parts of the same shapes
     :param dim: where the new axis comes
     """
@@ -52,6 +78,14 @@ def stack(states: Sequence[S], dim: int) -> S:
 def flatten(state: S, first: int, last: int) -> S:
     """
     Make one of several batch axes.
+
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn import Latent
+        >>> from dreamzoo.nn.state import flatten
+        >>> latent = Latent(deter=torch.zeros(4, 7, 2), stoch=torch.zeros(4, 7, 3, 5))
+        >>> flatten(latent, 0, 1).stoch.shape  # rows and steps become one axis
+        torch.Size([28, 3, 5])
 
     :param state: parts with these axes
     :param first: axis
@@ -64,6 +98,15 @@ def where(rows: Tensor, new: S, old: S) -> S:
     """
     Take rows of one state or of another.
 
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn import Latent
+        >>> from dreamzoo.nn.state import where
+        >>> old = Latent(deter=torch.zeros(2, 1), stoch=torch.zeros(2, 3, 5))
+        >>> new = Latent(deter=torch.ones(2, 1), stoch=torch.ones(2, 3, 5))
+        >>> where(torch.tensor([True, False]), new, old).deter.flatten()
+        tensor([1., 0.])
+
     :param rows: bool, where to take those of ``new``, (N,)
     :param new: parts (N, ...)
     :param old: the same
@@ -72,5 +115,15 @@ def where(rows: Tensor, new: S, old: S) -> S:
 
 
 def first_part(state: State) -> Tensor:
-    """Return one of the parts: all have the same batch axes and lie on the same device."""
+    """
+    Return one of the parts: all have the same batch axes and lie on the same device.
+
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn import Latent
+        >>> from dreamzoo.nn.state import first_part
+        >>> latent = Latent(deter=torch.zeros(4, 2), stoch=torch.zeros(4, 3, 5))
+        >>> len(first_part(latent))  # rows
+        4
+    """
     return next(iter(state))

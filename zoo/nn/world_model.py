@@ -63,6 +63,18 @@ class WorldModel(nn.Module):
     ``torch.no_grad()``: the agents, dreams and planners here make it so. Gradients pass samples of
     states, see :class:`Dynamics`, but nothing that is rounded: observations of integers, images.
 
+    Example:
+        >>> import torch
+        >>> from dreamzoo import DreamerV3
+        >>> agent = DreamerV3("MlpPolicy", "CartPole-v1", policy_kwargs=dict(size="debug"))
+        >>> model = agent.policy.world_model
+        >>> latent = model.initial(2)  # of two episodes
+        >>> action = agent.policy.action_codec.encode(torch.tensor([[0], [1]]))
+        >>> latent = model.imagine_step(latent, action)
+        >>> reward, cont = model.predict(latent)
+        >>> reward.shape, model.decode(latent).shape
+        (torch.Size([2]), torch.Size([2, 4]))
+
     :param codec: the observation space
     :param encoder: from network inputs to tokens, with ``features_dim``
     :param dynamics: recurrent state-space model

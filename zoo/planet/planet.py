@@ -45,6 +45,15 @@ class PlaNet(WorldModelAlgorithm):
     would train the prior's mean once the KL term is gone, so that open-loop predictions would be
     noise (so in the authors' code, without overshooting); here the two means are drawn together.
 
+    Example:
+        >>> from dreamzoo import PlaNet
+        >>> tiny = dict(batch_size=2, batch_length=4, candidates=20, elites=4, collect_interval=1)
+        >>> tiny["policy_kwargs"] = dict(deter=8, stoch=4, units=8, reward_arch=[8])
+        >>> model = PlaNet("MlpPolicy", "Pendulum-v1", seed=0, seed_episodes=1, **tiny).learn(200)
+        >>> action, state = model.predict(model.get_env().reset())  # the first of a new plan
+        >>> action.shape
+        (1, 1)
+
     :param policy: ``MlpPolicy``, ``CnnPolicy``, ``MultiInputPolicy`` or a class
     :param env: environment, VecEnv or gymnasium id
     :param learning_rate: of all networks (appendix A: 1e-3)

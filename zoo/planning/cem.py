@@ -28,6 +28,13 @@ class Plan(NamedTuple):
     """
     Belief about the best actions of N environments.
 
+    Example:
+        >>> import torch
+        >>> from dreamzoo.planning import CEM
+        >>> plan = CEM(horizon=5).plan(lambda actions: actions.sum((2, 3)), action_dim=2, n=3)
+        >>> plan.mean[:, 0].shape  # what each of the three environments should do now
+        torch.Size([3, 2])
+
     :param mean: (N, H, A); the first step is what to do now
     :param std: (N, H, A)
     :param returns: mean return of the last elites, (N,)
@@ -47,6 +54,16 @@ class CEM:
     risks local optima. Candidates are clipped to [-1, 1] before they are rated *and* refitted,
     without which the mean leaves the box, and the elites' standard deviation is the population's,
     both as in the authors' code.
+
+    Example:
+        >>> import torch
+        >>> from dreamzoo.planning import CEM
+        >>> def rollout(actions):  # (N, J, H, A): 0.5 is the best action at every step
+        ...     return -(actions - 0.5).abs().sum((2, 3))
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> plan = CEM(horizon=3).plan(rollout, action_dim=1, generator=generator)
+        >>> [round(action, 1) for action in plan.mean.flatten().tolist()]
+        [0.5, 0.5, 0.5]
 
     :param horizon: planned steps H
     :param iterations: rounds of sampling and refitting I
@@ -109,6 +126,11 @@ def random_shooting(horizon: int = 12, candidates: int = 1_000) -> CEM:
     Take the best of many random sequences: the ablation of PlaNet's figure 5.
 
     It is one round of the cross-entropy method with a single elite.
+
+    Example:
+        >>> from dreamzoo.planning import random_shooting
+        >>> random_shooting(candidates=500)
+        CEM(horizon=12, iterations=1, candidates=500, elites=1)
 
     :param horizon: planned steps H
     :param candidates: action sequences J

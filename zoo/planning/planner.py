@@ -20,6 +20,17 @@ class ModelRollout:
     Where the model predicts that episodes end, a reward counts with the probability that the
     episode lasts until there.
 
+    Example:
+        >>> import torch
+        >>> from dreamzoo import DreamerV3
+        >>> from dreamzoo.planning import CEM, ModelRollout
+        >>> model = DreamerV3("MlpPolicy", "Pendulum-v1", policy_kwargs=dict(size="debug"))
+        >>> world_model = model.policy.world_model
+        >>> rollout = ModelRollout(world_model, world_model.initial(2))  # from two states
+        >>> rollout(torch.zeros(2, 10, 5, 1)).shape  # 10 candidates of 5 actions in each
+        torch.Size([2, 10])
+        >>> plan = CEM(horizon=5, candidates=10, elites=2).plan(rollout, action_dim=1, n=2)
+
     :param world_model: the model
     :param latent: states of N environments, (N, ...)
     :param generator: source of the latents' randomness
@@ -92,6 +103,15 @@ class CEMPlanner:
 
     ``CEMPlanner(DreamerV3.load("walker")).predict(obs, state, episode_start)`` plans in the world
     model of a DreamerV3 where the agent itself would ask its actor.
+
+    Example:
+        >>> from dreamzoo import DreamerV3
+        >>> from dreamzoo.planning import CEM, CEMPlanner
+        >>> model = DreamerV3("MlpPolicy", "Pendulum-v1", policy_kwargs=dict(size="debug"))
+        >>> planner = CEMPlanner(model, CEM(horizon=4, iterations=2, candidates=20, elites=2))
+        >>> action, state = planner.predict(model.get_env().reset(), deterministic=True)
+        >>> action.shape
+        (1, 1)
 
     :param model: an agent, or a dream of one: whatever has its ``policy``
     :param cem: the planner; :func:`dreamzoo.planning.random_shooting` makes another

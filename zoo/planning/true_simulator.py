@@ -58,6 +58,15 @@ class TrueSimulator:
     environment's own, because some tasks change theirs at every reset: reacher moves its target.
     The time limit is not simulated: near the end of an episode, plans go beyond it.
 
+    Example:
+        >>> import torch
+        >>> from dreamzoo.envs import make_dmc
+        >>> from dreamzoo.planning import TrueSimulator
+        >>> env = make_dmc("cartpole", "balance", seed=0)
+        >>> returns = TrueSimulator(env)(torch.zeros(1, 2, 5, 1))  # the same 5 actions twice
+        >>> returns.shape, bool(returns[0, 0] == returns[0, 1])
+        (torch.Size([1, 2]), True)
+
     :param env: what :func:`dreamzoo.envs.make_dmc` returns. Its action repeat counts, and wrappers
         around it that change actions, if they take them in batches
     :param threads: simulations that run at the same time

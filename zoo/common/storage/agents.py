@@ -25,6 +25,13 @@ def load(
 
     Its class's own ``load`` does the same for those who know the class.
 
+    Example:
+        >>> import dreamzoo
+        >>> agent = dreamzoo.DreamerV3("MlpPolicy", "CartPole-v1", policy_kwargs=dict(size="debug"))
+        >>> agent.save("agent")
+        >>> type(dreamzoo.load("agent")).__name__
+        'DreamerV3'
+
     :param path: file written by an agent's ``save``
     :param env: environment to go on in; None if the agent shall only act
     :param device: ``auto``, ``cpu``, ``cuda``, ...

@@ -11,6 +11,13 @@ class Latent(NamedTuple):
     """
     State of a world model, batch axes first.
 
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn import Latent
+        >>> latent = Latent(deter=torch.zeros(4, 8), stoch=torch.zeros(4, 3, 5))
+        >>> latent.feat.shape  # 8 + 3 * 5
+        torch.Size([4, 23])
+
     :param deter: deterministic state h, (..., D); a model without one has D = 0
     :param stoch: stochastic state z, (..., S, C): one-hot vectors, or with C = 1 numbers
     """
@@ -49,6 +56,14 @@ class Dynamics(nn.Module):
     Every call has a gradient, towards weights, states, actions and tokens, unless it is made under
     ``torch.no_grad()``. That of a sample is its own where noise was scaled to draw it (normal
     distributions), and goes straight through to the probabilities where it is one-hot.
+
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.rssm.gaussian import GaussianRSSM
+        >>> dynamics = GaussianRSSM(token_dim=6, action_dim=2, deter=8, stoch=3, units=16)
+        >>> latent = dynamics.initial(4)
+        >>> dynamics.imagine_step(latent, torch.zeros(4, 2)).feat.shape
+        torch.Size([4, 11])
 
     :param deter: width D of the deterministic state
     :param stoch: number S of latents
