@@ -282,7 +282,7 @@ def test_predict(agent_name: str, name: str) -> None:
     agent, space = make_agent(agent_name, name), OBSERVATIONS[name]
     good = space.sample()
     before, _ = agent.predict(good, deterministic=True)
-    shapes = [math.prod(shape) for shape in agent.policy.memory_shapes]
+    shapes = agent.policy.memory.sizes
 
     @fuzz
     @given(st.data())

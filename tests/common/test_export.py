@@ -68,7 +68,7 @@ def test_twenty_steps_equal_predict(case: str, tmp_path: pathlib.Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["agent.onnx"]
     session = ort.InferenceSession(tmp_path / "agent.onnx")
     rows, taken, state = 3, [], None
-    memory = [np.zeros((rows, shape.numel()), np.float32) for shape in agent.policy.memory_shapes]
+    memory = [np.zeros((rows, size), np.float32) for size in agent.policy.memory.sizes]
     starts = np.ones(rows, bool)
     observation_space.seed(1)
     for t in range(20):

@@ -3,7 +3,8 @@
 from tests.mutants.mutant import Mutant
 
 ACTIONS, OBS, CHECKS = "zoo/nn/actions.py", "zoo/nn/observations.py", "zoo/nn/checks.py"
-POLICIES, SETTINGS = "zoo/common/policies.py", "zoo/common/settings.py"
+POLICIES, SETTINGS = "zoo/common/recurrent_policy.py", "zoo/common/settings.py"
+MEMORY = "zoo/common/memory_layout.py"
 MODEL, LAST_GOOD, FILES = (
     "zoo/nn/world_model.py",
     "zoo/common/last_good.py",
@@ -94,7 +95,7 @@ MUTANTS = [
     ),
     Mutant(
         "predict: NaN in the memory is let in",
-        POLICIES,
+        MEMORY,
         '            FLOAT32.check(x, f"part {i} of the state")\n',
         "            pass\n",
         OF_PREDICT,

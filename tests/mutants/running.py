@@ -4,6 +4,7 @@ from tests.mutants.mutant import Mutant
 
 ALGORITHM, RESUMING = "zoo/common/world_model_algorithm.py", "zoo/common/resumable_algorithm.py"
 UPDATING = "zoo/common/updating_algorithm.py"
+RECURRENT = "zoo/common/recurrent_policy.py"
 POLICIES, TRAINING = "zoo/common/policies.py", "zoo/common/training.py"
 CALLBACKS, THREADS = "zoo/analysis/callbacks.py", "zoo/nn/fast/threads.py"
 RECORDED, GRAPHS = "zoo/common/recorded_update.py", "zoo/nn/fast/graphs.py"
@@ -67,7 +68,7 @@ MUTANTS = [
     ),
     Mutant(
         "collecting: memories go on after the end of an episode",
-        POLICIES,
+        RECURRENT,
         "th.as_tensor(is_first),",
         "th.zeros(len(is_first), dtype=th.bool),",
         TESTS,
@@ -81,7 +82,7 @@ MUTANTS = [
     ),
     Mutant(
         "acting: the state is forgotten at every call",
-        POLICIES,
+        RECURRENT,
         "is_first = np.zeros(n, bool)",
         "is_first = np.ones(n, bool)",
         ("tests/sb3/test_predict.py", SB3),
@@ -103,7 +104,7 @@ MUTANTS = [
     Mutant(
         "resuming: memories begin anew",
         RESUMING,
-        "self._last_state = ActingState(self.policy.latent_class(*memory[:-1]), memory[-1])",
+        "self._last_state = self.policy.memory.unpack(memory)",
         "self._last_state = self.policy.initial_state(self.n_envs)",
         ("tests/dreamer_v3/test_resume.py", "tests/sb3/test_resume.py"),
     ),

@@ -49,3 +49,21 @@ def test_rows_are_taken_from_one_or_the_other() -> None:
 
 def test_one_part_says_where_and_how_many() -> None:
     assert len(state.first_part(_memory(3))) == 3
+
+
+def test_leaves_of_states_within_states_are_named_in_their_order() -> None:
+    """As a policy's memory is: a latent and the action before."""
+
+    class _Outer(NamedTuple):
+        inner: Memory
+        action: th.Tensor
+
+    memory = _Outer(_memory(3), th.full((3, 2), 7.0))
+    parts = state.leaves(memory)
+    expected = [*memory.inner, memory.action]
+    assert list(map(id, parts)) == list(map(id, expected))
+    assert state.leaf_names(memory) == [*memory.inner._fields, "action"]
+    again = state.rebuild(memory, [part + 1 for part in parts])
+    assert isinstance(again, _Outer)
+    assert isinstance(again.inner, Memory)
+    assert th.equal(again.action, memory.action + 1)

@@ -7,12 +7,11 @@ import numpy as np
 import torch as th
 from torch import Tensor, nn
 
-from dreamzoo.common.policies import ActingState, WorldModelPolicy
+from dreamzoo.common.recurrent_policy import RecurrentPolicy
 from dreamzoo.common.storage.files import replaced_file
 from dreamzoo.envs.errors import requires_extra
 from dreamzoo.nn.observations import SINGLE
-
-#: Parts of what an agent remembers, as ``predict`` returns them.
+from dreamzoo.nn.state import leaves
 
 
 class ActingStep(nn.Module):
@@ -25,42 +24,39 @@ class ActingStep(nn.Module):
     :param policy: acts
     """
 
-    def __init__(self, policy: WorldModelPolicy) -> None:
+    def __init__(self, policy: RecurrentPolicy) -> None:
         super().__init__()
         self.policy = policy
         codec = policy.observation_codec
         names = [f"{SINGLE}.{key.name}" if codec.is_dict else SINGLE for key in codec.keys]
-        memory = (*policy.latent_class._fields, "prev_action")
+        memory = policy.memory.names
         self.inputs = [*names, *memory, "is_first"]
         self.outputs = ["action", *(f"next_{name}" for name in memory)]
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        codec, shapes = self.policy.observation_codec, self.policy.memory_shapes
+        codec = self.policy.observation_codec
         observations, memory = tensors[: len(codec.keys)], tensors[len(codec.keys) : -1]
         parts = dict(zip((key.name for key in codec.keys), observations, strict=True))
-        *latent, prev_action = (
-            x.reshape(-1, *shape) for x, shape in zip(memory, shapes, strict=True)
-        )
         action, new = self.policy.act(
             parts if codec.is_dict else parts[SINGLE],
-            ActingState(self.policy.latent_class(*latent), prev_action),
+            self.policy.memory.unpack(memory),
             tensors[-1],
             deterministic=True,
         )
         actions = self.policy.action_codec.to_env(action)
-        return actions, *(x.flatten(1) for x in (*new.latent, new.prev_action))
+        return actions, *(x.flatten(1) for x in leaves(new))
 
     def example(self) -> tuple[Tensor, ...]:
         """Return inputs of two environments that begin an episode."""
         device, memory = self.policy.device, self.policy.initial_state(2)
         spaces = [key.space for key in self.policy.observation_codec.keys]
         zeros = [np.zeros((2, *(space.shape or ())), space.dtype) for space in spaces]
-        flat = [x.flatten(1) for x in (*memory.latent, memory.prev_action)]
+        flat = [x.flatten(1) for x in leaves(memory)]
         is_first = th.ones(2, dtype=th.bool, device=device)
         return *(th.as_tensor(x, device=device) for x in zeros), *flat, is_first
 
 
-def export_onnx(policy: WorldModelPolicy, path: str | pathlib.Path) -> None:
+def export_onnx(policy: RecurrentPolicy, path: str | pathlib.Path) -> None:
     """
     Write how a policy acts, deterministically, as an ONNX graph.
 

@@ -1,36 +1,15 @@
-"""The policy side that all world-model agents share: acting with a memory."""
+"""The policy side that all world-model agents share: acting through a filtered latent."""
 
-import inspect
 from abc import abstractmethod
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import NamedTuple
 
-import numpy as np
 import torch as th
-from gymnasium import spaces
-from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor
-from stable_baselines3.common.type_aliases import Schedule
-from stable_baselines3.common.utils import obs_as_tensor
-from torch import Tensor, nn
-from typing_extensions import Unpack
+from torch import nn
 
-from dreamzoo.common.arguments import (
-    POLICY_DEFAULTS,
-    PolicyPlumbing,
-    constructor,
-    documented,
-    refuse_unknown,
-)
 from dreamzoo.common.policy_inputs import ExtractorEncoder
-from dreamzoo.common.recorded_acting import Manner, RecordedActing, named
-from dreamzoo.common.settings import Flag, Setting, read_settings
-from dreamzoo.nn.actions import ActionCodec
-from dreamzoo.nn.checks import FLOAT32, InputError, ObservationChecker, to_flags, to_host
-from dreamzoo.nn.fast import graphs
-from dreamzoo.nn.fast.kernels import is_traced
-from dreamzoo.nn.observations import SINGLE, Observation, ObservationCodec
-from dreamzoo.nn.process import in_own_precision, restores_process
+from dreamzoo.common.recurrent_policy import Choice, RecurrentPolicy
+from dreamzoo.nn.observations import Observation
+from dreamzoo.nn.process import in_own_precision
 from dreamzoo.nn.state import State, first_part
 from dreamzoo.nn.world_model import WorldModel
 
@@ -47,21 +26,12 @@ class ActingState(NamedTuple):
     prev_action: th.Tensor
 
 
-class Choice(Protocol):
-    """How actions follow from states."""
-
-    def __call__(
-        self, latent: State, generator: th.Generator | None, deterministic: bool
-    ) -> th.Tensor:
-        """Choose actions in replay form, (n, dims), for latents (n, ...)."""
-
-
-class WorldModelPolicy(BasePolicy):
+class WorldModelPolicy(RecurrentPolicy):
     """
-    Owns every network of an agent; acts through a filtered latent.
+    Owns a world model and whatever acts in it; remembers the latent that it has filtered.
 
-    Subclasses build ``world_model`` and choose actions from latents. What they are built with is
-    recorded here, for ``save`` and ``load``; what they list in ``settings`` is checked here.
+    Subclasses build ``world_model`` and choose actions from latents. One that remembers more than
+    :class:`ActingState` overrides :meth:`initial_state` and :meth:`act`.
 
     :param observation_space: observation space
     :param action_space: action space
@@ -71,62 +41,6 @@ class WorldModelPolicy(BasePolicy):
     """
 
     world_model: WorldModel
-    #: What its products multiply, see :class:`WorldModelAlgorithm`, which passes its own on.
-    precision: str = "auto"
-    #: Whether :meth:`predict` repeats recorded graphs on CUDA; an agent passes its own on.
-    cuda_graph: bool = True
-    #: What arguments may be.
-    settings: ClassVar[Mapping[str, Setting]] = {"images": Flag()}
-    #: What the constructor takes, those arguments included that it passes on.
-    __signature__: ClassVar[inspect.Signature]
-    #: What the outermost constructor was given.
-    _arguments: dict[str, Any]
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        cls.__signature__ = constructor(cls)
-        if "__doc__" in vars(cls):
-            cls.__doc__ = documented(cls.__doc__, cls.__signature__.parameters)
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> "WorldModelPolicy":
-        policy = super().__new__(cls)
-        # Here, where nothing has been popped, added or replaced on the way to the base.
-        given = dict(zip(cls.__signature__.parameters, args, strict=False)) | kwargs
-        given.pop("lr_schedule", None)  # not needed for acting
-        vars(policy)["_arguments"] = given
-        return policy
-
-    def __init__(
-        self,
-        observation_space: spaces.Space,
-        action_space: spaces.Space,
-        optimizer_class: type[th.optim.Optimizer],
-        optimizer_kwargs: dict[str, Any] | None,
-        **plumbing: Unpack[PolicyPlumbing],
-    ) -> None:
-        call, known = f"{type(self).__name__}()", self.__signature__.parameters
-        refuse_unknown(call, plumbing, POLICY_DEFAULTS, known, "Nothing was built")
-        given = {name: kind for name, kind in self.settings.items() if name in self._arguments}
-        read_settings(type(self).__name__, given, self._arguments)
-        shared: dict[str, Any] = {**POLICY_DEFAULTS, **plumbing}
-        extractor, images = shared.pop("features_extractor_class"), shared.pop("images")
-        super().__init__(
-            observation_space,
-            action_space,
-            squash_output=True,
-            features_extractor_class=extractor or FlattenExtractor,  # named, as SB3 wants
-            optimizer_class=optimizer_class,
-            optimizer_kwargs=optimizer_kwargs,
-            **shared,
-        )
-        #: The user's own; None: the encoder is the paper's.
-        self.own_extractor: type[BaseFeaturesExtractor] | None = extractor
-        self.observation_codec = ObservationCodec(
-            observation_space, images=images, normalize_images=self.normalize_images
-        )
-        self.observation_checker = ObservationChecker(self.observation_codec)
-        self.action_codec = ActionCodec(action_space)
-        self.recorded = RecordedActing()
 
     def _own_encoder(self) -> nn.Module | None:
         """Build an encoder from the user's ``features_extractor_class``, if there is one."""
@@ -138,20 +52,31 @@ class WorldModelPolicy(BasePolicy):
     def _set_world_model(self, world_model: WorldModel) -> None:
         """Own a world model; its encoder also gets the name that SB3 has for it."""
         self.world_model = world_model
-        memory = self.initial_state(1)
-        self.latent_class: Any = type(memory.latent)
-        self.memory_shapes = [part.shape[1:] for part in (*memory.latent, memory.prev_action)]
         encoder = world_model.encoder
         # Not a second registration: its parameters would be saved twice.
         object.__setattr__(self, "features_extractor", getattr(encoder, "extractor", encoder))
 
-    def _get_constructor_parameters(self) -> dict[str, Any]:
-        return {**self._arguments, "lr_schedule": self._dummy_schedule}
+    def initial_state(self, n: int) -> ActingState:
+        latent = self.world_model.initial(n)
+        return ActingState(latent, first_part(latent).new_zeros(n, self.action_codec.dim))
 
-    def _set_optimizer(self, lr_schedule: Schedule) -> None:
-        """Make the optimizer of all that is trained, once all networks are there."""
-        kind: Any = self.optimizer_class  # torch's own base takes no learning rate
-        self.optimizer = kind(self.trained_parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+    @th.no_grad()
+    @in_own_precision
+    def act(
+        self,
+        obs: Observation,
+        state: ActingState,
+        is_first: th.Tensor,
+        generator: th.Generator | None = None,
+        *,
+        deterministic: bool = False,
+        choose: Choice | None = None,
+    ) -> tuple[th.Tensor, ActingState]:
+        latent = self.world_model.observe(
+            state.latent, state.prev_action, obs, is_first, generator, mode=deterministic
+        )
+        action = (choose or self.choose)(latent, generator, deterministic)
+        return action, ActingState(latent, self.action_codec.encode(action))
 
     @abstractmethod
     def choose(
@@ -166,275 +91,6 @@ class WorldModelPolicy(BasePolicy):
         :return: actions in replay form, (n, dims)
         """
 
-    def choice(self) -> Hashable:
-        """Return what :meth:`choose` depends on beside its arguments and the weights."""
-        return ()
-
     def value(self, latent: State) -> th.Tensor | None:
         """Estimate the return that follows states, (n, ...) to (n,); None without a critic."""
         return None
-
-    def trained_parameters(self) -> list[nn.Parameter]:
-        """List what is updated: everything that is not held fixed."""
-        return [p for p in self.parameters() if p.requires_grad]
-
-    def set_training_mode(self, mode: bool) -> None:
-        """
-        Switch all modules to training or to acting, unless they are there.
-
-        SB3 asks for it at every step, and it takes as long as half a step.
-
-        :param mode: whether to train
-        """
-        if mode != self.training:
-            self.train(mode)
-
-    @property
-    def device(self) -> th.device:
-        """Where the networks are; SB3's walks through all modules, and acting asks every time."""
-        return self.world_model.learned_gamma.device
-
-    def initial_state(self, n: int) -> ActingState:
-        """Return what an agent remembers before the first step of n episodes."""
-        latent = self.world_model.initial(n)
-        return ActingState(latent, first_part(latent).new_zeros(n, self.action_codec.dim))
-
-    def to_memory(self, parts: Sequence[Tensor]) -> ActingState:
-        """Give parts of what is remembered, flat or not, (n, ...) each, their shapes."""
-        shaped = [
-            x.reshape(len(x), *shape) for x, shape in zip(parts, self.memory_shapes, strict=True)
-        ]
-        return ActingState(self.latent_class(*shaped[:-1]), shaped[-1])
-
-    def step(
-        self,
-        obs: Observation,
-        state: ActingState,
-        is_first: th.Tensor,
-        generator: th.Generator | None = None,
-        *,
-        deterministic: bool = False,
-        choose: Choice | None = None,
-    ) -> tuple[th.Tensor, ActingState]:
-        """
-        Filter one observation and act, all in torch.
-
-        :param obs: observation in the environment's shape and dtype, (n, ...)
-        :param state: what was remembered; rows that start an episode are forgotten here
-        :param is_first: bool, (n,)
-        :param generator: source of randomness; None is torch's global one
-        :param deterministic: most likely latent and action: a pure function of the arguments
-        :param choose: how to choose; None: :meth:`choose`
-        :return: actions in replay form (n, dims) and what to remember
-        :raises InputError: for lengths, shapes and dtypes that do not fit; for values on a CPU only
-        """
-        self._check_step(obs, state, is_first)
-        return self.act(obs, state, is_first, generator, deterministic=deterministic, choose=choose)
-
-    @th.no_grad()
-    @in_own_precision
-    def act(
-        self,
-        obs: Observation,
-        state: ActingState,
-        is_first: th.Tensor,
-        generator: th.Generator | None = None,
-        *,
-        deterministic: bool = False,
-        choose: Choice | None = None,
-    ) -> tuple[th.Tensor, ActingState]:
-        """Do what :meth:`step` does, with arguments that were checked before."""
-        latent = self.world_model.observe(
-            state.latent, state.prev_action, obs, is_first, generator, mode=deterministic
-        )
-        action = (choose or self.choose)(latent, generator, deterministic)
-        return action, ActingState(latent, self.action_codec.encode(action))
-
-    def act_on_arrays(
-        self,
-        obs: np.ndarray | dict[str, np.ndarray],
-        memory: ActingState,
-        is_first: np.ndarray,
-        manner: Manner,
-    ) -> tuple[np.ndarray, ActingState]:
-        """
-        Act, as :meth:`act` does, on observations of the host.
-
-        :param obs: (n, ...)
-        :param memory: on the policy's device
-        :param is_first: bool, (n,)
-        :param manner: how
-        :return: actions in replay form, (n, dims), and what to remember
-        """
-        if graphs.is_far(self.device):
-            return self.recorded.keeping(self, named(obs), memory, is_first, manner)
-        action, after = self.act(
-            obs_as_tensor(obs, self.device),
-            memory,
-            th.as_tensor(is_first),
-            manner.generator,
-            deterministic=manner.deterministic,
-            choose=manner.choose,
-        )
-        return action.numpy(), after
-
-    def to_env_action(self, action: np.ndarray) -> np.ndarray:
-        """
-        Turn actions in replay form into what the environment takes.
-
-        :param action: (n, dims)
-        :return: (n, *action_space.shape), dtype of the space
-        :raises ValueError: for values that are no actions, such as NaN
-        """
-        return self.action_codec.to_env(action)
-
-    def scale_action(self, action: np.ndarray) -> np.ndarray:
-        """Turn actions of a Box into [-1, 1], see :class:`ActionCodec`, (..., *shape)."""
-        return self.action_codec.from_env(action).reshape(action.shape)
-
-    def unscale_action(self, scaled_action: np.ndarray) -> np.ndarray:
-        """Turn actions from [-1, 1] into those of a Box, see :class:`ActionCodec`."""
-        codec = self.action_codec
-        lead = scaled_action.shape[: scaled_action.ndim - len(codec.shape)]
-        return codec.to_env(scaled_action.reshape(*lead, codec.replay_dim))
-
-    @restores_process
-    def predict(
-        self,
-        observation: np.ndarray | dict[str, np.ndarray],
-        state: tuple[np.ndarray, ...] | None = None,
-        episode_start: np.ndarray | None = None,
-        deterministic: bool = False,
-        *,
-        choose: Choice | None = None,
-        fixed: Hashable | None = None,
-    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
-        """
-        Choose actions for observations; pass the returned state to the next call.
-
-        :param observation: one observation or a batch of n
-        :param state: what the last call returned; None starts new episodes in every row
-        :param episode_start: rows whose state is to be forgotten, (n,) bool
-        :param deterministic: most likely latent and action instead of samples
-        :param choose: how to choose actions; None: as the agent does
-        :param fixed: what ``choose`` depends on beside its arguments and the policy's weights; with
-            that, it is recorded on CUDA, see :class:`dreamzoo.nn.fast.graphs.Graph`
-        :return: actions, and the state: ``(deter (n, D), stoch (n, S * C), prev_action (n, A))``
-        :raises InputError: for observations, states and flags that the space, the model or the
-            number of rows exclude. Vectors outside the bounds of a Box are let in, as in SB3
-        """
-        self.set_training_mode(False)
-        if isinstance(observation, tuple) and [*map(type, observation)][1:] == [dict]:
-            raise ValueError(
-                "You have passed a tuple to predict() instead of a numpy array or a dict. You are "
-                "probably mixing Gym API with SB3 VecEnv API: `obs, info = env.reset()` (Gym), "
-                "`obs = vec_env.reset()` (SB3 VecEnv)."
-            )
-        arrays, vectorized = self.observation_checker.to_arrays(observation)
-        n, device = len(next(iter(arrays.values()))), self.device
-        is_first = np.zeros(n, bool)
-        if episode_start is not None:
-            is_first = to_flags(episode_start, n, "episode_start")
-        if state is None:
-            is_first = np.ones(n, bool)
-            flat = [np.zeros((n, shape.numel()), np.float32) for shape in self.memory_shapes]
-        else:
-            flat = self._check_memory(state, n)
-        if graphs.is_far(device):
-            fixed = self.choice() if choose is None else fixed
-            manner = Manner(None, deterministic, choose, fixed)
-            action, memory = self.recorded.to_host(self, arrays, flat, is_first, manner)
-        else:
-            chosen, after = self.act(
-                self._to_tensors(arrays),
-                self.to_memory([*map(th.from_numpy, flat)]),
-                th.from_numpy(is_first),
-                deterministic=deterministic,
-                choose=choose,
-            )
-            action = chosen.numpy()
-            memory = tuple(x.flatten(1).numpy() for x in (*after.latent, after.prev_action))
-        actions = self.to_env_action(action)
-        return actions if vectorized else actions.squeeze(axis=0), memory
-
-    def obs_to_tensor(
-        self, observation: np.ndarray | dict[str, np.ndarray]
-    ) -> tuple[Observation, bool]:
-        """
-        Turn one observation or a batch into tensors on the policy's device, if it can be read.
-
-        :param observation: one observation or a batch of n
-        :return: tensors (n, ...) in the dtypes of the space, and whether it was a batch
-        :raises InputError: says what does not fit
-        """
-        arrays, is_batch = self.observation_checker.to_arrays(observation)
-        return self._to_tensors(arrays), is_batch
-
-    def _to_tensors(self, arrays: dict[str, np.ndarray]) -> Observation:
-        device = self.device
-        tensors = {name: th.as_tensor(x, device=device) for name, x in arrays.items()}
-        return tensors if self.observation_codec.is_dict else tensors[SINGLE]
-
-    def _check_memory(self, state: tuple[np.ndarray, ...], n: int) -> list[np.ndarray]:
-        if not isinstance(state, (tuple, list)):
-            found = type(state).__name__
-            raise InputError("state that is no tuple", f"{found}; expected {self._memory_words(n)}")
-        parts = [
-            x if isinstance(x, np.ndarray) else to_host(x, "state", self._memory_words(n))
-            for x in state
-        ]
-        fits = len(parts) == len(self.memory_shapes) and all(
-            x.shape == (n, shape.numel()) and x.dtype == np.float32
-            for x, shape in zip(parts, self.memory_shapes, strict=True)
-        )
-        if not fits:
-            kinds = [f"{x.dtype} {x.shape}" for x in parts]
-            raise InputError(
-                "state that does not fit", f"{kinds}; expected {self._memory_words(n)}"
-            )
-        for i, x in enumerate(parts):
-            FLOAT32.check(x, f"part {i} of the state")
-        return parts
-
-    def _memory_words(self, n: int) -> str:
-        shapes = [(n, shape.numel()) for shape in self.memory_shapes]
-        return (
-            f"parts of float32 of the shapes {shapes}, as the last predict() call returned them "
-            "for the same number of environments, or state=None to start anew"
-        )
-
-    def _check_step(self, obs: Observation, state: ActingState, is_first: th.Tensor) -> None:
-        """Refuse arguments of :meth:`step` that do not belong together."""
-        (n,) = self.observation_checker.check(obs)
-        for part in obs.values() if isinstance(obs, dict) else (obs,):
-            if not isinstance(part, th.Tensor):
-                found = f"{type(part).__name__}; expected tensors. predict() takes arrays"
-                raise InputError("observation that is no tensor", found)
-        if not isinstance(state, ActingState):
-            found = f"{type(state).__name__}; expected an ActingState, see initial_state()"
-            raise InputError("state of another kind", found)
-        if not isinstance(is_first, th.Tensor) or is_first.dtype != th.bool:
-            raise InputError("is_first of another kind", f"{is_first!r}; expected torch.bool")
-        if is_first.shape != (n,):
-            shape = tuple(is_first.shape)
-            raise InputError(f"unexpected is_first shape {shape}", f"expected ({n},)")
-        parts = (*state.latent, state.prev_action)
-        found = [(x.dtype, tuple(x.shape)) for x in parts]
-        expected = [(th.float32, (n, *shape)) for shape in self.memory_shapes]
-        if found != expected:
-            raise InputError("state that does not fit", f"{found}; expected {expected}")
-        for i, part in enumerate(parts):
-            if part.is_cpu:
-                FLOAT32.check(part.detach().numpy(), f"part {i} of the state")
-
-    def _predict(self, observation: Observation, deterministic: bool = False) -> th.Tensor:
-        """Act on the first observation of episodes; BasePolicy asks for a memoryless form."""
-        first = next(iter(observation.values())) if isinstance(observation, dict) else observation
-        n = first.shape[0]  # a traced length is a number of its own
-        is_first = th.ones(n, dtype=th.bool, device=self.device)
-        # Values cannot be checked while torch records what is computed.
-        step = self.act if is_traced() else self.step
-        return step(observation, self.initial_state(n), is_first, deterministic=deterministic)[0]
-
-    def forward(self, obs: Observation, deterministic: bool = False) -> th.Tensor:
-        return self._predict(obs, deterministic)

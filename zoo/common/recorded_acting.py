@@ -10,9 +10,11 @@ from torch import Tensor
 from dreamzoo.nn.fast.parcels import Parcel, parcel_of
 from dreamzoo.nn.fast.recordings import Recordings
 from dreamzoo.nn.observations import SINGLE
+from dreamzoo.nn.state import leaves
 
 if TYPE_CHECKING:
-    from dreamzoo.common.policies import ActingState, Choice, WorldModelPolicy
+    from dreamzoo.common.recurrent_policy import Choice, RecurrentPolicy
+    from dreamzoo.nn.state import State
 
 
 class Manner(NamedTuple):
@@ -50,7 +52,7 @@ class RecordedActing:
 
     What comes from there travels in one piece, and so does what goes back. What is computed in
     between is recorded once for every number of rows and manner of acting. The numbers are those of
-    :meth:`WorldModelPolicy.act`. A copy has no recordings.
+    :meth:`RecurrentPolicy.act`. A copy has no recordings.
     """
 
     def __init__(self) -> None:
@@ -66,7 +68,7 @@ class RecordedActing:
 
     def to_host(
         self,
-        policy: "WorldModelPolicy",
+        policy: "RecurrentPolicy",
         obs: Mapping[str, np.ndarray],
         memory: Sequence[np.ndarray],
         is_first: np.ndarray,
@@ -90,30 +92,30 @@ class RecordedActing:
 
     def keeping(
         self,
-        policy: "WorldModelPolicy",
+        policy: "RecurrentPolicy",
         obs: Mapping[str, np.ndarray],
-        memory: "ActingState",
+        memory: "State",
         is_first: np.ndarray,
         manner: Manner,
-    ) -> tuple[np.ndarray, "ActingState"]:
+    ) -> tuple[np.ndarray, "State"]:
         """
         Act with a memory that stays on the device, see :meth:`to_host`.
 
         :param memory: (n, ...) each
         :return: actions, and what to remember
         """
-        kept = *memory.latent, memory.prev_action
+        kept = leaves(memory)
         with self._recordings.lock:
             step = self._step(policy, obs, (), is_first, kept, manner)
             result = step.result.clone()  # the next step overwrites it
         *parts, action = step.parcel.open(result)
-        return action.cpu().numpy(), policy.to_memory(parts)
+        return action.cpu().numpy(), policy.memory.unpack(parts)
 
     @th.inference_mode(False)
     @th.no_grad()
     def _step(
         self,
-        policy: "WorldModelPolicy",
+        policy: "RecurrentPolicy",
         obs: Mapping[str, np.ndarray],
         memory: Sequence[np.ndarray],
         is_first: np.ndarray,
@@ -132,13 +134,13 @@ class RecordedActing:
                 dict(zip(names, seen, strict=True))
                 if policy.observation_codec.is_dict
                 else seen[0],
-                policy.to_memory([*parts[len(names) + 1 :], *kept]),
+                policy.memory.unpack([*parts[len(names) + 1 :], *kept]),
                 first,
                 manner.generator,
                 deterministic=manner.deterministic,
                 choose=manner.choose,
             )
-            found = *after.latent, after.prev_action, action
+            found = *leaves(after), action
             parcel_back = parcel_of(found)
             return Step(parcel_back.pack(found, device), parcel_back)
 

@@ -15,9 +15,10 @@ from dreamzoo.common.checked_algorithm import CheckedAlgorithm
 from dreamzoo.common.env_settings import EnvSettings
 from dreamzoo.common.env_state import load_env_state, save_env_state
 from dreamzoo.common.env_watch import EnvWatch
-from dreamzoo.common.policies import ActingState, WorldModelPolicy
+from dreamzoo.common.policies import WorldModelPolicy
 from dreamzoo.common.record_store import RecordSpec
 from dreamzoo.common.storage.files import replaced_file
+from dreamzoo.nn.state import State, leaves
 
 #: Attributes that ``save`` leaves out.
 _OF_THE_RUN = (
@@ -48,7 +49,7 @@ class ResumableAlgorithm(CheckedAlgorithm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._last_state: ActingState | None = None
+        self._last_state: State | None = None
         self._generator: th.Generator | None = None
         # Between an environment's step and its storage.
         self._in_step = False
@@ -228,8 +229,7 @@ class ResumableAlgorithm(CheckedAlgorithm):
             state["last_obs"] = self._last_obs
             state["last_original_obs"] = self._last_original_obs
             state["last_episode_starts"] = self._last_episode_starts
-            memory = (*self._last_state.latent, self._last_state.prev_action)
-            state["memory"] = [part.cpu().numpy() for part in memory]
+            state["memory"] = [part.cpu().numpy() for part in leaves(self._last_state)]
         return state
 
     def _restore(self, state: dict[str, Any]) -> None:
@@ -248,7 +248,7 @@ class ResumableAlgorithm(CheckedAlgorithm):
         self._last_original_obs = state["last_original_obs"]
         self._last_episode_starts = state["last_episode_starts"]
         memory = [th.as_tensor(part, device=self.policy.device) for part in state["memory"]]
-        self._last_state = ActingState(self.policy.latent_class(*memory[:-1]), memory[-1])
+        self._last_state = self.policy.memory.unpack(memory)
         assert self.env is not None
         self._watch.follow(self.env)
 

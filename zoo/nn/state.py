@@ -4,7 +4,7 @@ States of models: any NamedTuple of tensors, batch axes first, whose parts are a
 Whoever handles states knows no names of parts. That is left to the model that computes them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import torch as th
@@ -127,3 +127,33 @@ def first_part(state: State) -> Tensor:
         4
     """
     return next(iter(state))
+
+
+def leaves(state: State) -> list[Tensor]:
+    """List all tensors of a state, also of states within it, in the order of their names."""
+    return [
+        leaf for part in state for leaf in ((part,) if isinstance(part, Tensor) else leaves(part))
+    ]
+
+
+def leaf_names(state: State) -> list[str]:
+    """Name what :func:`leaves` lists."""
+    return [
+        name
+        for field, part in zip(state._fields, state, strict=True)
+        for name in ([field] if isinstance(part, Tensor) else leaf_names(part))
+    ]
+
+
+def rebuild(like: S, parts: Iterable[Tensor]) -> S:
+    """
+    Make a state of what :func:`leaves` lists.
+
+    :param like: of the same kind
+    :param parts: as many tensors as it has
+    """
+    return _take(like, iter(parts))
+
+
+def _take(like: Any, parts: Iterator[Tensor]) -> Any:
+    return type(like)(*(next(parts) if isinstance(x, Tensor) else _take(x, parts) for x in like))

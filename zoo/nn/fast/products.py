@@ -61,6 +61,13 @@ def addmm(bias: Tensor, x: Tensor, y: Tensor, out: Tensor | None = None) -> Tens
     return th.add(th.mm(x.to(th.bfloat16), y.to(th.bfloat16)), bias, out=out)
 
 
+def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return ``x @ weight.T + bias``, float32; of x (N, K) and weight (M, K)."""
+    if current() != "bf16" and x.dtype is th.float32:
+        return th.nn.functional.linear(x, weight, bias)
+    return addmm(bias, x, weight.t())
+
+
 def addmm_(total: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """Add ``x @ y`` to a total of float32."""
     return total.add_(mm(x, y)) if _narrows(x, y) else total.addmm_(x, y)

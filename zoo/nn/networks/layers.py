@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dreamzoo.nn.fast.kernels import NORM_EPS, is_plain, is_traced, norm_silu
 from dreamzoo.nn.fast.pieces import cached_pieces
-from dreamzoo.nn.fast.products import addmm, narrow, wide
+from dreamzoo.nn.fast.products import linear, narrow, wide
 from dreamzoo.nn.fast.tapes import Layer, Stack, StackTape
 from dreamzoo.nn.fast.threads import map_pieces
 
@@ -123,7 +123,7 @@ def _without_graph(layers: list[Layer], x: Tensor) -> Tensor:
     """Evaluate a stack of :class:`DenseBlock`, (..., in) to (..., out)."""
     rows = x.flatten(0, -2)
     for weight, bias, scale in layers:
-        rows = addmm(bias, rows, weight.t())
+        rows = linear(rows, weight, bias)
         norm_silu(rows, scale.detach()[None], rows)
     return rows.view(*x.shape[:-1], -1)
 

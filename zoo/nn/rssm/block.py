@@ -93,17 +93,25 @@ class BlockGRU(nn.Module):
         if th.is_grad_enabled() or graphs.is_recording():
             return self._lay_out(weights)
         # Every change in place raises a tensor's version; a new tensor lies elsewhere.
-        state = [(p.data_ptr(), p._version, p.device) for p in weights]
+        state = [(p.data_ptr(), p._version) for p in weights]
         if self._kept is None or self._kept[0] != state:
             kept = self._lay_out(weights)
             self._kept = state, CoreWeights(*(x.detach() for x in kept))
         return self._kept[1]
 
     def _weights(self) -> list[Tensor]:
-        norm = self.hidden_norm.get_parameter("0.weight")
-        embeddings = *self.deter_in.weights(), *self.stoch_in.weights()
-        hidden, gates = self.hidden, self.gates
-        return [*embeddings, hidden.weight, hidden.bias, norm, gates.weight, gates.bias]
+        # Acting asks at every step: attributes of modules take three times as long.
+        modules: Any = self._modules
+        hidden, gates = modules["hidden"]._parameters, modules["gates"]._parameters
+        return [
+            *modules["deter_in"].weights(),
+            *modules["stoch_in"].weights(),
+            hidden["weight"],
+            hidden["bias"],
+            modules["hidden_norm"]._modules["0"]._parameters["weight"],
+            gates["weight"],
+            gates["bias"],
+        ]
 
     def _lay_out(self, weights: list[Tensor]) -> CoreWeights:
         """

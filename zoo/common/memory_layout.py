@@ -1,0 +1,101 @@
+"""What an agent remembers between two steps, as it travels between ``predict`` and its callers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch as th
+from torch import Tensor
+
+from dreamzoo.nn.checks import FLOAT32, InputError, to_host
+from dreamzoo.nn.state import State, leaf_names, leaves, rebuild
+
+
+class MemoryLayout:
+    """
+    Parts of a memory: their shapes, and the two forms that they have.
+
+    On the device a memory is a NamedTuple of float32 tensors, (n, ...) each, or of such tuples; for
+    callers of ``predict`` it is a tuple of flat arrays, (n, size) each.
+
+    :param like: a memory of one row
+    """
+
+    def __init__(self, like: State) -> None:
+        self._like = like
+        self.names = leaf_names(like)
+        self.shapes = [part.shape[1:] for part in leaves(like)]
+        self.sizes = [shape.numel() for shape in self.shapes]
+        self._is_flat = [len(shape) == 1 for shape in self.shapes]
+
+    def pack(self, memory: State) -> tuple[np.ndarray, ...]:
+        """Turn a memory on a CPU into arrays."""
+        return tuple(
+            (x if flat else x.flatten(1)).numpy()
+            for x, flat in zip(leaves(memory), self._is_flat, strict=True)
+        )
+
+    def unpack(self, parts: Sequence[Tensor]) -> State:
+        """Turn parts, flat or not, into a memory."""
+        given = zip(parts, self.shapes, self._is_flat, strict=True)
+        shaped = [x if flat else x.reshape(-1, *shape) for x, shape, flat in given]
+        return rebuild(self._like, shaped)
+
+    def zeros(self, n: int) -> list[np.ndarray]:
+        """Return arrays whose content is forgotten: all rows of them start episodes."""
+        return [np.zeros((n, size), np.float32) for size in self.sizes]
+
+    def check_arrays(self, given: Any, n: int) -> list[np.ndarray]:
+        """
+        Refuse what :meth:`pack` has not returned for as many rows.
+
+        :param given: what a caller of ``predict`` passes
+        :param n: rows
+        :return: the arrays
+        :raises InputError: says what does not fit
+        """
+        if not isinstance(given, (tuple, list)):
+            found = type(given).__name__
+            raise InputError("state that is no tuple", f"{found}; expected {self._words(n)}")
+        parts = [
+            x if isinstance(x, np.ndarray) else to_host(x, "state", self._words(n)) for x in given
+        ]
+        fits = len(parts) == len(self.sizes) and all(
+            x.shape == (n, size) and x.dtype == np.float32
+            for x, size in zip(parts, self.sizes, strict=True)
+        )
+        if not fits:
+            kinds = [f"{x.dtype} {x.shape}" for x in parts]
+            raise InputError("state that does not fit", f"{kinds}; expected {self._words(n)}")
+        for i, x in enumerate(parts):
+            FLOAT32.check(x, f"part {i} of the state")
+        return parts
+
+    def check_tensors(self, given: Any, n: int) -> None:
+        """
+        Refuse what is no memory of as many rows.
+
+        :param given: what a caller of ``step`` passes
+        :param n: rows
+        :raises InputError: says what does not fit; of values on a CPU only
+        """
+        if not isinstance(given, type(self._like)):
+            kind = type(self._like).__name__
+            article = "an" if kind[0] in "AEIOU" else "a"
+            found = f"{type(given).__name__}; expected {article} {kind}, see initial_state()"
+            raise InputError("state of another kind", found)
+        parts = leaves(given)
+        shapes = [(x.dtype, tuple(x.shape)) for x in parts]
+        expected = [(th.float32, (n, *shape)) for shape in self.shapes]
+        if shapes != expected:
+            raise InputError("state that does not fit", f"{shapes}; expected {expected}")
+        for i, part in enumerate(parts):
+            if part.is_cpu:
+                FLOAT32.check(part.detach().numpy(), f"part {i} of the state")
+
+    def _words(self, n: int) -> str:
+        return (
+            f"parts of float32 of the shapes {[(n, size) for size in self.sizes]}, as the last "
+            "predict() call returned them for the same number of environments, or state=None to "
+            "start anew"
+        )
