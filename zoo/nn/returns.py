@@ -1,4 +1,4 @@
-"""Returns of DreamerV3: lambda returns in imagination and on replay, and their normalizer."""
+"""Returns of the Dreamers: lambda returns in imagination and on replay, and their normalizer."""
 
 import torch as th
 from torch import Tensor, nn
@@ -38,6 +38,43 @@ def lambda_return(reward: Tensor, cont: Tensor, value: Tensor, lambda_: float) -
         target = (1 - lambda_) * value[i + 1] + lambda_ * returns[-1]
         returns.append(reward[i + 1] + cont[i + 1] * target)
     return th.stack(returns[:0:-1])
+
+
+def inclusive_lambda_return(
+    reward: Tensor, discount: Tensor, value: Tensor, lambda_: float
+) -> Tensor:
+    """
+    Compute lambda returns that begin with a state's own reward, with gradient.
+
+    T_k = r_k + d_k ((1 - lambda) v_{k+1} + lambda T_{k+1}), T_H = v_H (Dreamer, eq. 6; DreamerV2,
+    eq. 4; both with the index of their code). The return of a state includes the reward of arriving
+    there, which :func:`lambda_return` leaves to the state before.
+
+    :param reward: reward of arriving at states 0..H, (H + 1, N); the last is not used
+    :param discount: discount after states 0..H, (H + 1, N); the last is not used
+    :param value: values of states 0..H, of returns that include their own rewards, (H + 1, N)
+    :param lambda_: 0 is one-step bootstrapping, 1 is Monte Carlo
+    :return: returns of states 0..H-1, (H, N)
+    """
+    returns = [value[-1]]
+    for k in reversed(range(len(reward) - 1)):
+        target = (1 - lambda_) * value[k + 1] + lambda_ * returns[-1]
+        returns.append(reward[k] + discount[k] * target)
+    return th.stack(returns[:0:-1])
+
+
+def discount_weights(discount: Tensor) -> Tensor:
+    """
+    Compute how likely an imagined episode is to reach each state, times gamma: without gradient.
+
+    w_0 = 1, w_k = d_0 ... d_{k-1} (Dreamer and DreamerV2, code). A start that is terminal has
+    d_0 = 0, so that nothing imagined after it counts.
+
+    :param discount: discount after states 0..H, (H + 1, N)
+    :return: weights of states 0..H, (H + 1, N)
+    """
+    ones = th.ones_like(discount[:1])
+    return th.cat([ones, discount[:-1].detach()]).cumprod(0)
 
 
 def replay_return(
