@@ -1,4 +1,4 @@
-"""LaProp with adaptive gradient clipping and warm-up: DreamerV3's one optimizer."""
+"""Optimizers of the Dreamers: LaProp with adaptive clipping, Adam with a decay of its own."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -146,6 +146,50 @@ class LaProp(th.optim.Optimizer):
             th._foreach_sub_(params, th._foreach_mul(momenta, rate))
         else:
             th._foreach_add_(params, momenta, alpha=-rate)
+
+
+class ShrinkingAdam(th.optim.Adam):
+    """
+    Adam that scales all its parameters down by a fixed share before every step (DreamerV2).
+
+    The share is *not* multiplied by the learning rate, as torch's AdamW does, so that the decay
+    is the same for networks of different rates and while a rate changes. Biases and norms shrink
+    too (``Optimizer`` of danijar/dreamerv2).
+
+    :param params: parameters or groups
+    :param lr: step size (Atari: 2e-4 for the world model)
+    :param betas: decay of both averages
+    :param eps: added outside of the square root (DreamerV2, table D.1: 1e-5)
+    :param shrink: share taken off every parameter (1e-6)
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
+        lr: float = 2e-4,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-5,
+        shrink: float = 1e-6,
+    ) -> None:
+        if not 0.0 <= shrink < 1.0:
+            raise ValueError(f"shrink={shrink} must be at least 0 and less than 1")
+        super().__init__(params, lr=lr, betas=betas, eps=eps)
+        self.defaults["shrink"] = shrink
+        for group in self.param_groups:
+            group.setdefault("shrink", shrink)
+
+    @th.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Shrink every parameter, then apply one update to all that have a gradient."""
+        loss = None
+        if closure is not None:
+            with th.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            if group["shrink"]:
+                th._foreach_mul_(group["params"], 1.0 - group["shrink"])
+        super().step()
+        return loss
 
 
 def _hand_over(numbers: tuple[float, ...], kept: Any, like: Tensor) -> tuple[float, ...] | Tensor:
