@@ -34,8 +34,8 @@ def test_returns_equal_the_mixture_of_n_step_returns(horizon: int, lambda_: floa
     found = inclusive_lambda_return(reward, discount, value, lambda_)
     assert found.shape == (horizon, 3)
     for row in range(3):
-        columns = [x[:, row].tolist() for x in (reward, discount, value)]
-        expected = [_mixture(*columns, k, lambda_) for k in range(horizon)]
+        r, d, v = (x[:, row].tolist() for x in (reward, discount, value))
+        expected = [_mixture(r, d, v, k, lambda_) for k in range(horizon)]
         th.testing.assert_close(found[:, row], th.tensor(expected).double())
 
 
@@ -55,16 +55,17 @@ def test_a_return_includes_the_states_own_reward_and_no_use_is_made_of_the_last_
 def test_it_is_the_return_of_dreamer_v3_one_step_later() -> None:
     reward, discount, value = _numbers(5)
     zero = th.zeros(1, 3).double()
-    later = (th.cat([zero, x[:-1]]) for x in (reward, discount))
+    reward_later, discount_later = (th.cat([zero, x[:-1]]) for x in (reward, discount))
     th.testing.assert_close(
-        inclusive_lambda_return(reward, discount, value, 0.9), lambda_return(*later, value, 0.9)
+        inclusive_lambda_return(reward, discount, value, 0.9),
+        lambda_return(reward_later, discount_later, value, 0.9),
     )
 
 
 def test_returns_have_the_gradient_of_every_part() -> None:
     """Actors learn through rewards, discounts and values."""
     parts = [x.requires_grad_() for x in _numbers(3)]
-    assert th.autograd.gradcheck(lambda *x: inclusive_lambda_return(*x, 0.95), parts)
+    assert th.autograd.gradcheck(lambda r, d, v: inclusive_lambda_return(r, d, v, 0.95), parts)
 
 
 def test_weights_begin_at_one_and_have_no_gradient() -> None:
