@@ -1,6 +1,7 @@
 """The house keeps its laws: who may know whom, no circles, nothing imported on the way."""
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,9 +24,8 @@ KNOWS: dict[str, set[str]] = {
     "envs": {"nn", "nn.fast"},
     "common": {"nn", "nn.fast", "envs"},
     "planning": {"nn", "nn.fast", "common", "envs"},
-    **{
-        agent: {"nn", "nn.fast", "nn.networks", "nn.rssm", "common", "planning"} for agent in AGENTS
-    },
+    # An agent's files are mathematics; speed comes from below.
+    **{agent: {"nn", "nn.networks", "nn.rssm", "common", "planning"} for agent in AGENTS},
     "hyperparams": {"planning"},
 }
 #: Stands on nothing of ours, so that every room may know it.
@@ -133,6 +133,26 @@ def test_what_all_may_know_knows_nobody() -> None:
 def test_no_agent_knows_another() -> None:
     for agent in AGENTS:
         assert not any(agent in known for known in KNOWS.values())
+
+
+#: Tests of what an agent must do, however it is written.
+OF_BEHAVIOR = [
+    *(f"dreamer_v3/test_{name}.py" for name in ("pitfalls", "checklist", "imagination")),
+    *("dreamer_v3/losses.py", "dreamer_v3/test_alignment.py", "planet/test_networks.py"),
+]
+
+
+@pytest.mark.parametrize("name", OF_BEHAVIOR)
+def test_tests_of_an_agents_behavior_use_no_private_names(name: str) -> None:
+    tree = ast.parse((ROOT / "tests" / name).read_text())
+    named_tuples = {"_replace", "_make", "_asdict", "_fields"}  # public in spite of their names
+    private = [
+        f"line {node.lineno}: {node.attr}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and re.match("_[a-z]", node.attr)
+        if node.attr not in named_tuples
+    ]
+    assert not private
 
 
 def test_the_ground_floor_stands_on_torch_alone() -> None:

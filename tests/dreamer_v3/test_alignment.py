@@ -9,6 +9,7 @@ import torch as th
 
 from dreamzoo import DreamerV3
 from dreamzoo.nn import Latent, Size
+from tests.dreamer_v3.losses import model_loss
 
 MakeAgent = Callable[..., DreamerV3]
 SMALL = Size(
@@ -34,13 +35,13 @@ def _errors(agent: DreamerV3, updates: int, shift: int = 0) -> tuple[float, floa
         return batch._replace(actions=batch.actions.roll(shift, 1)) if shift else batch
 
     for _ in range(updates):
-        _, losses, _ = agent._world_model_loss(draw(8))
+        losses = model_loss(agent, draw(8)).terms
         policy.optimizer.zero_grad()
         th.stack(list(losses.values())).sum().backward()
         policy.optimizer.step()
     batch = draw(64)
     with th.no_grad():
-        filtered, _, _ = agent._world_model_loss(batch)
+        filtered = agent.observe_batch(batch)
         before = Latent(*(part[:, :-1].flatten(0, 1) for part in filtered.latent))
         inside = ~batch.is_first[:, 1:].flatten()
         truth = batch.observations[:, 1:].flatten()

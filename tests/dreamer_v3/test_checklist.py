@@ -126,7 +126,7 @@ def test_pitfall_10_gradients_reach_what_they_should(
         lambda: space_env(spaces.Box(-1, 1, (3,)), action_space, length=7), free_nats=0.0
     )
     assert agent.replay_buffer is not None
-    _, losses, _ = agent._losses(agent.replay_buffer.sample(4))
+    losses = agent.losses(agent.replay_buffer.sample(4)).terms
     assert set(losses) == set(ROUTES)
     assert _moved(agent.policy, losses[term]) == ROUTES[term]
 
@@ -152,7 +152,7 @@ def test_the_two_divergences_train_opposite_parts(
         return tokens[-1]
 
     monkeypatch.setattr(model.encoder, "forward", spy)
-    _, losses, _ = agent._losses(agent.replay_buffer.sample(4))
+    losses = agent.losses(agent.replay_buffer.sample(4)).terms
     parts = ["core", "post_hidden", "post_logits", "prior_hidden", "prior_logits"]
     named = [(n.split(".")[0], p) for n, p in model.dynamics.named_parameters()]
 

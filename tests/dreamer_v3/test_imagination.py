@@ -25,16 +25,15 @@ def agent(request: pytest.FixtureRequest, collected: MakeAgent, space_env: Any) 
 def _starts(agent: DreamerV3) -> Latent:
     dynamics = agent.world_model.dynamics
     generator = th.Generator().manual_seed(2)
-    index = th.randint(dynamics.classes, (ROWS, 1, dynamics.stoch), generator=generator)
-    deter = th.randn(ROWS, 1, dynamics.deter, generator=generator).tanh()
+    index = th.randint(dynamics.classes, (ROWS, dynamics.stoch), generator=generator)
+    deter = th.randn(ROWS, dynamics.deter, generator=generator).tanh()
     return Latent(deter, th.nn.functional.one_hot(index, dynamics.classes).float())
 
 
 def _imagine(agent: DreamerV3) -> tuple[th.Tensor, ...]:
-    assert agent._generator is not None
-    agent._generator.manual_seed(1)
-    dream, _ = agent._imagine(_starts(agent))
-    return dream.feat, dream.log_prob.detach(), th.rand(3, generator=agent._generator)
+    generator = th.Generator().manual_seed(1)
+    dream = agent.policy.imagine(_starts(agent), agent.horizon, generator)
+    return dream.feat, dream.log_prob.detach(), th.rand(3, generator=generator)
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -16,25 +16,14 @@ from gymnasium import spaces
 
 from dreamzoo import DreamerV3
 from dreamzoo.common.buffers import SequenceBatch
-from dreamzoo.dreamer_v3.dreamer_v3 import Dream
 from dreamzoo.nn.fast.unroll import Imagination
 from dreamzoo.nn.networks.heads import TwoHotHead
 from dreamzoo.nn.rssm.dynamics import Latent
+from dreamzoo.nn.world_model import Filtered
+from tests.dreamer_v3.losses import behavior, dream, model_loss, replayed, sample
 
 MakeAgent = Callable[..., DreamerV3]
 GAMMA = 1 - 1 / 333
-
-
-def _sample(agent: DreamerV3, rows: int = 4) -> SequenceBatch:
-    assert agent.replay_buffer is not None
-    return agent.replay_buffer.sample(rows)
-
-
-def _dream(agent: DreamerV3, rows: int = 6) -> Dream:
-    """Imagine from random states."""
-    size = agent.policy.world_model.dynamics
-    stoch = th.eye(size.classes)[th.randint(size.classes, (rows, 1, size.stoch))]
-    return agent._imagine(Latent(th.randn(rows, 1, size.deter).tanh(), stoch))[0]
 
 
 def _constant(head: TwoHotHead, value: float) -> None:
@@ -55,17 +44,17 @@ def test_pitfall_01_replayed_actions_led_to_their_observations(
     losses near zero, yet the policy never improves (stuck at 0 % on a grid world until fixed).
     """
     agent = make_agent(lambda: counter_env(length=5), learning_starts=10**6)
-    taken: dict[int, int] = {}
+    taken: list[int] = []  # of all observations shown, by their numbers; the last of an episode: -1
     step = agent.env.step  # type: ignore[union-attr]
 
     def note(actions: np.ndarray) -> Any:
-        assert isinstance(agent._last_obs, np.ndarray)
-        taken[int(agent._last_obs[0, 0])] = int(actions[0])
-        return step(actions)
+        result = step(actions)
+        taken.extend([int(actions[0]), -1] if result[2][0] else [int(actions[0])])
+        return result
 
     agent.env.step = note  # type: ignore[union-attr, method-assign]
     agent.learn(60)
-    batch = _sample(agent, 64)
+    batch = sample(agent, 64)
     assert isinstance(batch.observations, th.Tensor)
     for b in range(64):
         for t in range(8):
@@ -91,15 +80,15 @@ def test_pitfall_01_imagined_actions_belong_to_the_state_they_were_chosen_in(
         return imagine(self, feat, action, *args, **kw)
 
     monkeypatch.setattr(Imagination, "step", spy)
-    dream = _dream(agent)
-    assert dream.feat.shape[0] == agent.horizon + 1
+    dreamed = dream(agent)
+    assert dreamed.feat.shape[0] == agent.horizon + 1
     assert len(calls) == agent.horizon
     for i, (feat, action) in enumerate(calls):
-        assert th.equal(feat, dream.feat[i])
-        policy = agent.policy.actor(dream.feat[i])
+        assert th.equal(feat, dreamed.feat[i])
+        policy = agent.policy.actor(dreamed.feat[i])
         log_prob = policy.log_prob(action.argmax(-1, keepdim=True))
-        th.testing.assert_close(dream.log_prob[i], log_prob)
-        th.testing.assert_close(dream.entropy[i], policy.entropy())
+        th.testing.assert_close(dreamed.log_prob[i], log_prob)
+        th.testing.assert_close(dreamed.entropy[i], policy.entropy())
 
 
 def test_pitfall_02_imagined_returns_use_rewards_and_values_of_the_next_state(
@@ -107,12 +96,12 @@ def test_pitfall_02_imagined_returns_use_rewards_and_values_of_the_next_state(
 ) -> None:
     """R_i = r_{i+1} + c_{i+1} (...v_{i+1}...); the formula printed in the paper shows v_i."""
     agent = collected()
-    dream = _dream(agent)
-    _, returns, _ = agent._behavior_loss(dream, th.zeros(6, 1))
+    dreamed = dream(agent)
+    _, returns, _ = behavior(agent, dreamed)
     with th.no_grad():
-        reward = agent.policy.world_model.reward.mean(dream.feat)
-        cont = th.sigmoid(agent.policy.world_model.cont(dream.feat))[..., 0]
-        value = agent.policy.critic.mean(dream.feat)
+        reward = agent.policy.world_model.reward.mean(dreamed.feat)
+        cont = th.sigmoid(agent.policy.world_model.cont(dreamed.feat))[..., 0]
+        value = agent.policy.critic.mean(dreamed.feat)
     for n in range(6):
         expected = float(value[-1, n])
         for i in reversed(range(agent.horizon)):
@@ -131,8 +120,8 @@ def test_pitfall_03_rewards_are_learned_and_read_in_raw_space(
     feat = th.randn(3, 640)
     predicted, _ = agent.policy.world_model.reward_and_discount(feat)
     th.testing.assert_close(predicted, th.full((3,), reward), rtol=1e-4, atol=1e-4)
-    batch = _sample(agent)._replace(rewards=th.full((4, 8), reward))
-    _, losses, _ = agent._world_model_loss(batch)
+    batch = sample(agent)._replace(rewards=th.full((4, 8), reward))
+    losses = model_loss(agent, batch).terms
     weight = float(agent.policy.world_model.reward.twohot.encode(th.tensor(reward))[2])
     floor = -weight * math.log(weight) - (1 - weight) * math.log(1 - weight)
     assert losses["reward"].item() == pytest.approx(floor, abs=1e-3)  # 0.666 nats for a reward of 1
@@ -146,22 +135,22 @@ def test_pitfall_04_advantages_are_divided_by_the_range_of_two_averages(
     normalizer = agent.policy.return_normalizer
     normalizer.low_value.fill_(-2.0)
     normalizer.high_value.fill_(6.0)
-    dream = _dream(agent)
-    losses, returns, details = agent._behavior_loss(dream, th.zeros(6, 1))
+    dreamed = dream(agent)
+    losses, returns, details = behavior(agent, dreamed)
     low, high = np.percentile(returns.numpy(), [5, 95])
     scale = (0.99 * 6 + 0.01 * high) - (0.99 * -2 + 0.01 * low)
     assert float(details["return_scale"]) == pytest.approx(scale, rel=1e-5)
     advantage = (returns - details["value"][:-1]) / scale
-    expected = -(details["weight"] * dream.log_prob * advantage).mean()
+    expected = -(details["weight"] * dreamed.log_prob * advantage).mean()
     th.testing.assert_close(losses["actor"], expected)
 
 
 def test_pitfall_05_the_whole_actor_term_is_weighted(collected: MakeAgent) -> None:
     """By the product of discounts up to and with the own state, entropy bonus included."""
     agent = collected(ent_coef=0.1)
-    dream = _dream(agent)
-    losses, returns, details = agent._behavior_loss(dream, th.zeros(6, 1))
-    cont = th.sigmoid(agent.policy.world_model.cont(dream.feat))[..., 0].detach()
+    dreamed = dream(agent)
+    losses, returns, details = behavior(agent, dreamed)
+    cont = th.sigmoid(agent.policy.world_model.cont(dreamed.feat))[..., 0].detach()
     total = 0.0
     for n in range(6):
         weight = 1.0
@@ -170,16 +159,36 @@ def test_pitfall_05_the_whole_actor_term_is_weighted(collected: MakeAgent) -> No
             assert float(details["weight"][i, n]) == pytest.approx(weight, rel=1e-5)
             advantage = float(returns[i, n] - details["value"][i, n])
             advantage /= float(details["return_scale"])
-            bonus = 0.1 * dream.entropy[i, n].item()
-            total -= weight * (dream.log_prob[i, n].item() * advantage + bonus)
+            bonus = 0.1 * dreamed.entropy[i, n].item()
+            total -= weight * (dreamed.log_prob[i, n].item() * advantage + bonus)
     assert losses["actor"].item() == pytest.approx(total / (6 * agent.horizon), rel=1e-4)
 
 
 def test_pitfall_05_data_can_say_where_an_imagined_trajectory_ended(collected: MakeAgent) -> None:
-    agent = collected(start_cont="data")
-    _, _, details = agent._behavior_loss(_dream(agent), th.tensor([[1.0]] + [[0.0]] * 5))
-    assert not details["weight"][:, 0].any()
-    assert details["weight"][0, 1:].tolist() == [1.0] * 5
+    agent = collected()
+    alive = th.tensor([0.0] + [1.0] * 5)
+    _, _, metrics = behavior(agent, dream(agent, start_discount=alive))
+    assert not metrics["weight"][:, 0].any()
+    assert metrics["weight"][0, 1:].tolist() == [1.0] * 5
+
+
+def test_pitfall_05_the_data_says_so_where_asked(
+    collected: MakeAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the very steps that are imagined from, in their order."""
+    agent = collected(start_cont="data", imagination_last=3)
+    imagine, dreams = agent.policy.imagine, []
+
+    def spy(*args: Any) -> Any:
+        dreams.append(imagine(*args))
+        return dreams[-1]
+
+    monkeypatch.setattr(agent.policy, "imagine", spy)
+    batch = sample(agent)
+    is_terminal = th.zeros(4, 8, dtype=th.bool)
+    is_terminal[1, 5] = is_terminal[2, 7] = is_terminal[3, 4] = True
+    agent.losses(batch._replace(is_terminal=is_terminal))
+    assert th.equal(dreams[0].discount[0], 1.0 - is_terminal[:, -3:].flatten().float())
 
 
 def test_pitfall_06_gamma_is_applied_once(collected: MakeAgent) -> None:
@@ -194,7 +203,7 @@ def test_pitfall_06_gamma_is_applied_once(collected: MakeAgent) -> None:
     value = float(critic.twohot.bins[-2])
     model.cont.out.weight.data.zero_()
     model.cont.out.bias.data.fill_(math.log(GAMMA / (1 - GAMMA)))
-    _, returns, _ = agent._behavior_loss(_dream(agent), th.zeros(6, 1))
+    _, returns, _ = behavior(agent, dream(agent))
     expected = value
     for i in reversed(range(agent.horizon)):
         expected = GAMMA * (0.05 * value + 0.95 * expected)
@@ -213,9 +222,9 @@ def test_pitfall_06_the_continue_target_contains_gamma(collected: MakeAgent) -> 
     terminal[1, 3] = True
     is_last = terminal.clone()
     is_last[0] = True
-    batch = _sample(agent)._replace(is_last=is_last, is_terminal=terminal)
+    batch = sample(agent)._replace(is_last=is_last, is_terminal=terminal)
     alive = -GAMMA * math.log(q) - (1 - GAMMA) * math.log(1 - q)
-    _, losses, _ = agent._world_model_loss(batch)
+    losses = model_loss(agent, batch).terms
     assert losses["cont"].item() == pytest.approx((31 * alive - math.log(1 - q)) / 32, rel=1e-5)
 
 
@@ -226,7 +235,7 @@ def test_pitfall_07_time_limits_bootstrap_and_terminations_do_not(
     """A truncated CartPole must not teach that 500 good steps end in nothing."""
     agent = make_agent(lambda: counter_env(length=5, truncate=truncate), learning_starts=10**6)
     agent.learn(60)
-    batch = _sample(agent, 64)
+    batch = sample(agent, 64)
     assert isinstance(batch.observations, th.Tensor)
     ends = batch.observations[..., 0] % 6 == 5  # the sixth record of an episode of five steps
     assert th.equal(batch.is_last, ends)
@@ -242,7 +251,7 @@ def test_pitfall_07_time_limits_bootstrap_and_terminations_do_not(
     # Only the last observation of an episode is worth something, and no step is rewarded.
     boot = th.zeros(64, 8).masked_fill(ends, 1e5)
     rewardless = batch._replace(rewards=th.zeros(64, 8))
-    agent._replay_critic_loss(th.randn(64, 8, 16), rewardless, slice(0, None), boot)
+    replayed(agent, th.randn(64, 8, 16), rewardless, boot)
     found = 0
     for b in range(64):
         for t in range(7):
@@ -259,8 +268,8 @@ def test_pitfall_07_time_limits_bootstrap_and_terminations_do_not(
 def test_pitfall_07_records_that_end_an_episode_get_no_critic_loss(collected: MakeAgent) -> None:
     """They have no successor in their episode."""
     agent = collected()
-    batch = _sample(agent)._replace(is_last=th.ones(4, 8, dtype=th.bool))
-    loss = agent._replay_critic_loss(th.randn(4, 8, 16), batch, slice(0, None), th.randn(4, 8))
+    batch = sample(agent)._replace(is_last=th.ones(4, 8, dtype=th.bool))
+    loss = replayed(agent, th.randn(4, 8, 16), batch, th.randn(4, 8))
     assert loss.item() == 0.0
 
 
@@ -269,20 +278,14 @@ def test_pitfall_08_kl_is_summed_over_latents_then_clipped_then_averaged(
 ) -> None:
     """Clipping each latent, or the mean of the batch, changes what is learned."""
     agent = collected()
-    batch, model = _sample(agent), agent.policy.world_model
+    batch, model = sample(agent), agent.policy.world_model
     post = th.full((4, 8, 2, 4), 0.25)
     post[0, 0] = th.tensor([0.97, 0.01, 0.01, 0.01])  # 0.6 nats a latent: 1.2 together
     post[1, 1, 0] = th.tensor([0.97, 0.01, 0.01, 0.01])
     prior = th.full((4, 8, 2, 4), 0.25)
-    filtered = model.observe_sequence(
-        model.initial(4),
-        agent.policy.action_codec.encode(batch.actions),
-        batch.observations,
-        batch.is_first,
-    )
-    monkeypatch.setattr(model, "observe_sequence", lambda *_: filtered._replace(belief=post))
+    filtered = agent.observe_batch(batch)._replace(belief=post)
     monkeypatch.setattr(model.dynamics, "prior", lambda _deter: prior)
-    _, losses, _ = agent._world_model_loss(batch)
+    losses = model_loss(agent, batch, filtered).terms
     kl = 0.97 * math.log(0.97 / 0.25) + 0.03 * math.log(0.01 / 0.25)
     expected = (2 * kl if 2 * kl > 1 else 1.0) + max(kl, 1.0) + 30 * 1.0
     assert 2 * kl > 1
@@ -292,7 +295,7 @@ def test_pitfall_08_kl_is_summed_over_latents_then_clipped_then_averaged(
 
 def test_pitfall_08_below_the_free_nats_there_is_no_gradient(collected: MakeAgent) -> None:
     agent = collected(free_nats=1e6)
-    _, losses, _ = agent._losses(_sample(agent))
+    losses = agent.losses(sample(agent)).terms
     for name in ("dyn", "rep"):
         assert losses[name].item() == 1e6
         params = agent.policy.trained_parameters()
@@ -349,17 +352,17 @@ def test_pitfall_11_returns_bootstrap_from_the_critic_not_from_the_slow_one(
 ) -> None:
     """The slow critic is a regularizer on its mean, no target network."""
     agent = collected()
-    dream = _dream(agent)
-    losses, returns, _ = agent._behavior_loss(dream, th.zeros(6, 1))
+    losses, returns, _ = behavior(agent, dream(agent))
     for p in agent.policy.critic_target.parameters():
         p.data.add_(0.3)
-    others, same, _ = agent._behavior_loss(dream, th.zeros(6, 1))
+    dreamed = dream(agent)
+    others, same, _ = behavior(agent, dreamed)
     assert th.equal(returns, same)
     assert losses["critic"].item() != others["critic"].item()
     agent.slow_coef = 0.0
-    third, _, details = agent._behavior_loss(dream, th.zeros(6, 1))
+    third, _, details = behavior(agent, dreamed)
     critic = agent.policy.critic
-    plain = critic.loss(critic(dream.feat[:-1]), returns)
+    plain = critic.loss(critic(dreamed.feat[:-1]), returns)
     assert third["critic"].item() == pytest.approx((details["weight"] * plain).mean().item())
 
 
@@ -371,11 +374,9 @@ def test_pitfall_12_the_reconstruction_of_a_step_is_a_sum(
     agent = collected(
         lambda: space_env(image, spaces.Discrete(2), length=7), policy="CnnPolicy", buffer_size=200
     )
-    batch = _sample(agent)
-    assert agent._generator is not None
-    state = agent._generator.get_state()
-    filtered, losses, _ = agent._world_model_loss(batch)
-    agent._generator.set_state(state)
+    batch = sample(agent)
+    filtered = agent.observe_batch(batch)
+    losses = model_loss(agent, batch, filtered).terms
     predicted = agent.policy.world_model.decoder(filtered.latent.feat.flatten(0, 1))
     (image_key,) = predicted
     assert isinstance(batch.observations, th.Tensor)
@@ -394,9 +395,9 @@ def test_pitfall_13_images_are_scaled_when_acting_as_when_training(
     model = agent.policy.world_model
     seen: list[th.Tensor] = []
     model.encoder.register_forward_hook(lambda _m, inputs, _out: seen.extend(inputs[0].values()))
-    batch = _sample(agent, 1)
+    batch = sample(agent, 1)
     assert isinstance(batch.observations, th.Tensor)
-    agent._world_model_loss(batch)
+    agent.observe_batch(batch)
     agent.predict(batch.observations[0].numpy())
     assert th.equal(seen[0], seen[1])
     assert float(seen[0].max()) <= 1.0
@@ -424,7 +425,7 @@ def test_pitfall_17_every_update_draws_a_new_batch(
 def test_pitfall_18_windows_start_from_stored_latents(collected: MakeAgent) -> None:
     """A state of another batch, or none without a zero start, trains on unrelated states."""
     agent = collected()
-    batch = _sample(agent)
+    batch = sample(agent)
     start = agent.start_latent(batch)
     assert agent.replay_buffer is not None
     for b, (env, first) in enumerate(zip(*batch.windows, strict=True)):
@@ -456,16 +457,27 @@ def test_pitfall_18_stored_latents_are_those_of_acting(
         np.testing.assert_array_equal(stored["stoch"][t], latent.stoch.argmax(-1).numpy())
 
 
-def test_pitfall_18_latents_are_refreshed_by_every_update(collected: MakeAgent) -> None:
+def test_pitfall_18_latents_are_refreshed_by_every_update(
+    collected: MakeAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With what this update filtered, in every stream; where rows overlap, the later row's."""
     agent = collected(n_envs=2)
     assert agent.replay_buffer is not None
-    assert agent._generator is not None
     stored = agent.replay_buffer.latents
     expected = {k: v.copy() for k, v in stored.items()}
-    batch, state = _sample(agent, 24), agent._generator.get_state()
-    filtered, _, _ = agent._world_model_loss(batch)
-    deter, classes = filtered.latent.deter.detach(), filtered.latent.stoch.argmax(-1)
+    batch, model = sample(agent, 24), agent.policy.world_model
+    filtered: list[Filtered] = []
+    observe = model.observe_sequence
+
+    def spy(*args: Any) -> Filtered:
+        filtered.append(observe(*args))
+        return filtered[-1]
+
+    monkeypatch.setattr(model, "observe_sequence", spy)
+    agent.replay_buffer.sample = lambda *_args, **_kwargs: batch  # type: ignore[method-assign]
+    agent.train(1, 24)
+    latent = filtered[0].latent
+    deter, classes = latent.deter.detach(), latent.stoch.argmax(-1)
     places = set()
     for b, (env, first) in enumerate(zip(*batch.windows, strict=True)):
         for t in range(8):
@@ -473,9 +485,6 @@ def test_pitfall_18_latents_are_refreshed_by_every_update(collected: MakeAgent) 
             expected["deter"][first + t, env] = deter[b, t]
             expected["stoch"][first + t, env] = classes[b, t]
     assert len(places) < 24 * 8
-    agent.replay_buffer.sample = lambda *_args, **_kwargs: batch  # type: ignore[method-assign]
-    agent._generator.set_state(state)
-    agent.train(1, 24)
     for name, latents in expected.items():
         np.testing.assert_allclose(stored[name], latents, rtol=0, atol=1e-6)
 
@@ -483,7 +492,7 @@ def test_pitfall_18_latents_are_refreshed_by_every_update(collected: MakeAgent) 
 def test_pitfall_18_without_context_windows_start_from_zero(make_agent: MakeAgent) -> None:
     agent = make_agent(replay_context=False, learning_starts=10**6)
     agent.learn(40)
-    batch = _sample(agent)
+    batch = sample(agent)
     assert batch.is_first[:, 0].all()
     assert not any(part.any() for part in agent.start_latent(batch))
     agent.train(2, 4)
@@ -495,38 +504,40 @@ def test_pitfall_20_entropy_is_raised(collected: MakeAgent) -> None:
     for head in (agent.policy.world_model.reward, agent.policy.critic, agent.policy.critic_target):
         head.out.weight.data.zero_()
         head.out.bias.data.zero_()
-    dream = _dream(agent)
-    losses, returns, details = agent._behavior_loss(dream, th.zeros(6, 1))
+    dreamed = dream(agent)
+    losses, returns, details = behavior(agent, dreamed)
     assert not returns.any()
     assert losses["actor"].item() == pytest.approx(
-        -(details["weight"] * dream.entropy).mean().item(), rel=1e-5
+        -(details["weight"] * dreamed.entropy).mean().item(), rel=1e-5
     )
     losses["actor"].backward()
     with th.no_grad():
         for p in agent.policy.actor.parameters():
             assert p.grad is not None
             p.sub_(0.05 * p.grad)
-        after = agent.policy.actor(dream.feat[:-1]).entropy()
-    assert float(after.mean()) > float(dream.entropy.detach().mean())
+        after = agent.policy.actor(dreamed.feat[:-1]).entropy()
+    assert float(after.mean()) > float(dreamed.entropy.detach().mean())
 
 
 def test_pitfall_20_good_actions_become_more_likely(collected: MakeAgent) -> None:
     agent = collected(ent_coef=0.0)
-    dream = _dream(agent, rows=40)
-    losses, returns, details = agent._behavior_loss(dream, th.zeros(40, 1))
+    dreamed = dream(agent, rows=40)
+    losses, returns, details = behavior(agent, dreamed)
     losses["actor"].backward(inputs=list(agent.policy.actor.parameters()), retain_graph=True)
     advantage = returns - details["value"][:-1]
-    gradient = th.autograd.grad(losses["actor"], dream.log_prob)[0]
+    gradient = th.autograd.grad(losses["actor"], dreamed.log_prob)[0]
     assert ((gradient < 0) == (advantage > 0)).all()
 
 
-def test_total_loss_is_the_weighted_sum(collected: MakeAgent) -> None:
+def test_total_loss_is_the_weighted_sum(
+    collected: MakeAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Section 4: representation 0.1, replay critic 0.3, everything else 1, in the update itself."""
     agent = collected()
-    assert agent._generator is not None
-    batch, draws = _sample(agent), agent._generator.get_state()
+    batch = sample(agent)
     averages = {k: v.clone() for k, v in agent.policy.return_normalizer.state_dict().items()}
-    _, losses, _ = agent._losses(batch)
+    agent.set_random_seed(3)
+    losses = agent.losses(batch).terms
     weights = {
         **dict.fromkeys(("recon", "reward", "cont", "dyn", "actor", "critic"), 1.0),
         "rep": 0.1,
@@ -536,22 +547,27 @@ def test_total_loss_is_the_weighted_sum(collected: MakeAgent) -> None:
     total = th.stack([weights[name] * loss for name, loss in losses.items()]).sum()
     parameters = agent.policy.trained_parameters()
     expected = th.autograd.grad(total, parameters)
-    agent._generator.set_state(draws)
     agent.policy.return_normalizer.load_state_dict(averages)
-    agent._update(batch)
+    agent.set_random_seed(3)
+    monkeypatch.setattr(agent.replay_buffer, "sample", lambda *_args, **_kwargs: batch)
+    agent.train(1, 4)
     for p, gradient in zip(parameters, expected, strict=True):
         th.testing.assert_close(p.grad, gradient, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("last", [1, 3, 100])
-def test_imagination_may_start_from_the_last_steps_only(collected: MakeAgent, last: int) -> None:
+def test_imagination_may_start_from_the_last_steps_only(
+    collected: MakeAgent, last: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     agent = collected(imagination_last=last)
-    batch = _sample(agent)
-    filtered, _, _ = agent._world_model_loss(batch)
-    dream, starts = agent._imagine(filtered.latent)
-    steps = min(last, 8)
-    assert dream.feat.shape[1] == 4 * steps
-    expected = filtered.latent.feat[:, -steps:].detach().flatten(0, 1)  # rows in the order (b, t)
-    assert th.equal(dream.feat[0], expected)
-    assert len(range(8)[starts]) == steps
+    imagine, starts = agent.policy.imagine, []
+
+    def spy(start: Latent, *args: Any) -> Any:
+        starts.append(start)
+        return imagine(start, *args)
+
+    monkeypatch.setattr(agent.policy, "imagine", spy)
+    losses = agent.losses(sample(agent))
+    expected = losses.latents["deter"][:, -last:].flatten(0, 1)  # rows in the order (b, t)
+    assert th.equal(starts[0].deter, expected)
     agent.train(2, 4)

@@ -114,7 +114,7 @@ def _gradients(agent: DreamerV3, batch: Any) -> tuple[dict[str, Tensor], list[Te
     state = agent._generator.get_state()
     scale = agent.policy.return_normalizer.state_dict()
     scale = {name: value.clone() for name, value in scale.items()}
-    _, losses, _ = agent._losses(batch)
+    losses = agent.losses(batch).terms
     loss = th.stack(list(agent._weigh(losses).values())).sum()
     gradients = th.autograd.grad(loss, list(agent.policy.trained_parameters()))
     agent._generator.set_state(state)

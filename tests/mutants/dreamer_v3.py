@@ -3,6 +3,7 @@
 from tests.mutants.mutant import Mutant
 
 AGENT, POLICY = "zoo/dreamer_v3/dreamer_v3.py", "zoo/dreamer_v3/policies.py"
+LOSSES = "zoo/dreamer_v3/losses.py"
 RETURNS = "zoo/nn/returns.py"
 TESTS = ("tests/dreamer_v3/test_oracle.py", "tests/dreamer_v3/test_drift.py", "tests/dreamer_v3")
 NN = ("tests/nn/test_returns.py", *TESTS)
@@ -12,30 +13,38 @@ def _agent(what: str, old: str, new: str) -> Mutant:
     return Mutant(f"DreamerV3: {what}", AGENT, old, new, TESTS)
 
 
+def _loss(what: str, old: str, new: str) -> Mutant:
+    return Mutant(f"DreamerV3: {what}", LOSSES, old, new, TESTS)
+
+
+def _policy(what: str, old: str, new: str) -> Mutant:
+    return Mutant(f"DreamerV3: {what}", POLICY, old, new, TESTS)
+
+
 def _beliefs(what: str, old: str, new: str) -> Mutant:
     return Mutant(f"DreamerV3: {what}", "zoo/nn/distributions.py", old, new, TESTS)
 
 
 MUTANTS = [
-    _agent(
+    _loss(
         "reward targets are those of the step before",
-        "model.reward.loss(model.reward(feat), batch.rewards).mean()",
-        "model.reward.loss(model.reward(feat), batch.rewards.roll(1, 1)).mean()",
+        "model.reward.loss(model.reward(feat), rewards).mean()",
+        "model.reward.loss(model.reward(feat), rewards.roll(1, 1)).mean()",
     ),
-    _agent(
+    _loss(
         "the continue head learns the flags of the step before",
-        "alive = (1.0 - batch.is_terminal.float()) * self.gamma",
-        "alive = (1.0 - batch.is_terminal.roll(1, 1).float()) * self.gamma",
+        "alive = (1.0 - is_terminal.float()) * gamma",
+        "alive = (1.0 - is_terminal.roll(1, 1).float()) * gamma",
     ),
     _agent(
         "time limits count as terminations",
-        "alive = (1.0 - batch.is_terminal.float()) * self.gamma",
-        "alive = (1.0 - batch.is_last.float()) * self.gamma",
+        "            batch.rewards,\n            batch.is_terminal,\n",
+        "            batch.rewards,\n            batch.is_last,\n",
     ),
-    _agent(
+    _loss(
         "the continue head's targets do not contain gamma",
-        "alive = (1.0 - batch.is_terminal.float()) * self.gamma",
-        "alive = 1.0 - batch.is_terminal.float()",
+        "alive = (1.0 - is_terminal.float()) * gamma",
+        "alive = 1.0 - is_terminal.float()",
     ),
     _agent(
         "the weights of dyn and rep are swapped",
@@ -62,15 +71,15 @@ MUTANTS = [
         "categorical_kl(post.detach(), prior)",
         "categorical_kl(prior, post.detach())",
     ),
-    _agent(
+    _loss(
         "free nats are clipped after the mean",
-        'losses["dyn"] = dyn.clamp(min=self.free_nats).mean()',
-        'losses["dyn"] = dyn.mean().clamp(min=self.free_nats)',
+        'terms["dyn"] = dyn.clamp(min=free_nats).mean()',
+        'terms["dyn"] = dyn.mean().clamp(min=free_nats)',
     ),
-    _agent(
+    _loss(
         "free nats are not applied to the representation loss",
-        'losses["rep"] = rep.clamp(min=self.free_nats).mean()',
-        'losses["rep"] = rep.mean()',
+        'terms["rep"] = rep.clamp(min=free_nats).mean()',
+        'terms["rep"] = rep.mean()',
     ),
     _agent(
         "stored context is ignored",
@@ -84,13 +93,14 @@ MUTANTS = [
     ),
     _agent(
         "imagination starts from the first steps instead of the last",
-        "starts = slice(max(length - (self.imagination_last or length), 0), None)",
+        "starts = slice(-(self.imagination_last or 0), None)",
         "starts = slice(0, self.imagination_last)",
     ),
     _agent(
         "dreams start in states of the order (t, b)",
-        "start = flatten(select(latent, (slice(None), starts)), 0, 1)",
-        "start = type(latent)(*(x[:, starts].transpose(0, 1).flatten(0, 1) for x in latent))",
+        "dream = policy.imagine(flatten(latent, 0, 1),",
+        "mixed = type(latent)(*(x.transpose(0, 1) for x in latent))\n"
+        "        dream = policy.imagine(flatten(mixed, 0, 1),",
     ),
     Mutant(
         "DreamerV3: the policy in the dream does not see its own last action",
@@ -101,114 +111,114 @@ MUTANTS = [
     ),
     _agent(
         "the flags of starts come from other steps",
-        "self._behavior_loss(dream, batch.is_terminal[:, starts])",
-        "self._behavior_loss(dream, batch.is_terminal[:, : batch.is_terminal[:, starts].shape[1]])",
+        "alive = 1.0 - is_terminal.flatten().float()",
+        "alive = 1.0 - batch.is_terminal[:, : is_terminal.shape[1]].flatten().float()",
     ),
     _agent(
         "start_cont='data' is ignored",
-        'if self.start_cont == "data":',
-        "if False:",
+        'if self.start_cont == "data" else None',
+        "if False else None",
     ),
     _agent(
         "gamma is applied a second time in imagination",
-        "lambda_return(reward, discount, value, self.gae_lambda)",
-        "lambda_return(reward, discount * self.gamma, value, self.gae_lambda)",
+        "lambda_return(dream.reward, dream.discount,",
+        "lambda_return(dream.reward, dream.discount * self.gamma,",
     ),
-    _agent(
+    _policy(
         "returns bootstrap from the slow critic",
-        "value = th.cat([critic.twohot.mean(logits), critic.mean(dream.feat[-1:])])",
-        "value = th.cat([slow, self.policy.critic_target.mean(dream.feat[-1:])])",
+        "value = th.cat([critic.twohot.mean(logits), critic.mean(feat[-1:])])",
+        "value = th.cat([slow_value, slow.mean(feat[-1:])])",
     ),
-    _agent(
+    _loss(
         "weights of imagined steps are one step late",
-        "weight = discount.cumprod(0)[:-1]",
-        "weight = discount.cumprod(0)[1:]",
+        "weight = dream.discount.cumprod(0)[:-1]",
+        "weight = dream.discount.cumprod(0)[1:]",
     ),
-    _agent(
+    _loss(
         "imagined steps are not weighted",
-        '"actor": -(weight * objective).mean(),',
-        '"actor": -objective.mean(),',
+        '{"actor": -(weight * objective).mean(),',
+        '{"actor": -objective.mean(),',
     ),
-    _agent(
+    _loss(
         "the critic's loss is not weighted",
-        '"critic": (weight * critic_loss).mean(),',
-        '"critic": critic_loss.mean(),',
+        '"critic": (weight * critic_loss).mean()}',
+        '"critic": critic_loss.mean()}',
     ),
-    _agent(
+    _loss(
         "advantages are not divided by the return scale",
-        "advantage = (returns - value[:-1]) / normalizer.scale",
-        "advantage = returns - value[:-1]",
+        "advantage = (returns - dream.value[:-1]) / scale",
+        "advantage = returns - dream.value[:-1]",
     ),
-    _agent(
+    _loss(
         "advantages take the value of the next state",
-        "advantage = (returns - value[:-1]) / normalizer.scale",
-        "advantage = (returns - value[1:]) / normalizer.scale",
+        "advantage = (returns - dream.value[:-1]) / scale",
+        "advantage = (returns - dream.value[1:]) / scale",
     ),
     _agent(
         "the return normalizer is never updated",
         "            normalizer.update(returns)\n",
         "",
     ),
-    _agent(
+    _loss(
         "entropy is punished",
-        "+ self.ent_coef * dream.entropy",
-        "- self.ent_coef * dream.entropy",
+        "+ ent_coef * dream.entropy",
+        "- ent_coef * dream.entropy",
     ),
-    _agent(
+    _loss(
         "the sign of the actor's loss is wrong",
-        '"actor": -(weight * objective).mean(),',
-        '"actor": (weight * objective).mean(),',
+        '{"actor": -(weight * objective).mean(),',
+        '{"actor": (weight * objective).mean(),',
     ),
-    _agent(
+    _loss(
         "the slow critic's regularizer is missing in imagination",
-        "critic.loss(logits, returns, slow, weights=(1.0, self.slow_coef))",
-        "critic.loss(logits, returns, slow, weights=(1.0, 0.0))",
+        "critic.loss(dream.logits, *targets, weights=(1.0, slow_coef))",
+        "critic.loss(dream.logits, *targets, weights=(1.0, 0.0))",
     ),
-    _agent(
+    _policy(
         "reward and discount are swapped",
         "reward, discount = (th.cat(pair) for pair in zip(predicted, last, strict=True))",
         "discount, reward = (th.cat(pair) for pair in zip(predicted, last, strict=True))",
     ),
     _agent(
         "the replay critic bootstraps from the last imagined return",
-        "boot = returns[0].view(len(batch.rewards), -1)",
-        "boot = returns[-1].view(len(batch.rewards), -1)",
+        "returns[0].view_as(rewards),",
+        "returns[-1].view_as(rewards),",
     ),
     _agent(
         "the replay critic's bootstrap has the layout (t, b)",
-        "boot = returns[0].view(len(batch.rewards), -1)",
-        "boot = returns[0].view(-1, len(batch.rewards)).t()",
+        "returns[0].view_as(rewards),",
+        "returns[0].view_as(rewards.t()).t(),",
     ),
-    _agent(
+    _loss(
         "the replay critic's loss counts last records, too",
-        "return ((1 - is_last[:, :-1]) * loss).mean()",
+        "return ((1 - ends[:, :-1]) * loss).mean()",
         "return loss.mean()",
     ),
-    _agent(
+    _loss(
         "the replay critic's mask is that of the next step",
-        "return ((1 - is_last[:, :-1]) * loss).mean()",
-        "return ((1 - is_last[:, 1:]) * loss).mean()",
+        "return ((1 - ends[:, :-1]) * loss).mean()",
+        "return ((1 - ends[:, 1:]) * loss).mean()",
     ),
-    _agent(
+    _loss(
         "the replay critic's mask counts only terminations",
-        "return ((1 - is_last[:, :-1]) * loss).mean()",
-        "return ((1 - batch.is_terminal[:, starts].float()[:, :-1]) * loss).mean()",
+        "return ((1 - ends[:, :-1]) * loss).mean()",
+        "return ((1 - is_terminal.float()[:, :-1]) * loss).mean()",
     ),
-    _agent(
+    _loss(
         "the replay critic's gradient does not reach the model",
-        "loss = critic.loss(critic(feat[:, :-1]), targets, slow, weights=(1.0, self.slow_coef))",
-        "loss = critic.loss(\n            critic(feat[:, :-1].detach()), targets, slow, "
-        "weights=(1.0, self.slow_coef)\n        )",
+        "loss = critic.loss(critic(feat[:, :-1]), targets, slow, weights=(1.0, slow_coef))",
+        "logits = critic(feat[:, :-1].detach())\n"
+        "    loss = critic.loss(logits, targets, slow, weights=(1.0, slow_coef))",
     ),
-    _agent(
+    _loss(
         "the replay critic has no regularizer",
-        "critic(feat[:, :-1]), targets, slow, weights=(1.0, self.slow_coef)",
-        "critic(feat[:, :-1]), targets, slow, weights=(1.0, 0.0)",
+        "loss = critic.loss(critic(feat[:, :-1]), targets, slow, weights=(1.0, slow_coef))",
+        "loss = critic.loss(critic(feat[:, :-1]), targets, slow, weights=(1.0, 0.0))",
     ),
     _agent(
         "the replay critic takes rewards of other steps",
-        "rewards, terminal = batch.rewards[:, starts],",
-        "rewards, terminal = batch.rewards[:, : is_last.shape[1]],",
+        "            latent.feat,\n            rewards,\n",
+        "            latent.feat,\n            batch.rewards[:, : rewards.shape[1]],\n",
     ),
     _agent(
         "the slow critic follows ten times as fast",
@@ -222,14 +232,14 @@ MUTANTS = [
     ),
     _agent(
         "refreshed latents are not written back",
-        "return Outcome(metrics, _to_stored(latent) if batch.latents else {})",
-        "return Outcome(metrics, {})",
+        "latents = _to_stored(filtered.latent.detach()) if batch.latents else {}",
+        "latents: dict[str, Tensor] = {}",
     ),
     _agent(
         "the latents of the update before are written back",
-        "return Outcome(metrics, _to_stored(latent) if batch.latents else {})",
-        "late = type(latent)(*(x.roll(1, 1) for x in latent))\n"
-        "        return Outcome(metrics, _to_stored(late) if batch.latents else {})",
+        "latents = _to_stored(filtered.latent.detach()) if batch.latents else {}",
+        "late = type(filtered.latent)(*(x.detach().roll(1, 1) for x in filtered.latent))\n"
+        "        latents = _to_stored(late) if batch.latents else {}",
     ),
     _agent(
         "latents that are stored while collecting are zero",

@@ -3,6 +3,7 @@
 from tests.mutants.mutant import Mutant
 
 AGENT, POLICY = "zoo/planet/planet.py", "zoo/planet/policies.py"
+LOSSES, UPDATES = "zoo/planet/losses.py", "zoo/common/updating_algorithm.py"
 RSSM, PLAIN = "zoo/nn/rssm/gaussian.py", "zoo/nn/networks/world_models.py"
 CEM, PLANNER = "zoo/planning/cem.py", "zoo/planning/planner.py"
 TESTS = ("tests/planet/test_oracle.py", "tests/planet")
@@ -13,21 +14,25 @@ def _agent(what: str, old: str, new: str) -> Mutant:
     return Mutant(f"PlaNet: {what}", AGENT, old, new, TESTS)
 
 
+def _loss(what: str, old: str, new: str) -> Mutant:
+    return Mutant(f"PlaNet: {what}", LOSSES, old, new, TESTS)
+
+
 MUTANTS = [
-    _agent(
+    _loss(
         "the KL divergence is turned around",
-        "return (gaussian_kl(*belief) - self.free_nats).clamp(min=0.0)",
-        "return (gaussian_kl(belief.prior, belief.post) - self.free_nats).clamp(min=0.0)",
+        "kl = gaussian_kl(post, prior)",
+        "kl = gaussian_kl(prior, post)",
     ),
-    _agent(
+    _loss(
         "free nats are clipped after the mean",
-        "return (gaussian_kl(*belief) - self.free_nats).clamp(min=0.0)",
-        "return (gaussian_kl(*belief).mean() - self.free_nats).clamp(min=0.0)",
+        'terms["kl"] = beyond(kl, free_nats).mean()',
+        'terms["kl"] = beyond(kl.mean(), free_nats)',
     ),
-    _agent(
+    _loss(
         "free nats are ignored",
-        "return (gaussian_kl(*belief) - self.free_nats).clamp(min=0.0)",
-        "return gaussian_kl(*belief)",
+        'terms["kl"] = beyond(kl, free_nats).mean()',
+        'terms["kl"] = kl.mean()',
     ),
     _agent(
         "the reward's weight is ignored",
@@ -44,40 +49,52 @@ MUTANTS = [
         '            "overshooting": self.overshooting_coef,\n',
         "",
     ),
-    _agent(
-        "gradients are not clipped",
-        "self.policy.trained_parameters(), self.max_grad_norm, norm",
-        'self.policy.trained_parameters(), float("inf"), norm',
+    Mutant(
+        "PlaNet: gradients are not clipped",
+        UPDATES,
+        "        if self.max_grad_norm is not None:\n",
+        "        if False:\n",
+        TESTS,
     ),
-    _agent(
+    _loss(
+        "free nats are not applied to overshooting",
+        "divergence = beyond(gaussian_kl(post, prior), free_nats)",
+        "divergence = gaussian_kl(post, prior)",
+    ),
+    _loss(
+        "the prior is not held fixed in the deterministic model",
+        "unit_variance_loss(post.mean, prior.mean.detach()).sum(-1)",
+        "unit_variance_loss(post.mean, prior.mean).sum(-1)",
+    ),
+    _loss(
         "reward targets are those of the step before",
-        "unit_variance_loss(model.reward(feat), batch.rewards).mean()",
-        "unit_variance_loss(model.reward(feat), batch.rewards.roll(1, 1)).mean()",
+        "unit_variance_loss(model.reward(feat), rewards).mean()",
+        "unit_variance_loss(model.reward(feat), rewards.roll(1, 1)).mean()",
     ),
-    _agent(
+    _loss(
         "the overshooting target is not held fixed",
         "post = filtered.belief.post.detach()",
         "post = filtered.belief.post",
     ),
-    _agent(
+    _loss(
         "overshooting counts a distance of one step",
         "longer = th.where(exists, divergence, 0.0)[1:]",
         "longer = th.where(exists, divergence, 0.0)",
     ),
-    _agent(
+    _loss(
         "overshooting reaches across starts of episodes",
         "longer = th.where(exists, divergence, 0.0)[1:]",
         "longer = divergence[1:]",
     ),
-    _agent(
+    _loss(
         "overshooting is not divided by the distance",
         "return longer.mean(dim=(1, 2)).sum() / distance",
         "return longer.mean(dim=(1, 2)).sum()",
     ),
-    _agent(
+    _loss(
         "the posterior is not held fixed in the deterministic model",
-        "unit_variance_loss(prior, post.detach()).sum(-1)",
-        "unit_variance_loss(prior, post).sum(-1)",
+        "unit_variance_loss(prior.mean, post.mean.detach()).sum(-1)",
+        "unit_variance_loss(prior.mean, post.mean).sum(-1)",
     ),
     _agent(
         "no noise while collecting",

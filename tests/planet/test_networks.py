@@ -19,6 +19,7 @@ from dreamzoo.nn.rssm.gaussian import (
     gaussian_kl,
     overshoot,
 )
+from dreamzoo.planet.losses import overshooting_loss, world_model_loss
 from dreamzoo.planet.policies import PlaNetPolicy, dequantise, quantise
 
 MakeAgent = Callable[..., PlaNet]
@@ -172,13 +173,8 @@ def test_loss_reductions(make_agent: MakeAgent) -> None:
         for p in agent.policy.world_model.dynamics.parameters():
             p.add_(0.15 * th.randn(p.shape))
     batch = agent.replay_buffer.sample(3)
-    state = agent._generator.get_state()  # type: ignore[union-attr]
-    losses, _ = agent._losses(batch)
-    agent._generator.set_state(state)  # type: ignore[union-attr]
-    model = agent.policy.world_model
-    filtered = model.observe_sequence(
-        model.initial(3), batch.actions, batch.observations, batch.is_first, agent._generator
-    )
+    model, filtered = agent.policy.world_model, agent.observe_batch(batch)
+    losses, _ = world_model_loss(model, filtered, batch.rewards, free_nats=2.0)
     belief: Beliefs = filtered.belief
     recon, reward, kl = th.zeros(()), th.zeros(()), th.zeros(())
     all_nats = []
@@ -207,7 +203,7 @@ def test_the_deterministic_model_learns_to_predict(make_agent: MakeAgent) -> Non
     """The trap of section 1.6: without a KL term nothing trains the prior's mean."""
     agent = make_agent(policy_kwargs=dict(dynamics="rnn")).learn(20)
     assert agent.replay_buffer is not None
-    losses, _ = agent._losses(agent.replay_buffer.sample(3))
+    losses = agent.losses(agent.replay_buffer.sample(3)).terms
     head: Any = agent.policy.world_model.dynamics.prior_head
     (gradient,) = th.autograd.grad(th.stack(list(losses.values())).sum(), head.mean.weight)
     assert gradient.abs().sum() > 0
@@ -216,22 +212,19 @@ def test_the_deterministic_model_learns_to_predict(make_agent: MakeAgent) -> Non
 @pytest.mark.parametrize("kind", ["rssm", "ssm", "rnn"])
 def test_the_overshooting_target_is_held_fixed(make_agent: MakeAgent, kind: str) -> None:
     """It draws predictions to beliefs, not beliefs to predictions; starts stay attached."""
-    agent = make_agent(
-        overshooting_distance=3, free_nats=0.0, policy_kwargs=dict(dynamics=kind)
-    ).learn(20)
+    agent = make_agent(policy_kwargs=dict(dynamics=kind)).learn(20)
     assert agent.replay_buffer is not None
-    batch, model = agent.replay_buffer.sample(3), agent.policy.world_model
+    batch = agent.replay_buffer.sample(3)
     actions = agent.policy.action_codec.encode(batch.actions)
-    filtered = model.observe_sequence(
-        model.initial(3), actions, batch.observations, batch.is_first, agent._generator
-    )
+    filtered = agent.observe_batch(batch)
     # Cut off from the states that predictions start in, beliefs are reached as targets alone.
     alone = filtered._replace(latent=filtered.latent.detach())
-    post, dynamics = filtered.belief.post, cast(Any, model.dynamics)
+    post, dynamics = filtered.belief.post, cast(Any, agent.policy.world_model.dynamics)
     towards = [post.mean, post.std, dynamics.prior_head.mean.weight]
-    loss = agent._overshooting_loss(alone, actions, batch.is_first)
+    settings: Any = dict(distance=3, free_nats=0.0)
+    loss = overshooting_loss(dynamics, alone, actions, batch.is_first, **settings)
     *target, prior = th.autograd.grad(loss, towards, materialize_grads=True)
     assert not any(gradient.any() for gradient in target)
     assert prior.any()
-    loss = agent._overshooting_loss(filtered, actions, batch.is_first)
+    loss = overshooting_loss(dynamics, filtered, actions, batch.is_first, **settings)
     assert th.autograd.grad(loss, filtered.latent.stoch)[0].any()

@@ -2,19 +2,37 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch as th
 from torch import Tensor
 
 from dreamzoo.common.last_good import stop_training
+from dreamzoo.nn.fast import streams
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
 
     from dreamzoo.nn.world_model import Filtered, WorldModel
+
+First = TypeVar("First")
+Second = TypeVar("Second")
+
+
+class Losses(NamedTuple):
+    """
+    What an agent says about one batch.
+
+    :param terms: of the loss, by name, not weighted: scalars with gradient
+    :param metrics: what else describes the update; tensors of any shape
+    :param latents: of the batch, for the replay, by name, (B, T, ...)
+    """
+
+    terms: dict[str, Tensor]
+    metrics: dict[str, Tensor]
+    latents: dict[str, Tensor]
 
 
 class Outcome(NamedTuple):
@@ -83,6 +101,23 @@ def reconstruction_losses(
         f"recon_{name}" if model.codec.is_dict else "recon": loss.mean()
         for name, loss in model.decoder.loss(predictions, filtered.targets).items()
     }
+
+
+def at_once(
+    first: Callable[..., First], second: Callable[..., Second], *inputs: Any
+) -> tuple[First, Second]:
+    """
+    Apply two functions to the same inputs; neither may need what the other does.
+
+    A GPU computes both at the same time, everything else one after the other, see
+    :func:`dreamzoo.nn.fast.streams.at_once`.
+
+    :param first: of all inputs
+    :param second: of all inputs
+    :param inputs: tensors, alone or nested in tuples and dicts
+    :return: what both return
+    """
+    return streams.at_once(first, second, *inputs)
 
 
 def total(losses: dict[str, Tensor]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import reduce
 from typing import ClassVar
 
 import torch as th
@@ -12,11 +13,13 @@ from dreamzoo.common.collecting_algorithm import CollectingAlgorithm
 from dreamzoo.common.recorded_update import RecordedUpdate
 from dreamzoo.common.settings import Whole, read_settings
 from dreamzoo.common.training import (
+    Losses,
     MeanMetrics,
     Outcome,
     check_finite_losses,
     check_means,
     guard_gradients,
+    total,
 )
 from dreamzoo.nn.fast.precision import PrecisionName, using
 from dreamzoo.nn.fast.threads import backward_in_parallel
@@ -32,7 +35,7 @@ class UpdatingAlgorithm(CollectingAlgorithm):
     """
     Off-policy algorithm that updates a world model, and what acts in it, on replayed windows.
 
-    Agents implement :meth:`_learn_from`.
+    Agents implement :meth:`losses`.
 
     :param args: of SB3's ``OffPolicyAlgorithm``
     :param kwargs: of SB3's ``OffPolicyAlgorithm``
@@ -40,6 +43,10 @@ class UpdatingAlgorithm(CollectingAlgorithm):
 
     #: Whether new windows are replayed once before others are drawn.
     online_queue: ClassVar[bool] = False
+    #: Terms of the loss whose graphs have nothing in common with those of the others.
+    apart: ClassVar[tuple[str, ...]] = ()
+    #: The gradient is scaled down to this norm; None: never.
+    max_grad_norm: float | None = None
     precision: PrecisionName
     cuda_graph: bool
     #: Replayed steps for every step of the environment.
@@ -102,13 +109,32 @@ class UpdatingAlgorithm(CollectingAlgorithm):
         return metrics
 
     @abstractmethod
-    def _learn_from(self, batch: SequenceBatch) -> Outcome:
+    def losses(self, batch: SequenceBatch) -> Losses:
         """
-        Compute losses and gradients of one batch.
+        Compute every term of the loss on one batch, with gradient.
 
         On CUDA this is recorded once, with the optimizer's step, and repeated: its launches may
         depend on settings and shapes, not on values, and nothing in it may wait for the device.
+
+        :param batch: (B, T)
         """
+
+    def _learn_from(self, batch: SequenceBatch) -> Outcome:
+        """Compute losses and gradients of one batch, under the same conditions."""
+        averages = self._averages()
+        before = [average.clone() for average in averages]
+        terms, metrics, latents = self.losses(batch)
+        loss, parts = self._add_up(terms)
+        good = th.isfinite(loss)
+        for average, old in zip(averages, before, strict=True):  # of a bad loss nothing remains
+            average.copy_(th.where(good, average, old))
+        norm = self._compute_gradients(terms, loss, parts)
+        named = {f"{name}_loss": term for name, term in terms.items()}
+        return Outcome(named | metrics | {"grad_norm": norm}, latents)
+
+    def _averages(self) -> list[Tensor]:
+        """Return the moving averages that computing the losses moves."""
+        return []
 
     def _after_step(self) -> None:
         """Do what follows an optimizer's step, under the same conditions."""
@@ -122,6 +148,24 @@ class UpdatingAlgorithm(CollectingAlgorithm):
         weights = self._loss_weights()
         return {name: weights.get(name, 1.0) * term for name, term in losses.items()}
 
+    def _add_up(self, losses: dict[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """
+        Add up the weighted terms of the loss.
+
+        :return: the loss, and what adds up to it, whose graphs have nothing in common
+        """
+        weighted = self._weigh(losses)
+        apart = [weighted.pop(name) for name in self.apart]
+        if not apart:
+            loss = total(weighted)
+            return loss, [loss]
+        parts = [reduce(th.add, apart), total(weighted)]
+        loss = parts[0].detach() + parts[1].detach()
+        # Backward passes can share time. But convolutions take far longer than the rest, and use
+        # all cores by themselves.
+        images = bool(self.policy.world_model.codec.image_keys)
+        return loss, [parts[0] + parts[1]] if images else parts
+
     def _compute_gradients(
         self, losses: dict[str, Tensor], loss: Tensor, parts: Sequence[Tensor]
     ) -> Tensor:
@@ -131,7 +175,7 @@ class UpdatingAlgorithm(CollectingAlgorithm):
         :param losses: terms of the loss, for the message
         :param loss: the whole loss, with a graph or without
         :param parts: what adds up to it, whose graphs have nothing in common but parameters
-        :return: norm of all gradients
+        :return: norm of all gradients, before it is clipped
         :raises FloatingPointError: on a CPU, see :func:`check_finite_losses`
         """
         check_finite_losses(self, loss, losses)
@@ -140,6 +184,11 @@ class UpdatingAlgorithm(CollectingAlgorithm):
         parameters = self.policy.trained_parameters()
         norm = th.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         guard_gradients(self, parameters, loss, norm)
+        if self.max_grad_norm is not None:
+            # Of a norm that is not finite nothing may reach the gradients that the guard emptied.
+            th.nn.utils.clip_grads_with_norm_(
+                parameters, self.max_grad_norm, norm.nan_to_num(0.0, 0.0)
+            )
         return norm
 
     def observe_batch(

@@ -44,7 +44,7 @@ class WorldModelAlgorithm(UpdatingAlgorithm):
     Off-policy algorithm that learns from sequences and acts with a memory.
 
     Agents build their networks at the end of their constructor, ``if self._init_setup_model``.
-    They implement :meth:`_learn_from` and, if the replay shall keep latents, :meth:`latent_spec`.
+    They implement :meth:`losses` and, if the replay shall keep latents, :meth:`latent_spec`.
 
     Units: one *step* is one action of one environment (frames = steps x action repeat), also in
     ``num_timesteps``. After warm-up, ``updates = steps * train_ratio / (batch_size *

@@ -1,6 +1,16 @@
 """DreamerV3."""
 
 from dreamzoo.dreamer_v3.dreamer_v3 import DreamerV3
-from dreamzoo.dreamer_v3.policies import CnnPolicy, MlpPolicy, MultiInputPolicy
+from dreamzoo.dreamer_v3.losses import imagination_loss, replay_loss, world_model_loss
+from dreamzoo.dreamer_v3.policies import CnnPolicy, Dream, MlpPolicy, MultiInputPolicy
 
-__all__ = ["CnnPolicy", "DreamerV3", "MlpPolicy", "MultiInputPolicy"]
+__all__ = [
+    "CnnPolicy",
+    "Dream",
+    "DreamerV3",
+    "MlpPolicy",
+    "MultiInputPolicy",
+    "imagination_loss",
+    "replay_loss",
+    "world_model_loss",
+]

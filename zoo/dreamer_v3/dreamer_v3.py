@@ -1,7 +1,7 @@
 """DreamerV3 (Hafner et al., "Mastering diverse control tasks through world models")."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch as th
@@ -15,30 +15,15 @@ from dreamzoo.common.buffers import SequenceBatch
 from dreamzoo.common.policies import ActingState
 from dreamzoo.common.record_store import RecordSpec
 from dreamzoo.common.settings import Choice, Flag, Number, Setting, Whole
-from dreamzoo.common.training import Outcome, reconstruction_losses, total
+from dreamzoo.common.training import Losses, at_once
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
+from dreamzoo.dreamer_v3.losses import Terms, imagination_loss, replay_loss, world_model_loss
 from dreamzoo.dreamer_v3.policies import CnnPolicy, DreamerV3Policy, MlpPolicy, MultiInputPolicy
-from dreamzoo.nn.distributions import divergences, one_hot, soft_bernoulli_loss
-from dreamzoo.nn.fast.streams import Aside
-from dreamzoo.nn.networks.heads import evaluate
-from dreamzoo.nn.returns import lambda_return, replay_return
+from dreamzoo.nn.distributions import one_hot
+from dreamzoo.nn.returns import lambda_return
 from dreamzoo.nn.rssm.dynamics import Latent
 from dreamzoo.nn.state import flatten, select
 from dreamzoo.nn.world_model import Filtered
-
-
-class Dream(NamedTuple):
-    """
-    Imagined trajectories of N starts, time first.
-
-    :param feat: features of states 0..H, without gradient, (H + 1, N, F)
-    :param log_prob: of the actions chosen in states 0..H-1, with gradient, (H, N)
-    :param entropy: of the policy in these states, with gradient, (H, N)
-    """
-
-    feat: Tensor
-    log_prob: Tensor
-    entropy: Tensor
 
 
 class DreamerV3(WorldModelAlgorithm):
@@ -92,6 +77,7 @@ class DreamerV3(WorldModelAlgorithm):
     policy: DreamerV3Policy
     policy_base = DreamerV3Policy
     online_queue = True
+    apart = ("actor", "critic")  # a dream has no graph into the world model
     settings: ClassVar[Mapping[str, Setting]] = {
         **WorldModelAlgorithm.settings,
         "horizon": Whole(1),
@@ -177,27 +163,83 @@ class DreamerV3(WorldModelAlgorithm):
     def _stored_latents(self, state: ActingState) -> dict[str, Tensor]:
         return _to_stored(state.latent) if self.replay_context else {}
 
+    def start_latent(self, batch: SequenceBatch) -> Latent:
+        if not batch.latents:
+            return super().start_latent(batch)
+        dynamics = self.policy.world_model.dynamics
+        stoch = one_hot(batch.latents["stoch"].long(), dynamics.classes)
+        return Latent(batch.latents["deter"], stoch)
+
     # ------------------------------------------------------------------ the algorithm
 
-    def _learn_from(self, batch: SequenceBatch) -> Outcome:
-        """Compute losses and gradients, see :meth:`UpdatingAlgorithm._learn_from`."""
-        averages = list(self.policy.return_normalizer.buffers())
-        before = [average.clone() for average in averages]
-        latent, losses, details = self._losses(batch)
-        weighted = self._weigh(losses)
-        behavior = weighted.pop("actor") + weighted.pop("critic")
-        model = total(weighted)
-        loss = behavior.detach() + model.detach()
-        good = th.isfinite(loss)
-        for average, old in zip(averages, before, strict=True):  # of a bad loss nothing remains
-            average.copy_(th.where(good, average, old))
-        # The dream has no graph into the world model, so their backward passes can share time. But
-        # convolutions take far longer than the rest, and use all cores by themselves.
-        images = bool(self.policy.world_model.codec.image_keys)
-        parts = [behavior + model] if images else [behavior, model]
-        details["grad_norm"] = self._compute_gradients(losses, loss, parts)
-        metrics = {f"{k}_loss": v for k, v in losses.items()} | details
-        return Outcome(metrics, _to_stored(latent) if batch.latents else {})
+    def losses(self, batch: SequenceBatch) -> Losses:
+        """
+        Compute every term of the loss on one batch (eq. 2, 4 and 6), with gradient.
+
+        The averages that returns are divided by move on, as in an update.
+
+        :param batch: (B, T)
+        """
+        filtered = self.observe_batch(batch, self._generator)
+        model, behavior = at_once(self._model_losses, self._behavior_losses, filtered, batch)
+        latents = _to_stored(filtered.latent.detach()) if batch.latents else {}
+        return Losses(model[0] | behavior[0], model[1] | behavior[1], latents)
+
+    def _model_losses(self, filtered: Filtered, batch: SequenceBatch) -> Terms:
+        """Learn what happened (eq. 2 and 3)."""
+        model = self.policy.world_model
+        terms, metrics, discount = world_model_loss(
+            model,
+            filtered,
+            batch.rewards,
+            batch.is_terminal,
+            gamma=self.gamma,
+            free_nats=self.free_nats,
+        )
+        model.follow_gamma(discount, batch.is_terminal, self.gamma)
+        return terms, metrics
+
+    def _behavior_losses(self, filtered: Filtered, batch: SequenceBatch) -> Terms:
+        """Learn from dreams of what may happen, and the values of what happened (eq. 4 to 7)."""
+        starts = slice(-(self.imagination_last or 0), None)
+        latent = select(filtered.latent, (slice(None), starts))
+        rewards, is_last, is_terminal = (
+            x[:, starts] for x in (batch.rewards, batch.is_last, batch.is_terminal)
+        )
+        policy, normalizer = self.policy, self.policy.return_normalizer
+        alive = 1.0 - is_terminal.flatten().float() if self.start_cont == "data" else None
+        dream = policy.imagine(flatten(latent, 0, 1), self.horizon, self._generator, alive)
+        with th.no_grad():
+            # The discount contains gamma: it must not be applied a second time.
+            returns = lambda_return(dream.reward, dream.discount, dream.value, self.gae_lambda)
+            normalizer.update(returns)
+        terms, metrics = imagination_loss(
+            dream,
+            returns,
+            normalizer.scale,
+            policy.critic,
+            ent_coef=self.ent_coef,
+            slow_coef=self.slow_coef,
+        )
+        terms["replay_critic"] = replay_loss(
+            latent.feat,
+            rewards,
+            is_last,
+            is_terminal,
+            returns[0].view_as(rewards),
+            policy.critic,
+            policy.critic_target,
+            gamma=self.gamma,
+            gae_lambda=self.gae_lambda,
+            slow_coef=self.slow_coef,
+        )
+        return terms, metrics
+
+    def _loss_weights(self) -> dict[str, float]:
+        return {"dyn": self.dyn_coef, "rep": self.rep_coef, "replay_critic": self.replay_vf_coef}
+
+    def _averages(self) -> list[Tensor]:
+        return list(self.policy.return_normalizer.buffers())
 
     @th.no_grad()
     def _after_step(self) -> None:
@@ -206,145 +248,6 @@ class DreamerV3(WorldModelAlgorithm):
         averages: list[Tensor] = list(slow.parameters())
         th._foreach_mul_(averages, 1 - self.tau)
         th._foreach_add_(averages, list[Tensor](critic.parameters()), alpha=self.tau)
-
-    def _loss_weights(self) -> dict[str, float]:
-        return {"dyn": self.dyn_coef, "rep": self.rep_coef, "replay_critic": self.replay_vf_coef}
-
-    def _losses(self, batch: SequenceBatch) -> tuple[Latent, dict[str, Tensor], dict[str, Tensor]]:
-        """
-        Compute every term of the loss on one batch (DreamerV3, eq. 2, 4, 6, 8).
-
-        :return: filtered latents (B, T, ...), the terms, and further metrics
-        """
-        aside = Aside(self.device)
-        filtered, losses, details = self._world_model_loss(batch, aside)
-        with aside.reading(filtered.latent, batch):
-            dream, starts = self._imagine(filtered.latent)
-            behavior, returns, more = self._behavior_loss(dream, batch.is_terminal[:, starts])
-            boot = returns[0].view(len(batch.rewards), -1)
-            losses |= behavior
-            losses["replay_critic"] = self._replay_critic_loss(
-                filtered.latent.feat[:, starts], batch, starts, boot
-            )
-        aside.join()
-        return filtered.latent.detach(), losses, details | more
-
-    def _world_model_loss(
-        self, batch: SequenceBatch, aside: Aside | None = None
-    ) -> tuple[Filtered, dict[str, Tensor], dict[str, Tensor]]:
-        """Reconstruction, reward, continuation, two KL terms (eq. 2 and 3), ``aside`` meanwhile."""
-        model = self.policy.world_model
-        filtered = self.observe_batch(batch, self._generator)
-        if aside is not None:
-            aside.begin()
-        feat = filtered.latent.feat
-        losses = reconstruction_losses(model, filtered, feat)
-        losses["reward"] = model.reward.loss(model.reward(feat), batch.rewards).mean()
-        alive = (1.0 - batch.is_terminal.float()) * self.gamma  # termination, never a time limit
-        cont = model.cont(feat)[..., 0]
-        losses["cont"] = soft_bernoulli_loss(cont, alive).mean()
-        model.follow_gamma(th.sigmoid(cont.detach().float()), batch.is_terminal, self.gamma)
-
-        post, prior = filtered.belief, model.dynamics.prior(filtered.latent.deter)
-        dyn, rep, prior_ent, post_ent = divergences(post, prior)
-        # Summed over latents first, then clipped for each step.
-        losses["dyn"] = dyn.clamp(min=self.free_nats).mean()
-        losses["rep"] = rep.clamp(min=self.free_nats).mean()
-        return filtered, losses, {"prior_ent": prior_ent, "post_ent": post_ent}
-
-    def start_latent(self, batch: SequenceBatch) -> Latent:
-        if not batch.latents:
-            return super().start_latent(batch)
-        dynamics = self.policy.world_model.dynamics
-        stoch = one_hot(batch.latents["stoch"].long(), dynamics.classes)
-        return Latent(batch.latents["deter"], stoch)
-
-    def _imagine(self, latent: Latent) -> tuple[Dream, slice]:
-        """
-        Roll the policy out in the model from every filtered state, without a graph.
-
-        Only the actor's own evaluation, on features cut off from the model, keeps one.
-
-        :param latent: filtered states, (B, T, ...)
-        :return: the dream, rows in the order (b, t), and which steps t it starts from
-        """
-        length = latent.deter.shape[1]
-        starts = slice(max(length - (self.imagination_last or length), 0), None)
-        start = flatten(select(latent, (slice(None), starts)), 0, 1)
-        feat, actions, hidden = self.policy.world_model.dynamics.imagine(
-            start, self.policy.actor, self.horizon, self._generator
-        )
-        distribution = self.policy.actor.distribution(hidden)
-        return Dream(feat, *distribution.log_prob_and_entropy(actions)), starts
-
-    def _behavior_loss(
-        self, dream: Dream, is_terminal: Tensor
-    ) -> tuple[dict[str, Tensor], Tensor, dict[str, Tensor]]:
-        """
-        Actor and critic losses on a dream (eq. 4 to 8).
-
-        :param dream: N trajectories
-        :param is_terminal: whether their starts were terminal, (B, K), N = B * K
-        :return: losses, lambda returns (H, N), details
-        """
-        critic, model = self.policy.critic, self.policy.world_model
-        slow_critic = self.policy.critic_target
-        logits, (slow, *predicted) = evaluate(
-            dream.feat[:-1], critic, lambda x: (slow_critic.mean(x),), model.reward_and_discount
-        )
-        with th.no_grad():
-            last = model.reward_and_discount(dream.feat[-1:])
-            reward, discount = (th.cat(pair) for pair in zip(predicted, last, strict=True))
-            if self.start_cont == "data":
-                discount[0] = 1.0 - is_terminal.flatten().float()
-            value = th.cat([critic.twohot.mean(logits), critic.mean(dream.feat[-1:])])
-            # The discount contains gamma: it must not be applied a second time.
-            returns = lambda_return(reward, discount, value, self.gae_lambda)  # (H, N)
-            weight = discount.cumprod(0)[:-1]
-            normalizer = self.policy.return_normalizer
-            normalizer.update(returns)
-            advantage = (returns - value[:-1]) / normalizer.scale
-        objective = dream.log_prob * advantage + self.ent_coef * dream.entropy
-        # The slow critic is a regularizer; returns bootstrap from the critic itself.
-        critic_loss = critic.loss(logits, returns, slow, weights=(1.0, self.slow_coef))
-        losses = {
-            "actor": -(weight * objective).mean(),
-            "critic": (weight * critic_loss).mean(),
-        }
-        details = {
-            "actor_entropy": dream.entropy,
-            "return_scale": normalizer.scale,
-            "imagined_return": returns,
-            "imagined_reward": reward[1:],
-            "value": value,
-            "value_std": value.std(),
-            "advantage_abs": advantage.abs(),
-            "weight": weight,
-        }
-        return losses, returns, details
-
-    def _replay_critic_loss(
-        self, feat: Tensor, batch: SequenceBatch, starts: slice, boot: Tensor
-    ) -> Tensor:
-        """
-        Critic loss on replayed rewards; its gradient reaches the world model.
-
-        :param feat: filtered features with gradient, (B, K, F)
-        :param batch: the batch
-        :param starts: the K steps that were imagined from
-        :param boot: imagined return of every step, (B, K)
-        """
-        critic = self.policy.critic
-        is_last = batch.is_last[:, starts].float()
-        with th.no_grad():
-            rewards, terminal = batch.rewards[:, starts], batch.is_terminal[:, starts].float()
-            targets = replay_return(rewards, is_last, terminal, boot, self.gamma, self.gae_lambda)
-        if not targets.numel():  # a window of one step has no successor to learn from
-            return feat.sum() * 0.0
-        with th.no_grad():
-            slow = self.policy.critic_target.mean(feat[:, :-1])
-        loss = critic.loss(critic(feat[:, :-1]), targets, slow, weights=(1.0, self.slow_coef))
-        return ((1 - is_last[:, :-1]) * loss).mean()
 
 
 def _to_stored(latent: Latent) -> dict[str, Tensor]:

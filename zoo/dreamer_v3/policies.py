@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar, NamedTuple, get_args
 
 import torch as th
 from gymnasium import spaces
@@ -16,7 +16,7 @@ from dreamzoo.common.policy_inputs import ImageInput, VectorInput
 from dreamzoo.common.settings import Choice, Number, Setting, Widths, read_settings
 from dreamzoo.nn.networks.decoders import Decoder
 from dreamzoo.nn.networks.encoders import CnnKind, Encoder
-from dreamzoo.nn.networks.heads import Actor, Head, TwoHotHead
+from dreamzoo.nn.networks.heads import Actor, Head, TwoHotHead, evaluate
 from dreamzoo.nn.observations import ObservationCodec
 from dreamzoo.nn.optim import LaProp
 from dreamzoo.nn.presets import Size, get_size
@@ -69,6 +69,30 @@ class DreamerV3WorldModel(WorldModel):
             action_dim,
             gamma,
         )
+
+
+class Dream(NamedTuple):
+    """
+    Imagined trajectories of N starts and what the networks say about them, time first.
+
+    :param feat: features of states 0..H, without gradient, (H + 1, N, F)
+    :param log_prob: of the actions chosen in states 0..H-1, with the actor's gradient, (H, N)
+    :param entropy: of the policy in these states, with the actor's gradient, nats, (H, N)
+    :param reward: of arriving in states 0..H, without gradient, (H + 1, N)
+    :param discount: of states 0..H, contains gamma, without gradient, (H + 1, N)
+    :param value: of states 0..H, the critic's means, without gradient, (H + 1, N)
+    :param slow_value: of states 0..H-1, the slow critic's means, without gradient, (H, N)
+    :param logits: the critic's predictions in these states, with its gradient, (H, N, bins)
+    """
+
+    feat: Tensor
+    log_prob: Tensor
+    entropy: Tensor
+    reward: Tensor
+    discount: Tensor
+    value: Tensor
+    slow_value: Tensor
+    logits: Tensor
 
 
 class DreamerV3Policy(WorldModelPolicy):
@@ -164,6 +188,35 @@ class DreamerV3Policy(WorldModelPolicy):
 
     def value(self, latent: Latent) -> Tensor:
         return self.critic.mean(latent.feat)
+
+    def imagine(
+        self,
+        start: Latent,
+        horizon: int,
+        generator: th.Generator | None = None,
+        start_discount: Tensor | None = None,
+    ) -> Dream:
+        """
+        Roll the actor out in the world model, and judge the states that it gets into.
+
+        :param start: where to begin, without gradient or with one, which is cut off, (N, ...)
+        :param horizon: steps H
+        :param generator: source of randomness
+        :param start_discount: discount of the starts, (N,); None: as the model predicts it
+        """
+        model, critic, slow = self.world_model, self.critic, self.critic_target
+        feat, actions, hidden = model.dynamics.imagine(start, self.actor, horizon, generator)
+        log_prob, entropy = self.actor.distribution(hidden).log_prob_and_entropy(actions)
+        logits, (slow_value, *predicted) = evaluate(
+            feat[:-1], critic, lambda rows: (slow.mean(rows),), model.reward_and_discount
+        )
+        with th.no_grad():
+            last = model.reward_and_discount(feat[-1:])
+            reward, discount = (th.cat(pair) for pair in zip(predicted, last, strict=True))
+            if start_discount is not None:
+                discount[0] = start_discount
+            value = th.cat([critic.twohot.mean(logits), critic.mean(feat[-1:])])
+        return Dream(feat, log_prob, entropy, reward, discount, value, slow_value, logits)
 
     def train(self, mode: bool = True) -> "DreamerV3Policy":
         super().train(mode)

@@ -8,24 +8,18 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
-from torch import Tensor, nn
+from torch import Tensor
 from typing_extensions import Unpack
 
 from dreamzoo.common.arguments import Plumbing
 from dreamzoo.common.buffers import SequenceBatch
 from dreamzoo.common.settings import Flag, Number, Setting, Whole
-from dreamzoo.common.training import Outcome, reconstruction_losses, total
+from dreamzoo.common.training import Losses
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
-from dreamzoo.nn.networks.world_models import unit_variance_loss
 from dreamzoo.nn.rssm.dynamics import Latent
-from dreamzoo.nn.rssm.gaussian import Beliefs, gaussian_kl, overshoot
-from dreamzoo.nn.world_model import Filtered
+from dreamzoo.planet.losses import overshooting_loss, world_model_loss
 from dreamzoo.planet.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, PlaNetPolicy
 from dreamzoo.planning import CEM
-
-#: Share of the posterior's way in the loss that draws the means of the deterministic model
-#: together: that of KL balancing in DreamerV2, eq. 2.
-POSTERIOR_SHARE = 0.2
 
 
 class PlaNet(WorldModelAlgorithm):
@@ -238,17 +232,26 @@ class PlaNet(WorldModelAlgorithm):
 
     # ------------------------------------------------------------------ the algorithm
 
-    def _learn_from(self, batch: SequenceBatch) -> Outcome:
-        """Compute losses and gradients, see :meth:`WorldModelAlgorithm._learn_from`."""
-        losses, details = self._losses(batch)
-        loss = total(self._weigh(losses))
-        norm = self._compute_gradients(losses, loss, [loss])
-        # Of a norm that is not finite nothing may reach the gradients that the guard has emptied.
-        nn.utils.clip_grads_with_norm_(
-            self.policy.trained_parameters(), self.max_grad_norm, norm.nan_to_num(0.0, 0.0)
-        )
-        metrics = {f"{name}_loss": term for name, term in losses.items()}
-        return Outcome(metrics | details | {"grad_norm": norm}, {})
+    def losses(self, batch: SequenceBatch) -> Losses:
+        """
+        Compute every term of the loss on one batch (eq. 3; eq. 6 for overshooting), with gradient.
+
+        :param batch: (B, T)
+        """
+        model = self.policy.world_model
+        filtered = self.observe_batch(batch, self._generator)
+        terms, metrics = world_model_loss(model, filtered, batch.rewards, free_nats=self.free_nats)
+        if self.overshooting_distance > 1:
+            terms["overshooting"] = overshooting_loss(
+                model.dynamics,
+                filtered,
+                self.policy.action_codec.encode(batch.actions),
+                batch.is_first,
+                distance=self.overshooting_distance,
+                free_nats=self.free_nats,
+                generator=self._generator,
+            )
+        return Losses(terms, metrics, {})
 
     def _loss_weights(self) -> dict[str, float]:
         return {
@@ -256,60 +259,3 @@ class PlaNet(WorldModelAlgorithm):
             "reward": self.reward_coef,
             "overshooting": self.overshooting_coef,
         }
-
-    def _losses(self, batch: SequenceBatch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """
-        Compute every term of the loss on one batch (PlaNet, eq. 3; eq. 6 for overshooting).
-
-        Likelihoods are summed over what they describe, then averaged over steps and rows.
-
-        :return: the terms, and further metrics
-        """
-        model = self.policy.world_model
-        filtered = self.observe_batch(batch, self._generator)
-        feat = filtered.latent.feat
-        losses = reconstruction_losses(model, filtered, feat)
-        losses["reward"] = unit_variance_loss(model.reward(feat), batch.rewards).mean()
-        belief: Beliefs = filtered.belief
-        losses["kl"] = self._divergence(belief).mean()
-        if self.overshooting_distance > 1:
-            actions = self.policy.action_codec.encode(batch.actions)
-            losses["overshooting"] = self._overshooting_loss(filtered, actions, batch.is_first)
-        if self.policy.dynamics_kind == "rnn":
-            return losses, {}
-        entropies = {"prior_ent": belief.prior.entropy(), "post_ent": belief.post.entropy()}
-        return losses, {"kl": gaussian_kl(*belief), **entropies}
-
-    def _divergence(self, belief: Beliefs) -> Tensor:
-        """Return how far what was seen is from what was expected, (B, T)."""
-        if self.policy.dynamics_kind == "rnn":
-            post, prior = belief.post.mean, belief.prior.mean
-            to_prior = unit_variance_loss(prior, post.detach()).sum(-1)
-            to_post = unit_variance_loss(post, prior.detach()).sum(-1)
-            return to_prior + POSTERIOR_SHARE * to_post
-        # Clipped in every step, before anything is averaged.
-        return (gaussian_kl(*belief) - self.free_nats).clamp(min=0.0)
-
-    def _overshooting_loss(self, filtered: Filtered, actions: Tensor, is_first: Tensor) -> Tensor:
-        """
-        Draw predictions over 2 to D steps to the posterior, which is held fixed (eq. 6).
-
-        A distance of one step is the ordinary KL term, which keeps its weight; the others are
-        divided by D. Predictions that would reach back across a start count as zero.
-        """
-        distance = self.overshooting_distance
-        prior, exists = overshoot(
-            self.policy.world_model.dynamics,
-            filtered.latent,
-            actions,
-            is_first,
-            distance,
-            self._generator,
-        )
-        post = filtered.belief.post.detach()
-        if self.policy.dynamics_kind == "rnn":
-            divergence = unit_variance_loss(prior.mean, post.mean).sum(-1)
-        else:
-            divergence = (gaussian_kl(post, prior) - self.free_nats).clamp(min=0.0)
-        longer = th.where(exists, divergence, 0.0)[1:]  # (D - 1, B, T)
-        return longer.mean(dim=(1, 2)).sum() / distance

@@ -1,10 +1,13 @@
-"""What is computed aside on CUDA is what is computed in order."""
+"""What is computed at once on CUDA is what is computed in order."""
+
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch as th
 from torch import Tensor
 
-from dreamzoo.nn.fast.streams import Aside
+from dreamzoo.nn.fast.streams import at_once
 
 
 def _inputs(device: str) -> list[Tensor]:
@@ -13,43 +16,51 @@ def _inputs(device: str) -> list[Tensor]:
     return [x.to(device).requires_grad_() for x in numbers]
 
 
-def _compute(inputs: list[Tensor], aside: Aside) -> list[Tensor]:
-    """Two chains of products of one beginning, one of them aside, and their gradients."""
+def _compute(inputs: list[Tensor], compute: Callable[..., Any]) -> list[Tensor]:
+    """Two chains of products of one beginning, and their gradients."""
     x, weight, other = inputs
-    beginning = x @ weight
-    aside.begin()
-    second = beginning
-    for _ in range(20):
-        second = th.sin(second @ weight)
-    with aside.reading(beginning):
-        first = beginning
+
+    def first(beginning: Tensor) -> Tensor:
         for _ in range(20):
-            first = th.tanh(first @ other)
-        first = first.sum()
-    aside.join()
-    loss = first + second.sum()
+            beginning = th.sin(beginning @ weight)
+        return beginning.sum()
+
+    def second(beginning: Tensor) -> Tensor:
+        for _ in range(20):
+            beginning = th.tanh(beginning @ other)
+        return beginning.sum()
+
+    one, two = compute(first, second, x @ weight)
+    loss = two + one
     return [loss.detach(), *th.autograd.grad(loss, inputs)]
 
 
-def test_a_block_aside_is_computed_in_order_on_a_cpu() -> None:
-    results = _compute(_inputs("cpu"), Aside(th.device("cpu")))
-    assert all(x.isfinite().all() and x.any() for x in results)
+def _in_order(first: Callable[..., Any], second: Callable[..., Any], *inputs: Any) -> Any:
+    return first(*inputs), second(*inputs)
+
+
+def _assert_equal(results: list[Tensor], expected: list[Tensor]) -> None:
+    for one, other in zip(results, expected, strict=True):
+        assert other.any()
+        assert th.equal(one, other)
+
+
+def test_two_functions_at_once_are_computed_in_order_on_a_cpu() -> None:
+    inputs = _inputs("cpu")
+    _assert_equal(_compute(inputs, at_once), _compute(inputs, _in_order))
 
 
 @pytest.mark.gpu
-def test_a_block_aside_gives_the_same_numbers_alone_and_in_a_graph() -> None:
-    inputs, aside = _inputs("cuda"), Aside(th.device("cuda"))
-    in_order = Aside(th.device("cpu"))
-    expected = _compute(inputs, in_order)
+def test_two_functions_at_once_give_the_same_numbers_alone_and_in_a_graph() -> None:
+    inputs = _inputs("cuda")
+    expected = _compute(inputs, _in_order)
     stream, graph = th.cuda.Stream(), th.cuda.CUDAGraph()
     stream.wait_stream(th.cuda.current_stream())
     with th.cuda.stream(stream):
-        alone = _compute(inputs, aside)
+        alone = _compute(inputs, at_once)
     th.cuda.current_stream().wait_stream(stream)
     with th.cuda.graph(graph, stream=stream):
-        recorded = _compute(inputs, aside)
+        recorded = _compute(inputs, at_once)
     graph.replay()
-    for result in (alone, recorded):
-        for one, other in zip(result, expected, strict=True):
-            assert other.any()
-            assert th.equal(one, other)
+    for results in (alone, recorded):
+        _assert_equal(results, expected)

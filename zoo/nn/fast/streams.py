@@ -1,54 +1,44 @@
 """Two things at a time on a GPU: kernels of small networks leave most of it idle."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import torch as th
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+First = TypeVar("First")
+Second = TypeVar("Second")
 
-class Aside:
+
+def at_once(
+    first: Callable[..., First], second: Callable[..., Second], *inputs: Any
+) -> tuple[First, Second]:
     """
-    Let CUDA compute a block beside what lies between :meth:`begin` and it; elsewhere in order.
+    Compute ``(first(*inputs), second(*inputs))``, on CUDA both at the same time.
 
-    Its gradients, too, are computed beside those of the rest.
+    The second gets a stream of its own, and so do its gradients.
 
-    :param device: where it is computed
+    :param first: may write nothing that the second reads
+    :param second: may read no tensor but the inputs, and what does not change meanwhile
+    :param inputs: tensors, alone or nested
     """
-
-    def __init__(self, device: th.device) -> None:
-        self._stream = _stream(device) if device.type == "cuda" else None
-
-    def begin(self) -> None:
-        """Mark what the block waits for: all that comes before this."""
-        if self._stream is not None:
-            self._event = th.cuda.current_stream(self._stream.device).record_event()
-
-    @contextmanager
-    def reading(self, *inputs: Any) -> Iterator[None]:
-        """
-        Compute a block aside.
-
-        :param inputs: all tensors that it reads, alone or nested: their memory must not be given
-            to something else while they are read, and it would be, as soon as nothing refers to it
-        """
-        if self._stream is None:
-            yield
-            return
-        self._stream.wait_event(self._event)
-        for x in tree_leaves(inputs):
-            if isinstance(x, Tensor) and x.is_cuda:
-                x.record_stream(self._stream)
-        with th.cuda.stream(self._stream):
-            yield
-
-    def join(self) -> None:
-        """Let what comes after this wait for the block."""
-        if self._stream is not None:
-            th.cuda.current_stream(self._stream.device).wait_stream(self._stream)
+    on_gpu = [x for x in tree_leaves(inputs) if isinstance(x, Tensor) and x.is_cuda]
+    if not on_gpu:
+        return first(*inputs), second(*inputs)
+    stream = _stream(on_gpu[0].device)
+    beginning = th.cuda.current_stream(stream.device).record_event()
+    one = first(*inputs)
+    stream.wait_event(beginning)
+    for x in on_gpu:
+        # As soon as nothing refers to it, its memory would be given to something else, though it
+        # is still read here.
+        x.record_stream(stream)
+    with th.cuda.stream(stream):
+        other = second(*inputs)
+    th.cuda.current_stream(stream.device).wait_stream(stream)
+    return one, other
 
 
 @cache
