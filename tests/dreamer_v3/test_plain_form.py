@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from dreamzoo import DreamerV3
 from dreamzoo.nn import distributions
+from dreamzoo.nn.beliefs import Belief, Categorical
 from dreamzoo.nn.fast import kernels
 from dreamzoo.nn.fast.tapes import StackTape
 from dreamzoo.nn.networks.layers import MLP
@@ -52,9 +53,9 @@ def _observe(
     is_first: Tensor,
     generator: th.Generator | None = None,
     **_: Any,
-) -> tuple[Latent, Tensor]:
+) -> tuple[Latent, Belief[Categorical]]:
     draws = th.rand(tokens.shape[1], len(tokens), rssm.stoch, generator=generator)
-    states, beliefs = [], []
+    states, posts = [], []
     for t in range(tokens.shape[1]):
         keep = 1.0 - is_first[:, t, None].float()
         latent = Latent(latent.deter * keep, latent.stoch * keep[..., None])
@@ -64,9 +65,10 @@ def _observe(
         sample = kernels.one_hot_sample(probs.detach(), draws[t])
         latent = Latent(deter, sample + probs - probs.detach())
         states.append(latent)
-        beliefs.append(probs)
-    parts = (th.stack(part, dim=1) for part in zip(*states, strict=True))
-    return Latent(*parts), th.stack(beliefs, dim=1)
+        posts.append(probs)
+    filtered = Latent(*(th.stack(part, dim=1) for part in zip(*states, strict=True)))
+    post = Categorical(th.stack(posts, dim=1))
+    return filtered, Belief(post, lambda: rssm.prior(filtered.deter))
 
 
 class _Imagination:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dreamzoo.common.buffers import SequenceReplayBuffer
 from dreamzoo.common.policies import ActingState
-from dreamzoo.nn.distributions import categorical_kl, mix_uniform, soft_bernoulli_loss
+from dreamzoo.nn.distributions import mix_uniform, soft_bernoulli_loss
 from dreamzoo.nn.rssm.dynamics import Latent
 from tests.dreamer_v3.reference import FOLDER, LENGTH, ROWS, Reference
 
@@ -65,7 +65,7 @@ def test_networks_equal_the_authors(reference: Reference) -> None:
     encoded = policy.action_codec.encode(reference.action("a/in/action"))
     assert th.equal(encoded, reference.get("a/in/emb"))
     assert_close(model.imagine_step(latent, encoded).deter, reference.get("a/core"))
-    assert_close(model.dynamics.prior(latent.deter), reference.get("a/prior"))
+    assert_close(model.dynamics.prior(latent.deter).probs, reference.get("a/prior"))
 
     heads = {
         "rew_logits": model.reward(feat),
@@ -136,9 +136,9 @@ def test_losses_and_gradients_equal_the_authors(reference: Reference) -> None:
 def test_every_step_of_the_model_loss_equals_the_authors(reference: Reference) -> None:
     model, batch = reference.model, reference.batch()
     filtered = reference.agent.observe_batch(batch)
-    feat, belief = filtered.latent.feat, filtered.belief
-    assert_close(belief, mix_uniform(reference.get("b/logit"), 0.01))
-    kl = categorical_kl(belief, model.dynamics.prior(filtered.latent.deter)).clamp(min=1.0)
+    feat, (post, prior) = filtered.latent.feat, filtered.belief
+    assert_close(post.probs, mix_uniform(reference.get("b/logit"), 0.01))
+    kl = post.kl(prior).clamp(min=1.0)
     alive = (1.0 - batch.is_terminal.float()) * reference.agent.gamma
     terms = {
         "dyn": kl,

@@ -22,7 +22,7 @@ def _policy(what: str, old: str, new: str) -> Mutant:
 
 
 def _beliefs(what: str, old: str, new: str) -> Mutant:
-    return Mutant(f"DreamerV3: {what}", "zoo/nn/distributions.py", old, new, TESTS)
+    return Mutant(f"DreamerV3: {what}", "zoo/nn/beliefs.py", old, new, TESTS)
 
 
 MUTANTS = [
@@ -58,18 +58,18 @@ MUTANTS = [
     ),
     _beliefs(
         "the posterior is not held fixed in the dynamics loss",
-        "categorical_kl(post.detach(), prior)",
-        "categorical_kl(post, prior)",
+        "post.detach().kl(prior)",
+        "post.kl(prior)",
     ),
     _beliefs(
         "the prior is not held fixed in the representation loss",
-        "categorical_kl(post, prior.detach())",
-        "categorical_kl(post, prior)",
+        "post.kl(prior.detach())",
+        "post.kl(prior)",
     ),
     _beliefs(
         "the KL divergence is turned around",
-        "categorical_kl(post.detach(), prior)",
-        "categorical_kl(prior, post.detach())",
+        "post.detach().kl(prior)",
+        "prior.kl(post.detach())",
     ),
     _loss(
         "free nats are clipped after the mean",

@@ -10,7 +10,7 @@ ENCODERS, DECODERS, OBS = (
     "zoo/nn/networks/decoders.py",
     "zoo/nn/observations.py",
 )
-MODEL = "zoo/nn/world_model.py"
+MODEL, BELIEFS = "zoo/nn/world_model.py", "zoo/nn/beliefs.py"
 ORACLE = "tests/dreamer_v3/test_oracle.py"
 OF_DIST = ("tests/nn/test_distributions.py", ORACLE)
 OF_OPTIM = ("tests/nn/test_optim.py", ORACLE)
@@ -18,6 +18,7 @@ OF_FILTER = ("tests/nn/rssm/test_block.py", ORACLE, "tests/dreamer_v3/test_plain
 OF_KERNELS = ("tests/nn/fast/test_kernels.py", ORACLE)
 OF_LAYERS = ("tests/nn/networks/test_layers.py", ORACLE)
 OF_OBS = ("tests/nn/test_observations.py", ORACLE)
+OF_BELIEFS = ("tests/nn/test_beliefs.py", ORACLE)
 OF_MODEL = ("tests/nn/test_world_model.py", "tests/envs/dreams", ORACLE)
 
 MUTANTS = [
@@ -54,13 +55,6 @@ MUTANTS = [
         DIST,
         "(1 - unimix) * probs + unimix / logits.shape[-1]",
         "probs",
-        OF_DIST,
-    ),
-    Mutant(
-        "entropy: one latent only",
-        DIST,
-        "return -(p * p.log()).sum((-2, -1))",
-        "return -(p * p.log()).sum(-1).mean(-1)",
         OF_DIST,
     ),
     Mutant(
@@ -388,10 +382,10 @@ MUTANTS = [
     ),
     Mutant(
         "imagination: samples of the plain form have no gradient",
-        RSSM,
-        "return one_hot_sample(probs.detach(), draws) + (probs - probs.detach())",
-        "return one_hot_sample(probs.detach(), draws)",
-        ("tests/nn/rssm/test_block.py", "tests/nn/test_gradients.py"),
+        BELIEFS,
+        "return one_hot + (self.probs - self.probs.detach())",
+        "return one_hot",
+        ("tests/nn/test_beliefs.py", "tests/nn/rssm/test_block.py", "tests/nn/test_gradients.py"),
     ),
     Mutant(
         "observations: float images are not scaled from their bounds",
@@ -399,5 +393,40 @@ MUTANTS = [
         "            x = x - _constant(self.low, x)\n",
         "            x = x + 0.0\n",
         ("tests/nn/test_observations.py", "tests/sb3/test_borders.py"),
+    ),
+    Mutant(
+        "beliefs: logarithms of unmixed categoricals are those of rounded probabilities",
+        BELIEFS,
+        "return cls(log_probs.exp(), log_probs)",
+        "return cls(log_probs.exp())",
+        OF_BELIEFS,
+    ),
+    Mutant(
+        "beliefs: detached categoricals keep a way back through their logarithms",
+        BELIEFS,
+        "None if self.log_probs is None else self.log_probs.detach()",
+        "self.log_probs",
+        OF_BELIEFS,
+    ),
+    Mutant(
+        "beliefs: the entropies of prior and posterior are swapped",
+        BELIEFS,
+        "Divergences(dyn, rep, prior.entropy(), post.entropy())",
+        "Divergences(dyn, rep, post.entropy(), prior.entropy())",
+        OF_BELIEFS,
+    ),
+    Mutant(
+        "beliefs: the prior is computed where nobody asks for it",
+        BELIEFS,
+        "        self._expect: Callable[[], D] = expect\n",
+        "        expected = expect()\n        self._expect: Callable[[], D] = lambda: expected\n",
+        OF_BELIEFS,
+    ),
+    Mutant(
+        "beliefs: the entropy of one latent only",
+        BELIEFS,
+        "return -(self.probs * self._logs()).sum((-2, -1))",
+        "return -(self.probs * self._logs()).sum(-1).mean(-1)",
+        OF_BELIEFS,
     ),
 ]

@@ -10,8 +10,6 @@ from dreamzoo.nn.distributions import (
     BoundedNormalActions,
     CategoricalActions,
     SymexpTwoHot,
-    categorical_entropy,
-    categorical_kl,
     categorical_sample,
     mix_uniform,
     one_hot,
@@ -159,39 +157,17 @@ def test_two_hot_refuses_even_numbers_of_bins(bins: int) -> None:
         SymexpTwoHot(bins)
 
 
-def test_unimix_kl_vector() -> None:
+def test_unimix_vector() -> None:
     """Appendix A4."""
     post = mix_uniform(th.tensor([[2.0, 0.0, -1.0, 0.5]]), 0.01)
-    prior = mix_uniform(th.tensor([[0.0, 0.3, 0.1, -0.2]]), 0.01)
     expected = th.tensor([[0.705499, 0.097641, 0.037500, 0.159360]])
     th.testing.assert_close(post, expected, atol=1e-6, rtol=0)
-    assert float(categorical_kl(post, prior)) == pytest.approx(0.561494, abs=1e-5)
-    assert float(categorical_entropy(post)) == pytest.approx(0.889078, abs=1e-5)
-    raw_post = mix_uniform(th.tensor([[2.0, 0.0, -1.0, 0.5]]), 0.0)
-    raw_prior = mix_uniform(th.tensor([[0.0, 0.3, 0.1, -0.2]]), 0.0)
-    assert float(categorical_kl(raw_post, raw_prior)) == pytest.approx(0.573536, abs=1e-5)
 
 
 def test_unimix_is_over_the_last_axis() -> None:
     logits = th.randn(5, 3, 4, generator=th.Generator().manual_seed(1))
     expected = 0.99 * logits.double().softmax(-1) + 0.01 / 4
     th.testing.assert_close(mix_uniform(logits, 0.01).double(), expected, rtol=1e-6, atol=1e-7)
-
-
-@pytest.mark.parametrize(("classes", "largest"), [(4, 5.92), (16, 7.29), (32, 7.98), (64, 8.67)])
-def test_kl_of_mixed_categoricals_is_bounded(classes: int, largest: float) -> None:
-    """Pitfall 8: without the mixture on both sides the KL term can reach infinity."""
-    certain = th.full((1, classes), -1e6)
-    one, other = certain.clone(), certain.clone()
-    one[0, 0] = other[0, 1] = 1e6
-    kl = categorical_kl(mix_uniform(one, 0.01), mix_uniform(other, 0.01))
-    assert float(kl) == pytest.approx(largest, abs=0.01)
-
-
-def test_uniform_entropy_is_summed_over_latents() -> None:
-    """Appendix A8: 32 ln 4."""
-    entropy = categorical_entropy(th.full((2, 32, 4), 0.25))
-    th.testing.assert_close(entropy, th.full((2,), 44.361420))
 
 
 def test_categorical_sample_frequencies() -> None:

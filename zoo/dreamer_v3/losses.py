@@ -13,7 +13,8 @@ from torch import Tensor
 
 from dreamzoo.common.training import reconstruction_losses
 from dreamzoo.dreamer_v3.policies import Dream, DreamerV3WorldModel
-from dreamzoo.nn.distributions import divergences, soft_bernoulli_loss
+from dreamzoo.nn.beliefs import divergences
+from dreamzoo.nn.distributions import soft_bernoulli_loss
 from dreamzoo.nn.networks.heads import TwoHotHead
 from dreamzoo.nn.returns import replay_return
 from dreamzoo.nn.world_model import Filtered
@@ -62,8 +63,7 @@ def world_model_loss(
     alive = (1.0 - is_terminal.float()) * gamma
     cont = model.cont(feat)[..., 0]
     terms["cont"] = soft_bernoulli_loss(cont, alive).mean()
-    post, prior = filtered.belief, model.dynamics.prior(filtered.latent.deter)
-    dyn, rep, prior_ent, post_ent = divergences(post, prior)
+    dyn, rep, prior_ent, post_ent = divergences(*filtered.belief)
     # Summed over latents first, then clipped for each step.
     terms["dyn"] = dyn.clamp(min=free_nats).mean()
     terms["rep"] = rep.clamp(min=free_nats).mean()

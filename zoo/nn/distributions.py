@@ -1,4 +1,4 @@
-"""Distributions of DreamerV3: symlog, symexp two-hot, mixed categoricals, bounded normal."""
+"""Distributions of predictions and actions: symexp two-hot, mixed categoricals, bounded normal."""
 
 import functools
 from collections.abc import Sequence
@@ -190,40 +190,6 @@ def one_hot(index: Tensor, classes: int) -> Tensor:
     """Encode indices (...) as float one-hot vectors (..., classes)."""
     out = th.zeros(*index.shape, classes, device=index.device)
     return out.scatter_(-1, index[..., None], 1.0)
-
-
-def categorical_kl(p: Tensor, q: Tensor) -> Tensor:
-    """
-    KL(p || q) summed over latents.
-
-    :param p: probabilities, (..., S, C)
-    :param q: probabilities, (..., S, C), positive
-    :return: nats, (...)
-    """
-    return (p * (p.log() - q.log())).sum((-2, -1))
-
-
-def divergences(post: Tensor, prior: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """
-    Compare what the model believes after and before an observation, in nats.
-
-    :param post: probabilities with gradient, (B, T, S, C)
-    :param prior: the same, positive
-    :return: KL(post || prior) with the prior's gradient alone, and with the posterior's alone;
-        entropies of prior and posterior, (B, T) each
-    """
-    if kernels.uses_triton(post) and not kernels.is_traced():
-        from dreamzoo.nn.fast.triton.actions import Divergences
-
-        flat = Divergences.apply(post.flatten(0, 1), prior.flatten(0, 1))
-        return tuple(x.view(post.shape[:2]) for x in flat)
-    dyn, rep = categorical_kl(post.detach(), prior), categorical_kl(post, prior.detach())
-    return dyn, rep, categorical_entropy(prior), categorical_entropy(post)
-
-
-def categorical_entropy(p: Tensor) -> Tensor:
-    """Entropy in nats, summed over latents: (..., S, C) to (...)."""
-    return -(p * p.log()).sum((-2, -1))
 
 
 class CategoricalActions:

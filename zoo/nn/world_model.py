@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, Protocol
 import torch as th
 from torch import Tensor, nn
 
+from dreamzoo.nn.beliefs import Belief
 from dreamzoo.nn.distributions import at_least_float32
 from dreamzoo.nn.fast.pieces import by_rows
 from dreamzoo.nn.observations import Observation, ObservationCodec
@@ -43,12 +44,12 @@ class Filtered(NamedTuple):
     What filtering a batch of sequences yields.
 
     :param latent: states, (B, T, ...)
-    :param belief: what their stochastic part was drawn from, as the dynamics say it
+    :param belief: what their stochastic part was drawn from, and what had been expected of it
     :param targets: network inputs that the decoder should reproduce, (B * T, ...)
     """
 
     latent: State
-    belief: Any
+    belief: Belief[Any]
     targets: dict[str, Tensor]
 
 

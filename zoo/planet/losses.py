@@ -10,8 +10,9 @@ import torch as th
 from torch import Tensor
 
 from dreamzoo.common.training import reconstruction_losses
+from dreamzoo.nn.beliefs import Gaussian
 from dreamzoo.nn.networks.world_models import unit_variance_loss
-from dreamzoo.nn.rssm.gaussian import Gaussian, GaussianDynamics, gaussian_kl, overshoot
+from dreamzoo.nn.rssm.gaussian import GaussianDynamics, overshoot
 from dreamzoo.nn.world_model import Filtered
 from dreamzoo.planet.policies import PlaNetWorldModel
 
@@ -33,14 +34,14 @@ def world_model_loss(
     :param free_nats: KL divergences below this have no gradient
     :return: ``recon`` (of a Dict ``recon_<key>``), ``reward`` and ``kl``; metrics in nats, (B, T)
     """
+    post, prior = filtered.belief
     feat = filtered.latent.feat
     terms = reconstruction_losses(model, filtered, feat)
     terms["reward"] = unit_variance_loss(model.reward(feat), rewards).mean()
-    post, prior = filtered.belief
     if not model.dynamics.sample:
         terms["kl"] = distance_of_means(post, prior).mean()
         return terms, {}
-    kl = gaussian_kl(post, prior)
+    kl = post.kl(prior)
     terms["kl"] = beyond(kl, free_nats).mean()
     return terms, {"kl": kl, "prior_ent": prior.entropy(), "post_ent": post.entropy()}
 
@@ -93,7 +94,7 @@ def overshooting_loss(
     prior, exists = overshoot(dynamics, filtered.latent, actions, is_first, distance, generator)
     post = filtered.belief.post.detach()
     if dynamics.sample:
-        divergence = beyond(gaussian_kl(post, prior), free_nats)
+        divergence = beyond(post.kl(prior), free_nats)
     else:
         divergence = unit_variance_loss(prior.mean, post.mean).sum(-1)
     longer = th.where(exists, divergence, 0.0)[1:]  # (D - 1, B, T)

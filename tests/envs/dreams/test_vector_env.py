@@ -215,7 +215,7 @@ def test_initial_starts_are_what_the_model_believes_before_it_sees(agent: Dreame
     )
     with th.no_grad():
         deter = agent.policy.world_model.imagine_step(nothing, still).deter
-        probs = agent.policy.world_model.dynamics.prior(deter)[0]
+        probs = agent.policy.world_model.dynamics.prior(deter).probs[0]
     th.testing.assert_close(dream.latent.deter, deter.expand(500, -1), atol=1e-5, rtol=1e-5)
     assert (dream.latent.stoch.mean(0) - probs).abs().max() < 0.1
 

@@ -43,8 +43,8 @@ def _observe(
     actions, tokens = random(rows, steps, ACTION_DIM), random(rows, steps, TOKEN_DIM)
     first = (th.rand(rows, steps, generator=generator) < 0.3).to(where)
     draws = th.Generator(where).manual_seed(1)
-    latent, probs = model.observe(Latent(deter, stoch), actions, tokens, first, draws, mode=mode)
-    results = [*latent, probs]
+    latent, belief = model.observe(Latent(deter, stoch), actions, tokens, first, draws, mode=mode)
+    results = [*latent, belief.post.probs]
     th.stack([(x * random(*x.shape)).sum() for x in results]).sum().backward()
     leaves: dict[str, Tensor] = dict(model.named_parameters())
     leaves |= {"deter": deter, "stoch": stoch, "actions": actions, "tokens": tokens}

@@ -156,8 +156,8 @@ def test_gradients_in_bf16_are_nearly_those_in_fp32(network: str) -> None:
     def loss() -> Tensor:
         if isinstance(model, layers.MLP):
             return model(x).square().sum()
-        states, probs = model.observe(model.initial(16), *steps, mode=True)
-        return states.deter.square().sum() + probs.square().sum()
+        states, belief = model.observe(model.initial(16), *steps, mode=True)
+        return states.deter.square().sum() + belief.post.probs.square().sum()
 
     sources = [x, *model.parameters()]
     exact = th.autograd.grad(loss(), sources, allow_unused=True)

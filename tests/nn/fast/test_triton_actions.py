@@ -6,7 +6,8 @@ import pytest
 import torch as th
 from torch import Tensor
 
-from dreamzoo.nn.distributions import BoundedNormalActions, CategoricalActions, divergences
+from dreamzoo.nn.beliefs import Categorical, divergences
+from dreamzoo.nn.distributions import BoundedNormalActions, CategoricalActions
 from dreamzoo.nn.fast import kernels
 from dreamzoo.nn.networks.layers import MLP
 from tests.nn.fast.triton_forms import DEVICES, Random, assert_equal_forms, both
@@ -64,7 +65,7 @@ def test_divergences(where: str, shape: tuple[int, ...]) -> None:
             random.normal(*shape).softmax(-1).mul(0.99).add(0.01 / shape[-1]).requires_grad_()
             for _ in range(2)
         )
-        dyn, rep, *entropies = divergences(post, prior)
+        dyn, rep, *entropies = divergences(Categorical(post), Categorical(prior))
         weights = [random.normal(*shape[:2]) for _ in range(2)]
         loss = (weights[0] * dyn + weights[1] * rep).sum()
         grads = th.autograd.grad(loss, [post, prior])

@@ -123,8 +123,8 @@ def test_gradients_through_time_equal_those_of_the_plain_loop(rssm: BlockRSSM) -
     deter, stoch, actions, tokens = inputs
     noise = [th.randn(3, 9, *shape, dtype=th.float64) for shape in ((16,), (4, 3), (4, 3))]
     generator = th.Generator().manual_seed(5)
-    states, post = rssm.observe(Latent(deter, stoch), actions, tokens, first, generator)
-    fast = [*states, post]
+    states, belief = rssm.observe(Latent(deter, stoch), actions, tokens, first, generator)
+    fast = [*states, belief.post.probs]
     slow = _plain_observe(rssm, Latent(deter, stoch), actions, tokens, first)
     weights = {n: p for n, p in rssm.named_parameters() if "prior" not in n}
     results = []
@@ -141,14 +141,14 @@ def test_gradients_through_time_equal_those_of_the_plain_loop(rssm: BlockRSSM) -
 
 def test_a_filtered_sequence_is_freed_with_its_result(rssm: BlockRSSM) -> None:
     actions, tokens = _sequence(3, 4)
-    states, post = rssm.observe(_latent(3), actions, tokens, th.zeros(3, 4, dtype=th.bool))
+    states, belief = rssm.observe(_latent(3), actions, tokens, th.zeros(3, 4, dtype=th.bool))
     assert states.deter.grad_fn is not None
     node: Any = states.deter.grad_fn.next_functions[0][0]  # behind the transposition
     freed = weakref.ref(node.tape[0])
     del node
-    (states.deter.sum() + post.sum()).backward()
+    (states.deter.sum() + belief.post.probs.sum()).backward()
     assert freed() is not None
-    del states, post
+    del states, belief
     assert freed() is None
 
 
@@ -158,8 +158,8 @@ def test_filtering_gives_the_same_with_and_without_gradient(rssm: BlockRSSM) -> 
 
     def run() -> tuple[th.Tensor, ...]:
         generator = th.Generator().manual_seed(0)
-        states, post = rssm.observe(_latent(3), actions, tokens, is_first, generator)
-        return *states, post
+        states, belief = rssm.observe(_latent(3), actions, tokens, is_first, generator)
+        return *states, belief.post.probs
 
     with_gradient = run()
     with th.no_grad():
@@ -244,16 +244,14 @@ def test_sequence_equals_step_by_step(rssm: BlockRSSM) -> None:
     actions, tokens = _sequence(3, 6)
     first = th.zeros(3, 6, dtype=th.bool)
     first[1, 2] = first[2, 0] = True
-    states, post = rssm.observe(_latent(3), actions, tokens, first, mode=True)
+    states, belief = rssm.observe(_latent(3), actions, tokens, first, mode=True)
     latent = _latent(3)
     for t in range(6):
         one = slice(t, t + 1)
-        step, step_post = rssm.observe(
-            latent, actions[:, one], tokens[:, one], first[:, one], mode=True
-        )
+        step, seen = rssm.observe(latent, actions[:, one], tokens[:, one], first[:, one], mode=True)
         th.testing.assert_close(step.deter[:, 0], states.deter[:, t])
         th.testing.assert_close(step.stoch[:, 0], states.stoch[:, t])
-        th.testing.assert_close(step_post[:, 0], post[:, t])
+        th.testing.assert_close(seen.post.probs[:, 0], belief.post.probs[:, t])
         latent = Latent(step.deter[:, 0], step.stoch[:, 0])
 
 
@@ -272,12 +270,12 @@ def test_sequence_with_a_seed_equals_step_by_step_with_the_same_stream(rssm: Blo
 def test_posterior_reads_h_after_the_action_and_the_tokens(rssm: BlockRSSM) -> None:
     actions, tokens = _sequence(4, 1)
     first = th.zeros(4, 1, dtype=th.bool)
-    states, post = rssm.observe(_latent(4), actions, tokens, first)
+    states, belief = rssm.observe(_latent(4), actions, tokens, first)
     deter = _literal_core(rssm.core, _latent(4), actions[:, 0])
     th.testing.assert_close(states.deter[:, 0], deter, rtol=1e-4, atol=1e-5)
     logits = rssm.post_logits(rssm.post_hidden(th.cat([deter, tokens[:, 0]], -1)))
     expected = 0.99 * logits.view(4, SIZE.stoch, SIZE.classes).softmax(-1) + 0.01 / SIZE.classes
-    th.testing.assert_close(post[:, 0], expected, rtol=1e-4, atol=1e-5)
+    th.testing.assert_close(belief.post.probs[:, 0], expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("start", [0, 3])
@@ -318,7 +316,7 @@ def test_imagination_samples_the_prior_of_the_next_h(rssm: BlockRSSM) -> None:
     logits = rssm.prior_logits(hidden).view(5, SIZE.stoch, SIZE.classes)
     assert th.equal(step.stoch.argmax(-1), logits.argmax(-1))
     probs = 0.99 * logits.softmax(-1) + 0.01 / SIZE.classes
-    th.testing.assert_close(rssm.prior(deter), probs, rtol=1e-4, atol=1e-5)
+    th.testing.assert_close(rssm.prior(deter).probs, probs, rtol=1e-4, atol=1e-5)
 
 
 def _plain_imagine(rssm: BlockRSSM, latent: Latent, action: Tensor, draws: Tensor | None) -> Latent:

@@ -7,9 +7,10 @@ import torch as th
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dreamzoo.nn.distributions import categorical_entropy, mix_uniform
+from dreamzoo.nn.beliefs import Belief, Categorical
+from dreamzoo.nn.distributions import mix_uniform
 from dreamzoo.nn.fast import graphs
-from dreamzoo.nn.fast.kernels import is_plain, is_traced, one_hot_sample
+from dreamzoo.nn.fast.kernels import is_plain, is_traced
 from dreamzoo.nn.fast.tapes import Piece, StackTape
 from dreamzoo.nn.fast.threads import map_pieces
 from dreamzoo.nn.fast.unroll import (
@@ -163,15 +164,16 @@ class BlockRSSM(Dynamics):
         self.post_hidden = DenseBlock(size.deter + token_dim, hidden)
         self.post_logits = Linear(hidden, flat)
 
-    def prior(self, deter: Tensor) -> Tensor:
-        """Predict mixed probabilities of z from h, (..., D) to (..., S, C)."""
+    def prior(self, deter: Tensor) -> Categorical:
+        """Predict z from h, (..., D) to (..., S, C)."""
         return self._mixed(self.prior_logits(self.prior_hidden(deter)))
 
     def entropy(self, latent: Latent) -> Tensor:
-        return categorical_entropy(self.prior(latent.deter))
+        return self.prior(latent.deter).entropy()
 
-    def _mixed(self, logits: Tensor) -> Tensor:
-        return mix_uniform(logits.unflatten(-1, (self.stoch, self.classes)), self.unimix)
+    def _mixed(self, logits: Tensor) -> Categorical:
+        by_latent = logits.unflatten(-1, (self.stoch, self.classes))
+        return Categorical(mix_uniform(by_latent, self.unimix))
 
     def observe(
         self,
@@ -182,12 +184,8 @@ class BlockRSSM(Dynamics):
         generator: th.Generator | None = None,
         *,
         mode: bool = False,
-    ) -> tuple[Latent, Tensor]:
-        """
-        Filter a batch of sequences, see :meth:`Dynamics.observe`.
-
-        :return: states (B, T, ...) and posterior probabilities (B, T, S, C)
-        """
+    ) -> tuple[Latent, Belief[Categorical]]:
+        """Filter a batch of sequences, see :meth:`Dynamics.observe`."""
         if is_traced():
             return self._observe_plainly(latent, prev_actions, tokens, is_first, generator, mode)
         keep = (~is_first).to(tokens.dtype)[..., None]  # (B, T, 1)
@@ -211,7 +209,7 @@ class BlockRSSM(Dynamics):
         else:
             outputs, _ = filter_steps(data, core, EvidenceWeights(*(x.detach() for x in post)))
         deter, stoch, probs = (x.transpose(0, 1) for x in outputs)
-        return Latent(deter, stoch), probs
+        return Latent(deter, stoch), Belief(Categorical(probs), partial(self.prior, deter))
 
     def _observe_plainly(
         self,
@@ -221,7 +219,7 @@ class BlockRSSM(Dynamics):
         is_first: Tensor,
         generator: th.Generator | None,
         mode: bool,
-    ) -> tuple[Latent, Tensor]:
+    ) -> tuple[Latent, Belief[Categorical]]:
         """Filter in torch's own functions, which can be exported."""
         steps = []
         draws = None
@@ -230,13 +228,13 @@ class BlockRSSM(Dynamics):
             latent = Latent(latent.deter * keep, latent.stoch * keep[..., None])
             deter = self.core(latent, self.core.embed_action(prev_actions[:, t] * keep))
             hidden = self.post_hidden(th.cat([deter, tokens[:, t]], dim=-1))
-            probs = self._mixed(self.post_logits(hidden))
+            post = self._mixed(self.post_logits(hidden))
             if not mode:
                 draws = _draws((tokens.shape[0], self.stoch), generator, tokens.device)
-            latent = Latent(deter, straight_through(probs, draws))
-            steps.append((*latent, probs))
-        deters, stochs, beliefs = (th.stack(parts, dim=1) for parts in zip(*steps, strict=True))
-        return Latent(deters, stochs), beliefs
+            latent = Latent(deter, _choose(post, draws))
+            steps.append((*latent, post.probs))
+        deters, stochs, probs = (th.stack(parts, dim=1) for parts in zip(*steps, strict=True))
+        return Latent(deters, stochs), Belief(Categorical(probs), partial(self.prior, deters))
 
     def imagination(self, rows: int) -> Imagination:
         """Prepare to imagine many steps of N rows without a graph; weights must not change."""
@@ -322,16 +320,16 @@ class BlockRSSM(Dynamics):
         draws = None if mode else _draws(shape, generator, action.device)
         if is_plain():
             deter = self.core(latent, self.core.embed_action(action))
-            return Latent(deter, straight_through(self.prior(deter), draws))
+            return Latent(deter, _choose(self.prior(deter), draws))
         feat = latent.feat
         out = self.imagination(len(feat)).step(feat, action, draws, th.empty_like(feat))
         deter, stoch = out.split([self.deter, self.stoch * self.classes], dim=1)
         return Latent(deter, stoch.unflatten(1, (self.stoch, self.classes)))
 
 
-def straight_through(probs: Tensor, draws: Tensor | None) -> Tensor:
-    """Draw one-hot vectors whose gradient is that of their probabilities, see the kernel."""
-    return one_hot_sample(probs.detach(), draws) + (probs - probs.detach())
+def _choose(belief: Categorical, draws: Tensor | None) -> Tensor:
+    """Take a sample, or without random numbers the most likely classes."""
+    return belief.mode() if draws is None else belief.from_noise(draws)
 
 
 def _draws(shape: tuple[int, ...], generator: th.Generator | None, device: th.device) -> Tensor:

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import torch as th
 from torch import Tensor, nn
 
+from dreamzoo.nn.beliefs import Belief
+
 
 class Latent(NamedTuple):
     """
@@ -89,7 +91,7 @@ class Dynamics(nn.Module):
         generator: th.Generator | None = None,
         *,
         mode: bool = False,
-    ) -> tuple[Latent, Any]:
+    ) -> tuple[Latent, Belief[Any]]:
         """
         Filter a batch of sequences, with gradient through time.
 
@@ -99,7 +101,8 @@ class Dynamics(nn.Module):
         :param is_first: steps that start an episode; state and action before are zeroed, (B, T)
         :param generator: source of randomness
         :param mode: take the most likely latents instead of samples
-        :return: states (B, T, ...) and what their stochastic part was drawn from
+        :return: states (B, T, ...), and what their stochastic part was drawn from and what had
+            been expected of it
         """
 
     @abstractmethod

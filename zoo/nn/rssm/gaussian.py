@@ -3,12 +3,14 @@
 import math
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from functools import partial
+from typing import Literal
 
 import torch as th
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dreamzoo.nn.beliefs import Belief, Gaussian
 from dreamzoo.nn.networks.world_models import Activation, GlorotLinear, glorot_mlp
 from dreamzoo.nn.rssm.dynamics import Dynamics, Latent
 
@@ -17,58 +19,6 @@ MIN_STD = 0.1
 
 #: PlaNet's model and the ablations of its figure 4.
 DynamicsKind = Literal["rssm", "ssm", "rnn"]
-
-
-class Gaussian(NamedTuple):
-    """
-    Diagonal normal distribution.
-
-    :param mean: (..., S)
-    :param std: (..., S)
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def sample(self, generator: th.Generator | None = None) -> Tensor:
-        """Draw with a gradient to mean and std, (..., S)."""
-        noise = th.randn(self.mean.shape, generator=generator, device=self.mean.device)
-        return self.mean + self.std * noise
-
-    def detach(self) -> "Gaussian":
-        """Cut the autograd graph."""
-        return Gaussian(self.mean.detach(), self.std.detach())
-
-    def entropy(self) -> Tensor:
-        """Sum of the latents' entropies, nats, (...)."""
-        return self.distribution().entropy().sum(-1)
-
-    def distribution(self) -> th.distributions.Normal:
-        """As torch's distribution; checking its numbers would wait for the device."""
-        return th.distributions.Normal(*self, validate_args=False)
-
-
-def gaussian_kl(p: Gaussian, q: Gaussian) -> Tensor:
-    """
-    Compute KL(p || q), summed over latents.
-
-    :param p: (..., S)
-    :param q: (..., S)
-    :return: nats, (...)
-    """
-    return th.distributions.kl_divergence(p.distribution(), q.distribution()).sum(-1)
-
-
-class Beliefs(NamedTuple):
-    """
-    What filtering drew states from, and what it expected before it saw.
-
-    :param post: (B, T, S) each
-    :param prior: (B, T, S) each
-    """
-
-    post: Gaussian
-    prior: Gaussian
 
 
 class GaussianHead(nn.Module):
@@ -129,7 +79,7 @@ class GaussianDynamics(Dynamics):
 
     def draw(self, belief: Gaussian, generator: th.Generator | None, mode: bool) -> Tensor:
         """Take a latent (..., S, 1) from a belief."""
-        latent = belief.mean if mode or not self.sample else belief.sample(generator)
+        latent = belief.mode() if mode or not self.sample else belief.sample(generator)
         return latent[..., None]
 
     def observe(
@@ -141,12 +91,8 @@ class GaussianDynamics(Dynamics):
         generator: th.Generator | None = None,
         *,
         mode: bool = False,
-    ) -> tuple[Latent, Beliefs]:
-        """
-        Filter a batch of sequences, see :meth:`Dynamics.observe`.
-
-        :return: states (B, T, ...) and the beliefs before and after every observation
-        """
+    ) -> tuple[Latent, Belief[Gaussian]]:
+        """Filter a batch of sequences, see :meth:`Dynamics.observe`."""
         keep = (~is_first).to(tokens.dtype)[..., None]  # (B, T, 1)
         states, posts, priors = [], [], []
         for t in range(is_first.shape[1]):
@@ -157,7 +103,8 @@ class GaussianDynamics(Dynamics):
             states.append(latent)
             posts.append(post)
             priors.append(prior)
-        return Latent(*_stack(states)), Beliefs(Gaussian(*_stack(posts)), Gaussian(*_stack(priors)))
+        belief = Belief(Gaussian(*_stack(posts)), lambda: Gaussian(*_stack(priors)))
+        return Latent(*_stack(states)), belief
 
     def imagine_step(
         self,
@@ -239,12 +186,12 @@ class GaussianRSSM(GaussianDynamics):
         generator: th.Generator | None = None,
         *,
         mode: bool = False,
-    ) -> tuple[Latent, Beliefs]:
+    ) -> tuple[Latent, Belief[Gaussian]]:
         """
         Filter as :meth:`GaussianDynamics.observe`, with less work in the loop.
 
         What actions and observations add to hidden layers is computed for all steps before it, the
-        prior, which no posterior asks for, after it.
+        prior, which no posterior asks for, after it and only if the belief is asked for it.
         """
         keep = (~is_first).to(tokens.dtype)[..., None]  # (B, T, 1)
         from_stoch, from_actions = _split_input(self.input[0], prev_actions * keep)
@@ -262,8 +209,8 @@ class GaussianRSSM(GaussianDynamics):
             deters.append(deter)
             stochs.append(stoch)
         memory = th.stack(deters, dim=1)
-        beliefs = Beliefs(Gaussian(*_stack(posts)), self.prior_head(memory))
-        return Latent(memory, th.stack(stochs, dim=1)), beliefs
+        belief = Belief(Gaussian(*_stack(posts)), partial(self.prior_head, memory))
+        return Latent(memory, th.stack(stochs, dim=1)), belief
 
     def entropy(self, latent: Latent) -> Tensor:
         entropy = self.prior_head(latent.deter).entropy()

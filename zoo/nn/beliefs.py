@@ -1,0 +1,171 @@
+"""What models believe about the stochastic part of a state: normals, or categoricals."""
+
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import Generic, NamedTuple, TypeVar
+
+import torch as th
+from torch import Tensor
+
+from dreamzoo.nn.fast import kernels
+
+
+class Gaussian(NamedTuple):
+    """
+    Diagonal normal distribution (PlaNet, Dreamer V1).
+
+    :param mean: (..., S)
+    :param std: (..., S)
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def sample(self, generator: th.Generator | None = None) -> Tensor:
+        """Draw with a gradient to mean and std, (..., S)."""
+        noise = th.randn(self.mean.shape, generator=generator, device=self.mean.device)
+        return self.mean + self.std * noise
+
+    def mode(self) -> Tensor:
+        """Return the most likely value, with its gradient, (..., S)."""
+        return self.mean
+
+    def kl(self, other: "Gaussian") -> Tensor:
+        """Compute KL(self || other), summed over latents: nats, (...)."""
+        mine, its = self.distribution(), other.distribution()
+        return th.distributions.kl_divergence(mine, its).sum(-1)
+
+    def entropy(self) -> Tensor:
+        """Sum of the latents' entropies, nats, (...)."""
+        return self.distribution().entropy().sum(-1)
+
+    def detach(self) -> "Gaussian":
+        """Cut the autograd graph."""
+        return Gaussian(self.mean.detach(), self.std.detach())
+
+    def distribution(self) -> th.distributions.Normal:
+        """As torch's distribution; checking its numbers would wait for the device."""
+        return th.distributions.Normal(*self, validate_args=False)
+
+
+class Categorical(NamedTuple):
+    """
+    Independent categoricals over one-hot vectors (Dreamer V2 and V3).
+
+    :param probs: (..., S, C); positive, where their logarithms are not given
+    :param log_probs: the same as logarithms; None takes those of ``probs``
+    """
+
+    probs: Tensor
+    log_probs: Tensor | None = None
+
+    @classmethod
+    def from_logits(cls, logits: Tensor) -> "Categorical":
+        """
+        Normalize logits (..., S, C), which nothing is mixed with.
+
+        Divergences stay finite, with a true gradient, even where a probability rounds to zero.
+        """
+        log_probs = logits.log_softmax(-1)
+        return cls(log_probs.exp(), log_probs)
+
+    def sample(self, generator: th.Generator | None = None) -> Tensor:
+        """
+        Draw one-hot vectors: one random number a latent.
+
+        :return: (..., S, C); their gradient is that of the probabilities (straight through)
+        """
+        lead, device = self.probs.shape[:-1], self.probs.device
+        return self.from_noise(th.rand(lead, generator=generator, device=device))
+
+    def from_noise(self, draws: Tensor) -> Tensor:
+        """Turn uniform random numbers (..., S) into what :meth:`sample` returns."""
+        return self._straight_through(kernels.one_hot_sample(self.probs.detach(), draws))
+
+    def mode(self) -> Tensor:
+        """Take the most likely classes, (..., S, C), with the gradient of a sample."""
+        return self._straight_through(kernels.one_hot_sample(self.probs.detach(), None))
+
+    def _straight_through(self, one_hot: Tensor) -> Tensor:
+        return one_hot + (self.probs - self.probs.detach())
+
+    def kl(self, other: "Categorical") -> Tensor:
+        """Compute KL(self || other), summed over latents: nats, (...)."""
+        return (self.probs * (self._logs() - other._logs())).sum((-2, -1))
+
+    def entropy(self) -> Tensor:
+        """Sum of the latents' entropies, nats, (...)."""
+        return -(self.probs * self._logs()).sum((-2, -1))
+
+    def _logs(self) -> Tensor:
+        return self.probs.log() if self.log_probs is None else self.log_probs
+
+    def detach(self) -> "Categorical":
+        """Cut the autograd graph."""
+        logs = None if self.log_probs is None else self.log_probs.detach()
+        return Categorical(self.probs.detach(), logs)
+
+
+D = TypeVar("D", Gaussian, Categorical)
+
+
+class Belief(Generic[D]):
+    """
+    What filtering drew states from, and what the model had expected before it saw.
+
+    It unpacks to the two, the posterior first. The expectation is computed when it is first asked
+    for, since acting never asks for it.
+
+    :param post: believed after the observations, (B, T, ...)
+    :param expect: computes what was believed before them, in the same form
+    """
+
+    post: D
+
+    def __init__(self, post: D, expect: Callable[[], D]) -> None:
+        self.post = post
+        self._expect: Callable[[], D] = expect
+
+    @cached_property
+    def prior(self) -> D:
+        """What was expected before the observations, (B, T, ...)."""
+        return self._expect()
+
+    def __iter__(self) -> Iterator[D]:
+        yield self.post
+        yield self.prior
+
+
+class Divergences(NamedTuple):
+    """
+    How far apart two distributions are, and how unsure they are, in nats, (B, T) each.
+
+    :param dyn: KL(post || prior) with the prior's gradient alone
+    :param rep: the same number with the posterior's gradient alone
+    :param prior_ent: entropy of the prior
+    :param post_ent: entropy of the posterior
+    """
+
+    dyn: Tensor
+    rep: Tensor
+    prior_ent: Tensor
+    post_ent: Tensor
+
+
+def divergences(post: D, prior: D) -> Divergences:
+    """
+    Compare what a model believes after and before an observation.
+
+    KL balancing (DreamerV2, eq. 2; DreamerV3, eq. 3) weighs ``dyn`` and ``rep`` differently.
+
+    :param post: with gradient, (B, T, ...)
+    :param prior: the same
+    """
+    fused = isinstance(post, Categorical) and post.log_probs is None
+    if fused and kernels.uses_triton(post[0]) and not kernels.is_traced():
+        from dreamzoo.nn.fast.triton import actions
+
+        flat = actions.Divergences.apply(*(belief[0].flatten(0, 1) for belief in (post, prior)))
+        return Divergences(*(x.view(post[0].shape[:2]) for x in flat))
+    dyn, rep = post.detach().kl(prior), post.kl(prior.detach())
+    return Divergences(dyn, rep, prior.entropy(), post.entropy())
