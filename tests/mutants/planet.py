@@ -147,8 +147,8 @@ MUTANTS = [
     Mutant(
         "Gaussian RSSM: actions of the step before a start are kept",
         RSSM,
-        "_split_input(self.input[0], prev_actions * keep)",
-        "_split_input(self.input[0], prev_actions)",
+        "split_input(self.input[0], prev_actions * keep)",
+        "split_input(self.input[0], prev_actions)",
         ("tests/nn/rssm/test_block.py", *TESTS),
     ),
     Mutant(

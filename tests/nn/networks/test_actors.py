@@ -84,20 +84,22 @@ def test_no_discrete_latents_changes_the_latents_heads_alone() -> None:
 @pytest.mark.parametrize(
     ("space", "continuous", "expected"),
     [
-        (WALKER, TanhNormalActions, TanhNormalActions),
-        (WALKER, TruncatedNormalActions, TruncatedNormalActions),
-        (spaces.Discrete(4), TanhNormalActions, OneHotActions),
-        (spaces.MultiDiscrete([3, 2]), TruncatedNormalActions, OneHotActions),
+        (WALKER, TanhNormalActions, "TanhNormalActions"),
+        (WALKER, TruncatedNormalActions, "TruncatedNormalActions"),
+        (spaces.Discrete(4), TanhNormalActions, "OneHotActions"),
+        (spaces.MultiDiscrete([3, 2]), TruncatedNormalActions, "OneHotActions"),
     ],
 )
 def test_actor_draws_what_the_dynamics_read(
-    space: spaces.Space, continuous: type[TanhNormalActions], expected: type
+    space: spaces.Space,
+    continuous: type[TanhNormalActions] | type[TruncatedNormalActions],
+    expected: str,
 ) -> None:
     codec = ActionCodec(space)
     actor = DenseActor(5, [7, 6], codec, continuous)
     feat = th.randn(3, 2, 5)
     policy = actor(feat)
-    assert isinstance(policy, expected)
+    assert type(policy).__name__ == expected
     generator = th.Generator().manual_seed(0)
     action = policy.sample(generator)
     assert action.shape == (3, 2, codec.dim) == policy.mode().shape

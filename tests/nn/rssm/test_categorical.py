@@ -52,7 +52,9 @@ def _draw(kind: str, raw: Tensor, generator: th.Generator) -> tuple[Tensor, tupl
     draws = th.rand(len(raw), 3, generator=generator)
     sample = th.zeros_like(probs)
     for row, latent in ((r, k) for r in range(len(raw)) for k in range(3)):
-        totals = [float(probs[row, latent, : i + 1].sum()) for i in range(3)]  # the last: 1
+        totals = [
+            float(probs[row, latent, : i + 1].detach().sum()) for i in range(3)
+        ]  # the last: 1
         index = sum(total <= float(draws[row, latent]) for total in totals)
         sample[row, latent, index] = 1.0
     return sample + probs - probs.detach(), (probs, probs.log())

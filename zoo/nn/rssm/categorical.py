@@ -10,7 +10,7 @@ from dreamzoo.nn.beliefs import Belief
 from dreamzoo.nn.networks.gru import LayerNormGRU
 from dreamzoo.nn.networks.world_models import GlorotLinear, glorot_mlp
 from dreamzoo.nn.rssm.dynamics import Dynamics, Latent
-from dreamzoo.nn.rssm.gaussian import _split_input
+from dreamzoo.nn.rssm.gaussian import split_input
 from dreamzoo.nn.rssm.latents import Latents, OneHotLatents
 
 
@@ -81,8 +81,8 @@ class LayerNormRSSM(Dynamics):
         """
         keep = (~is_first).to(tokens.dtype)[..., None]  # (B, T, 1)
         # Masked in encoded form: the one-hot vector of action 0 is not zero.
-        from_stoch, from_actions = _split_input(self.input[0], prev_actions * keep)
-        from_deter, from_tokens = _split_input(self.post_head[0], tokens)
+        from_stoch, from_actions = split_input(self.input[0], prev_actions * keep)
+        from_deter, from_tokens = split_input(self.post_head[0], tokens)
         deter, stoch = latent
         deters, stochs, posts = [], [], []
         steps = (x.unbind(1) for x in (keep, from_actions, from_tokens))

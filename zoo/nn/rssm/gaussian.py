@@ -194,8 +194,8 @@ class GaussianRSSM(GaussianDynamics):
         prior, which no posterior asks for, after it and only if the belief is asked for it.
         """
         keep = (~is_first).to(tokens.dtype)[..., None]  # (B, T, 1)
-        from_stoch, from_actions = _split_input(self.input[0], prev_actions * keep)
-        from_deter, from_tokens = _split_input(self.post_head.hidden[0], tokens)
+        from_stoch, from_actions = split_input(self.input[0], prev_actions * keep)
+        from_deter, from_tokens = split_input(self.post_head.hidden[0], tokens)
         to_belief = self.post_head.output()
         deter, stoch = latent.deter, latent.stoch
         deters, stochs, posts = [], [], []
@@ -258,7 +258,7 @@ class GaussianSSM(GaussianDynamics):
         return self.prior(latent, zero)[1].entropy()
 
 
-def _split_input(layer: nn.Module, known: Tensor) -> tuple[Tensor, Tensor]:
+def split_input(layer: nn.Module, known: Tensor) -> tuple[Tensor, Tensor]:
     """
     Split a linear layer whose last inputs are known for all steps.
 
