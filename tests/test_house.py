@@ -27,6 +27,7 @@ KNOWS: dict[str, set[str]] = {
     # An agent's files are mathematics; speed comes from below.
     **{agent: {"nn", "nn.networks", "nn.rssm", "common", "planning"} for agent in AGENTS},
     "hyperparams": {"planning"},
+    "testing": set(),  # agents are known by what they have
 }
 #: Stands on nothing of ours, so that every room may know it.
 SHARED = "dreamzoo.common.settings"

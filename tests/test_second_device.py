@@ -19,10 +19,11 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import configure
 
-from dreamzoo import DreamerV3, PlaNet
+from dreamzoo import AGENTS, DreamerV3, PlaNet
 from dreamzoo.common.buffers import SequenceReplayBuffer
 from dreamzoo.common.last_good import not_finite
 from dreamzoo.envs import DreamVectorEnv
+from dreamzoo.testing import CHECKS, Case
 from dreamzoo.wrappers import vector
 from tests import second_device
 from tests.sb3.conftest import TINY, TINY_POLICY
@@ -63,6 +64,11 @@ def make_agent(device: str, env: str | type[gym.Env] = "CartPole-v1", **kwargs: 
         train_ratio=2,
         **kwargs,
     )
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_the_contract_holds_on_the_device(device: str, name: str) -> None:
+    CHECKS["devices_are_changed"](Case(AGENTS[name], second_device=device))
 
 
 @pytest.mark.parametrize("env", ["CartPole-v1", Pixels], ids=["vector", "image"])

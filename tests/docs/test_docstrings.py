@@ -23,6 +23,7 @@ LISTED = (
     "dreamzoo.hyperparams",
     "dreamzoo.nn",
     "dreamzoo.planning",
+    "dreamzoo.testing",
     "dreamzoo.wrappers",
     "dreamzoo.wrappers.vector",
 )

@@ -1,11 +1,9 @@
 """Every agent, in the smallest size that still learns."""
 
 from collections.abc import Callable
-from copy import deepcopy
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
@@ -14,10 +12,11 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from dreamzoo import AGENTS
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
+from dreamzoo.testing.random_env import RandomEnv
 
 Agent = WorldModelAlgorithm
 MakeAgent = Callable[..., Agent]
-MakeEnv = Callable[..., "RandomEnv"]
+MakeEnv = Callable[..., RandomEnv]
 
 #: What makes an update of an agent take milliseconds, by its name in ``AGENTS``.
 TINY: dict[str, dict[str, Any]] = {name: dict(agent.smallest) for name, agent in AGENTS.items()}  # type: ignore[attr-defined]
@@ -28,47 +27,6 @@ ACTIONS: dict[str, tuple[type[spaces.Space], ...]] = {
     name: agent.action_spaces  # type: ignore[attr-defined]
     for name, agent in AGENTS.items()
 }
-
-VECTOR = spaces.Box(-1.0, 1.0, (3,), np.float32)
-ACTION = spaces.Box(-1.0, 1.0, (2,), np.float32)
-
-
-class RandomEnv(gym.Env):
-    """
-    Shows random members of any space and rewards the first number of the action.
-
-    :param observation_space: what it shows
-    :param action_space: what it takes; anything else is refused
-    :param length: steps of an episode
-    """
-
-    def __init__(
-        self,
-        observation_space: spaces.Space = VECTOR,
-        action_space: spaces.Space = ACTION,
-        length: int = 10,
-    ) -> None:
-        # Spaces hold a random generator, which environments must not share.
-        self.observation_space = deepcopy(observation_space)
-        self.action_space = deepcopy(action_space)
-        self.length = length
-        self.actions: list[Any] = []
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
-        if seed is not None:
-            self.observation_space.seed(seed)
-        self.actions.clear()
-        return self.observation_space.sample(), {}
-
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        if not self.action_space.contains(action):
-            raise ValueError(f"{action!r} is no member of {self.action_space}")
-        self.actions.append(action)
-        done = len(self.actions) == self.length
-        info = {"is_success": True} if done else {}
-        return self.observation_space.sample(), float(np.ravel(action)[0]), done, False, info
 
 
 @pytest.fixture(params=AGENTS)

@@ -13,7 +13,7 @@ from dreamzoo.common.policies import ActingState
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.nn.rssm.dynamics import Latent
 from dreamzoo.planning import CEMPlanner
-from tests.sb3.conftest import VECTOR, RandomEnv
+from dreamzoo.testing.random_env import VECTOR, RandomEnv
 
 BIG = 1e39  # a float64 that float32 turns into infinity
 FREE = spaces.Box(-np.inf, np.inf, (2,), np.float64)

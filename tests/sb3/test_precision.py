@@ -14,7 +14,7 @@ from dreamzoo.envs import DreamVectorEnv
 from dreamzoo.nn.fast import precision
 from dreamzoo.nn.fast.precision import current, has_bf16
 from dreamzoo.planning import CEM, CEMPlanner
-from tests.sb3.conftest import VECTOR
+from dreamzoo.testing.random_env import VECTOR
 
 needs_bf16 = pytest.mark.skipif(not has_bf16(), reason="this processor multiplies no bf16")
 
