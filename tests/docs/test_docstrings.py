@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from dreamzoo import AGENTS
 from tests.docs.documents import DOCUMENTS, ROOT, blocks
 
 FOLDERS = {"zoo": "dreamzoo", "wrappers": "dreamzoo.wrappers", "envs": "dreamzoo.envs"}
@@ -26,6 +27,7 @@ LISTED = (
     "dreamzoo.testing",
     "dreamzoo.wrappers",
     "dreamzoo.wrappers.vector",
+    *(f"dreamzoo.{agent}" for agent in AGENTS),
 )
 #: Modules that list nothing: what they define under a name without an underscore is public.
 WHOLE = (
@@ -39,10 +41,14 @@ WHOLE = (
     "dreamzoo.analysis.sb3_agents",
     "dreamzoo.analysis.sizes",
     "dreamzoo.analysis.training_in_dreams",
+    "dreamzoo.nn.action_distributions",
     "dreamzoo.nn.actions",
+    "dreamzoo.nn.beliefs",
+    "dreamzoo.nn.distributions",
     "dreamzoo.nn.observations",
     "dreamzoo.nn.optim",
     "dreamzoo.nn.returns",
+    "dreamzoo.nn.rssm.dynamics",
     "dreamzoo.nn.state",
 )
 #: Public, without an example, and why.

@@ -25,6 +25,13 @@ class Losses(NamedTuple):
     """
     What an agent says about one batch.
 
+    Example:
+        >>> from dreamzoo import DreamerV3
+        >>> agent = DreamerV3("MlpPolicy", "CartPole-v1", policy_kwargs=dict(size="debug"))
+        >>> batch = agent.learn(60).replay_buffer.sample(2, batch_length=8)
+        >>> sorted(agent.losses(batch).terms)
+        ['actor', 'cont', 'critic', 'dyn', 'recon', 'rep', 'replay_critic', 'reward']
+
     :param terms: of the loss, by name, not weighted: scalars with gradient
     :param metrics: what else describes the update; tensors of any shape
     :param latents: of the batch, for the replay, by name, (B, T, ...)

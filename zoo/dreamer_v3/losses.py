@@ -27,6 +27,13 @@ class ModelLoss(NamedTuple):
     """
     What a world model made of a batch.
 
+    Example:
+        >>> import torch
+        >>> from dreamzoo.dreamer_v3.losses import ModelLoss
+        >>> loss = ModelLoss({"reward": torch.ones(())}, {}, torch.ones(2, 8))
+        >>> sum(loss.terms.values())
+        tensor(1.)
+
     :param terms: ``recon`` (of a Dict ``recon_<key>``), ``reward``, ``cont``, ``dyn``, ``rep``
     :param metrics: entropies of prior and posterior, ``prior_ent`` and ``post_ent``, nats, (B, T)
     :param discount: predicted for every step, without gradient, (B, T)
@@ -48,6 +55,16 @@ def world_model_loss(
 ) -> ModelLoss:
     """
     Reconstruction, reward, continuation and two KL terms (eq. 2 and 3).
+
+    Example:
+        >>> from dreamzoo import DreamerV3
+        >>> from dreamzoo.dreamer_v3 import world_model_loss
+        >>> agent = DreamerV3("MlpPolicy", "CartPole-v1", policy_kwargs=dict(size="debug"))
+        >>> batch = agent.learn(60).replay_buffer.sample(2, batch_length=8)
+        >>> model, given = agent.policy.world_model, (batch.rewards, batch.is_terminal)
+        >>> filtered = agent.observe_batch(batch)
+        >>> sorted(world_model_loss(model, filtered, *given, gamma=0.99, free_nats=1.0).terms)
+        ['cont', 'dyn', 'recon', 'rep', 'reward']
 
     :param model: whose heads predict
     :param filtered: a batch as this model filtered it, with gradient, see
@@ -84,6 +101,18 @@ def imagination_loss(
     Actor and critic on imagined trajectories (eq. 4 and 6).
 
     Neither loss reaches the world model. Every state counts as much as it is likely to be reached.
+
+    Example:
+        >>> from dreamzoo import DreamerV3
+        >>> from dreamzoo.dreamer_v3 import imagination_loss
+        >>> from dreamzoo.nn.returns import lambda_return
+        >>> policy = DreamerV3("MlpPolicy", "CartPole-v1", policy_kwargs=dict(size="debug")).policy
+        >>> dream = policy.imagine(policy.world_model.initial(4), 5)
+        >>> returns = lambda_return(dream.reward, dream.discount, dream.value, 0.95)
+        >>> scale, weights = policy.return_normalizer.scale, dict(ent_coef=3e-4, slow_coef=1.0)
+        >>> terms, metrics = imagination_loss(dream, returns, scale, policy.critic, **weights)
+        >>> sorted(terms), terms["actor"].requires_grad
+        (['actor', 'critic'], True)
 
     :param dream: N trajectories of H steps
     :param returns: lambda returns of states 0..H-1, without gradient, (H, N), see
@@ -129,6 +158,16 @@ def replay_loss(
 ) -> Tensor:
     """
     Critic on replayed rewards; its gradient reaches the world model (authors' code, repl_loss).
+
+    Example:
+        >>> import torch
+        >>> from dreamzoo.dreamer_v3 import replay_loss
+        >>> from dreamzoo.nn.networks.heads import TwoHotHead
+        >>> critic, feat = TwoHotHead(6, [8], bins=5), torch.zeros(2, 4, 6)
+        >>> steps, ends = torch.zeros(2, 4), torch.zeros(2, 4, dtype=torch.bool)
+        >>> given = (feat, steps, ends, ends, steps, critic, critic)  # no reward, no end
+        >>> replay_loss(*given, gamma=0.99, gae_lambda=0.95, slow_coef=1.0).item() > 0
+        True
 
     :param feat: features of filtered states with gradient, (B, K, F)
     :param rewards: of arriving at these steps, (B, K)

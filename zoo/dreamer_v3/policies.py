@@ -75,6 +75,13 @@ class Dream(NamedTuple):
     """
     Imagined trajectories of N starts and what the networks say about them, time first.
 
+    Example:
+        >>> from dreamzoo import DreamerV3
+        >>> policy = DreamerV3("MlpPolicy", "CartPole-v1", policy_kwargs=dict(size="debug")).policy
+        >>> dream = policy.imagine(policy.world_model.initial(4), 5)
+        >>> dream.value.shape, dream.log_prob.shape
+        (torch.Size([6, 4]), torch.Size([5, 4]))
+
     :param feat: features of states 0..H, without gradient, (H + 1, N, F)
     :param log_prob: of the actions chosen in states 0..H-1, with the actor's gradient, (H, N)
     :param entropy: of the policy in these states, with the actor's gradient, nats, (H, N)
@@ -225,15 +232,43 @@ class DreamerV3Policy(WorldModelPolicy):
 
 
 class MlpPolicy(VectorInput, DreamerV3Policy):
-    """For vectors, integers and binaries. An image is flattened."""
+    """
+    For vectors, integers and binaries. An image is flattened.
+
+    Example:
+        >>> from dreamzoo import DreamerV3
+        >>> agent = DreamerV3("MlpPolicy", "CartPole-v1", policy_kwargs=dict(size="debug"))
+        >>> [key.name for key in agent.policy.observation_codec.keys]
+        ['observation']
+    """
 
 
 class CnnPolicy(ImageInput, DreamerV3Policy):
-    """For one image."""
+    """
+    For one image.
+
+    Example:
+        >>> from dreamzoo import DreamerV3
+        >>> from dreamzoo.envs import make_env
+        >>> env = make_env("pixels/CartPole-v1")
+        >>> agent = DreamerV3("CnnPolicy", env, policy_kwargs=dict(size="debug"), buffer_size=1_000)
+        >>> agent.observation_space.shape  # channels first, as SB3 has them
+        (3, 64, 64)
+    """
 
 
 class MultiInputPolicy(DreamerV3Policy):
-    """For a Dict of images, vectors, integers and binaries."""
+    """
+    For a Dict of images, vectors, integers and binaries.
+
+    Example:
+        >>> from dreamzoo import DreamerV3
+        >>> from dreamzoo.envs import make_env
+        >>> env = make_env("dmc/walker-walk")
+        >>> agent = DreamerV3("MultiInputPolicy", env, policy_kwargs=dict(size="debug"))
+        >>> [key.name for key in agent.policy.observation_codec.keys]
+        ['height', 'orientations', 'velocity']
+    """
 
 
 def _split_arch(net_arch: NetArch | None, size: Size) -> tuple[list[int], list[int]]:

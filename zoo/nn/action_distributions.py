@@ -35,6 +35,16 @@ class TanhNormalActions:
     it begins at 5, where most actions lie at the bounds. Mode and entropy have no closed form; both
     come from 100 draws, always with the same noise, so that equal states have equal actions.
 
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.action_distributions import TanhNormalActions
+        >>> actions = TanhNormalActions(torch.zeros(4, 2), torch.zeros(4, 2))
+        >>> actions.std[0]  # before the tanh
+        tensor([5.0001, 5.0001])
+        >>> drawn = actions.sample()
+        >>> drawn.shape, bool((drawn.abs() <= 1.0).all())
+        (torch.Size([4, 2]), True)
+
     :param raw_mean: (..., A)
     :param raw_std: (..., A)
     """
@@ -109,6 +119,15 @@ class TruncatedNormalActions:
     mean = tanh(raw), std = 2 sigmoid(raw / 2) + 0.1, both of the distribution before it is cut off.
     Draws invert its cumulative distribution and lie 1e-6 inside of the bounds, with the gradient
     that they have without that last step.
+
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.action_distributions import TruncatedNormalActions
+        >>> actions = TruncatedNormalActions(torch.zeros(4, 2), torch.zeros(4, 2))
+        >>> actions.mode()[0], actions.std[0]
+        (tensor([0., 0.]), tensor([1.1000, 1.1000]))
+        >>> bool((actions.sample().abs() < 1.0).all())
+        True
 
     :param raw_mean: (..., A)
     :param raw_std: (..., A)
@@ -187,6 +206,16 @@ class OneHotActions:
     Independent categoricals whose one-hot draws have the gradient of their probabilities.
 
     Straight-through gradients (DreamerV2, algorithm 1; Dreamer, appendix A for discrete actions).
+
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.action_distributions import OneHotActions
+        >>> actions = OneHotActions(torch.zeros(4, 5), sizes=[2, 3])
+        >>> drawn = actions.sample()
+        >>> drawn.shape, drawn[0].sum()
+        (torch.Size([4, 5]), tensor(2.))
+        >>> actions.indices(drawn).shape
+        torch.Size([4, 2])
 
     :param logits: of all action dimensions side by side, (..., sum(sizes))
     :param sizes: classes of every dimension

@@ -14,6 +14,16 @@ class Gaussian(NamedTuple):
     """
     Diagonal normal distribution (PlaNet, Dreamer V1).
 
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.beliefs import Gaussian
+        >>> unit = Gaussian(torch.zeros(4, 3), torch.ones(4, 3))
+        >>> moved = Gaussian(torch.ones(4, 3), torch.ones(4, 3))
+        >>> moved.kl(unit)  # half a nat for each of three latents
+        tensor([1.5000, 1.5000, 1.5000, 1.5000])
+        >>> unit.sample().shape
+        torch.Size([4, 3])
+
     :param mean: (..., S)
     :param std: (..., S)
     """
@@ -51,6 +61,15 @@ class Gaussian(NamedTuple):
 class Categorical(NamedTuple):
     """
     Independent categoricals over one-hot vectors (Dreamer V2 and V3).
+
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.beliefs import Categorical
+        >>> belief = Categorical.from_logits(torch.zeros(4, 3, 2))
+        >>> belief.entropy()  # log 2 for each of three latents
+        tensor([2.0794, 2.0794, 2.0794, 2.0794])
+        >>> belief.sample().sum(-1)[0]  # one-hot
+        tensor([1., 1., 1.])
 
     :param probs: (..., S, C); positive, where their logarithms are not given
     :param log_probs: the same as logarithms; None takes those of ``probs``
@@ -116,6 +135,14 @@ class Belief(Generic[D]):
     It unpacks to the two, the posterior first. The expectation is computed when it is first asked
     for, since acting never asks for it.
 
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.beliefs import Belief, Gaussian
+        >>> unit = Gaussian(torch.zeros(2, 5, 3), torch.ones(2, 5, 3))
+        >>> post, prior = Belief(unit, lambda: Gaussian(unit.mean + 1.0, unit.std))
+        >>> post.kl(prior)[0, 0]
+        tensor(1.5000)
+
     :param post: believed after the observations, (B, T, ...)
     :param expect: computes what was believed before them, in the same form
     """
@@ -140,6 +167,13 @@ class Divergences(NamedTuple):
     """
     How far apart two distributions are, and how unsure they are, in nats, (B, T) each.
 
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.beliefs import Gaussian, divergences
+        >>> unit = Gaussian(torch.zeros(2, 5, 3), torch.ones(2, 5, 3))
+        >>> divergences(unit, unit)._fields
+        ('dyn', 'rep', 'prior_ent', 'post_ent')
+
     :param dyn: KL(post || prior) with the prior's gradient alone
     :param rep: the same number with the posterior's gradient alone
     :param prior_ent: entropy of the prior
@@ -157,6 +191,15 @@ def divergences(post: D, prior: D) -> Divergences:
     Compare what a model believes after and before an observation.
 
     KL balancing (DreamerV2, eq. 2; DreamerV3, eq. 3) weighs ``dyn`` and ``rep`` differently.
+
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.beliefs import Gaussian, divergences
+        >>> mean = torch.zeros(2, 5, 3, requires_grad=True)
+        >>> post, prior = Gaussian(mean, mean + 1.0), Gaussian(mean + 1.0, mean + 1.0)
+        >>> result = divergences(post, prior)
+        >>> bool((result.dyn == result.rep).all())  # they differ in their gradient alone
+        True
 
     :param post: with gradient, (B, T, ...)
     :param prior: the same

@@ -14,17 +14,41 @@ from dreamzoo.nn.fast.threads import map_pieces
 
 
 def symlog(x: Tensor) -> Tensor:
-    """Compress magnitudes, sign(x) log(1 + |x|) (DreamerV3, eq. 9)."""
+    """
+    Compress magnitudes, sign(x) log(1 + |x|) (DreamerV3, eq. 9).
+
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.distributions import symlog
+        >>> symlog(torch.tensor([-1000.0, 0.0, 1.0, 1000.0]))
+        tensor([-6.9088,  0.0000,  0.6931,  6.9088])
+    """
     return th.sign(x) * th.log1p(x.abs())
 
 
 def symexp(x: Tensor) -> Tensor:
-    """Invert :func:`symlog`, sign(x) (exp|x| - 1) (DreamerV3, eq. 9)."""
+    """
+    Invert :func:`symlog`, sign(x) (exp|x| - 1) (DreamerV3, eq. 9).
+
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.distributions import symexp, symlog
+        >>> symexp(symlog(torch.tensor([-3.0, 0.5]))).round(decimals=4)
+        tensor([-3.0000,  0.5000])
+    """
     return th.sign(x) * th.expm1(x.abs())
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """Widen half precision; float64 stays what it is."""
+    """
+    Widen half precision; float64 stays what it is.
+
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.distributions import at_least_float32
+        >>> at_least_float32(torch.zeros(2, dtype=torch.bfloat16)).dtype
+        torch.float32
+    """
     return x if x.dtype == th.float64 else x.float()
 
 
@@ -33,6 +57,18 @@ class SymexpTwoHot(nn.Module):
     A real number as a categorical over exponentially spaced bins (DreamerV3, eq. 10-11).
 
     Targets are interpolated and predictions read out in *raw* space; nothing is symlogged.
+
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.distributions import SymexpTwoHot
+        >>> two_hot = SymexpTwoHot(bins=5)
+        >>> two_hot.bins.int().tolist()
+        [-485165184, -22025, 0, 22025, 485165184]
+        >>> logits = torch.zeros(1, 5)
+        >>> two_hot.mean(logits)
+        tensor([0.])
+        >>> two_hot.loss(logits, torch.tensor([1.0]))  # log 5: all bins are as likely
+        tensor([1.6094])
 
     :param bins: number of bins, odd, so that one of them is exactly zero
     """
@@ -152,6 +188,12 @@ def mix_uniform(logits: Tensor, unimix: float) -> Tensor:
     """
     Mix a categorical with the uniform one, (1 - unimix) softmax + unimix / classes.
 
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.distributions import mix_uniform
+        >>> mix_uniform(torch.tensor([[100.0, 0.0]]), unimix=0.1)
+        tensor([[0.9500, 0.0500]])
+
     :param logits: raw logits, (..., classes)
     :param unimix: share of the uniform distribution
     :return: probabilities, (..., classes), at least float32
@@ -164,6 +206,12 @@ def mix_uniform(logits: Tensor, unimix: float) -> Tensor:
 def categorical_sample(probs: Tensor, generator: th.Generator | None = None) -> Tensor:
     """
     Draw class indices by inverting the cumulative distribution: one random number a draw.
+
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.distributions import categorical_sample
+        >>> categorical_sample(torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
+        tensor([1, 0])
 
     :param probs: (..., classes)
     :param generator: source of randomness; None is torch's global one
@@ -178,6 +226,13 @@ def invert_cumulative(probs: Tensor, draws: Tensor) -> Tensor:
     """
     Turn uniform random numbers into class indices.
 
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.distributions import invert_cumulative
+        >>> probs = torch.tensor([0.2, 0.5, 0.3]).expand(3, 3)
+        >>> invert_cumulative(probs, torch.tensor([0.1, 0.6, 0.8]))
+        tensor([0, 1, 2])
+
     :param probs: (..., classes)
     :param draws: from 0 to 1, (...)
     :return: indices, (...)
@@ -187,7 +242,16 @@ def invert_cumulative(probs: Tensor, draws: Tensor) -> Tensor:
 
 
 def one_hot(index: Tensor, classes: int) -> Tensor:
-    """Encode indices (...) as float one-hot vectors (..., classes)."""
+    """
+    Encode indices (...) as float one-hot vectors (..., classes).
+
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.distributions import one_hot
+        >>> one_hot(torch.tensor([2, 0]), classes=3)
+        tensor([[0., 0., 1.],
+                [1., 0., 0.]])
+    """
     out = th.zeros(*index.shape, classes, device=index.device)
     return out.scatter_(-1, index[..., None], 1.0)
 
@@ -197,6 +261,16 @@ class CategoricalActions:
     Independent categoricals, one for every action dimension, mixed with the uniform.
 
     Actions are integer indices (..., dims).
+
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.distributions import CategoricalActions
+        >>> actions = CategoricalActions(torch.zeros(4, 5), sizes=[2, 3], unimix=0.01)
+        >>> drawn = actions.sample()
+        >>> drawn.shape  # one index for each of two dimensions
+        torch.Size([4, 2])
+        >>> actions.log_prob(drawn)[0]  # log(1 / 2 * 1 / 3)
+        tensor(-1.7918)
 
     :param logits: raw logits of all dimensions side by side, (..., sum(sizes))
     :param sizes: classes of every dimension
@@ -253,6 +327,15 @@ class BoundedNormalActions:
 
     mean = tanh(raw), std = (max - min) sigmoid(raw + 2) + min. A sample is neither clipped nor
     squashed: the environment clips, the model divides by max(1, |a|).
+
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.distributions import BoundedNormalActions
+        >>> actions = BoundedNormalActions(torch.full((4, 2), 9.0), torch.zeros(4, 2))
+        >>> actions.mode()[0], actions.std[0]
+        (tensor([1.0000, 1.0000]), tensor([0.8927, 0.8927]))
+        >>> actions.sample().shape, actions.entropy().shape
+        (torch.Size([4, 2]), torch.Size([4]))
 
     :param raw_mean: (..., A)
     :param raw_std: (..., A)
@@ -320,6 +403,12 @@ _LOG_2PI = 1.8378770664093453
 def soft_bernoulli_loss(logit: Tensor, target: Tensor) -> Tensor:
     """
     Cross-entropy of a Bernoulli with a target between 0 and 1.
+
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.distributions import soft_bernoulli_loss
+        >>> soft_bernoulli_loss(torch.zeros(1), torch.tensor([0.9]))  # log 2: as likely as not
+        tensor([0.6931])
 
     :param logit: (...)
     :param target: probability, (...)

@@ -156,6 +156,15 @@ class ShrinkingAdam(th.optim.Adam):
     is the same for networks of different rates and while a rate changes. Biases and norms shrink
     too (``Optimizer`` of danijar/dreamerv2).
 
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.optim import ShrinkingAdam
+        >>> weight = torch.nn.Parameter(torch.ones(2))
+        >>> optimizer = ShrinkingAdam([weight], lr=0.0, shrink=0.1)
+        >>> optimizer.step()  # whatever the learning rate
+        >>> weight.data
+        tensor([0.9000, 0.9000])
+
     :param params: parameters or groups
     :param lr: step size (Atari: 2e-4 for the world model)
     :param betas: decay of both averages

@@ -50,6 +50,16 @@ def inclusive_lambda_return(
     eq. 4; both with the index of their code). The return of a state includes the reward of arriving
     there, which :func:`lambda_return` leaves to the state before.
 
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.returns import inclusive_lambda_return
+        >>> reward = torch.tensor([[1.0], [1.0], [0.0]])  # of arriving; the last is not used
+        >>> discount, value = torch.full((3, 1), 0.5), torch.full((3, 1), 4.0)
+        >>> inclusive_lambda_return(reward, discount, value, 0.0).flatten()
+        tensor([3., 3.])
+        >>> inclusive_lambda_return(reward, discount, value, 1.0).flatten()
+        tensor([2.5000, 3.0000])
+
     :param reward: reward of arriving at states 0..H, (H + 1, N); the last is not used
     :param discount: discount after states 0..H, (H + 1, N); the last is not used
     :param value: values of states 0..H, of returns that include their own rewards, (H + 1, N)
@@ -69,6 +79,12 @@ def discount_weights(discount: Tensor) -> Tensor:
 
     w_0 = 1, w_k = d_0 ... d_{k-1} (Dreamer and DreamerV2, code). A start that is terminal has
     d_0 = 0, so that nothing imagined after it counts.
+
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.returns import discount_weights
+        >>> discount_weights(torch.tensor([0.9, 0.0, 0.9]))  # the episode ends in the second state
+        tensor([1.0000, 0.9000, 0.0000])
 
     :param discount: discount after states 0..H, (H + 1, N)
     :return: weights of states 0..H, (H + 1, N)

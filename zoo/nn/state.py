@@ -130,14 +130,33 @@ def first_part(state: State) -> Tensor:
 
 
 def leaves(state: State) -> list[Tensor]:
-    """List all tensors of a state, also of states within it, in the order of their names."""
+    """
+    List all tensors of a state, also of states within it, in the order of their names.
+
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn import Latent
+        >>> from dreamzoo.nn.state import leaves
+        >>> latent = Latent(deter=torch.zeros(4, 2), stoch=torch.zeros(4, 3, 5))
+        >>> [tuple(part.shape) for part in leaves(latent)]
+        [(4, 2), (4, 3, 5)]
+    """
     return [
         leaf for part in state for leaf in ((part,) if isinstance(part, Tensor) else leaves(part))
     ]
 
 
 def leaf_names(state: State) -> list[str]:
-    """Name what :func:`leaves` lists."""
+    """
+    Name what :func:`leaves` lists.
+
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn import Latent
+        >>> from dreamzoo.nn.state import leaf_names
+        >>> leaf_names(Latent(deter=torch.zeros(4, 2), stoch=torch.zeros(4, 3, 5)))
+        ['deter', 'stoch']
+    """
     return [
         name
         for field, part in zip(state._fields, state, strict=True)
@@ -148,6 +167,14 @@ def leaf_names(state: State) -> list[str]:
 def rebuild(like: S, parts: Iterable[Tensor]) -> S:
     """
     Make a state of what :func:`leaves` lists.
+
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn import Latent
+        >>> from dreamzoo.nn.state import leaves, rebuild
+        >>> latent = Latent(deter=torch.zeros(4, 2), stoch=torch.zeros(4, 3, 5))
+        >>> rebuild(latent, [part + 1.0 for part in leaves(latent)]).deter[0]
+        tensor([1., 1.])
 
     :param like: of the same kind
     :param parts: as many tensors as it has

@@ -27,6 +27,17 @@ def world_model_loss(
     """
     Reconstruction, reward and KL divergence (eq. 3).
 
+    Example:
+        >>> from dreamzoo import PlaNet
+        >>> from dreamzoo.planet import world_model_loss
+        >>> tiny = dict(deter=8, stoch=4, units=8, reward_arch=[8])
+        >>> agent = PlaNet("MlpPolicy", "Pendulum-v1", policy_kwargs=tiny, learning_starts=100)
+        >>> batch = agent.learn(60).replay_buffer.sample(2, batch_length=8)
+        >>> model, filtered = agent.policy.world_model, agent.observe_batch(batch)
+        >>> terms, metrics = world_model_loss(model, filtered, batch.rewards, free_nats=3.0)
+        >>> sorted(terms)
+        ['kl', 'recon', 'reward']
+
     :param model: whose decoder and reward head predict
     :param filtered: a batch as this model filtered it, with gradient, see
         :meth:`WorldModel.observe_sequence`
@@ -81,6 +92,18 @@ def overshooting_loss(
 
     A distance of one step is the ordinary KL term, which keeps its weight; the others are divided
     by D. Predictions that would reach back across a start count as zero.
+
+    Example:
+        >>> import torch
+        >>> from dreamzoo import PlaNet
+        >>> from dreamzoo.planet import overshooting_loss
+        >>> tiny = dict(deter=8, stoch=4, units=8, reward_arch=[8])
+        >>> agent = PlaNet("MlpPolicy", "Pendulum-v1", policy_kwargs=tiny, learning_starts=100)
+        >>> batch = agent.learn(60).replay_buffer.sample(2, batch_length=8)
+        >>> dynamics, filtered = agent.policy.world_model.dynamics, agent.observe_batch(batch)
+        >>> given = (dynamics, filtered, batch.actions.float(), batch.is_first)
+        >>> overshooting_loss(*given, distance=3, free_nats=0.0).item() > 0
+        True
 
     :param dynamics: predicts
     :param filtered: a batch as this model filtered it, with gradient

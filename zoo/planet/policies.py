@@ -93,6 +93,13 @@ class PlaNetPolicy(WorldModelPolicy):
     """
     World model of PlaNet, and the planner that acts in it. Actions must be continuous.
 
+    Example:
+        >>> from dreamzoo import PlaNet
+        >>> tiny = dict(dynamics="ssm", stoch=4, units=8, reward_arch=[8])
+        >>> agent = PlaNet("MlpPolicy", "Pendulum-v1", policy_kwargs=tiny, candidates=50, elites=5)
+        >>> agent.policy.planner
+        CEM(horizon=12, iterations=10, candidates=50, elites=5)
+
     :param observation_space: observation space; images are resized to 64x64
     :param action_space: Box (finite)
     :param lr_schedule: learning rate
@@ -197,12 +204,40 @@ class PlaNetPolicy(WorldModelPolicy):
 
 
 class MlpPolicy(VectorInput, PlaNetPolicy):
-    """For vectors, integers and binaries. An image is flattened."""
+    """
+    For vectors, integers and binaries. An image is flattened.
+
+    Example:
+        >>> from dreamzoo import PlaNet
+        >>> agent = PlaNet("MlpPolicy", "Pendulum-v1", policy_kwargs=dict(deter=8, units=8))
+        >>> [key.name for key in agent.policy.observation_codec.keys]
+        ['observation']
+    """
 
 
 class CnnPolicy(ImageInput, PlaNetPolicy):
-    """For one image."""
+    """
+    For one image.
+
+    Example:
+        >>> from dreamzoo import PlaNet
+        >>> from dreamzoo.envs import make_env
+        >>> small = dict(policy_kwargs=dict(deter=8, units=8, cnn_depth=2), buffer_size=1_000)
+        >>> agent = PlaNet("CnnPolicy", make_env("pixels/Pendulum-v1"), **small)
+        >>> agent.observation_space.shape  # channels first, as SB3 has them
+        (3, 64, 64)
+    """
 
 
 class MultiInputPolicy(PlaNetPolicy):
-    """For a Dict of images, vectors, integers and binaries."""
+    """
+    For a Dict of images, vectors, integers and binaries.
+
+    Example:
+        >>> from dreamzoo import PlaNet
+        >>> from dreamzoo.envs import make_env
+        >>> env = make_env("dmc/walker-walk")
+        >>> agent = PlaNet("MultiInputPolicy", env, policy_kwargs=dict(deter=8, units=8))
+        >>> [key.name for key in agent.policy.observation_codec.keys]
+        ['height', 'orientations', 'velocity']
+    """

@@ -41,6 +41,15 @@ class Trajectory(NamedTuple):
     """
     What an actor lived through in imagination, N times, time first.
 
+    Example:
+        >>> import torch
+        >>> from dreamzoo import DreamerV3
+        >>> agent = DreamerV3("MlpPolicy", "CartPole-v1", policy_kwargs=dict(size="debug"))
+        >>> dynamics, actor = agent.policy.world_model.dynamics, agent.policy.actor
+        >>> dream = dynamics.imagine(dynamics.initial(4), actor, horizon=5)
+        >>> dream.feat.shape[:2], dream.actions.shape
+        (torch.Size([6, 4]), torch.Size([5, 4, 1]))
+
     :param feat: features of states 0..H, without gradient, (H + 1, N, F)
     :param actions: chosen in states 0..H-1, (H, N, ...)
     :param hidden: what the actor's body made of states 0..H-1, with its gradient, (H, N, U)
