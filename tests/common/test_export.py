@@ -10,7 +10,7 @@ import torch as th
 from gymnasium import spaces
 
 from dreamzoo import DreamerV3, PlaNet
-from dreamzoo.nn.fast import kernels
+from dreamzoo.nn.fast.switch import Form, use
 from tests.sb3.conftest import TINY, TINY_POLICY, RandomEnv
 
 ort = pytest.importorskip("onnxruntime")
@@ -121,15 +121,13 @@ def _export(act: th.nn.Module, obs: th.Tensor) -> Callable[[th.Tensor], th.Tenso
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 @pytest.mark.parametrize("record", [_trace, _export], ids=["trace", "export"])
-@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("form", ["fast", "torch"])
 @pytest.mark.parametrize("gradient", [True, False])
 def test_a_recorded_policy_chooses_the_same_actions(
-    record: Any, compiled: bool, gradient: bool, monkeypatch: pytest.MonkeyPatch
+    record: Any, form: Form, gradient: bool
 ) -> None:
-    if not compiled:
-        monkeypatch.setattr(kernels, "compiled", None)
     act = _Act(_agent("MlpPolicy", VECTOR, spaces.Box(-1, 1, (2,))).policy)
-    with th.set_grad_enabled(gradient):
+    with th.set_grad_enabled(gradient), use(form):
         recorded = record(act, th.zeros(5, 3))
         seen = 3 * th.randn(4, 5, 3, generator=th.Generator().manual_seed(1))
         results = [act(obs) for obs in seen]

@@ -28,7 +28,7 @@ from dreamzoo.common.settings import Flag, Setting, read_settings
 from dreamzoo.nn.actions import ActionCodec
 from dreamzoo.nn.checks import InputError, ObservationChecker, to_flags
 from dreamzoo.nn.fast import graphs
-from dreamzoo.nn.fast.kernels import is_traced
+from dreamzoo.nn.fast.switch import is_traced
 from dreamzoo.nn.observations import SINGLE, Observation, ObservationCodec
 from dreamzoo.nn.process import restores_process
 from dreamzoo.nn.state import State

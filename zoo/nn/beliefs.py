@@ -8,6 +8,7 @@ import torch as th
 from torch import Tensor
 
 from dreamzoo.nn.fast import kernels
+from dreamzoo.nn.fast.switch import is_traced
 
 
 class Gaussian(NamedTuple):
@@ -205,7 +206,7 @@ def divergences(post: D, prior: D) -> Divergences:
     :param prior: the same
     """
     fused = isinstance(post, Categorical) and post.log_probs is None
-    if fused and kernels.uses_triton(post[0]) and not kernels.is_traced():
+    if fused and kernels.uses_triton(post[0]) and not is_traced():
         from dreamzoo.nn.fast.triton import actions
 
         flat = actions.Divergences.apply(*(belief[0].flatten(0, 1) for belief in (post, prior)))

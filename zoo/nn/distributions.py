@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dreamzoo.nn.fast import kernels
 from dreamzoo.nn.fast.pieces import by_rows, cached_pieces
+from dreamzoo.nn.fast.switch import computes_plainly, is_traced, needs_graph
 from dreamzoo.nn.fast.threads import map_pieces
 
 
@@ -132,20 +133,38 @@ class SymexpTwoHot(nn.Module):
         """
         rows = logits.float().flatten(0, -2)
         scale = tuple(weights or [1.0] * len(targets))
-        if kernels.uses_triton(rows) and len(targets) <= 2 and not kernels.is_traced():
+        if kernels.uses_triton(rows) and len(targets) <= 2 and not is_traced():
             from dreamzoo.nn.fast.triton.losses import TwoHotLoss
 
             flat = [target.flatten() for target in targets]
             return TwoHotLoss.apply(rows, self.bins, flat, scale).view(logits.shape[:-1])
         encoded = [self.encode(target.detach().flatten()) for target in targets]
         below, above, upper = (th.stack(parts, dim=-1) for parts in zip(*encoded, strict=True))
-        loss = _TwoHotCrossEntropy.apply(rows, below, above, upper, scale)
-        return loss.view(logits.shape[:-1])
+        cross_entropy = two_hot_loss if computes_plainly() else _TwoHotCrossEntropy.apply
+        return cross_entropy(rows, below, above, upper, scale).view(logits.shape[:-1])
+
+
+def two_hot_loss(
+    logits: Tensor, below: Tensor, above: Tensor, upper: Tensor, scale: Sequence[float]
+) -> Tensor:
+    """
+    Cross-entropy of rows of logits with several two-hot targets, summed over targets.
+
+    :param logits: (N, bins)
+    :param below: index of the bin below each of K targets, (N, K)
+    :param above: index of the bin above, (N, K)
+    :param upper: weight of the bin above, (N, K)
+    :param scale: weights of the targets, K
+    :return: (N,)
+    """
+    log_probs = F.log_softmax(logits, dim=-1)
+    picked = th.lerp(log_probs.gather(-1, below), log_probs.gather(-1, above), upper)
+    return -(picked * picked.new_tensor(scale)).sum(-1)
 
 
 class _TwoHotCrossEntropy(th.autograd.Function):
     """
-    Cross-entropy of rows of logits with several two-hot targets, summed over targets.
+    What :func:`two_hot_loss` computes, with its gradient written by hand.
 
     The gradient is ``sum(weights) * softmax - weighted two-hots``. Autograd's own would fill one
     zero matrix for each of the four gathers of two targets.
@@ -296,7 +315,7 @@ class CategoricalActions:
 
     def from_noise(self, noise: Tensor) -> Tensor:
         """Turn the noise of :meth:`draw` into actions, (..., dims) to (..., dims)."""
-        if kernels.uses_triton(self.logits) and not kernels.is_plain():
+        if kernels.uses_triton(self.logits) and not needs_graph():
             from dreamzoo.nn.fast.triton import actions as triton_actions
 
             logits, draws = self.logits.flatten(0, -2), noise.flatten(0, -2)
@@ -368,7 +387,7 @@ class BoundedNormalActions:
 
     def from_noise(self, noise: Tensor) -> Tensor:
         """Turn the noise of :meth:`draw` into actions, (..., A) to (..., A)."""
-        if kernels.uses_triton(self.raw_mean) and not kernels.is_plain():
+        if kernels.uses_triton(self.raw_mean) and not needs_graph():
             from dreamzoo.nn.fast.triton import actions as triton_actions
 
             return triton_actions.bounded_normal(self.raw_mean, self.raw_std, *self.bounds, noise)
@@ -379,7 +398,7 @@ class BoundedNormalActions:
 
     def log_prob_and_entropy(self, action: Tensor) -> tuple[Tensor, Tensor]:
         """Compute both for actions without a gradient, (..., A) to (...) each."""
-        if kernels.uses_triton(self.raw_mean) and not kernels.is_traced():
+        if kernels.uses_triton(self.raw_mean) and not is_traced():
             from dreamzoo.nn.fast.triton.actions import NormalTerms
 
             rows = (x.flatten(0, -2) for x in (self.raw_mean, self.raw_std, action))

@@ -7,7 +7,7 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 import torch as th
 
 from dreamzoo.nn.fast import precision
-from dreamzoo.nn.fast.kernels import is_traced
+from dreamzoo.nn.fast.switch import is_traced
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")

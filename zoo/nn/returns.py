@@ -3,7 +3,8 @@
 import torch as th
 from torch import Tensor, nn
 
-from dreamzoo.nn.fast.kernels import is_plain, uses_triton
+from dreamzoo.nn.fast.kernels import uses_triton
+from dreamzoo.nn.fast.switch import needs_graph
 
 
 def lambda_return(reward: Tensor, cont: Tensor, value: Tensor, lambda_: float) -> Tensor:
@@ -29,7 +30,7 @@ def lambda_return(reward: Tensor, cont: Tensor, value: Tensor, lambda_: float) -
     :param lambda_: 0 is one-step bootstrapping, 1 is Monte Carlo
     :return: returns of states 0..H-1, (H, N)
     """
-    if uses_triton(value) and not is_plain():
+    if uses_triton(value) and not needs_graph():
         from dreamzoo.nn.fast.triton import returns as triton_returns
 
         return triton_returns.lambda_return(reward, cont, value, lambda_)
@@ -125,7 +126,7 @@ def replay_return(
     :param lambda_: mixes one-step and long returns
     :return: returns of steps 0..T-2, (B, T - 1)
     """
-    if uses_triton(reward) and not is_plain():
+    if uses_triton(reward) and not needs_graph():
         from dreamzoo.nn.fast.triton import returns as triton_returns
 
         given = reward, is_last, is_terminal, bootstrap

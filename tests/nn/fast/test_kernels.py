@@ -9,6 +9,7 @@ import torch as th
 from torch import Tensor
 
 from dreamzoo.nn.fast import kernels
+from dreamzoo.nn.fast.switch import Form, use
 
 pytest.importorskip("numba")
 
@@ -108,19 +109,14 @@ def _without_gradient() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def plain() -> Iterator[pytest.MonkeyPatch]:
-    with pytest.MonkeyPatch.context() as patch:
-        yield patch
-
-
 @pytest.mark.parametrize("case", CASES)
-def test_compiled_equals_plain(case: Case, plain: pytest.MonkeyPatch) -> None:
+def test_compiled_equals_plain(case: Case) -> None:
     assert kernels.uses_numba(th.zeros(1))
     fast = case()
-    plain.setattr(kernels, "compiled", None)
-    assert not kernels.uses_numba(th.zeros(1))
-    for one, other in zip(fast, case(), strict=True):
+    with use("torch"):
+        assert not kernels.uses_numba(th.zeros(1))
+        plain = case()
+    for one, other in zip(fast, plain, strict=True):
         assert other.any()
         th.testing.assert_close(one, other, rtol=3e-6, atol=3e-6)
 
@@ -161,19 +157,16 @@ def test_extreme_inputs_saturate() -> None:
     th.testing.assert_close(out, th.full((1, 2), 0.5))
 
 
-@pytest.mark.parametrize("compiled", [True, False])
-def test_a_draw_of_almost_one_takes_the_last_class(
-    compiled: bool, plain: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("form", ["fast", "torch"])
+def test_a_draw_of_almost_one_takes_the_last_class(form: Form) -> None:
     """The probabilities may sum to slightly less than one."""
-    if not compiled:
-        plain.setattr(kernels, "compiled", None)
     probs, out = th.zeros(1, 1, 7), th.zeros(1, 7)
     logits = _randn(1, 1, 7)
-    kernels.sample_mixed(logits, 0.01, th.full((1, 1), 1 - 2**-24), probs, out)
-    assert out.tolist() == [[0.0] * 6 + [1.0]]
-    kernels.sample_mixed(logits, 0.01, th.zeros(1, 1), probs, out)
-    assert out.tolist() == [[1.0] + [0.0] * 6]
+    with use(form):
+        kernels.sample_mixed(logits, 0.01, th.full((1, 1), 1 - 2**-24), probs, out)
+        assert out.tolist() == [[0.0] * 6 + [1.0]]
+        kernels.sample_mixed(logits, 0.01, th.zeros(1, 1), probs, out)
+        assert out.tolist() == [[1.0] + [0.0] * 6]
 
 
 SPOILS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -190,7 +183,7 @@ ROWS_ALONE = {"two_hot_mean", "log_normalizer"}
 @pytest.mark.parametrize("spoil", SPOILS)
 @pytest.mark.parametrize("case", CASES)
 def test_compiled_code_is_not_called_with_what_does_not_fit(
-    case: Case, spoil: str, plain: pytest.MonkeyPatch
+    case: Case, spoil: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It gets pointers: too few rows corrupted the heap."""
     name = case.__name__.lstrip("_")
@@ -200,7 +193,7 @@ def test_compiled_code_is_not_called_with_what_does_not_fit(
         calls.append(inspect.signature(function).bind(*args, **kwargs))
         return function(*args, **kwargs)
 
-    plain.setattr(kernels, name, note)
+    monkeypatch.setattr(kernels, name, note)
     case()
     (call,) = calls
     tensors = [key for key, value in call.arguments.items() if isinstance(value, Tensor)]

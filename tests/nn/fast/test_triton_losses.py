@@ -5,6 +5,7 @@ import torch as th
 from torch import Tensor
 
 from dreamzoo.nn.distributions import SymexpTwoHot
+from dreamzoo.nn.fast.switch import use
 from dreamzoo.nn.returns import lambda_return, replay_return
 from tests.nn.fast.triton_forms import DEVICES, Random, assert_equal_forms
 
@@ -41,8 +42,7 @@ def test_a_target_that_is_not_a_number_shows_in_the_loss(where: str) -> None:
         target[0] = float("nan")
         return [SymexpTwoHot(5).to(where).loss(random.normal(2, 5), target)]
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dreamzoo.nn.fast.kernels.uses_triton", lambda x: True)
+    with use("triton"):
         (loss,) = case(Random(where, th.float32))
     assert loss.isnan().tolist() == [True, False]
 
@@ -70,8 +70,7 @@ def test_replay_return(where: str, rows: int, steps: int) -> None:
 
 
 def test_returns_of_a_single_step_are_empty(where: str) -> None:
-    with th.no_grad(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dreamzoo.nn.returns.uses_triton", lambda x: True)
+    with th.no_grad(), use("triton"):
         one = th.ones(1, 3, device=where)
         assert lambda_return(one, one, one, 0.9).shape == (0, 3)
         assert replay_return(one.T, one.T, one.T, one.T, 0.9, 0.9).shape == (3, 0)

@@ -7,6 +7,7 @@ import torch as th
 from torch import Tensor
 
 from dreamzoo.nn import optim
+from dreamzoo.nn.fast.switch import use
 from dreamzoo.nn.optim import LaProp
 from tests.nn.fast.triton_forms import DEVICES
 
@@ -47,10 +48,10 @@ def test_laprop(where: str, together: bool, agc: float, monkeypatch: pytest.Monk
     expected = _train(plain, together, agc)
     fast = [th.nn.Parameter(p.to(where)) for p in begin]
     if where == "cpu":
-        monkeypatch.setattr(optim, "uses_triton", lambda x: True)
         monkeypatch.setattr(optim, "_hand_over", lambda numbers, *_: th.tensor(numbers))
     versions = [p._version for p in fast]
-    optimizer = _train(fast, together, agc)
+    with use("triton"):
+        optimizer = _train(fast, together, agc)
     assert optimizer._tables[0] is not None
     for p, q, version in zip(fast, plain, versions, strict=True):
         assert p._version >= version + 10  # who keeps what follows from it sees that it changed
@@ -62,12 +63,12 @@ def test_laprop(where: str, together: bool, agc: float, monkeypatch: pytest.Monk
 
 def test_a_parameter_without_gradient_stays(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if where == "cpu":
-        monkeypatch.setattr(optim, "uses_triton", lambda x: True)
         monkeypatch.setattr(optim, "_hand_over", lambda numbers, *_: th.tensor(numbers))
     one, other = (th.nn.Parameter(th.ones(5, device=where)) for _ in range(2))
     optimizer = LaProp([one, other], lr=0.1, warmup=0)
-    for _ in range(3):
-        one.grad = th.ones_like(one)
-        optimizer.step()
+    with use("triton"):
+        for _ in range(3):
+            one.grad = th.ones_like(one)
+            optimizer.step()
     assert (one < 1).all()
     assert (other == 1).all()

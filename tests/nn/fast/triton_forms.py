@@ -6,8 +6,7 @@ import pytest
 import torch as th
 from torch import Tensor
 
-from dreamzoo.nn import returns
-from dreamzoo.nn.fast import kernels
+from dreamzoo.nn.fast.switch import use
 
 DEVICES = [
     pytest.param(
@@ -43,13 +42,9 @@ class Random:
 
 def both(case: Case, device: str) -> tuple[list[Tensor], list[Tensor]]:
     """Compute a case in Triton, in float32, and in torch, in float64."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kernels, "compiled", None)
-        for module in (kernels, returns):
-            patch.setattr(module, "uses_triton", lambda x: True)
+    with use("triton"):
         fast = case(Random(device, th.float32))
-        for module in (kernels, returns):
-            patch.setattr(module, "uses_triton", lambda x: False)
+    with use("torch"):
         return fast, case(Random(device, th.float64))
 
 

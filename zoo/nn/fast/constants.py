@@ -6,7 +6,7 @@ import numpy as np
 import torch as th
 from torch import Tensor
 
-from dreamzoo.nn.fast.kernels import is_traced
+from dreamzoo.nn.fast.switch import is_traced
 
 _kept: dict[tuple[int, th.dtype | None, th.device], Tensor] = {}
 

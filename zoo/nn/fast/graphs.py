@@ -15,6 +15,8 @@ import torch as th
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
+from dreamzoo.nn.fast.switch import in_use
+
 Result = TypeVar("Result")
 
 #: Calls of a new shape that run as they are before one is recorded: libraries set themselves up in
@@ -179,7 +181,8 @@ def is_far(device: th.device) -> bool:
 
 def can_record(tensors: Sequence[Tensor]) -> bool:
     """Return whether a function of these arguments can be recorded: all of them are on CUDA."""
-    return bool(tensors) and all(isinstance(x, Tensor) and x.is_cuda for x in tensors)
+    on_gpu = bool(tensors) and all(isinstance(x, Tensor) and x.is_cuda for x in tensors)
+    return on_gpu and in_use() == "fast"
 
 
 def is_recording() -> bool:

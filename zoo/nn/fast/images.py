@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dreamzoo.nn.fast import kernels
 from dreamzoo.nn.fast.precision import current
+from dreamzoo.nn.fast.switch import is_traced
 
 #: Channels that cuDNN's fast convolutions take are multiples of this.
 ALIGNED = 8
@@ -19,7 +20,7 @@ ALIGNED = 8
 
 def is_fused(x: Tensor) -> bool:
     """Return whether what lies between convolutions of tensors like x is fused."""
-    return kernels.uses_triton(x) and not kernels.is_traced()
+    return kernels.uses_triton(x) and not is_traced()
 
 
 def dtype_of_activations() -> th.dtype:

@@ -6,12 +6,13 @@ on a CPU if `numba <https://numba.pydata.org>`_ is installed (``pip install drea
 in `Triton <https://triton-lang.org>`_, which comes with torch for CUDA, for float32 there. All
 compute the same up to rounding. Torch alone needs six to ten passes, each with its own call, and
 on CUDA with its own kernel; its ``exp`` on a CPU takes several times as long as the polynomial
-here. ``DREAMZOO_NUMBA=0`` and ``DREAMZOO_TRITON=0`` in the environment turn the fast forms off.
+here. ``DREAMZOO_NUMBA=0`` and ``DREAMZOO_TRITON=0`` in the environment turn the fast forms off;
+:mod:`dreamzoo.nn.fast.switch` chooses among them while a program runs.
 
 All tensors are contiguous. Where a result is one part of wider rows, ``at`` says in which column
 it begins. What writes into a given tensor has no gradient: the callers go back by hand, or, where
-:func:`is_plain` says so, compute by torch's own functions instead. Compiled code believes what it
-is told about memory: shapes and dtypes are looked at before, as torch's own functions do.
+:func:`needs_graph` says so, compute by torch's own functions instead. Compiled code believes what
+it is told about memory: shapes and dtypes are looked at before, as torch's own functions do.
 """
 
 import os
@@ -22,6 +23,8 @@ from types import ModuleType
 import numpy as np
 import torch as th
 from torch import Tensor
+
+from dreamzoo.nn.fast.switch import in_use, needs_graph
 
 try:
     if os.environ.get("DREAMZOO_NUMBA") == "0":
@@ -39,7 +42,7 @@ FLOAT32 = np.dtype(np.float32)
 
 def uses_numba(x: Tensor) -> bool:
     """Return whether the compiled form handles tensors like x."""
-    return compiled is not None and x.dtype is th.float32 and x.is_cpu
+    return compiled is not None and x.dtype is th.float32 and x.is_cpu and in_use() == "fast"
 
 
 @cache
@@ -50,7 +53,9 @@ def has_triton() -> bool:
 
 def uses_triton(x: Tensor) -> bool:
     """Return whether the form in Triton handles tensors like x."""
-    return x.is_cuda and x.dtype is th.float32 and has_triton()
+    if x.dtype is not th.float32 or not (x.is_cuda or in_use() == "triton"):
+        return False
+    return in_use() in ("fast", "triton") and has_triton()
 
 
 @cache
@@ -65,20 +70,6 @@ def _categoricals() -> ModuleType:
     from dreamzoo.nn.fast.triton import categoricals as triton_categoricals
 
     return triton_categoricals
-
-
-def is_traced() -> bool:
-    """
-    Return whether torch records what is computed, to export or to compile it.
-
-    It sees nothing of compiled loops, threads and gradients written by hand.
-    """
-    return th.compiler.is_compiling() or th.jit.is_tracing()
-
-
-def is_plain() -> bool:
-    """Return whether torch must see every operation: for autograd, or to record it."""
-    return th.is_grad_enabled() or is_traced()
 
 
 def _arrays(*expected: tuple[Tensor, tuple[int, ...]]) -> list[np.ndarray]:
@@ -436,13 +427,13 @@ def two_hot_mean(logits: Tensor, outer: Tensor) -> Tensor:
     :param outer: the K positive bins, increasing, (K,)
     :return: (N,)
     """
-    if uses_numba(logits) and not is_plain():
+    if uses_numba(logits) and not needs_graph():
         rows, half = len(logits), len(outer)
         scores, bins = _arrays((logits, (rows, 2 * half + 1)), (outer, (half,)))
         out = np.empty(rows, np.float32)
         compiled.two_hot_mean(scores, bins, out)
         return th.from_numpy(out)
-    if uses_triton(logits) and not is_plain():
+    if uses_triton(logits) and not needs_graph():
         return _categoricals().two_hot_mean(logits, outer)
     return _two_hot_mean(logits, outer)
 

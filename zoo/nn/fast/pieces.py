@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch as th
 from torch import Tensor
 
-from dreamzoo.nn.fast.kernels import is_plain, is_traced
+from dreamzoo.nn.fast.switch import computes_plainly, needs_graph
 from dreamzoo.nn.fast.threads import map_pieces
 
 #: Rows that pass through a stack of layers together: few enough for the outer caches of a CPU, many
@@ -37,7 +37,7 @@ def by_rows(function: Callable[[Tensor], Tensor], x: Tensor, rows: int = CACHED_
     :return: (..., ...)
     """
     flat = x.flatten(0, -2)
-    if is_plain():
+    if needs_graph():
         out = function(flat)
     else:
         first, *others = map_pieces(function, cached_pieces(flat, rows), x.device)
@@ -57,7 +57,7 @@ def by_images(function: Callable[..., Tensor], largest: int, *inputs: Tensor) ->
     :param inputs: (N, ...) each
     """
     images = max(CACHED_ACTIVATION // largest, 1)
-    if inputs[0].device.type != "cpu" or is_traced() or len(inputs[0]) <= images:
+    if inputs[0].device.type != "cpu" or computes_plainly() or len(inputs[0]) <= images:
         return function(*inputs)
     pieces = zip(*(x.split(images) for x in inputs), strict=True)
     return th.cat([function(*piece) for piece in pieces])

@@ -8,6 +8,8 @@ import torch as th
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from dreamzoo.nn.fast.switch import computes_plainly
+
 First = TypeVar("First")
 Second = TypeVar("Second")
 
@@ -25,7 +27,7 @@ def at_once(
     :param inputs: tensors, alone or nested
     """
     on_gpu = [x for x in tree_leaves(inputs) if isinstance(x, Tensor) and x.is_cuda]
-    if not on_gpu:
+    if not on_gpu or computes_plainly():
         return first(*inputs), second(*inputs)
     stream = _stream(on_gpu[0].device)
     beginning = th.cuda.current_stream(stream.device).record_event()

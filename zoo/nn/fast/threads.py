@@ -8,6 +8,8 @@ from typing import TypeVar
 
 import torch as th
 
+from dreamzoo.nn.fast.switch import computes_plainly
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -26,7 +28,8 @@ def map_pieces(
     :param pieces: their number is the most threads that can be used
     :param device: where the tensors are; anything but a CPU is worked on in order
     """
-    threads = min(th.get_num_threads(), len(pieces)) if device.type == "cpu" else 1
+    beside = device.type == "cpu" and not computes_plainly()
+    threads = min(th.get_num_threads(), len(pieces)) if beside else 1
     if threads == 1:
         with th.no_grad():
             return [function(piece) for piece in pieces]
@@ -44,7 +47,8 @@ def backward_in_parallel(losses: Sequence[th.Tensor]) -> None:
 
     :param losses: scalars whose graphs have nothing in common but parameters
     """
-    if len(losses) == 1 or losses[0].device.type != "cpu" or th.get_num_threads() == 1:
+    beside = losses[0].device.type == "cpu" and not computes_plainly()
+    if len(losses) == 1 or not beside or th.get_num_threads() == 1:
         th.stack(list(losses)).sum().backward()
         return
     _side_by_side(th.Tensor.backward, losses, len(losses))

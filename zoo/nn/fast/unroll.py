@@ -221,6 +221,8 @@ def is_fused(actions: Tensor) -> bool:
     """
     if len(actions) < 2 or not kernels.uses_triton(actions):
         return False
+    if not actions.is_cuda:  # Triton's interpreter
+        return True
     device = th.cuda.get_device_properties(actions.device)
     return getattr(device, "shared_memory_per_block_optin", 0) >= SHARED
 

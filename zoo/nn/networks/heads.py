@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from dreamzoo.nn.actions import ActionCodec
 from dreamzoo.nn.distributions import BoundedNormalActions, CategoricalActions, SymexpTwoHot
 from dreamzoo.nn.fast.pieces import by_rows, cached_pieces
+from dreamzoo.nn.fast.switch import computes_plainly
 from dreamzoo.nn.fast.tapes import Piece
 from dreamzoo.nn.fast.threads import map_pieces
 from dreamzoo.nn.networks.layers import MLP, Linear
@@ -133,6 +134,10 @@ def evaluate(
     :param fixed: from features (n, F) to scalars (n,), one or several each
     :return: what the head returns, (..., O), and all the scalars in turn, (...) each
     """
+    if computes_plainly():
+        with th.no_grad():
+            plain = tuple(scalar for function in fixed for scalar in function(feat))
+        return trained(feat), plain
     rows, lead = feat.flatten(0, -2), feat.shape[:-1]
     trunk = trained.body.tape(len(rows))
 

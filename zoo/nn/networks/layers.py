@@ -8,9 +8,10 @@ import torch as th
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dreamzoo.nn.fast.kernels import NORM_EPS, is_plain, is_traced, norm_silu
+from dreamzoo.nn.fast.kernels import NORM_EPS, norm_silu
 from dreamzoo.nn.fast.pieces import cached_pieces
 from dreamzoo.nn.fast.products import linear, narrow, wide
+from dreamzoo.nn.fast.switch import computes_plainly, needs_graph
 from dreamzoo.nn.fast.tapes import Layer, Stack, StackTape
 from dreamzoo.nn.fast.threads import map_pieces
 
@@ -114,7 +115,7 @@ class DenseBlock(nn.Module):
         return linear["weight"], linear["bias"], norm["weight"]  # type: ignore[return-value]
 
     def forward(self, x: Tensor) -> Tensor:
-        if is_plain():
+        if needs_graph():
             return F.silu(self.norm(self.linear(x)))
         return _without_graph([self.weights()], x)
 
@@ -148,7 +149,7 @@ class MLP(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         if not len(self):
             return x
-        if is_traced():
+        if computes_plainly():
             return super().forward(x)
         if not th.is_grad_enabled():
             return _without_graph(self.weights(), x)

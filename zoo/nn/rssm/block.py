@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from dreamzoo.nn.beliefs import Belief, Categorical
 from dreamzoo.nn.distributions import mix_uniform
 from dreamzoo.nn.fast import graphs
-from dreamzoo.nn.fast.kernels import is_plain, is_traced
+from dreamzoo.nn.fast.switch import computes_plainly, needs_graph
 from dreamzoo.nn.fast.tapes import Piece, StackTape
 from dreamzoo.nn.fast.threads import map_pieces
 from dreamzoo.nn.fast.unroll import (
@@ -186,7 +186,7 @@ class BlockRSSM(Dynamics):
         mode: bool = False,
     ) -> tuple[Latent, Belief[Categorical]]:
         """Filter a batch of sequences, see :meth:`Dynamics.observe`."""
-        if is_traced():
+        if computes_plainly():
             return self._observe_plainly(latent, prev_actions, tokens, is_first, generator, mode)
         keep = (~is_first).to(tokens.dtype)[..., None]  # (B, T, 1)
         # Masked in encoded form: the one-hot vector of action 0 is not zero.
@@ -220,18 +220,17 @@ class BlockRSSM(Dynamics):
         generator: th.Generator | None,
         mode: bool,
     ) -> tuple[Latent, Belief[Categorical]]:
-        """Filter in torch's own functions, which can be exported."""
+        """Filter in torch's own functions, which can be exported; this is the equation."""
+        batch, length = is_first.shape
+        draws = None if mode else _draws((length, batch, self.stoch), generator, tokens.device)
         steps = []
-        draws = None
-        for t in range(is_first.shape[1]):
+        for t in range(length):
             keep = (~is_first[:, t, None]).to(tokens.dtype)
             latent = Latent(latent.deter * keep, latent.stoch * keep[..., None])
             deter = self.core(latent, self.core.embed_action(prev_actions[:, t] * keep))
             hidden = self.post_hidden(th.cat([deter, tokens[:, t]], dim=-1))
             post = self._mixed(self.post_logits(hidden))
-            if not mode:
-                draws = _draws((tokens.shape[0], self.stoch), generator, tokens.device)
-            latent = Latent(deter, _choose(post, draws))
+            latent = Latent(deter, _choose(post, None if draws is None else draws[t]))
             steps.append((*latent, post.probs))
         deters, stochs, probs = (th.stack(parts, dim=1) for parts in zip(*steps, strict=True))
         return Latent(deters, stochs), Belief(Categorical(probs), partial(self.prior, deters))
@@ -262,6 +261,8 @@ class BlockRSSM(Dynamics):
         :param horizon: steps H
         :param generator: source of randomness
         """
+        if computes_plainly():
+            return self._imagine_plainly(latent.detach(), actor, horizon, generator)
         start = latent.detach().feat
         feat = start.new_empty(horizon + 1, *start.shape)
         feat[0] = start
@@ -284,6 +285,24 @@ class BlockRSSM(Dynamics):
             trunk.join(feat[:-1].flatten(0, 1))
         # The trunk was evaluated once; here it gets its gradient.
         return Trajectory(feat, actions, actor.body.attach(trunk).view(*lead, -1))
+
+    def _imagine_plainly(
+        self, latent: Latent, actor: Actor, horizon: int, generator: th.Generator | None
+    ) -> Trajectory:
+        """Roll out in torch's own functions; this is the equation."""
+        lead = (horizon, len(latent.deter))
+        noise = actor.draw(lead, generator, latent.deter.device)
+        draws = _draws((*lead, self.stoch), generator, latent.deter.device)
+        feats, actions = [latent.feat], []
+        with th.no_grad():
+            for t in range(horizon):
+                actions.append(actor(latent.feat).from_noise(noise[t]))
+                embedded = self.core.embed_action(actor.codec.encode(actions[-1]))
+                deter = self.core(latent, embedded)
+                latent = Latent(deter, _choose(self.prior(deter), draws[t]))
+                feats.append(latent.feat)
+        feat = th.stack(feats)
+        return Trajectory(feat, th.stack(actions), actor.body(feat[:-1]))
 
     def _imagine_rows(
         self, actor: Actor, trunk: StackTape, work: tuple[Tensor, list[Piece], Tensor, Tensor]
@@ -318,7 +337,7 @@ class BlockRSSM(Dynamics):
         """Predict the next state, see :meth:`Dynamics.imagine_step`."""
         shape = (action.shape[0], self.stoch)
         draws = None if mode else _draws(shape, generator, action.device)
-        if is_plain():
+        if needs_graph():
             deter = self.core(latent, self.core.embed_action(action))
             return Latent(deter, _choose(self.prior(deter), draws))
         feat = latent.feat
