@@ -24,6 +24,7 @@ from tests.mutants import (
     border,
     dreamer_v3,
     dreams,
+    forms,
     networks,
     planet,
     precision,
@@ -35,7 +36,7 @@ from tests.mutants.mutant import Mutant
 ROOT = pathlib.Path(__file__).parents[2]
 MUTANTS: list[Mutant] = [
     mutant
-    for module in (dreamer_v3, planet, networks, precision, replay, dreams, running, border)
+    for module in (dreamer_v3, planet, networks, forms, precision, replay, dreams, running, border)
     for mutant in module.MUTANTS
 ]
 #: What the tests need of the repository.

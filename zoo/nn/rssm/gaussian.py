@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dreamzoo.nn.beliefs import Belief, Gaussian
+from dreamzoo.nn.fast.switch import computes_plainly
 from dreamzoo.nn.networks.world_models import Activation, GlorotLinear, glorot_mlp
 from dreamzoo.nn.rssm.dynamics import Dynamics, Latent
 
@@ -193,6 +194,8 @@ class GaussianRSSM(GaussianDynamics):
         What actions and observations add to hidden layers is computed for all steps before it, the
         prior, which no posterior asks for, after it and only if the belief is asked for it.
         """
+        if computes_plainly():
+            return super().observe(latent, prev_actions, tokens, is_first, generator, mode=mode)
         keep = (~is_first).to(tokens.dtype)[..., None]  # (B, T, 1)
         from_stoch, from_actions = split_input(self.input[0], prev_actions * keep)
         from_deter, from_tokens = split_input(self.post_head.hidden[0], tokens)
