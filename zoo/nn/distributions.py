@@ -140,11 +140,11 @@ class SymexpTwoHot(nn.Module):
             return TwoHotLoss.apply(rows, self.bins, flat, scale).view(logits.shape[:-1])
         encoded = [self.encode(target.detach().flatten()) for target in targets]
         below, above, upper = (th.stack(parts, dim=-1) for parts in zip(*encoded, strict=True))
-        cross_entropy = two_hot_loss if computes_plainly() else _TwoHotCrossEntropy.apply
+        cross_entropy = _two_hot_loss if computes_plainly() else _TwoHotCrossEntropy.apply
         return cross_entropy(rows, below, above, upper, scale).view(logits.shape[:-1])
 
 
-def two_hot_loss(
+def _two_hot_loss(
     logits: Tensor, below: Tensor, above: Tensor, upper: Tensor, scale: Sequence[float]
 ) -> Tensor:
     """
@@ -164,7 +164,7 @@ def two_hot_loss(
 
 class _TwoHotCrossEntropy(th.autograd.Function):
     """
-    What :func:`two_hot_loss` computes, with its gradient written by hand.
+    What ``_two_hot_loss`` computes, with its gradient written by hand.
 
     The gradient is ``sum(weights) * softmax - weighted two-hots``. Autograd's own would fill one
     zero matrix for each of the four gathers of two targets.
