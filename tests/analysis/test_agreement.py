@@ -14,7 +14,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from dreamzoo import DreamerV3
 from dreamzoo.analysis.agreement import compare_with_dream
 from dreamzoo.analysis.evaluation import RandomPolicy
-from dreamzoo.nn import Size
+from dreamzoo.dreamer_v3 import Size
 
 
 class Ladder(gym.Env):

@@ -12,7 +12,7 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from dreamzoo import DreamerV3
-from dreamzoo.nn.presets import get_size
+from dreamzoo.dreamer_v3.sizes import get_size
 
 
 class SpaceEnv(gym.Env):

@@ -8,7 +8,8 @@ import pytest
 import torch as th
 
 from dreamzoo import DreamerV3
-from dreamzoo.nn import Latent, Size
+from dreamzoo.dreamer_v3 import Size
+from dreamzoo.nn import Latent
 from tests.dreamer_v3.losses import model_loss
 
 MakeAgent = Callable[..., DreamerV3]

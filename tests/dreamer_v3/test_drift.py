@@ -20,7 +20,7 @@ from torch import Tensor
 
 from dreamzoo import DreamerV3
 from dreamzoo.common.buffers import SequenceBatch, Windows
-from dreamzoo.nn import get_size
+from dreamzoo.dreamer_v3 import get_size
 from tests.dreamer_v3.draws import fix_draws
 
 NUMBERS = pathlib.Path(__file__).with_name("drift.json")

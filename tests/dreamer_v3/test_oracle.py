@@ -10,7 +10,7 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from dreamzoo import DreamerV3
-from dreamzoo.nn.presets import get_size
+from dreamzoo.dreamer_v3.sizes import get_size
 from tests.dreamer_v3.conftest import SpaceEnv
 from tests.dreamer_v3.oracle import Oracle, State
 from tests.oracles import Streams, assert_gradients, fix_draws, train_once

@@ -10,8 +10,8 @@ from gymnasium import spaces
 from torch import Tensor
 
 from dreamzoo import DreamerV3
+from dreamzoo.dreamer_v3.sizes import SIZES
 from dreamzoo.nn.fast.switch import use
-from dreamzoo.nn.presets import SIZES
 
 MakeAgent = Callable[..., DreamerV3]
 

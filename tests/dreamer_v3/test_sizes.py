@@ -5,6 +5,7 @@ import pytest
 import torch as th
 from gymnasium import spaces
 
+from dreamzoo.dreamer_v3 import Size, get_size
 from dreamzoo.dreamer_v3.policies import DreamerV3Policy
 
 WALKER = spaces.Dict(
@@ -98,3 +99,17 @@ def test_the_optimizer_holds_everything_but_the_slow_critic() -> None:
     slow = {id(p) for p in policy.critic_target.parameters()}
     assert held == {id(p) for p in policy.parameters()} - slow
     assert not any(p.requires_grad for p in policy.critic_target.parameters())
+
+
+def test_sizes_follow_the_published_rule() -> None:
+    for name, units in [("1m", 64), ("12m", 256), ("200m", 1024), ("400m", 1536)]:
+        size = get_size(name)
+        assert (size.units, size.deter, size.classes) == (units, 8 * units, units // 16)
+        assert (size.stoch, size.blocks, size.bins, size.feat) == (32, 8, 255, 10 * units)
+    own = Size(units=8, deter=8, classes=2, cnn_depth=1)
+    assert get_size(own) is own
+
+
+def test_unknown_size_is_named() -> None:
+    with pytest.raises(ValueError, match=r"Unknown model size '2m'.*1m, 12m"):
+        get_size("2m")

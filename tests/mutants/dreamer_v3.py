@@ -330,4 +330,18 @@ MUTANTS = [
         "new = ordered[below]",
         NN,
     ),
+    Mutant(
+        "DreamerV3: the dynamics' hidden layers are as wide as the heads'",
+        POLICY,
+        "hidden=size.dynamics_hidden,",
+        "hidden=size.units,",
+        ("tests/dreamer_v3/test_drift.py", *TESTS),
+    ),
+    Mutant(
+        "DreamerV3: vectors are read by as many layers as the actor has",
+        POLICY,
+        "layers=size.observation_layers,\n            cnn_output_dim",
+        "layers=size.head_layers,\n            cnn_output_dim",
+        TESTS,
+    ),
 ]

@@ -7,12 +7,13 @@ import pytest
 import torch as th
 from torch import Tensor
 
+from dreamzoo.dreamer_v3.sizes import SIZES
 from dreamzoo.nn.beliefs import Categorical, Gaussian, divergences
 from dreamzoo.nn.distributions import mix_uniform
-from dreamzoo.nn.presets import SIZES
 from dreamzoo.nn.rssm.block import BlockRSSM
 from dreamzoo.nn.rssm.dynamics import Dynamics
 from dreamzoo.nn.rssm.gaussian import GaussianRSSM, GaussianSSM
+from tests.nn.widths import of_dynamics
 
 KINDS = ["gaussian", "mixed", "logits"]
 
@@ -176,7 +177,7 @@ def test_one_random_number_is_drawn_for_a_latent() -> None:
 MODELS: dict[str, Callable[[], Dynamics]] = {
     "rssm": lambda: GaussianRSSM(5, 2, 7, 3, 6),
     "ssm": lambda: GaussianSSM(5, 2, 3, 6),
-    "block": lambda: BlockRSSM(5, 2, SIZES["debug"]),
+    "block": lambda: BlockRSSM(5, 2, **of_dynamics(SIZES["debug"])),
 }
 
 

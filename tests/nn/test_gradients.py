@@ -11,14 +11,15 @@ from gymnasium import spaces
 from dreamzoo import DreamerV3, PlaNet
 from dreamzoo.analysis.open_loop import open_loop
 from dreamzoo.dreamer_v3.policies import DreamerV3WorldModel
+from dreamzoo.dreamer_v3.sizes import SIZES
 from dreamzoo.nn.distributions import SymexpTwoHot
 from dreamzoo.nn.networks.encoders import Encoder
 from dreamzoo.nn.observations import ObservationCodec
-from dreamzoo.nn.presets import SIZES
 from dreamzoo.nn.rssm.dynamics import Dynamics, Latent
 from dreamzoo.nn.world_model import WorldModel
 from dreamzoo.planning import CEM
 from dreamzoo.planning.planner import CEMPlanner
+from tests.nn.widths import of_encoder
 from tests.sb3.conftest import TINY, TINY_POLICY, RandomEnv
 
 AGENTS = {"dreamer_v3": DreamerV3, "planet": PlaNet}
@@ -85,7 +86,7 @@ def test_predictions_have_true_gradients() -> None:
     """Reward, probability of going on and reconstruction of DreamerV3, to float64 precision."""
     codec = ObservationCodec(spaces.Box(-np.inf, np.inf, (3,)))
     size = SIZES["debug"]
-    model = DreamerV3WorldModel(codec, Encoder(codec, size), 2, size, 0.9).double()
+    model = DreamerV3WorldModel(codec, Encoder(codec, **of_encoder(size)), 2, size, 0.9).double()
     for p in model.parameters():
         p.data += 0.1 * th.randn(p.shape, generator=th.Generator().manual_seed(1))
     model.cont.out.bias.data -= 3.0

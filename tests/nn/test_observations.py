@@ -7,11 +7,12 @@ import pytest
 import torch as th
 from gymnasium import spaces
 
+from dreamzoo.dreamer_v3.sizes import SIZES
 from dreamzoo.nn.distributions import symlog
 from dreamzoo.nn.networks.decoders import Decoder, ImageDecoder
 from dreamzoo.nn.networks.encoders import Encoder, ImageEncoder, cnn_resolutions
 from dreamzoo.nn.observations import SINGLE, ObservationCodec
-from dreamzoo.nn.presets import SIZES
+from tests.nn.widths import of_decoder, of_encoder, of_image_decoder
 
 DEBUG = SIZES["debug"]
 
@@ -86,7 +87,7 @@ def test_decoded_predictions_lie_in_the_space(name: str, scale: float) -> None:
     """Whatever a model predicts, a wrapper or an agent must get a member of the space."""
     space = SPACES[name]
     codec = ObservationCodec(space)
-    decoder = Decoder(codec, DEBUG)
+    decoder = Decoder(codec, **of_decoder(DEBUG))
     for p in decoder.parameters():
         p.data.normal_()
     with th.no_grad():
@@ -295,7 +296,7 @@ def test_resolutions_of_images_of_any_size(
     assert encoder(th.rand(1, 3, *image)).shape == (1, encoder.out_dim)
     assert sizes == expected
 
-    decoder = ImageDecoder(3, *image, DEBUG)
+    decoder = ImageDecoder(3, *image, **of_image_decoder(DEBUG))
     sizes.clear()
     for layer in decoder.layers:
         layer.register_forward_hook(note)
@@ -305,7 +306,7 @@ def test_resolutions_of_images_of_any_size(
 
 
 def test_decoded_image_lies_between_zero_and_one() -> None:
-    decoder = ImageDecoder(1, 40, 40, DEBUG)
+    decoder = ImageDecoder(1, 40, 40, **of_image_decoder(DEBUG))
     for p in decoder.parameters():
         p.data.normal_(0, 3)
     with th.no_grad():
@@ -315,7 +316,7 @@ def test_decoded_image_lies_between_zero_and_one() -> None:
 
 
 def test_each_block_of_deter_reaches_its_own_channels_of_the_seed() -> None:
-    decoder = ImageDecoder(1, 64, 64, DEBUG)
+    decoder = ImageDecoder(1, 64, 64, **of_image_decoder(DEBUG))
     base = decoder.from_deter(th.zeros(1, DEBUG.deter))
     width, share = DEBUG.deter // DEBUG.blocks, decoder.seed_channels // DEBUG.blocks
     for block in range(DEBUG.blocks):
@@ -332,7 +333,7 @@ def test_encoder_reads_every_key_in_sorted_order() -> None:
     space = SPACES["dict"]
     codec = ObservationCodec(space)
     assert [k.name for k in codec.keys] == sorted(space.spaces)  # type: ignore[attr-defined]
-    encoder = Encoder(codec, DEBUG)
+    encoder = Encoder(codec, **of_encoder(DEBUG))
     obs = _batch(space, 4)
     assert isinstance(obs, dict)
     tokens = encoder(codec.encode(obs))
@@ -352,7 +353,7 @@ def test_encoder_reads_every_key_in_sorted_order() -> None:
 def test_encoder_symlogs_vectors_but_not_one_hot_ones() -> None:
     space = spaces.Dict({"d": spaces.Discrete(3), "v": spaces.Box(-np.inf, np.inf, (2,))})
     codec = ObservationCodec(space)
-    encoder = Encoder(codec, DEBUG)
+    encoder = Encoder(codec, **of_encoder(DEBUG))
     obs = {"d": th.tensor([[2]]), "v": th.tensor([[-50.0, 3.0]])}
     assert encoder.mlp is not None
     plain = th.tensor([[0.0, 0.0, 1.0, -math.log(51.0), math.log(4.0)]])
@@ -361,7 +362,7 @@ def test_encoder_symlogs_vectors_but_not_one_hot_ones() -> None:
 
 def test_encoder_projects_image_tokens_where_asked() -> None:
     codec = ObservationCodec(SPACES["image"])
-    encoder = Encoder(codec, DEBUG, cnn_output_dim=11)
+    encoder = Encoder(codec, **of_encoder(DEBUG), cnn_output_dim=11)
     assert encoder.features_dim == 11
     assert encoder(codec.encode(_batch(SPACES["image"], 2))).shape == (2, 11)
 
@@ -399,7 +400,7 @@ def test_reconstruction_loss_sums_over_dimensions(name: str) -> None:
     space = SPACES[name]
     codec, obs = ObservationCodec(space), _batch(space, 3)
     assert isinstance(obs, th.Tensor)
-    decoder = Decoder(codec, DEBUG)
+    decoder = Decoder(codec, **of_decoder(DEBUG))
     predictions = decoder(th.randn(3, DEBUG.feat))
     loss = decoder.loss(predictions, codec.encode(obs))[SINGLE]
     assert loss.shape == (3,)
@@ -410,7 +411,7 @@ def test_reconstruction_loss_sums_over_dimensions(name: str) -> None:
 
 def test_loss_of_a_dict_keeps_keys_apart() -> None:
     codec = ObservationCodec(SPACES["dict"])
-    decoder = Decoder(codec, DEBUG)
+    decoder = Decoder(codec, **of_decoder(DEBUG))
     obs = _batch(SPACES["dict"], 3)
     predictions = decoder(th.randn(3, DEBUG.feat))
     losses = decoder.loss(predictions, codec.encode(obs))
@@ -425,7 +426,7 @@ def test_loss_of_a_dict_keeps_keys_apart() -> None:
 
 def test_vector_prediction_is_read_out_with_symexp() -> None:
     codec = ObservationCodec(spaces.Box(-np.inf, np.inf, (2,)))
-    decoder = Decoder(codec, DEBUG)
+    decoder = Decoder(codec, **of_decoder(DEBUG))
     obs = th.tensor([[-300.0, 0.02]])
     decoded = codec.decode(decoder.most_likely({SINGLE: symlog(obs)}))
     assert isinstance(decoded, th.Tensor)
@@ -435,7 +436,9 @@ def test_vector_prediction_is_read_out_with_symexp() -> None:
 def test_vector_output_scale() -> None:
     """V2 started the vector decoder at 0.1; the last code at 1.0."""
     codec = ObservationCodec(spaces.Box(-1, 1, (200,)))
-    decoders = [Decoder(codec, SIZES["1m"], vector_outscale=scale) for scale in (0.1, 1.0)]
+    decoders = [
+        Decoder(codec, **of_decoder(SIZES["1m"]), vector_outscale=scale) for scale in (0.1, 1.0)
+    ]
     small, large = (d.outputs.get_parameter("0.weight").detach() for d in decoders)
     assert float(small.std()) == pytest.approx(0.1 / 8, rel=0.05)
     assert float(large.std()) == pytest.approx(1 / 8, rel=0.05)

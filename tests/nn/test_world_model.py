@@ -6,10 +6,11 @@ import torch as th
 from gymnasium import spaces
 
 from dreamzoo.dreamer_v3.policies import DreamerV3WorldModel
+from dreamzoo.dreamer_v3.sizes import SIZES
 from dreamzoo.nn.networks.encoders import Encoder
 from dreamzoo.nn.observations import ObservationCodec
-from dreamzoo.nn.presets import SIZES, Size, get_size
 from dreamzoo.nn.rssm.dynamics import Latent
+from tests.nn.widths import of_encoder
 
 GAMMA = 0.9
 
@@ -18,7 +19,7 @@ GAMMA = 0.9
 def model() -> DreamerV3WorldModel:
     codec = ObservationCodec(spaces.Box(-np.inf, np.inf, (3,)))
     size = SIZES["debug"]
-    return DreamerV3WorldModel(codec, Encoder(codec, size), 2, size, GAMMA)
+    return DreamerV3WorldModel(codec, Encoder(codec, **of_encoder(size)), 2, size, GAMMA)
 
 
 def test_observe_equals_observe_sequence(model: DreamerV3WorldModel) -> None:
@@ -118,17 +119,3 @@ def test_imagination_is_driven_by_the_generator(model: DreamerV3WorldModel) -> N
     ]
     assert th.equal(steps[0], steps[1])
     assert not th.equal(steps[0], steps[2])
-
-
-def test_sizes_follow_the_published_rule() -> None:
-    for name, units in [("1m", 64), ("12m", 256), ("200m", 1024), ("400m", 1536)]:
-        size = get_size(name)
-        assert (size.units, size.deter, size.classes) == (units, 8 * units, units // 16)
-        assert (size.stoch, size.blocks, size.bins, size.feat) == (32, 8, 255, 10 * units)
-    own = Size(units=8, deter=8, classes=2, cnn_depth=1)
-    assert get_size(own) is own
-
-
-def test_unknown_size_is_named() -> None:
-    with pytest.raises(ValueError, match=r"Unknown model size '2m'.*1m, 12m"):
-        get_size("2m")

@@ -4,8 +4,7 @@ import numpy as np
 import torch as th
 from gymnasium import spaces
 
-from dreamzoo.dreamer_v3 import CnnPolicy, MlpPolicy
-from dreamzoo.nn import SIZES
+from dreamzoo.dreamer_v3 import SIZES, CnnPolicy, MlpPolicy
 
 #: Spaces of dm_control's walker.
 VECTOR = spaces.Box(-1, 1, (24,), np.float32)

@@ -14,12 +14,12 @@ from dreamzoo.common.arguments import PolicyPlumbing
 from dreamzoo.common.policies import WorldModelPolicy
 from dreamzoo.common.policy_inputs import ImageInput, VectorInput
 from dreamzoo.common.settings import Choice, Number, Setting, Widths, read_settings
+from dreamzoo.dreamer_v3.sizes import Size, get_size
 from dreamzoo.nn.networks.decoders import Decoder
 from dreamzoo.nn.networks.encoders import CnnKind, Encoder
 from dreamzoo.nn.networks.heads import Actor, Head, TwoHotHead, evaluate
 from dreamzoo.nn.observations import ObservationCodec
 from dreamzoo.nn.optim import LaProp
-from dreamzoo.nn.presets import Size, get_size
 from dreamzoo.nn.returns import ReturnNormalizer
 from dreamzoo.nn.rssm.block import BlockRSSM
 from dreamzoo.nn.rssm.dynamics import Latent
@@ -62,8 +62,27 @@ class DreamerV3WorldModel(WorldModel):
         super().__init__(
             codec,
             encoder,
-            BlockRSSM(int(encoder.features_dim), action_dim, size, unimix),  # type: ignore[arg-type]
-            Decoder(codec, size, vector_outscale, cnn),
+            BlockRSSM(
+                int(encoder.features_dim),  # type: ignore[arg-type]
+                action_dim,
+                deter=size.deter,
+                stoch=size.stoch,
+                classes=size.classes,
+                hidden=size.dynamics_hidden,
+                blocks=size.blocks,
+                unimix=unimix,
+            ),
+            Decoder(
+                codec,
+                deter=size.deter,
+                stoch_dim=size.stoch * size.classes,
+                units=size.units,
+                blocks=size.blocks,
+                cnn_depth=size.cnn_depth,
+                layers=size.observation_layers,
+                vector_outscale=vector_outscale,
+                cnn=cnn,
+            ),
             TwoHotHead(size.feat, [size.units], size.bins),
             Head(size.feat, 1, [size.units]),
             action_dim,
@@ -109,8 +128,8 @@ class DreamerV3Policy(WorldModelPolicy):
     :param observation_space: observation space
     :param action_space: Box (finite), Discrete, MultiDiscrete or MultiBinary
     :param lr_schedule: learning rate
-    :param size: preset (``debug 1m 12m 25m 50m 100m 200m 400m``) or a :class:`dreamzoo.nn.Size`;
-        None: 12m where images are read, 1m elsewhere
+    :param size: preset (``debug 1m 12m 25m 50m 100m 200m 400m``) or a
+        :class:`dreamzoo.dreamer_v3.Size`; None: 12m where images are read, 1m elsewhere
     :param net_arch: hidden widths of actor and critic, ``[64, 64]`` or ``dict(pi=[...],
         vf=[...])``; None: three layers of the preset's width
     :param gamma: discount; the algorithm passes its own
@@ -185,7 +204,14 @@ class DreamerV3Policy(WorldModelPolicy):
                 f"The encoder does not know {sorted(kwargs)} in features_extractor_kwargs; it "
                 "takes features_dim or cnn_output_dim. Its widths follow from size."
             )
-        return Encoder(self.observation_codec, size, width, cnn)
+        return Encoder(
+            self.observation_codec,
+            units=size.units,
+            cnn_depth=size.cnn_depth,
+            layers=size.observation_layers,
+            cnn_output_dim=width,
+            cnn=cnn,
+        )
 
     def choose(
         self, latent: Latent, generator: th.Generator | None = None, deterministic: bool = False

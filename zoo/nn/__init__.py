@@ -1,7 +1,6 @@
 """Networks, distributions and returns in plain PyTorch; knows nothing of Stable-Baselines3."""
 
-from dreamzoo.nn.presets import SIZES, Size, get_size
 from dreamzoo.nn.rssm.dynamics import Latent
 from dreamzoo.nn.world_model import WorldModel
 
-__all__ = ["SIZES", "Latent", "Size", "WorldModel", "get_size"]
+__all__ = ["Latent", "WorldModel"]

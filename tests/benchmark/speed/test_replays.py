@@ -3,7 +3,7 @@
 import numpy as np
 
 from dreamzoo.benchmark.speed.replays import make_buffer, measure_replay
-from dreamzoo.nn import get_size
+from dreamzoo.dreamer_v3 import get_size
 
 
 def test_a_measured_replay_holds_streams_with_ends_and_latents() -> None:

@@ -4,12 +4,13 @@ import pytest
 import torch as th
 from torch import Tensor
 
+from dreamzoo.dreamer_v3.sizes import SIZES, Size
 from dreamzoo.nn.fast import unroll
 from dreamzoo.nn.fast.precision import using
-from dreamzoo.nn.presets import SIZES, Size
 from dreamzoo.nn.rssm.block import BlockRSSM
 from dreamzoo.nn.rssm.dynamics import Latent
 from tests.nn.fast.triton_forms import DEVICES
+from tests.nn.widths import of_dynamics
 
 pytest.importorskip("triton")
 
@@ -35,7 +36,7 @@ def _observe(
         x = th.randn(shape, generator=generator).to(where, dtype)
         return x.requires_grad_()
 
-    model = BlockRSSM(TOKEN_DIM, ACTION_DIM, size).to(where, dtype)
+    model = BlockRSSM(TOKEN_DIM, ACTION_DIM, **of_dynamics(size)).to(where, dtype)
     for p in model.parameters():
         noise = 0.5 * th.randn(p.shape, generator=generator) + (1.0 if p.dim() == 1 else 0.0)
         p.data.copy_(noise)

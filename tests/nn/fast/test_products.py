@@ -6,14 +6,15 @@ import pytest
 import torch as th
 from torch import Tensor, nn
 
+from dreamzoo.dreamer_v3.sizes import get_size
 from dreamzoo.nn.fast import products
 from dreamzoo.nn.fast.precision import has_bf16, using
 from dreamzoo.nn.fast.unroll import CoreTape
 from dreamzoo.nn.networks import layers
 from dreamzoo.nn.networks.decoders import UpConv
 from dreamzoo.nn.networks.encoders import Conv, StridedConv
-from dreamzoo.nn.presets import get_size
 from dreamzoo.nn.rssm.block import BlockRSSM
+from tests.nn.widths import of_dynamics
 
 CPU, CUDA = th.device("cpu"), th.device("cuda")
 needs_bf16 = pytest.mark.skipif(not has_bf16(), reason="this processor multiplies no bf16")
@@ -129,7 +130,7 @@ def test_small_products_are_not_rounded() -> None:
 @needs_bf16
 def test_the_tapes_weights_are_rounded_and_their_gradients_are_not() -> None:
     size = get_size("1m")
-    core = BlockRSSM(5, 2, size).core
+    core = BlockRSSM(5, 2, **of_dynamics(size)).core
     with th.no_grad(), using("bf16", CPU):
         tape = CoreTape(core.weights(), 4, 16)
     names = {name for name, x in tape.weights._asdict().items() if x.dtype is th.bfloat16}
@@ -149,7 +150,7 @@ def test_the_tapes_weights_are_rounded_and_their_gradients_are_not() -> None:
 def test_gradients_in_bf16_are_nearly_those_in_fp32(network: str) -> None:
     th.manual_seed(0)
     size = get_size("1m")
-    model = layers.MLP(96, [64, 64]) if network == "stack" else BlockRSSM(5, 2, size)
+    model = layers.MLP(96, [64, 64]) if network == "stack" else BlockRSSM(5, 2, **of_dynamics(size))
     x = th.randn(64, 96, requires_grad=True)
     steps = th.randn(16, 6, 2), th.randn(16, 6, 5), th.zeros(16, 6, dtype=th.bool)
 

@@ -7,12 +7,13 @@ import pytest
 import torch as th
 from torch import Tensor, nn
 
+from dreamzoo.dreamer_v3.sizes import Size
 from dreamzoo.nn.fast import images, precision
 from dreamzoo.nn.networks.decoders import ImageDecoder, reconstruction_loss
 from dreamzoo.nn.networks.encoders import CnnKind, ImageEncoder
 from dreamzoo.nn.observations import Key
-from dreamzoo.nn.presets import Size
 from tests.nn.fast.triton_forms import DEVICES, Random, both
+from tests.nn.widths import of_image_decoder
 
 triton_pixels: Any = pytest.importorskip("dreamzoo.nn.fast.triton.pixels")
 
@@ -93,7 +94,9 @@ def _check_encoder(
 def test_decoder(where: str, shape: tuple[int, int, int], kind: CnnKind) -> None:
     def case(random: Random) -> list[Tensor]:
         th.manual_seed(0)
-        net = _spread_out(ImageDecoder(*shape, SIZE, kind)).to(where, random.dtype)
+        net = _spread_out(ImageDecoder(*shape, **of_image_decoder(SIZE), kind=kind)).to(
+            where, random.dtype
+        )
         deter, stoch = (random.normal(3, 8).requires_grad_() for _ in range(2))
         return _with_gradients(net, deter, stoch)
 
@@ -110,7 +113,9 @@ def test_activations_are_bfloat16_where_products_are(
     def case(random: Random) -> list[Tensor]:
         th.manual_seed(0)
         encoder = _spread_out(ImageEncoder(3, 16, 16, 4)).to(where, random.dtype)
-        decoder = _spread_out(ImageDecoder(3, 16, 16, SIZE)).to(where, random.dtype)
+        decoder = _spread_out(ImageDecoder(3, 16, 16, **of_image_decoder(SIZE))).to(
+            where, random.dtype
+        )
         deter, stoch = (random.normal(3, 8).requires_grad_() for _ in range(2))
         encoded = _with_gradients(encoder, random.uniform(2, 3, 16, 16))
         return encoded + _with_gradients(decoder, deter, stoch)

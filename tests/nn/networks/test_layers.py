@@ -9,6 +9,7 @@ import torch as th
 import torch.nn.functional as F
 from torch import nn
 
+from dreamzoo.dreamer_v3.sizes import SIZES
 from dreamzoo.nn.fast import pieces
 from dreamzoo.nn.fast.pieces import by_rows
 from dreamzoo.nn.networks.decoders import ImageDecoder, UpConv
@@ -23,7 +24,7 @@ from dreamzoo.nn.networks.layers import (
     RMSNorm,
     init_trunc_normal_,
 )
-from dreamzoo.nn.presets import SIZES
+from tests.nn.widths import of_image_decoder
 
 
 def test_rms_norm_vector() -> None:
@@ -147,7 +148,7 @@ def test_images_in_pieces_equal_the_whole_batch(kind: Any, monkeypatch: pytest.M
     size = SIZES["debug"]
     encoder, decoder = (
         ImageEncoder(3, 36, 40, size.cnn_depth, kind),
-        ImageDecoder(3, 36, 40, size, kind),
+        ImageDecoder(3, 36, 40, **of_image_decoder(size), kind=kind),
     )
     encoder, decoder = encoder.double(), decoder.double()
     images = th.rand(7, 3, 36, 40, dtype=th.float64)

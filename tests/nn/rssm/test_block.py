@@ -8,13 +8,14 @@ import torch as th
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dreamzoo.dreamer_v3.sizes import Size
 from dreamzoo.nn.distributions import categorical_sample, one_hot
 from dreamzoo.nn.fast import kernels
 from dreamzoo.nn.fast.unroll import CoreTape
 from dreamzoo.nn.networks.layers import DenseBlock
-from dreamzoo.nn.presets import Size
 from dreamzoo.nn.rssm.block import BlockGRU, BlockRSSM
 from dreamzoo.nn.rssm.dynamics import Latent
+from tests.nn.widths import of_dynamics
 
 SIZE = Size(units=6, deter=16, classes=3, cnn_depth=2, hidden=5, stoch=4, blocks=4)
 ACTION_DIM, TOKEN_DIM = 3, 7
@@ -30,7 +31,7 @@ def _randomised(module: nn.Module, seed: int = 0) -> nn.Module:
 
 @pytest.fixture
 def rssm() -> BlockRSSM:
-    model = BlockRSSM(TOKEN_DIM, ACTION_DIM, SIZE)
+    model = BlockRSSM(TOKEN_DIM, ACTION_DIM, **of_dynamics(SIZE))
     _randomised(model)
     return model
 
@@ -193,7 +194,7 @@ def test_core_of_nothing_is_a_constant(rssm: BlockRSSM) -> None:
     out = _core(rssm.core, rssm.initial(3), zero)
     assert th.equal(out[0], out[1])
     assert out.abs().max() > 0
-    fresh = BlockRSSM(TOKEN_DIM, ACTION_DIM, SIZE)  # zero biases: zero stays zero
+    fresh = BlockRSSM(TOKEN_DIM, ACTION_DIM, **of_dynamics(SIZE))  # zero biases: zero stays zero
     out = _core(fresh.core, fresh.initial(1), zero[:1])
     assert not out.any()
 
@@ -221,7 +222,7 @@ def test_blocks_are_independent_but_for_embedding_and_norm(
 
 def test_update_gate_starts_mostly_closed() -> None:
     """Appendix A8: sigmoid(-1) = 0.268941 weights the candidate, the rest keeps h."""
-    core = BlockGRU(ACTION_DIM, SIZE)
+    core = BlockRSSM(TOKEN_DIM, ACTION_DIM, **of_dynamics(SIZE)).core
     core.gates.weight.data.zero_()
     latent = _latent(2)
     out = _core(core, latent, th.zeros(2, ACTION_DIM))

@@ -9,7 +9,7 @@ import torch as th
 from gymnasium import spaces
 
 from dreamzoo.common.buffers import SequenceReplayBuffer
-from dreamzoo.nn import get_size
+from dreamzoo.dreamer_v3 import get_size
 
 
 def fill(buffer: SequenceReplayBuffer, records: int) -> None:

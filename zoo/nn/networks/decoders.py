@@ -28,7 +28,6 @@ from dreamzoo.nn.networks.layers import (
     Linear,
 )
 from dreamzoo.nn.observations import Key, ObservationCodec
-from dreamzoo.nn.presets import Size
 
 #: What the five taps of a kernel read of three pixels that were each repeated: of a pixel and its
 #: two neighbors, for the first and the second of the two copies that it becomes.
@@ -111,29 +110,43 @@ class ImageDecoder(nn.Module):
     :param channels: channels of all images of this resolution together
     :param height: pixels
     :param width: pixels
-    :param size: widths
+    :param deter: width D of the deterministic state
+    :param stoch_dim: width S * C of the stochastic state
+    :param units: half the width of the hidden layer that reads the stochastic state
+    :param blocks: that the deterministic state is read in
+    :param depth: channel multiplier
     :param kind: how images grow, see :class:`UpConv`
     """
 
     def __init__(
-        self, channels: int, height: int, width: int, size: Size, kind: CnnKind = "maxpool"
+        self,
+        channels: int,
+        height: int,
+        width: int,
+        *,
+        deter: int,
+        stoch_dim: int,
+        units: int,
+        blocks: int,
+        depth: int,
+        kind: CnnKind = "maxpool",
     ) -> None:
         super().__init__()
         sizes = cnn_resolutions(height, width)
-        depths = cnn_channels(size.cnn_depth, len(sizes) - 1)
+        depths = cnn_channels(depth, len(sizes) - 1)
         self.seed = sizes[-1]
         self.seed_channels = depths[-1]
         seed_dim = self.seed[0] * self.seed[1] * self.seed_channels
-        self.from_deter = BlockLinear(size.deter, seed_dim, size.blocks)
+        self.from_deter = BlockLinear(deter, seed_dim, blocks)
         self.from_stoch = nn.Sequential(
-            DenseBlock(size.stoch * size.classes, 2 * size.units), Linear(2 * size.units, seed_dim)
+            DenseBlock(stoch_dim, 2 * units), Linear(2 * units, seed_dim)
         )
         self.seed_norm = nn.Sequential(ChannelRMSNorm(self.seed_channels), nn.SiLU())
         layers: list[nn.Module] = []
-        outs = depths[-2::-1] if kind == "maxpool" else [*depths[-2::-1], size.cnn_depth]
-        for i, (in_channels, depth) in enumerate(pairwise([depths[-1], *outs])):
-            layers += [UpConv(in_channels, depth, sizes[-2 - i], kind)]
-            layers += [ChannelRMSNorm(depth), nn.SiLU()]
+        outs = depths[-2::-1] if kind == "maxpool" else [*depths[-2::-1], depth]
+        for i, (in_channels, out_channels) in enumerate(pairwise([depths[-1], *outs])):
+            layers += [UpConv(in_channels, out_channels, sizes[-2 - i], kind)]
+            layers += [ChannelRMSNorm(out_channels), nn.SiLU()]
         last = outs[-1] if outs else depths[-1]
         final = Conv(last, channels) if kind == "strided" else None
         layers.append(final or UpConv(last, channels, sizes[0], kind))
@@ -172,7 +185,12 @@ class Decoder(nn.Module):
     Predict observations from model states (reference rssm.py, Decoder).
 
     :param codec: says which keys there are
-    :param size: widths
+    :param deter: width D of the deterministic state
+    :param stoch_dim: width S * C of the stochastic state
+    :param units: width of the hidden layers
+    :param blocks: that the CNN reads the deterministic state in
+    :param cnn_depth: channel multiplier of the CNN
+    :param layers: hidden layers that predict all vectors
     :param vector_outscale: initial scale of the vector outputs (1.0; paper-era code 0.1)
     :param cnn: how images grow
     """
@@ -180,25 +198,43 @@ class Decoder(nn.Module):
     def __init__(
         self,
         codec: ObservationCodec,
-        size: Size,
+        *,
+        deter: int,
+        stoch_dim: int,
+        units: int,
+        blocks: int,
+        cnn_depth: int,
+        layers: int,
         vector_outscale: float = 1.0,
         cnn: CnnKind = "maxpool",
     ) -> None:
         super().__init__()
         self.codec = codec
-        self.deter_dim = size.deter
+        self.deter_dim = deter
         self.image_groups = group_by_resolution(codec.image_keys)
         self.cnns = nn.ModuleList()
         for group in self.image_groups:
             channels = sum(key.shape[0] for key in group)
             _, height, width = group[0].shape
-            self.cnns.append(ImageDecoder(channels, height, width, size, cnn))
+            self.cnns.append(
+                ImageDecoder(
+                    channels,
+                    height,
+                    width,
+                    deter=deter,
+                    stoch_dim=stoch_dim,
+                    units=units,
+                    blocks=blocks,
+                    depth=cnn_depth,
+                    kind=cnn,
+                )
+            )
         self.mlp: MLP | None = None
         self.outputs = nn.ModuleList()
         if codec.flat_keys:
-            self.mlp = MLP(size.feat, [size.units] * size.observation_layers)
+            self.mlp = MLP(deter + stoch_dim, [units] * layers)
             for key in codec.flat_keys:
-                self.outputs.append(Linear(size.units, key.width, vector_outscale))
+                self.outputs.append(Linear(units, key.width, vector_outscale))
 
     def forward(self, feat: Tensor) -> dict[str, Tensor]:
         """

@@ -13,7 +13,6 @@ from dreamzoo.nn.fast import images
 from dreamzoo.nn.fast.pieces import by_images
 from dreamzoo.nn.networks.layers import MLP, ChannelRMSNorm, Conv2d, DenseBlock, init_trunc_normal_
 from dreamzoo.nn.observations import Key, ObservationCodec
-from dreamzoo.nn.presets import Size
 
 #: How images shrink: 2x2 max-pooling (newest reference) or strides (code of the paper's time).
 CnnKind = Literal["maxpool", "strided"]
@@ -175,7 +174,9 @@ class Encoder(nn.Module):
     Map network inputs to tokens (reference rssm.py, Encoder).
 
     :param codec: says which keys there are
-    :param size: widths
+    :param units: width of the hidden layers that read all vectors
+    :param cnn_depth: channel multiplier of the CNN
+    :param layers: hidden layers that read all vectors
     :param cnn_output_dim: project the tokens of every image stack to this width; None, as in
         the reference, keeps all pixels of the last feature map
     :param cnn: how images shrink
@@ -184,7 +185,10 @@ class Encoder(nn.Module):
     def __init__(
         self,
         codec: ObservationCodec,
-        size: Size,
+        *,
+        units: int,
+        cnn_depth: int,
+        layers: int,
         cnn_output_dim: int | None = None,
         cnn: CnnKind = "maxpool",
     ) -> None:
@@ -196,7 +200,7 @@ class Encoder(nn.Module):
         for group in self.image_groups:
             channels = sum(key.shape[0] for key in group)
             _, height, width = group[0].shape
-            net = ImageEncoder(channels, height, width, size.cnn_depth, cnn)
+            net = ImageEncoder(channels, height, width, cnn_depth, cnn)
             if cnn_output_dim is None:
                 self.cnns.append(net)
                 self.features_dim += net.out_dim
@@ -206,8 +210,8 @@ class Encoder(nn.Module):
         self.mlp: MLP | None = None
         if codec.flat_keys:
             in_dim = sum(key.width for key in codec.flat_keys)
-            self.mlp = MLP(in_dim, [size.units] * size.observation_layers)
-            self.features_dim += size.units
+            self.mlp = MLP(in_dim, [units] * layers)
+            self.features_dim += units
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """

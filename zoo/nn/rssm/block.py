@@ -23,7 +23,6 @@ from dreamzoo.nn.fast.unroll import (
 )
 from dreamzoo.nn.networks.heads import Actor
 from dreamzoo.nn.networks.layers import MLP, BlockLinear, DenseBlock, Linear, RMSNorm
-from dreamzoo.nn.presets import Size
 from dreamzoo.nn.rssm.dynamics import Dynamics, Latent, Trajectory
 
 #: Rows of imagination that one core computes together.
@@ -39,18 +38,23 @@ class BlockGRU(nn.Module):
     only through the input embedding of h and the statistics of one norm.
 
     :param action_dim: width A of an encoded action
-    :param size: widths
+    :param deter: width D of the deterministic state
+    :param stoch_dim: width S * C of the stochastic state
+    :param hidden: width of the embeddings
+    :param blocks: number g of blocks, which divides D
     """
 
-    def __init__(self, action_dim: int, size: Size) -> None:
+    def __init__(
+        self, action_dim: int, *, deter: int, stoch_dim: int, hidden: int, blocks: int
+    ) -> None:
         super().__init__()
-        hidden, self.blocks = size.dynamics_hidden, size.blocks
-        self.deter_in = DenseBlock(size.deter, hidden)
-        self.stoch_in = DenseBlock(size.stoch * size.classes, hidden)
+        self.blocks = blocks
+        self.deter_in = DenseBlock(deter, hidden)
+        self.stoch_in = DenseBlock(stoch_dim, hidden)
         self.action_in = DenseBlock(action_dim, hidden)
-        self.hidden = BlockLinear(size.deter + size.blocks * 3 * hidden, size.deter, size.blocks)
-        self.hidden_norm = nn.Sequential(RMSNorm(size.deter), nn.SiLU())
-        self.gates = BlockLinear(size.deter, 3 * size.deter, size.blocks)
+        self.hidden = BlockLinear(deter + blocks * 3 * hidden, deter, blocks)
+        self.hidden_norm = nn.Sequential(RMSNorm(deter), nn.SiLU())
+        self.gates = BlockLinear(deter, 3 * deter, blocks)
         self._kept: tuple[list[Any], CoreWeights] | None = None
         # A constant, not state: the update gate starts at sigmoid(-1).
         self.update_shift: Tensor
@@ -148,20 +152,35 @@ class BlockRSSM(Dynamics):
 
     :param token_dim: width of the encoder's output
     :param action_dim: width A of an encoded action
-    :param size: widths
+    :param deter: width D of the deterministic state
+    :param stoch: number S of latents
+    :param classes: classes C of each latent
+    :param hidden: width of all hidden layers
+    :param blocks: number g of blocks of the GRU, which divides D
     :param unimix: uniform share of every latent distribution (DreamerV3, table 4)
     """
 
-    def __init__(self, token_dim: int, action_dim: int, size: Size, unimix: float = 0.01) -> None:
-        super().__init__(size.deter, size.stoch, size.classes)
+    def __init__(
+        self,
+        token_dim: int,
+        action_dim: int,
+        *,
+        deter: int,
+        stoch: int,
+        classes: int,
+        hidden: int,
+        blocks: int,
+        unimix: float = 0.01,
+    ) -> None:
+        super().__init__(deter, stoch, classes)
         if not 0 < unimix < 1:
             raise ValueError(f"unimix={unimix} must lie between 0 and 1: it keeps KL terms finite.")
         self.action_dim, self.unimix = action_dim, unimix
-        hidden, flat = size.dynamics_hidden, size.stoch * size.classes
-        self.core = BlockGRU(action_dim, size)
-        self.prior_hidden = MLP(size.deter, [hidden, hidden])
+        flat = stoch * classes
+        self.core = BlockGRU(action_dim, deter=deter, stoch_dim=flat, hidden=hidden, blocks=blocks)
+        self.prior_hidden = MLP(deter, [hidden, hidden])
         self.prior_logits = Linear(hidden, flat)
-        self.post_hidden = DenseBlock(size.deter + token_dim, hidden)
+        self.post_hidden = DenseBlock(deter + token_dim, hidden)
         self.post_logits = Linear(hidden, flat)
 
     def prior(self, deter: Tensor) -> Categorical:

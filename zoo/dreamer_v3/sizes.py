@@ -14,7 +14,7 @@ class Size:
     Example:
         >>> import dataclasses
         >>> from dreamzoo import DreamerV3
-        >>> from dreamzoo.nn import SIZES
+        >>> from dreamzoo.dreamer_v3 import SIZES
         >>> SIZES["1m"].deter, SIZES["1m"].feat
         (512, 640)
         >>> narrow = dataclasses.replace(SIZES["1m"], units=16, deter=64)
@@ -87,7 +87,7 @@ def get_size(size: "str | Size") -> Size:
     Look up a preset by name; a :class:`Size` passes through.
 
     Example:
-        >>> from dreamzoo.nn import get_size
+        >>> from dreamzoo.dreamer_v3 import get_size
         >>> get_size("12m").units
         256
         >>> get_size(get_size("12m")).units
@@ -101,6 +101,6 @@ def get_size(size: "str | Size") -> Size:
     if size not in SIZES:
         raise ValueError(
             f"Unknown model size {size!r}. Use one of {', '.join(SIZES)}, or pass a "
-            "dreamzoo.nn.Size with widths of your own."
+            "dreamzoo.dreamer_v3.Size with widths of your own."
         )
     return SIZES[size]
