@@ -137,23 +137,37 @@ def test_no_agent_knows_another() -> None:
 
 
 #: Tests of what an agent must do, however it is written.
-OF_BEHAVIOR = [
-    *(f"dreamer_v3/test_{name}.py" for name in ("pitfalls", "checklist", "imagination")),
-    *("dreamer_v3/losses.py", "dreamer_v3/test_alignment.py", "planet/test_networks.py"),
-]
+OF_BEHAVIOR = ["alignment", "checklist", "imagination", "losses", "networks", "pitfalls", "updates"]
 
 
-@pytest.mark.parametrize("name", OF_BEHAVIOR)
-def test_tests_of_an_agents_behavior_use_no_private_names(name: str) -> None:
-    tree = ast.parse((ROOT / "tests" / name).read_text())
+def _private_names(tree: ast.AST) -> list[str]:
+    """List the attributes whose names say that nobody else may know them."""
     named_tuples = {"_replace", "_make", "_asdict", "_fields"}  # public in spite of their names
-    private = [
+    return [
         f"line {node.lineno}: {node.attr}"
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and re.match("_[a-z]", node.attr)
         if node.attr not in named_tuples
     ]
-    assert not private
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_tests_of_an_agents_behavior_use_no_private_names(agent: str) -> None:
+    for name in OF_BEHAVIOR:
+        for path in (ROOT / "tests" / agent).glob(f"*{name}.py"):
+            private = _private_names(ast.parse(path.read_text()))
+            assert not private, path.name
+
+
+def test_no_test_of_a_pitfall_uses_private_names() -> None:
+    found = 0
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_pitfall"):
+                found += 1
+                private = _private_names(node)
+                assert not private, f"{path.name}: {node.name}"
+    assert found > 20
 
 
 def test_the_ground_floor_stands_on_torch_alone() -> None:

@@ -9,9 +9,16 @@ import torch as th
 from gymnasium import spaces
 
 from dreamzoo import DreamerV3
+from dreamzoo.common.buffers import SequenceBatch
 
 MakeAgent = Callable[..., DreamerV3]
 CountUpdates = Callable[..., list[tuple[int, int]]]
+
+
+def _updates(agent: DreamerV3) -> int:
+    """Return how many updates the optimizer has made."""
+    (group,) = agent.policy.optimizer.param_groups
+    return group["n_updates"]
 
 
 @pytest.fixture
@@ -94,14 +101,14 @@ def test_going_on_learning_keeps_the_fraction(make_agent: MakeAgent) -> None:
     one.learn(150)
     two.learn(90)
     two.learn(60, reset_num_timesteps=False)
-    assert one._n_updates == two._n_updates > 5
+    assert _updates(one) == _updates(two) > 5
 
 
 def test_a_seed_fixes_everything(make_agent: MakeAgent) -> None:
     one, two, other = (make_agent(seed=s, n_envs=2) for s in (3, 3, 4))
     for agent in (one, two, other):
         agent.learn(60)
-    assert one._n_updates >= 10
+    assert _updates(one) >= 10
     states = [agent.policy.state_dict() for agent in (one, two, other)]
     assert all(th.equal(v, states[1][k]) for k, v in states[0].items())
     assert not all(th.equal(v, states[2][k]) for k, v in states[0].items())
@@ -118,12 +125,21 @@ def test_predicting_between_calls_changes_nothing_in_training(make_agent: MakeAg
     assert all(th.equal(a, b) for a, b in pairs)
 
 
-def test_updates_replay_new_windows_first(collected: MakeAgent) -> None:
+def test_updates_replay_new_windows_first(
+    collected: MakeAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each new window once before others are drawn (reference replay.py, online queue)."""
     agent = collected()
     assert agent.replay_buffer is not None
-    queue = agent.replay_buffer._online
-    waiting = len(queue)
-    assert waiting > agent.batch_size
+    sample, starts = agent.replay_buffer.sample, list[int]()
+
+    def spy(*args: Any, **kwargs: Any) -> SequenceBatch:
+        batch = sample(*args, **kwargs)
+        starts.extend(batch.windows.start.tolist())
+        return batch
+
+    monkeypatch.setattr(agent.replay_buffer, "sample", spy)
     agent.train(1)
-    assert len(queue) == waiting - agent.batch_size
+    # One after the other, with a record before each whose latent it starts from.
+    length = agent.batch_length + 1
+    assert starts == [starts[0] + i * length for i in range(agent.batch_size)]
