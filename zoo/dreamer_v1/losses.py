@@ -1,0 +1,65 @@
+"""
+The losses of Dreamer V1, each a function of what it is given and of nothing else.
+
+Equations are those of Hafner et al., "Dream to control: learning behaviors by latent imagination"
+(https://arxiv.org/abs/1912.01603), details those of https://github.com/danijar/dreamer. Likelihoods
+are summed over what they describe; every term is a mean and is not weighted.
+"""
+
+from torch import Tensor
+
+from dreamzoo.common.training import reconstruction_losses
+from dreamzoo.nn.dreamer_model import DreamerWorldModel, Imagined
+from dreamzoo.nn.networks.world_models import NormalHead, unit_variance_loss
+from dreamzoo.nn.returns import discount_weights, inclusive_lambda_return
+from dreamzoo.nn.world_model import Filtered
+
+#: Terms of the loss and metrics, by name.
+Terms = tuple[dict[str, Tensor], dict[str, Tensor]]
+
+
+def world_model_loss(
+    model: DreamerWorldModel, filtered: Filtered, rewards: Tensor, alive: Tensor, free_nats: float
+) -> Terms:
+    """
+    Reconstruction, reward, KL divergence; continuation if the model has a head for it (eq. 10).
+
+    :param model: whose heads predict
+    :param filtered: states of a batch, with gradient, and what they should reproduce
+    :param rewards: of arriving at every step, (B, T)
+    :param alive: discount after every step: gamma, but zero where an episode ended for good, never
+        where only time was up, (B, T)
+    :param free_nats: a mean KL divergence below this has no gradient
+    :return: ``recon`` (of a Dict ``recon_<key>``), ``reward``, ``cont``, ``kl``; metrics in nats
+    """
+    feat = filtered.latent.feat
+    terms = reconstruction_losses(model, filtered, feat)
+    terms |= model.prediction_losses(feat, feat, rewards, alive)
+    post, prior = filtered.belief
+    kl = post.kl(prior)
+    # Clipped after the mean, as the authors' later code does; PlaNet clips every step.
+    terms["kl"] = kl.mean().clamp(min=free_nats)
+    return terms, {"kl": kl, "prior_ent": prior.entropy(), "post_ent": post.entropy()}
+
+
+def behavior_loss(dream: Imagined, critic: NormalHead, *, gae_lambda: float) -> Terms:
+    """
+    Actor and critic on imagined trajectories (eq. 6 to 8).
+
+    The actor climbs the returns themselves, through values, rewards and dynamics. Every state
+    counts as much as it is likely to be reached; the one that a dream starts from does not count.
+
+    :param dream: N trajectories of H steps, at least 2, judged by this critic, see
+        :meth:`DreamerWorldModel.imagine`
+    :param critic: learns the returns of states 1..H-1
+    :param gae_lambda: mixes one-step and long returns
+    :return: ``actor`` and ``critic``; metrics
+    """
+    feat, _, reward, discount, value = (part[1:] for part in dream)
+    returns = inclusive_lambda_return(reward, discount, value, gae_lambda)
+    weight = discount_weights(discount)[:-1]
+    error = unit_variance_loss(critic(feat[:-1].detach()), returns.detach())
+    terms = {"actor": -(weight * returns).mean(), "critic": (weight * error).mean()}
+    metrics = {"return": returns, "reward": reward, "value": value}
+    named = {f"imagined_{name}": part.detach() for name, part in metrics.items()}
+    return terms, named | {"weight": weight}

@@ -1,0 +1,126 @@
+"""World model of the first two Dreamers: images around zero, a discount that may be a constant."""
+
+from typing import NamedTuple
+
+import torch as th
+from torch import Tensor
+
+from dreamzoo.nn.distributions import at_least_float32, soft_bernoulli_loss
+from dreamzoo.nn.networks.actors import DenseActor
+from dreamzoo.nn.networks.world_models import (
+    Endless,
+    NormalHead,
+    WorldModelsDecoder,
+    unit_variance_loss,
+)
+from dreamzoo.nn.observations import Observation
+from dreamzoo.nn.rssm.dynamics import Latent
+from dreamzoo.nn.rssm.imagination import frozen, imagine_with_gradient
+from dreamzoo.nn.world_model import WorldModel
+
+
+class Imagined(NamedTuple):
+    """
+    N trajectories of H steps each, from where they start, time first.
+
+    Everything has a gradient towards the actions, and none towards model and critic.
+
+    :param feat: features of states 0..H, (H + 1, N, F)
+    :param actions: chosen in states 0..H-1, as the dynamics read them, (H, N, A)
+    :param reward: of arriving in states 0..H, (H + 1, N)
+    :param discount: after states 0..H, (H + 1, N)
+    :param value: of states 0..H, their own rewards included, (H + 1, N)
+    """
+
+    feat: Tensor
+    actions: Tensor
+    reward: Tensor
+    discount: Tensor
+    value: Tensor
+
+
+class DreamerWorldModel(WorldModel):
+    """
+    World model with unit-variance heads, whose networks read images as ``x / 255 - 0.5``.
+
+    One function does that in training and in acting; nothing is quantized and no noise is added, as
+    PlaNet does.
+    """
+
+    decoder: WorldModelsDecoder
+    reward: NormalHead
+
+    def inputs(
+        self,
+        obs: Observation,
+        lead: int = 1,
+        generator: th.Generator | None = None,
+        *,
+        mode: bool = False,
+    ) -> dict[str, Tensor]:
+        return self._move_images(super().inputs(obs, lead, generator, mode=mode), -0.5)
+
+    def outputs(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        return self._move_images(values, 0.5)
+
+    def _move_images(self, values: dict[str, Tensor], by: float) -> dict[str, Tensor]:
+        images = {key.name for key in self.codec.image_keys}
+        return {name: x + by if name in images else x for name, x in values.items()}
+
+    @property
+    def learns_discount(self) -> bool:
+        """Whether a head predicts where episodes end."""
+        return not isinstance(self.cont, Endless)
+
+    def discount(self, feat: Tensor, gamma: float) -> Tensor:
+        """
+        Predict the discount after states, with gradient.
+
+        :param feat: features, (..., F)
+        :param gamma: the constant of a model that predicts none
+        :return: (...); a head's predictions contain gamma already
+        """
+        if not self.learns_discount:
+            return th.full_like(feat[..., 0], gamma)
+        return th.sigmoid(at_least_float32(self.cont(feat)))[..., 0]
+
+    def prediction_losses(
+        self, reward_feat: Tensor, feat: Tensor, rewards: Tensor, alive: Tensor
+    ) -> dict[str, Tensor]:
+        """
+        Compute how badly states predict reward and discount, on average over steps and rows.
+
+        :param reward_feat: features that rewards are predicted from, (B, T, F)
+        :param feat: features that the discount is predicted from, (B, T, F)
+        :param rewards: of arriving at every step, (B, T)
+        :param alive: discount after every step, zero where an episode ended for good, (B, T)
+        :return: ``reward``, and with a head for it ``cont``
+        """
+        losses = {"reward": unit_variance_loss(self.reward(reward_feat), rewards).mean()}
+        if self.learns_discount:
+            losses["cont"] = soft_bernoulli_loss(self.cont(feat)[..., 0], alive).mean()
+        return losses
+
+    def imagine(
+        self,
+        start: Latent,
+        actor: DenseActor,
+        critic: NormalHead,
+        horizon: int,
+        gamma: float,
+        generator: th.Generator | None = None,
+    ) -> Imagined:
+        """
+        Roll an actor out from every state, with the gradient that it learns from.
+
+        :param start: where to begin, (N, ...)
+        :param actor: chooses
+        :param critic: judges; gradients pass through it, as through this model, and change neither
+        :param horizon: steps H
+        :param gamma: the constant discount of a model that predicts none
+        :param generator: source of randomness
+        """
+        with frozen(self, critic):
+            feat, actions = imagine_with_gradient(self.dynamics, start, actor, horizon, generator)
+            discount = self.discount(feat, gamma)
+            return Imagined(feat, actions, self.reward(feat), discount, critic(feat))
