@@ -59,10 +59,9 @@ def break_down(model: DreamerV3, repeat: int) -> dict[str, float]:
     clock.wrap(model.replay_buffer, "sample", "replay")
     clock.wrap(model.replay_buffer, "write_latents", "replay")
     clock.wrap(model.policy.world_model, "observe_sequence", "filtering")
-    clock.wrap(model, "_world_model_loss", "decoding and heads")
-    clock.wrap(model, "_imagine", "imagination")
-    clock.wrap(model, "_behavior_loss", "actor and critic")
-    clock.wrap(model, "_replay_critic_loss", "actor and critic")
+    clock.wrap(model, "_model_losses", "decoding and heads")
+    clock.wrap(model.policy.world_model.dynamics, "imagine", "imagination")
+    clock.wrap(model, "_behavior_losses", "actor and critic")
     clock.wrap(th.Tensor, "backward", "backward")
     clock.wrap(model.policy.optimizer, "apply", "optimizer")
     for _ in range(repeat):
