@@ -1,13 +1,23 @@
 """``dreamzoo bench`` measures, with tiny settings."""
 
 import json
+from functools import partial
 from typing import Any
 
 import pytest
 
+from dreamzoo.benchmark import measure_peak
 from dreamzoo.benchmark.speed.updates import count
 from dreamzoo.cli import main
 from dreamzoo.cli.bench import update
+
+
+@pytest.fixture(autouse=True)
+def small_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure the processor's peak with products that take no seconds."""
+    for module in ("updates", "plans"):
+        name = f"dreamzoo.benchmark.speed.{module}.measure_peak"
+        monkeypatch.setattr(name, partial(measure_peak, n=256))
 
 
 def test_bench_replay_prints_one_line(capsys: pytest.CaptureFixture[str]) -> None:

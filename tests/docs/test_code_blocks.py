@@ -7,12 +7,13 @@ import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import gymnasium as gym
 import pytest
 from stable_baselines3 import PPO
 
 from dreamzoo import DreamerV3, PlaNet, cli
 from tests.docs.documents import DOCUMENTS, ROOT, Block, blocks
-from tests.docs.tiny import shrink
+from tests.docs.tiny import STEPS, shrink
 
 BLOCKS = {name: list(blocks((ROOT / name).read_text())) for name in DOCUMENTS}
 WITH_PYTHON = [name for name in DOCUMENTS if any(b.language == "python" for b in BLOCKS[name])]
@@ -31,6 +32,8 @@ def test_python_blocks_run_in_order(
     monkeypatch.chdir(tmp_path)
     for agent in (DreamerV3, PlaNet, PPO):
         shrink(agent, monkeypatch)
+    # The evaluation of a planner plays a whole one.
+    monkeypatch.setattr(gym.spec("Pendulum-v1"), "max_episode_steps", STEPS)
     namespace: dict[str, object] = {"__name__": "document"}
     ran = 0
     for block in BLOCKS[name]:
