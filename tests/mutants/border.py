@@ -18,7 +18,7 @@ OF_OBS = (
     "tests/sb3/test_borders.py",
     "tests/sb3/test_spaces.py",
 )
-OF_PREDICT = ("tests/sb3/test_predict.py", "tests/sb3/test_borders.py", "tests/sb3")
+OF_PREDICT = ("tests/sb3/test_contract.py", "tests/sb3/test_borders.py", "tests/sb3")
 OF_SETTINGS = ("tests/sb3/test_settings.py", "tests/common/test_settings.py")
 OF_DREAMS = ("tests/envs/dreams",)
 

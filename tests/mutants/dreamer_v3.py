@@ -265,7 +265,7 @@ MUTANTS = [
         POLICY,
         "return policy.mode() if deterministic else policy.sample(generator)",
         "return policy.sample(generator)",
-        ("tests/sb3/test_predict.py", "tests/dreamer_v3"),
+        ("tests/sb3/test_contract.py", "tests/dreamer_v3"),
     ),
     Mutant(
         "DreamerV3: the slow critic is trained, too",

@@ -85,7 +85,7 @@ MUTANTS = [
         RECURRENT,
         "is_first = np.zeros(n, bool)",
         "is_first = np.ones(n, bool)",
-        ("tests/sb3/test_predict.py", SB3),
+        ("tests/sb3/test_contract.py", SB3),
     ),
     Mutant(
         "acting: the action of before is not remembered",

@@ -167,13 +167,6 @@ def test_optimizers_of_the_user(make_agent: Any, tmp_path: Path, kwargs: Any) ->
         assert optimizer.param_groups[0]["weight_decay"] == 0.1
 
 
-def test_policies_are_named_or_passed_as_classes(make_agent: Any, agent_class: Any) -> None:
-    custom = type("MyPolicy", (agent_class.policy_aliases["MlpPolicy"],), {})
-    assert type(make_agent(policy=custom).policy) is custom
-    with pytest.raises(ValueError, match="MlpPolicy"):
-        make_agent(policy="LstmPolicy")
-
-
 def test_a_dict_of_vectors_is_learned_like_a_vector(agent_class: Any, make_env: Any) -> None:
     # With the public defaults, so that the networks are the same, too; plans need not be long.
     settings = dict(seed=1, buffer_size=100)

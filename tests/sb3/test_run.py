@@ -1,7 +1,6 @@
 """Constructing and learning, as every SB3 algorithm does."""
 
 import inspect
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -50,20 +49,8 @@ def test_constructors_speak_sb3(agent_name: str, agent_class: Any) -> None:
     assert empty == {"policy", "env"}
 
 
-@pytest.mark.parametrize("total", [64, 64.0])
-def test_learning_takes_as_many_steps_as_asked_for(make_agent: Any, total: float) -> None:
-    agent = make_agent()
-    assert agent.learn(total) is agent
-    assert agent.num_timesteps == 64
-    assert agent._n_updates > 0
-
-
-def test_counters_go_on_or_start_anew(make_agent: Any) -> None:
-    agent = make_agent(gradient_steps=0).learn(8)
-    agent.learn(8, reset_num_timesteps=False)
-    assert agent.num_timesteps == 16
-    agent.learn(8)
-    assert agent.num_timesteps == 8
+def test_a_total_may_be_a_float(make_agent: Any) -> None:
+    assert make_agent().learn(64.0).num_timesteps == 64
 
 
 @pytest.mark.parametrize("vec_env", [DummyVecEnv, SubprocVecEnv])
@@ -202,22 +189,6 @@ def test_noise_of_another_size_is_refused_at_once(make_agent: Any, mean: Any, si
     assert agent.learn(4).num_timesteps == 4
 
 
-@pytest.mark.parametrize("n_envs", [1, 2])
-def test_a_seed_fixes_the_training(
-    make_agent: Any, same_parameters: Callable[..., bool], n_envs: int
-) -> None:
-    one, two, other = (make_agent(n_envs=n_envs, seed=seed).learn(24) for seed in (3, 3, 4))
-    assert one._n_updates > 0
-    assert same_parameters(one, two)
-    assert np.array_equal(one.replay_buffer.actions, two.replay_buffer.actions)
-    assert not same_parameters(one, other)
-
-
 def test_hindsight_replay_is_refused(make_agent: Any) -> None:
     with pytest.raises(ValueError, match="HerReplayBuffer"):
         make_agent(replay_buffer_class=HerReplayBuffer)
-
-
-def test_parameters_live_on_the_device(make_agent: Any) -> None:
-    agent = make_agent(device="cpu")
-    assert agent.device == agent.policy.device == th.device("cpu")

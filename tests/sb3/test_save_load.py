@@ -10,7 +10,6 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
@@ -35,11 +34,6 @@ def saved(trained: Any, tmp_path: Path) -> Path:
     return tmp_path / "agent.zip"
 
 
-def flat_optimizer(agent: Any) -> list[th.Tensor]:
-    state = agent.policy.optimizer.state_dict()["state"]
-    return [x for entry in state.values() for x in entry.values() if isinstance(x, th.Tensor)]
-
-
 # ---------------------------------------------------------------------- the zip file
 
 
@@ -62,30 +56,6 @@ def test_data_holds_settings_and_nothing_that_is_large(saved: Path, trained: Any
     assert data["num_timesteps"] == 24
     assert not {"policy", "replay_buffer", "env", "device", "_last_state", "_generator"} & set(data)
     assert not any("torch" in json.dumps(value) for name, value in data.items() if name[0] == "_")
-
-
-def test_a_loaded_agent_is_the_same(
-    saved: Path, trained: Any, same_parameters: Callable[..., bool]
-) -> None:
-    loaded = type(trained).load(saved)
-    assert same_parameters(trained, loaded)
-    ours, theirs = flat_optimizer(trained), flat_optimizer(loaded)
-    assert ours
-    assert all(th.equal(a, b) for a, b in zip(ours, theirs, strict=True))
-    for name, value in vars(trained).items():
-        if isinstance(value, int | float | str | bool) and name != "start_time":
-            assert getattr(loaded, name) == value, name
-    one, two = (agent.predict(OBS, deterministic=True)[0] for agent in (trained, loaded))
-    assert np.array_equal(one, two)
-
-
-def test_files_and_streams_are_both_taken(
-    trained: Any, same_parameters: Callable[..., bool]
-) -> None:
-    stream = io.BytesIO()
-    trained.save(stream)
-    stream.seek(0)
-    assert same_parameters(trained, type(trained).load(stream))
 
 
 @pytest.mark.skipif(not Path("/dev/fd").exists(), reason="the system does not list open files")
@@ -124,13 +94,6 @@ def test_files_of_the_user_are_neither_closed_nor_replaced(trained: Any, tmp_pat
     assert {path.name for path in tmp_path.iterdir()} == {"agent", "replay"}
 
 
-def test_custom_objects_replace_what_is_there(saved: Path, trained: Any) -> None:
-    loaded = type(trained).load(saved, custom_objects={"learning_rate": 2e-5, "unknown": 1})
-    assert loaded.learning_rate == 2e-5
-    assert loaded.lr_schedule(1.0) == 2e-5
-    assert not hasattr(loaded, "unknown")
-
-
 def test_settings_are_left_out_and_put_back(trained: Any, tmp_path: Path) -> None:
     trained.verbose = 2
     trained.save(tmp_path / "without", exclude=["verbose"])
@@ -165,21 +128,6 @@ def test_compiled_policies_are_saved_as_they_were(
 # ---------------------------------------------------------------------- going on
 
 
-@pytest.mark.parametrize("n_envs", [1, 3])
-def test_a_loaded_agent_goes_on(saved: Path, trained: Any, make_env: Any, n_envs: int) -> None:
-    loaded = type(trained).load(saved, env=DummyVecEnv([make_env] * n_envs))
-    assert loaded.n_envs == n_envs
-    updates = loaded._n_updates
-    loaded.learn(24 * n_envs, reset_num_timesteps=False)
-    assert loaded.num_timesteps == 24 + 24 * n_envs
-    assert loaded._n_updates > updates
-
-
-def test_without_an_environment_learning_is_refused(saved: Path, trained: Any) -> None:
-    with pytest.raises(AssertionError, match="environment"):
-        type(trained).load(saved).learn(4)
-
-
 def test_another_environment_starts_new_episodes(trained: Any, make_env: Any) -> None:
     trained.set_env(make_env())
     assert trained._last_obs is None
@@ -194,21 +142,7 @@ def test_another_number_of_environments_needs_loading(trained: Any, make_env: An
         trained.set_env(DummyVecEnv([make_env] * 2))
 
 
-def test_other_spaces_are_refused(saved: Path, trained: Any) -> None:
-    with pytest.raises(ValueError, match="spaces do not match"):
-        type(trained).load(saved, env=gym.make("CartPole-v1"))
-
-
 # ---------------------------------------------------------------------- parameters
-
-
-def test_parameters_of_one_agent_fit_another(
-    trained: Any, make_agent: Any, same_parameters: Callable[..., bool]
-) -> None:
-    other = make_agent(seed=9)
-    assert not same_parameters(trained, other)
-    other.set_parameters(trained.get_parameters())
-    assert same_parameters(trained, other)
 
 
 def test_parameters_must_match_exactly(trained: Any) -> None:
@@ -237,15 +171,6 @@ def test_a_part_of_the_parameters_can_be_set(trained: Any) -> None:
     assert th.equal(after[kept], before[kept])
     assert all(th.equal(after[name], random[name]) for name in random)
     assert np.isfinite(trained.predict(OBS, deterministic=True)[0]).all()
-
-
-def test_a_policy_is_saved_alone(trained: Any, tmp_path: Path) -> None:
-    trained.policy.save(tmp_path / "policy.pt")
-    loaded = type(trained.policy).load(tmp_path / "policy.pt")
-    state = trained.policy.state_dict()
-    assert all(th.equal(state[name], x) for name, x in loaded.state_dict().items())
-    one, two = (p.predict(OBS, deterministic=True)[0] for p in (trained.policy, loaded))
-    assert np.array_equal(one, two)
 
 
 # ---------------------------------------------------------------------- the replay buffer

@@ -301,7 +301,6 @@ DEFECTS: dict[str, list[tuple[type[BaseAlgorithm], str]]] = {
     "a_seed_fixes_the_training": [(Unseeded, "of two trainings with one seed, .* differs")],
     "evaluating_leaves_training_unchanged": [(DrawsWhileActing, "after evaluations .* differs")],
     "rewards_of_nan_are_refused": [(DQN, "a reward of NaN was not refused")],
-    "without_an_environment_learning_is_refused": [(Idles, "was not refused")],
     "predict_takes_one_and_many": [(KeepsTheBatch, r"an action of shape \(1, 2\)")],
     "deterministic_is_deterministic": [
         (AlwaysSamples, "on the second call .* differs"),
@@ -326,6 +325,7 @@ DEFECTS: dict[str, list[tuple[type[BaseAlgorithm], str]]] = {
     ],
     "custom_objects_replace_what_was_saved": [(KeepsItsObjects, "Expected: 2e-5 for both")],
     "a_loaded_agent_learns_on": [(BeginsToCount, "num_timesteps=32 after 24 and 32 steps")],
+    "without_an_environment_learning_is_refused": [(Idles, "was not refused")],
     "parameters_fit_another_agent": [(HidesItsOptimizer, "Expected: policy and an optimizer")],
     "a_policy_is_saved_alone": [(PolicyAlone, "of the saved and the loaded policy .* differs")],
     "policies_pickle": [(NotPickled, "pickle.* Expected: no error")],

@@ -199,13 +199,3 @@ def rewards_of_nan_are_refused(case: Case) -> None:
         name for name, x in agent.policy.state_dict().items() if not th.isfinite(x.double()).all()
     ]
     require(not bad, f"NaN or infinity in {bad} after going on", "finite numbers")
-
-
-@promise(SB3, LEARN)
-def without_an_environment_learning_is_refused(case: Case) -> None:
-    """An agent without an environment refuses to learn."""
-    agent = case.make()
-    agent.env = None
-    require_error(
-        lambda: agent.learn(1), (AssertionError, ValueError), "learn() without an environment"
-    )

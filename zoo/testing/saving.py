@@ -120,6 +120,14 @@ def a_loaded_agent_learns_on(case: Case) -> None:
     )
 
 
+@promise(SB3, f"{BASE}.load, env")
+def without_an_environment_learning_is_refused(case: Case) -> None:
+    """An agent that was loaded without an environment refuses to learn."""
+    loaded = case.agent_class.load(saved(case.trained), device="cpu")
+    refused = AssertionError, ValueError
+    require_error(lambda: loaded.learn(1), refused, "learn() without an environment")
+
+
 @promise(SB3, f"{BASE}.get_parameters and .set_parameters")
 def parameters_fit_another_agent(case: Case) -> None:
     """
