@@ -27,22 +27,22 @@ def test_it_is_said_once_when_it_is_known(
     # Two seconds a look, and nobody else looks at this clock.
     own = SimpleNamespace(perf_counter=lambda: 2.0 * next(clock))
     monkeypatch.setattr("dreamzoo.common.pace.time", own)
-    agent.learn(300)
+    agent.learn(100)
     said = [line for line in capsys.readouterr().err.splitlines() if "updates" in line]
-    # From the 12th step on every step makes an update: 289 looks at the clock.
+    # From the 12th step on every step makes an update: 89 looks at the clock.
     speed = "DreamerV3 on cpu, fp32: 0.5 updates and 0.5 steps a second"
-    assert said == [f"{speed}; 300 steps take about 9 min 38 s."]
+    assert said == [f"{speed}; 100 steps take about 2 min 58 s."]
 
 
 def test_a_run_that_goes_on_has_its_own_steps(capsys: pytest.CaptureFixture[str]) -> None:
     agent = make(verbose=1).learn(20)
     assert "updates" not in capsys.readouterr().err, "too short to tell"
-    agent.learn(200, reset_num_timesteps=False)
-    assert "; 200 steps take about" in capsys.readouterr().err
+    agent.learn(80, reset_num_timesteps=False)
+    assert "; 80 steps take about" in capsys.readouterr().err
 
 
 def test_rounds_of_many_updates(capsys: pytest.CaptureFixture[str]) -> None:
-    make(verbose=1, gradient_steps=50, train_freq=(30, "step")).learn(120)
+    make(verbose=1, gradient_steps=30, train_freq=(30, "step")).learn(90)
     assert capsys.readouterr().err.count(" updates and ") == 1
 
 
