@@ -199,7 +199,8 @@ def test_what_refers_to_an_environment_refers_to_the_restored_one(
     state = save_env_state(env)
     assert state is not None
     load_env_state(other, state)
-    np.testing.assert_array_equal(_run(env, 30), _run(other, 30))
+    for _ in range(12):  # one step at a time: frames are large
+        np.testing.assert_array_equal(_run(env, 1), _run(other, 1))
 
 
 def _with(attribute: Any) -> gym.Env:

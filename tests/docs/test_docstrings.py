@@ -25,6 +25,7 @@ LISTED = (
     "dreamzoo.nn",
     "dreamzoo.planning",
     "dreamzoo.testing",
+    "dreamzoo.testing",
     "dreamzoo.wrappers",
     "dreamzoo.wrappers.vector",
     *(f"dreamzoo.{agent}" for agent in AGENTS),
