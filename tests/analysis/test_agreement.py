@@ -166,15 +166,16 @@ def test_a_learned_deterministic_environment_is_reproduced() -> None:
         "MlpPolicy",
         make_vec_env(Chain, 8, seed=0),
         policy_kwargs=dict(size=size, optimizer_kwargs=dict(warmup=20)),
-        learning_rate=1e-3,
-        batch_length=16,
+        learning_rate=2e-3,
+        batch_size=32,
+        batch_length=8,
         horizon=3,
         imagination_last=1,
         train_ratio=128,
         learning_starts=300,
         ent_coef=1.0,
         seed=0,
-    ).learn(1_500)
+    ).learn(1_000)
     env = make_vec_env(Chain, 64, seed=1)
     result = compare_with_dream(agent, RandomPolicy(env), env, 12)
     assert len(result.running) == 12

@@ -75,7 +75,7 @@ def test_comparing_trains_as_long_in_reality_as_the_model_was() -> None:
         dreamed = train_sb3("ppo", model.dream_env(2), 64)
         returns = compare_in_reality(model, dreamed, env, "ppo", episodes=3)
     assert seen == [64, 40]
-    assert set(returns) == {"random", "dreamer", "ppo_in_dream", "ppo_real"}
+    assert set(returns) == {"random", "model", "ppo_in_dream", "ppo_real"}
     for interval in returns.values():
         assert interval["mean"] is not None
         assert interval["mean"] > 5

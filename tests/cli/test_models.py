@@ -142,7 +142,7 @@ def test_dreams_are_compared_and_trained_in(
     main(["ppo-in-dream", *model, "--replay", str(tmp_path / "replay_buffer.pkl"), *few])
     line = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert line["real_steps"] == 100
-    for name in ("random", "dreamer", "ppo_in_dream", "ppo_real"):
+    for name in ("random", "model", "ppo_in_dream", "ppo_real"):
         assert line[name]["mean"] > 5
 
     out = ["--out", str(tmp_path / "compare"), "--episodes", "3", "--horizon", "20"]

@@ -88,7 +88,7 @@ def compare_in_reality(
         >>> dream, env = model.learn(32).dream_env(n_envs=8, horizon=20), model.get_env()
         >>> dreamed = train_in_dream("ppo", dream, steps=256, n_epochs=1).agent
         >>> list(compare_in_reality(model, dreamed, env, "ppo", episodes=2, n_epochs=1))
-        ['random', 'dreamer', 'ppo_in_dream', 'ppo_real']
+        ['random', 'model', 'ppo_in_dream', 'ppo_real']
 
     :param model: whose dream it was; also acts itself
     :param dreamed: the agent trained in the dream
@@ -102,7 +102,7 @@ def compare_in_reality(
     """
     policies = {
         "random": RandomPolicy(env),
-        "dreamer": model,
+        "model": model,
         f"{name}_in_dream": dreamed,
         f"{name}_real": train_sb3(name, env, model.num_timesteps, seed=seed, **settings),
     }

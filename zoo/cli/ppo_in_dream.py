@@ -10,7 +10,7 @@ arguments of its constructor. Prints one JSON line: mean returns in the real env
 confidence intervals (normal approximation), of
 
 - ``random``: random actions
-- ``dreamer``: the agent whose model it is, after ``real_steps`` in the real environment
+- ``model``: the agent of ``--model``, after ``real_steps`` in the real environment
 - ``ppo_in_dream``: PPO after ``dream_steps`` in the dream
 - ``ppo_real``: PPO, same settings, after ``real_steps`` in the real environment
 - ``ppo_in_dream_promised``: what PPO earned in the dream at the end of its training there

@@ -67,7 +67,8 @@ class WorldModel(nn.Module):
     Example:
         >>> import torch
         >>> from dreamzoo import DreamerV3
-        >>> agent = DreamerV3("MlpPolicy", "CartPole-v1", policy_kwargs=dict(size="debug"))
+        >>> small = dict(policy_kwargs=dict(size="debug"), device="cpu")
+        >>> agent = DreamerV3("MlpPolicy", "CartPole-v1", **small)
         >>> model = agent.policy.world_model
         >>> latent = model.initial(2)  # of two episodes
         >>> action = agent.policy.action_codec.encode(torch.tensor([[0], [1]]))

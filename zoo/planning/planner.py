@@ -24,7 +24,8 @@ class ModelRollout:
         >>> import torch
         >>> from dreamzoo import DreamerV3
         >>> from dreamzoo.planning import CEM, ModelRollout
-        >>> model = DreamerV3("MlpPolicy", "Pendulum-v1", policy_kwargs=dict(size="debug"))
+        >>> small = dict(policy_kwargs=dict(size="debug"), device="cpu")
+        >>> model = DreamerV3("MlpPolicy", "Pendulum-v1", **small)
         >>> world_model = model.policy.world_model
         >>> rollout = ModelRollout(world_model, world_model.initial(2))  # from two states
         >>> rollout(torch.zeros(2, 10, 5, 1)).shape  # 10 candidates of 5 actions in each

@@ -121,7 +121,7 @@ class GaussianDynamics(Dynamics):
 
 class GaussianRSSM(GaussianDynamics):
     """
-    Recurrent state-space model (PlaNet, eq. 4; section 1.2 of its code): GRU and latents.
+    Recurrent state-space model (PlaNet, eq. 4): GRU and latents.
 
     Observations enter only through the sampled latent, which the GRU reads at the next step.
 
