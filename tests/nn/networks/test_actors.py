@@ -69,6 +69,17 @@ def test_parameter_counts_of_dreamer_v2(
     assert (_count(*model), _count(actor), _count(critic)) == expected
 
 
+@pytest.mark.parametrize("layers", [1, 2, 4])
+def test_vectors_are_read_and_predicted_by_as_many_layers_as_asked_for(layers: int) -> None:
+    """DreamerV2's code has four of 400; the weights of the first and the last say what they see."""
+    codec = ObservationCodec(spaces.Box(-1, 1, (17,)))
+    encoder = WorldModelsEncoder(codec, units=400, activation="elu", layers=layers)
+    decoder = WorldModelsDecoder(codec, 30, units=400, activation="elu", layers=layers)
+    square = (layers - 1) * (400 * 400 + 400)
+    assert _count(encoder) == 17 * 400 + 400 + square
+    assert _count(decoder) == 30 * 400 + 400 + square + 400 * 17 + 17
+
+
 def test_no_discrete_latents_changes_the_latents_heads_alone() -> None:
     base, gaussian = (LayerNormRSSM(8, 3, 5, 6, latents) for latents in (None, NormalLatents(7)))
     assert (base.stoch, base.classes) == (32, 32)

@@ -85,13 +85,14 @@ class WorldModelsEncoder(nn.Module):
 
     The CNN is that of World Models (Ha and Schmidhuber), as PlaNet, Dreamer V1 and V2 use it. The
     papers learn from images of 64x64 alone; others are resized to it, and vectors are read as they
-    are, by two layers of ``units``.
+    are, by an MLP.
 
     :param codec: says which keys there are
     :param depth: channels of the first convolution, doubled by every further one
     :param units: width of the MLP's layers
     :param cnn_activation: after every convolution
     :param activation: after every layer of the MLP
+    :param layers: of the MLP (DreamerV2's code: 4)
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class WorldModelsEncoder(nn.Module):
         units: int = 200,
         cnn_activation: Activation = "relu",
         activation: Activation = "relu",
+        layers: int = 2,
     ) -> None:
         super().__init__()
         self.codec = codec
@@ -118,7 +120,7 @@ class WorldModelsEncoder(nn.Module):
             self.features_dim += _CODE * depth
         if codec.flat_keys:
             width = sum(key.width for key in codec.flat_keys)
-            self.mlp = glorot_mlp(width, [units, units], activation)
+            self.mlp = glorot_mlp(width, [units] * layers, activation)
             self.features_dim += units
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
@@ -149,6 +151,7 @@ class WorldModelsDecoder(nn.Module):
     :param units: as the encoder's
     :param cnn_activation: after every convolution but the last
     :param activation: after every layer of the MLP
+    :param layers: as the encoder's
     """
 
     def __init__(
@@ -159,6 +162,7 @@ class WorldModelsDecoder(nn.Module):
         units: int = 200,
         cnn_activation: Activation = "relu",
         activation: Activation = "relu",
+        layers: int = 2,
     ) -> None:
         super().__init__()
         self.codec = codec
@@ -176,7 +180,7 @@ class WorldModelsDecoder(nn.Module):
             self.cnn = nn.Sequential(*layers[:-1])
         if codec.flat_keys:
             width = sum(key.width for key in codec.flat_keys)
-            hidden = glorot_mlp(feat_dim, [units, units], activation)
+            hidden = glorot_mlp(feat_dim, [units] * layers, activation)
             self.mlp = nn.Sequential(*hidden, GlorotLinear(units, width))
 
     def forward(self, feat: Tensor) -> dict[str, Tensor]:
