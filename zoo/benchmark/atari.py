@@ -97,6 +97,12 @@ def published(agent: str = "dreamerv2_200m_paper") -> dict[str, float]:
     """
     Return published returns of the 55 games.
 
+    Example:
+        >>> from dreamzoo.benchmark import atari
+        >>> scores = atari.published("rainbow_200m_paper")
+        >>> scores["pong"]
+        20.0
+
     :param agent: a column of atari_published.csv, as ``rainbow_200m_paper`` or ``dreamerv2_5m``
     :raises ValueError: if there is no such column
     """
@@ -161,6 +167,15 @@ def record_score(game: str, score: float) -> float:
 def summarize(scores: Mapping[str, float], of: Collection[str] | None = None) -> Summary:
     """
     Summarize one agent's returns of many games.
+
+    Example:
+        >>> from dreamzoo.benchmark import atari
+        >>> found = atari.summarize(atari.published("dreamerv2_200m_paper"))
+        >>> round(found.gamer_median, 3), round(found.clipped_record_mean, 3)
+        (2.146, 0.279)
+        >>> mine = {"ALE/Pong-v5": 18.0, "ALE/Freeway-v5": 30.0}
+        >>> round(atari.summarize(mine, of=mine).gamer_mean, 3)
+        1.055
 
     :param scores: raw returns by game, in any spelling; games that are not asked for are left out
     :param of: games to summarize, in any spelling; None: the paper's 55. Summaries of different
