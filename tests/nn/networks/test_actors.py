@@ -70,14 +70,21 @@ def test_parameter_counts_of_dreamer_v2(
 
 
 @pytest.mark.parametrize("layers", [1, 2, 4])
-def test_vectors_are_read_and_predicted_by_as_many_layers_as_asked_for(layers: int) -> None:
-    """DreamerV2's code has four of 400; the weights of the first and the last say what they see."""
-    codec = ObservationCodec(spaces.Box(-1, 1, (17,)))
-    encoder = WorldModelsEncoder(codec, units=400, activation="elu", layers=layers)
-    decoder = WorldModelsDecoder(codec, 30, units=400, activation="elu", layers=layers)
+@pytest.mark.parametrize("beside_images", [True, False])
+def test_vectors_have_as_many_layers_as_asked_for(layers: int, beside_images: bool) -> None:
+    """DreamerV2's code has four of 400."""
+    parts: dict[str, spaces.Space] = {"vector": spaces.Box(-1, 1, (17,))}
+    if beside_images:
+        parts["image"] = spaces.Box(0, 255, (3, 64, 64), np.uint8)
+    codec = ObservationCodec(spaces.Dict(parts))
+    encoder = WorldModelsEncoder(codec, 2, 400, mlp_layers=layers)
+    decoder = WorldModelsDecoder(codec, 30, 2, 400, mlp_layers=layers)
+    assert encoder.mlp is not None
+    assert decoder.mlp is not None
     square = (layers - 1) * (400 * 400 + 400)
-    assert _count(encoder) == 17 * 400 + 400 + square
-    assert _count(decoder) == 30 * 400 + 400 + square + 400 * 17 + 17
+    assert _count(encoder.mlp) == 17 * 400 + 400 + square
+    assert _count(decoder.mlp) == 30 * 400 + 400 + square + 400 * 17 + 17
+    assert encoder.features_dim == 400 + beside_images * 64
 
 
 def test_no_discrete_latents_changes_the_latents_heads_alone() -> None:

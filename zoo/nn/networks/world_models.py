@@ -92,7 +92,7 @@ class WorldModelsEncoder(nn.Module):
     :param units: width of the MLP's layers
     :param cnn_activation: after every convolution
     :param activation: after every layer of the MLP
-    :param layers: of the MLP (DreamerV2's code: 4)
+    :param mlp_layers: of the MLP (DreamerV2's code: 4)
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class WorldModelsEncoder(nn.Module):
         units: int = 200,
         cnn_activation: Activation = "relu",
         activation: Activation = "relu",
-        layers: int = 2,
+        mlp_layers: int = 2,
     ) -> None:
         super().__init__()
         self.codec = codec
@@ -120,7 +120,7 @@ class WorldModelsEncoder(nn.Module):
             self.features_dim += _CODE * depth
         if codec.flat_keys:
             width = sum(key.width for key in codec.flat_keys)
-            self.mlp = glorot_mlp(width, [units] * layers, activation)
+            self.mlp = glorot_mlp(width, [units] * mlp_layers, activation)
             self.features_dim += units
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
@@ -151,7 +151,7 @@ class WorldModelsDecoder(nn.Module):
     :param units: as the encoder's
     :param cnn_activation: after every convolution but the last
     :param activation: after every layer of the MLP
-    :param layers: as the encoder's
+    :param mlp_layers: as the encoder's
     """
 
     def __init__(
@@ -162,7 +162,7 @@ class WorldModelsDecoder(nn.Module):
         units: int = 200,
         cnn_activation: Activation = "relu",
         activation: Activation = "relu",
-        layers: int = 2,
+        mlp_layers: int = 2,
     ) -> None:
         super().__init__()
         self.codec = codec
@@ -180,7 +180,7 @@ class WorldModelsDecoder(nn.Module):
             self.cnn = nn.Sequential(*layers[:-1])
         if codec.flat_keys:
             width = sum(key.width for key in codec.flat_keys)
-            hidden = glorot_mlp(feat_dim, [units] * layers, activation)
+            hidden = glorot_mlp(feat_dim, [units] * mlp_layers, activation)
             self.mlp = nn.Sequential(*hidden, GlorotLinear(units, width))
 
     def forward(self, feat: Tensor) -> dict[str, Tensor]:
