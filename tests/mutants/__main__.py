@@ -23,6 +23,8 @@ from queue import SimpleQueue
 from tests.mutants import (
     border,
     dreamer_v3,
+    dreamers,
+    dreamers_nn,
     dreams,
     forms,
     networks,
@@ -36,7 +38,19 @@ from tests.mutants.mutant import Mutant
 ROOT = pathlib.Path(__file__).parents[2]
 MUTANTS: list[Mutant] = [
     mutant
-    for module in (dreamer_v3, planet, networks, forms, precision, replay, dreams, running, border)
+    for module in (
+        dreamer_v3,
+        dreamers,
+        dreamers_nn,
+        planet,
+        networks,
+        forms,
+        precision,
+        replay,
+        dreams,
+        running,
+        border,
+    )
     for mutant in module.MUTANTS
 ]
 #: What the tests need of the repository.

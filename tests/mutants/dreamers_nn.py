@@ -1,0 +1,316 @@
+"""Mistakes in what Dreamer V1 and V2 are made of, and in Atari's summaries."""
+
+from tests.mutants.mutant import Mutant
+
+ACTIONS, ACTORS = "zoo/nn/action_distributions.py", "zoo/nn/networks/actors.py"
+GRU, RSSM, LATENTS = (
+    "zoo/nn/networks/gru.py",
+    "zoo/nn/rssm/categorical.py",
+    "zoo/nn/rssm/latents.py",
+)
+DREAM, MODEL = "zoo/nn/rssm/imagination.py", "zoo/nn/dreamer_model.py"
+RETURNS, OPTIM = "zoo/nn/returns.py", "zoo/nn/optim.py"
+WINDOWS, ATARI = "zoo/common/episode_windows.py", "zoo/benchmark/atari.py"
+
+#: Tests that are tried first, by file.
+TESTS = {
+    ACTIONS: ("tests/nn/test_action_distributions.py", "tests/dreamer_v2"),
+    ACTORS: ("tests/nn/networks/test_actors.py",),
+    GRU: ("tests/nn/networks/test_gru.py",),
+    RSSM: ("tests/nn/rssm/test_categorical.py",),
+    LATENTS: ("tests/nn/rssm/test_categorical.py",),
+    DREAM: ("tests/nn/rssm/test_imagination.py",),
+    MODEL: ("tests/nn/test_dreamer_model.py", "tests/dreamer_v1"),
+    RETURNS: ("tests/nn/test_inclusive_returns.py",),
+    OPTIM: ("tests/nn/test_shrinking_adam.py",),
+    WINDOWS: ("tests/common/test_episode_windows.py",),
+    ATARI: ("tests/benchmark/test_atari.py",),
+}
+
+
+def _mutant(file: str, what: str, old: str, new: str) -> Mutant:
+    return Mutant(f"Dreamers: {what}", file, old, new, TESTS[file])
+
+
+MUTANTS = [
+    # ------------------------------------------------------------------ actions
+    _mutant(ACTIONS, "the tanh-normal's mean is not bounded", "self.MEAN_SCALE * th.tanh(", "("),
+    _mutant(ACTIONS, "the tanh-normal begins narrow", "math.log(math.expm1(self.INIT_STD))", "0.0"),
+    _mutant(
+        ACTIONS,
+        "the tanh-normal's density ignores the tanh",
+        "(normal - slope).sum(-1)",
+        "normal.sum(-1)",
+    ),
+    _mutant(
+        ACTIONS, "the tanh-normal's mode is the mean", "density.argmax(0)", "density.argmin(0)"
+    ),
+    _mutant(
+        ACTIONS,
+        "the tanh-normal's mode is drawn anew every time",
+        "np.random.default_rng(0)",
+        "np.random.default_rng(th.seed())",
+    ),
+    _mutant(
+        ACTIONS,
+        "atanh is asked for 1",
+        "th.atanh(action.clamp(-self.LIMIT, self.LIMIT))",
+        "th.atanh(action)",
+    ),
+    _mutant(
+        ACTIONS,
+        "the truncated normal's deviation is not halved",
+        "th.sigmoid(0.5 * self.raw_std)",
+        "th.sigmoid(self.raw_std)",
+    ),
+    _mutant(
+        ACTIONS,
+        "the truncated normal is not normalized",
+        "(normal - self._masses(mean, std)[1].log()).sum(-1)",
+        "normal.sum(-1)",
+    ),
+    _mutant(
+        ACTIONS,
+        "the truncated normal clips its gradient away",
+        "action + (action.clamp(-limit, limit) - action).detach()",
+        "action.clamp(-limit, limit)",
+    ),
+    _mutant(
+        ACTIONS,
+        "the truncated normal draws at the very edge",
+        "(below + noise * inside).clamp(smallest, 1.0 - smallest)",
+        "(below + noise * inside)",
+    ),
+    _mutant(
+        ACTIONS,
+        "the truncated normal's entropy forgets the edges",
+        "(whole + 0.5 * edges / inside).sum(-1)",
+        "whole.sum(-1)",
+    ),
+    _mutant(
+        ACTIONS,
+        "one-hot draws have no gradient",
+        "drawn.append(one_hot(index, probs.shape[-1]) + (probs - probs.detach()))",
+        "drawn.append(one_hot(index, probs.shape[-1]))",
+    ),
+    _mutant(
+        ACTIONS,
+        "the score has the action's gradient",
+        "(action.detach() * th.cat(",
+        "(action * th.cat(",
+    ),
+    _mutant(
+        ACTIONS,
+        "action dimensions share one softmax",
+        "[part.log_softmax(-1) for part in self.logits.split(self.sizes, dim=-1)]",
+        "list(self.logits.log_softmax(-1).split(self.sizes, dim=-1))",
+    ),
+    _mutant(
+        ACTORS,
+        "actors swap mean and deviation",
+        "self.continuous(*raw.chunk(2, dim=-1))",
+        "self.continuous(*reversed(raw.chunk(2, dim=-1)))",
+    ),
+    # ------------------------------------------------------------------ the model
+    _mutant(GRU, "the update gate is mostly open", "UPDATE_BIAS = -1.0", "UPDATE_BIAS = 0.0"),
+    _mutant(GRU, "the norm's epsilon is torch's", "NORM_EPS = 1e-3", "NORM_EPS = 1e-5"),
+    _mutant(
+        GRU,
+        "the reset gate acts after the tanh",
+        "th.tanh(th.sigmoid(reset) * candidate)",
+        "th.sigmoid(reset) * th.tanh(candidate)",
+    ),
+    _mutant(
+        GRU,
+        "the gates stand in torch's order",
+        "reset, candidate, update = parts",
+        "reset, update, candidate = parts",
+    ),
+    _mutant(
+        GRU,
+        "the update gate keeps the memory",
+        "th.lerp(deter, candidate,",
+        "th.lerp(candidate, deter,",
+    ),
+    _mutant(
+        GRU,
+        "Keras' recurrent kernel is not orthogonal",
+        "nn.init.orthogonal_(cell.weight_hh)",
+        "nn.init.xavier_uniform_(cell.weight_hh)",
+    ),
+    _mutant(
+        RSSM,
+        "actions of starts are not masked",
+        "split_input(self.input[0], prev_actions * keep)",
+        "split_input(self.input[0], prev_actions)",
+    ),
+    _mutant(
+        RSSM,
+        "memory survives a start",
+        "self.cell(embedded, deter * kept)",
+        "self.cell(embedded, deter)",
+    ),
+    _mutant(RSSM, "latents survive a start", "stoch.flatten(-2) * kept", "stoch.flatten(-2)"),
+    _mutant(
+        RSSM,
+        "imagination draws from the memory before",
+        "self.latents.draw(self.prior(deter), generator, mode)",
+        "self.latents.draw(self.prior(latent.deter), generator, mode)",
+    ),
+    _mutant(
+        RSSM,
+        "the prior forgets its activation",
+        'nn.Sequential(*glorot_mlp(in_dim, [hidden], "elu"), GlorotLinear(hidden, outputs))',
+        'nn.Sequential(*glorot_mlp(in_dim, [hidden], "relu"), GlorotLinear(hidden, outputs))',
+    ),
+    _mutant(
+        LATENTS,
+        "normal latents have a softplus",
+        "2.0 * th.sigmoid(0.5 * std) + self.MIN_STD",
+        "th.nn.functional.softplus(std) + self.MIN_STD",
+    ),
+    _mutant(
+        LATENTS,
+        "normal latents swap mean and deviation",
+        "mean, std = raw.chunk(2, dim=-1)",
+        "std, mean = raw.chunk(2, dim=-1)",
+    ),
+    _mutant(
+        DREAM,
+        "actors learn through what they see",
+        "actor(feats[-1].detach())",
+        "actor(feats[-1])",
+    ),
+    _mutant(
+        DREAM, "dreams reach back into the filter", "latent = start.detach()", "latent = start"
+    ),
+    _mutant(
+        DREAM,
+        "what was frozen stays frozen",
+        "            p.requires_grad_(True)",
+        "            p.requires_grad_(False)",
+    ),
+    _mutant(
+        DREAM,
+        "freezing thaws what was frozen before",
+        "for p in module.parameters() if p.requires_grad]",
+        "for p in module.parameters()]",
+    ),
+    _mutant(
+        DREAM,
+        "parameters are thawed only if nothing fails",
+        "    try:\n        yield\n    finally:\n        for p in parameters:",
+        "    yield\n    if parameters:\n        for p in parameters:",
+    ),
+    _mutant(
+        MODEL,
+        "images are not moved",
+        "lead, generator, mode=mode), -0.5)",
+        "lead, generator, mode=mode), 0.0)",
+    ),
+    _mutant(MODEL, "images are not moved back", "self._move_images(values, 0.5)", "values"),
+    _mutant(
+        MODEL,
+        "the critic learns from the actor's loss",
+        "with frozen(self, critic):",
+        "with frozen(self):",
+    ),
+    _mutant(
+        MODEL,
+        "the model learns from the actor's loss",
+        "with frozen(self, critic):",
+        "with frozen(critic):",
+    ),
+    _mutant(
+        MODEL,
+        "gamma is applied twice",
+        "return th.sigmoid(at_least_float32(self.cont(feat)))[..., 0]",
+        "return gamma * th.sigmoid(at_least_float32(self.cont(feat)))[..., 0]",
+    ),
+    _mutant(
+        MODEL,
+        "the discount is predicted from the rewards' features",
+        "soft_bernoulli_loss(self.cont(feat)[..., 0], alive)",
+        "soft_bernoulli_loss(self.cont(reward_feat)[..., 0], alive)",
+    ),
+    # ------------------------------------------------------------------ returns, optimizer, replay
+    _mutant(
+        RETURNS,
+        "inclusive returns take the next reward",
+        "returns.append(reward[k] + discount[k] * target)",
+        "returns.append(reward[k + 1] + discount[k] * target)",
+    ),
+    _mutant(
+        RETURNS,
+        "inclusive returns take the next discount",
+        "returns.append(reward[k] + discount[k] * target)",
+        "returns.append(reward[k] + discount[k + 1] * target)",
+    ),
+    _mutant(
+        RETURNS,
+        "weights begin with the first discount",
+        "th.cat([ones, discount[:-1].detach()]).cumprod(0)",
+        "discount.detach().cumprod(0)",
+    ),
+    _mutant(
+        RETURNS,
+        "weights have a gradient",
+        "th.cat([ones, discount[:-1].detach()]).cumprod(0)",
+        "th.cat([ones, discount[:-1]]).cumprod(0)",
+    ),
+    _mutant(
+        OPTIM,
+        "the decay is multiplied by the rate",
+        'th._foreach_mul_(group["params"], 1.0 - group["shrink"])',
+        'th._foreach_mul_(group["params"], 1.0 - group["lr"] * group["shrink"])',
+    ),
+    _mutant(
+        OPTIM,
+        "a rate loaded from a file is ignored",
+        'th._foreach_mul_(group["params"], 1.0 - group["shrink"])',
+        'th._foreach_mul_(group["params"], 1.0 - self.defaults["shrink"])',
+    ),
+    _mutant(
+        WINDOWS,
+        "ends are not prioritized",
+        "(length if prioritize_ends else 0)",
+        "0",
+    ),
+    _mutant(
+        WINDOWS,
+        "the last start is never drawn",
+        "totals - length + 1 + (length",
+        "totals - length + (length",
+    ),
+    # ------------------------------------------------------------------ Atari
+    _mutant(
+        ATARI,
+        "record scores are clipped below, too",
+        "fmean(min(x, 1.0) for x in record)",
+        "fmean(min(max(x, 0.0), 1.0) for x in record)",
+    ),
+    _mutant(
+        ATARI,
+        "record scores are not clipped",
+        "fmean(min(x, 1.0) for x in record)",
+        "fmean(x for x in record)",
+    ),
+    _mutant(
+        ATARI,
+        "Surround and Defender count",
+        '_LEFT_OUT = {"defender", "surround"}',
+        '_LEFT_OUT = {"surround"}',
+    ),
+    _mutant(
+        ATARI,
+        "gamers are measured from zero",
+        "(score - reference.random) / (reference.human - reference.random)",
+        "(score - reference.random) / reference.human",
+    ),
+    _mutant(
+        ATARI,
+        "seeds are averaged once",
+        "Summary(*(fmean(x) for x in zip(*each, strict=True)))",
+        "summarize(means, of)",
+    ),
+]
