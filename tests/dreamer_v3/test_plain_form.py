@@ -45,6 +45,7 @@ def test_a_hundred_updates_equal_the_plain_form(
         lambda: space_env(box, actions, length=7),
         learning_starts=10**6,
         learning_rate=1e-3,
+        slow_coef=0.7,  # weights that are all one would hide that they are forgotten
         policy_kwargs=dict(size=replace(SIZES["debug"], bins=255), optimizer_kwargs={"warmup": 0}),
     )
     # Outer bins of 5e8 turn a rounding of their probability into a return: away with them.

@@ -26,11 +26,11 @@ MUTANTS = [
         TESTS,
     ),
     Mutant(
-        "switch: kernels stay compiled in the plain form",
+        "switch: kernels stay compiled in torch's form",
         "zoo/nn/fast/kernels.py",
         ' and in_use() == "fast"',
         "",
-        TESTS,
+        ("tests/nn/fast/test_kernels.py",),
     ),
     _block(
         "dreams draw the latents of the step before",
