@@ -52,6 +52,29 @@ WHOLE = (
     "dreamzoo.nn.rssm.dynamics",
     "dreamzoo.nn.state",
 )
+#: Parts that agents are built of, in modules whose other parts only these use.
+BUILDING_BLOCKS = (
+    "dreamzoo.common.buffers.SequenceBatch",
+    "dreamzoo.common.buffers.SequenceReplayBuffer",
+    "dreamzoo.nn.networks.actors.DenseActor",
+    "dreamzoo.nn.networks.actors.DenseHead",
+    "dreamzoo.nn.networks.decoders.Decoder",
+    "dreamzoo.nn.networks.encoders.Encoder",
+    "dreamzoo.nn.networks.heads.Actor",
+    "dreamzoo.nn.networks.heads.Head",
+    "dreamzoo.nn.networks.heads.TwoHotHead",
+    "dreamzoo.nn.networks.world_models.NormalHead",
+    "dreamzoo.nn.networks.world_models.WorldModelsDecoder",
+    "dreamzoo.nn.networks.world_models.WorldModelsEncoder",
+    "dreamzoo.nn.rssm.block.BlockRSSM",
+    "dreamzoo.nn.rssm.categorical.LayerNormRSSM",
+    "dreamzoo.nn.rssm.gaussian.GaussianRSSM",
+    "dreamzoo.nn.rssm.gaussian.GaussianSSM",
+    "dreamzoo.nn.rssm.gaussian.overshoot",
+    "dreamzoo.nn.rssm.imagination.imagine_with_gradient",
+    "dreamzoo.nn.rssm.latents.NormalLatents",
+    "dreamzoo.nn.rssm.latents.OneHotLatents",
+)
 #: Public, without an example, and why.
 WITHOUT = {
     "dreamzoo.planning.Rollout": "a protocol; the example of CEM defines a function that fits it",
@@ -129,7 +152,7 @@ def documented() -> Iterator[str]:
 
 def public() -> set[str]:
     """List all that is public, under the name by which it is imported."""
-    names = set(documented())
+    names = {*documented(), *BUILDING_BLOCKS}
     for package in LISTED:
         names |= {f"{package}.{name}" for name in importlib.import_module(package).__all__}
     for module in WHOLE:

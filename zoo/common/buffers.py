@@ -34,6 +34,13 @@ class SequenceBatch(NamedTuple):
     Time: ``actions[:, t]`` led *to* ``observations[:, t]``; reward and flags at t belong to that
     same observation.
 
+    Example:
+        >>> from dreamzoo import DreamerV3
+        >>> agent = DreamerV3("MlpPolicy", "CartPole-v1", policy_kwargs=dict(size="debug"), seed=0)
+        >>> batch = agent.learn(60).replay_buffer.sample(2, batch_length=8)
+        >>> batch.observations.shape, batch.rewards.shape
+        (torch.Size([2, 8, 4]), torch.Size([2, 8]))
+
     :param observations: (B, T, ...), one tensor or one for every key
     :param actions: actions in replay form, zero where there was none, (B, T, A)
     :param rewards: float, (B, T)
@@ -87,6 +94,18 @@ class SequenceReplayBuffer(ReplayStorage):
 
     Windows may run across episodes, never across the write head. With stored latents, a window
     has one record more than is trained: its latent and action start the filtering.
+
+    Example:
+        >>> import numpy as np
+        >>> from dreamzoo.common.buffers import SequenceReplayBuffer
+        >>> from gymnasium import spaces
+        >>> box = spaces.Box(-1, 1, (3,))
+        >>> replay = SequenceReplayBuffer(100, box, box, device="cpu", batch_length=4, seed=0)
+        >>> for _ in range(10):
+        ...     obs, action = np.zeros((1, 3)), np.zeros((1, 3))
+        ...     replay.add(obs, obs, action, np.ones(1), np.zeros(1, bool), [{}])
+        >>> replay.sample(2).observations.shape
+        torch.Size([2, 4, 3])
 
     :param buffer_size: number of records of all environments together
     :param observation_space: may be a Dict

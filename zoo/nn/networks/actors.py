@@ -20,6 +20,12 @@ class DenseHead(nn.Module):
     """
     Plain layers from features to numbers.
 
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.networks.actors import DenseHead
+        >>> DenseHead(in_dim=20, out_dim=3, widths=[8, 8])(torch.zeros(4, 20)).shape
+        torch.Size([4, 3])
+
     :param in_dim: width F of the features
     :param out_dim: outputs
     :param widths: hidden layers
@@ -40,6 +46,17 @@ class DenseHead(nn.Module):
 class DenseActor(DenseHead):
     """
     Policy of the first two Dreamers: straight-through one-hot, or what the agent says of numbers.
+
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.action_distributions import TanhNormalActions
+        >>> from dreamzoo.nn.actions import ActionCodec
+        >>> from dreamzoo.nn.networks.actors import DenseActor
+        >>> from gymnasium import spaces
+        >>> codec = ActionCodec(spaces.Box(-1, 1, (2,)))
+        >>> actor = DenseActor(20, [8], codec, TanhNormalActions)
+        >>> actor(torch.zeros(4, 20)).sample().shape
+        torch.Size([4, 2])
 
     :param in_dim: width F of the features
     :param widths: hidden layers

@@ -184,6 +184,17 @@ class Decoder(nn.Module):
     """
     Predict observations from model states (reference rssm.py, Decoder).
 
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.networks.decoders import Decoder
+        >>> from dreamzoo.nn.observations import ObservationCodec
+        >>> from gymnasium import spaces
+        >>> codec = ObservationCodec(spaces.Box(-1, 1, (3,)))
+        >>> widths = dict(deter=8, stoch_dim=12, units=8, blocks=2, cnn_depth=2, layers=1)
+        >>> decoder = Decoder(codec, **widths)
+        >>> codec.decode(decoder.most_likely(decoder(torch.zeros(4, 20)))).shape
+        torch.Size([4, 3])
+
     :param codec: says which keys there are
     :param deter: width D of the deterministic state
     :param stoch_dim: width S * C of the stochastic state

@@ -173,6 +173,16 @@ class Encoder(nn.Module):
     """
     Map network inputs to tokens (reference rssm.py, Encoder).
 
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.networks.encoders import Encoder
+        >>> from dreamzoo.nn.observations import ObservationCodec
+        >>> from gymnasium import spaces
+        >>> codec = ObservationCodec(spaces.Box(-1, 1, (3,)))
+        >>> encoder = Encoder(codec, units=8, cnn_depth=2, layers=1)
+        >>> encoder(codec.encode(torch.zeros(4, 3))).shape, encoder.features_dim
+        (torch.Size([4, 8]), 8)
+
     :param codec: says which keys there are
     :param units: width of the hidden layers that read all vectors
     :param cnn_depth: channel multiplier of the CNN

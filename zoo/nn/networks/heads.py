@@ -21,6 +21,12 @@ class Head(nn.Module):
     """
     MLP from features to numbers.
 
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.networks.heads import Head
+        >>> Head(in_dim=20, out_dim=3, widths=[8, 8])(torch.zeros(4, 20)).shape
+        torch.Size([4, 3])
+
     :param in_dim: width F of the features
     :param out_dim: outputs
     :param widths: hidden layers
@@ -41,6 +47,12 @@ class Head(nn.Module):
 class TwoHotHead(Head):
     """
     Predict a scalar as a symexp two-hot distribution; starts at exactly zero.
+
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.networks.heads import TwoHotHead
+        >>> TwoHotHead(in_dim=20, widths=[8], bins=255).mean(torch.randn(3, 20)).tolist()
+        [0.0, 0.0, 0.0]
 
     :param in_dim: width F of the features
     :param widths: hidden layers
@@ -69,6 +81,18 @@ class TwoHotHead(Head):
 class Actor(nn.Module):
     """
     Policy head: one trunk, categorical or bounded-normal outputs (reference heads.py).
+
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.actions import ActionCodec
+        >>> from dreamzoo.nn.networks.heads import Actor
+        >>> from gymnasium import spaces
+        >>> actor = Actor(in_dim=20, widths=[8], codec=ActionCodec(spaces.Discrete(3)))
+        >>> type(actor(torch.zeros(4, 20))).__name__
+        'CategoricalActions'
+        >>> actor = Actor(in_dim=20, widths=[8], codec=ActionCodec(spaces.Box(-1, 1, (2,))))
+        >>> actor(torch.zeros(4, 20)).sample().shape
+        torch.Size([4, 2])
 
     :param in_dim: width F of the features
     :param widths: hidden layers

@@ -87,6 +87,17 @@ class WorldModelsEncoder(nn.Module):
     papers learn from images of 64x64 alone; others are resized to it, and vectors are read as they
     are, by an MLP.
 
+    Example:
+        >>> import numpy as np
+        >>> import torch
+        >>> from dreamzoo.nn.networks.world_models import WorldModelsEncoder
+        >>> from dreamzoo.nn.observations import ObservationCodec
+        >>> from gymnasium import spaces
+        >>> codec = ObservationCodec(spaces.Box(0, 255, (3, 64, 64), np.uint8))
+        >>> encoder = WorldModelsEncoder(codec, depth=2)
+        >>> encoder(codec.encode(torch.zeros(4, 3, 64, 64))).shape  # 2 * 2 pixels of 16 channels
+        torch.Size([4, 64])
+
     :param codec: says which keys there are
     :param depth: channels of the first convolution, doubled by every further one
     :param units: width of the MLP's layers
@@ -144,6 +155,17 @@ class WorldModelsEncoder(nn.Module):
 class WorldModelsDecoder(nn.Module):
     """
     Mirror of :class:`WorldModelsEncoder`: means of normal distributions of unit variance.
+
+    Example:
+        >>> import numpy as np
+        >>> import torch
+        >>> from dreamzoo.nn.networks.world_models import WorldModelsDecoder
+        >>> from dreamzoo.nn.observations import ObservationCodec
+        >>> from gymnasium import spaces
+        >>> codec = ObservationCodec(spaces.Box(0, 255, (3, 64, 64), np.uint8))
+        >>> decoder = WorldModelsDecoder(codec, feat_dim=20, depth=2)
+        >>> decoder(torch.zeros(4, 20))["observation"].shape
+        torch.Size([4, 3, 64, 64])
 
     :param codec: says which keys there are
     :param feat_dim: width F of the features
@@ -239,6 +261,12 @@ def unit_variance_loss(prediction: Tensor, target: Tensor) -> Tensor:
 class NormalHead(nn.Module):
     """
     Predict a scalar as the mean of a normal distribution of unit variance.
+
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.networks.world_models import NormalHead
+        >>> NormalHead(in_dim=20, widths=[8]).mean(torch.zeros(4, 20)).shape
+        torch.Size([4])
 
     :param in_dim: width F of the features
     :param widths: hidden layers

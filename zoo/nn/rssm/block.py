@@ -150,6 +150,17 @@ class BlockRSSM(Dynamics):
     Latents are always sampled, through the mixed probabilities; ``mode=True`` takes the most
     likely class, for deterministic predictions only.
 
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.rssm.block import BlockRSSM
+        >>> widths = dict(deter=8, stoch=3, classes=4, hidden=6, blocks=2)
+        >>> dynamics = BlockRSSM(token_dim=5, action_dim=2, **widths)
+        >>> actions, tokens = torch.zeros(4, 7, 2), torch.zeros(4, 7, 5)  # (B, T, ...)
+        >>> first = torch.zeros(4, 7, dtype=torch.bool)
+        >>> states, belief = dynamics.observe(dynamics.initial(4), actions, tokens, first)
+        >>> states.feat.shape  # 8 + 3 * 4
+        torch.Size([4, 7, 20])
+
     :param token_dim: width of the encoder's output
     :param action_dim: width A of an encoded action
     :param deter: width D of the deterministic state

@@ -20,6 +20,15 @@ class LayerNormRSSM(Dynamics):
 
     Observations enter only through the drawn latent, which the GRU reads at the next step.
 
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.rssm.categorical import LayerNormRSSM
+        >>> from dreamzoo.nn.rssm.latents import OneHotLatents
+        >>> latents = OneHotLatents(stoch=3, classes=4)
+        >>> dynamics = LayerNormRSSM(token_dim=5, action_dim=2, deter=8, hidden=6, latents=latents)
+        >>> dynamics.imagine_step(dynamics.initial(4), torch.zeros(4, 2)).stoch.shape
+        torch.Size([4, 3, 4])
+
     :param token_dim: width E of an encoded observation
     :param action_dim: width A of an encoded action
     :param deter: width D of the GRU (Atari: 600, control: 200)

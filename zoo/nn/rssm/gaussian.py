@@ -125,6 +125,14 @@ class GaussianRSSM(GaussianDynamics):
 
     Observations enter only through the sampled latent, which the GRU reads at the next step.
 
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.rssm.gaussian import GaussianRSSM
+        >>> dynamics = GaussianRSSM(token_dim=5, action_dim=2, deter=8, stoch=3, units=6)
+        >>> latent = dynamics.imagine_step(dynamics.initial(4), torch.zeros(4, 2))
+        >>> latent.deter.shape, latent.stoch.shape
+        (torch.Size([4, 8]), torch.Size([4, 3, 1]))
+
     :param token_dim: width E of an encoded observation
     :param action_dim: width A of an encoded action
     :param deter: width D of the GRU
@@ -224,6 +232,13 @@ class GaussianSSM(GaussianDynamics):
     """
     Purely stochastic state-space model (PlaNet, eq. 3 and figure 4): no memory but the latents.
 
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.rssm.gaussian import GaussianSSM
+        >>> dynamics = GaussianSSM(token_dim=5, action_dim=2, stoch=3, units=6)
+        >>> dynamics.imagine_step(dynamics.initial(4), torch.zeros(4, 2)).deter.shape  # no memory
+        torch.Size([4, 0])
+
     :param token_dim: width E of an encoded observation
     :param action_dim: width A of an encoded action
     :param stoch: number S of latents
@@ -291,6 +306,17 @@ def overshoot(
 ) -> tuple[Gaussian, Tensor]:
     """
     Predict every step from posterior states further and further back (PlaNet, eq. 6).
+
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn import Latent
+        >>> from dreamzoo.nn.rssm.gaussian import GaussianRSSM, overshoot
+        >>> dynamics = GaussianRSSM(token_dim=5, action_dim=2, deter=8, stoch=3, units=6)
+        >>> latent = Latent(torch.zeros(4, 7, 8), torch.zeros(4, 7, 3, 1))
+        >>> first = torch.zeros(4, 7, dtype=torch.bool)
+        >>> expected, exists = overshoot(dynamics, latent, torch.zeros(4, 7, 2), first, distance=2)
+        >>> expected.mean.shape, exists[1, 0]  # nothing comes two steps before the second step
+        (torch.Size([2, 4, 7, 3]), tensor([False, False,  True,  True,  True,  True,  True]))
 
     :param dynamics: the model
     :param latent: posterior states, (B, T, ...)

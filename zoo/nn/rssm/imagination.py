@@ -57,6 +57,16 @@ def imagine_with_gradient(
     Actions depend on features that are cut off, so that an actor learns from what its actions lead
     to, not from how earlier ones change what it sees (code of both papers).
 
+    Example:
+        >>> from dreamzoo.nn.action_distributions import TanhNormalActions
+        >>> from dreamzoo.nn.rssm.gaussian import GaussianRSSM
+        >>> from dreamzoo.nn.rssm.imagination import imagine_with_gradient
+        >>> dynamics = GaussianRSSM(token_dim=5, action_dim=2, deter=8, stoch=3, units=6)
+        >>> def actor(feat):  # means and deviations from the first numbers
+        ...     return TanhNormalActions(feat[:, :2], feat[:, 2:4])
+        >>> imagine_with_gradient(dynamics, dynamics.initial(4), actor, horizon=5).feat.shape
+        torch.Size([6, 4, 11])
+
     :param dynamics: moves states
     :param start: where to begin, (N, ...); cut off as well
     :param actor: from features (N, F) to a distribution of actions

@@ -13,7 +13,7 @@ D = TypeVar("D", Categorical, Gaussian)
 
 class Latents(ABC, Generic[D]):
     """
-    A kind of latents; a further estimator is a further subclass, and no agent knows.
+    A kind of latents: how a head's numbers become a distribution, and how that is drawn from.
 
     :param stoch: number S of latents
     :param classes: numbers C of one latent
@@ -36,6 +36,14 @@ class OneHotLatents(Latents[Categorical]):
     """
     Categoricals whose one-hot draws have the gradient of their probabilities (DreamerV2, alg. 1).
 
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.rssm.latents import OneHotLatents
+        >>> latents = OneHotLatents(stoch=3, classes=4)
+        >>> belief = latents.belief(torch.zeros(2, latents.outputs))
+        >>> latents.draw(belief, None, mode=False).sum(-1)[0]
+        tensor([1., 1., 1.])
+
     :param stoch: number S of latents (DreamerV2, table D.1: 32)
     :param classes: classes C of each (32)
     """
@@ -55,6 +63,13 @@ class NormalLatents(Latents[Gaussian]):
     Diagonal normals, the ablation "No Discrete Latents" of DreamerV2's table 2.
 
     The standard deviation is ``2 sigmoid(raw / 2) + 0.1`` (``sigmoid2`` of danijar/dreamerv2).
+
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.rssm.latents import NormalLatents
+        >>> latents = NormalLatents(stoch=3)
+        >>> latents.belief(torch.zeros(2, latents.outputs)).std[0]
+        tensor([1.1000, 1.1000, 1.1000])
 
     :param stoch: number S of latents (the first release of danijar/dreamerv2: 50)
     """
