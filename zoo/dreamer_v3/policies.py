@@ -1,7 +1,6 @@
 """Networks of DreamerV3 as Stable-Baselines3 policies."""
 
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple, get_args
 
 import torch as th
@@ -11,9 +10,10 @@ from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from dreamzoo.common.arguments import PolicyPlumbing
+from dreamzoo.common.net_arch import NetArch, split_arch
 from dreamzoo.common.policies import WorldModelPolicy
 from dreamzoo.common.policy_inputs import ImageInput, VectorInput
-from dreamzoo.common.settings import Choice, Number, Setting, Widths, read_settings
+from dreamzoo.common.settings import Choice, Number, Setting
 from dreamzoo.dreamer_v3.sizes import Size, get_size
 from dreamzoo.nn.networks.decoders import Decoder
 from dreamzoo.nn.networks.encoders import CnnKind, Encoder
@@ -24,9 +24,6 @@ from dreamzoo.nn.returns import ReturnNormalizer
 from dreamzoo.nn.rssm.block import BlockRSSM
 from dreamzoo.nn.rssm.dynamics import Latent
 from dreamzoo.nn.world_model import WorldModel
-
-#: As ``net_arch`` of SB3's actor-critic policies: one list for both, or one for each.
-NetArch = Sequence[int] | dict[str, Sequence[int]]
 
 
 class DreamerV3WorldModel(WorldModel):
@@ -173,8 +170,9 @@ class DreamerV3Policy(WorldModelPolicy):
             observation_space, action_space, optimizer_class, optimizer_kwargs, **plumbing
         )
         widths = get_size(size or ("12m" if self.observation_codec.image_keys else "1m"))
-        actor_arch, critic_arch = _split_arch(net_arch, widths)
-        self.net_arch = dict(pi=actor_arch, vf=critic_arch)
+        layers = [widths.units] * widths.head_layers
+        self.net_arch = split_arch(net_arch, layers, layers)
+        actor_arch, critic_arch = self.net_arch["pi"], self.net_arch["vf"]
         encoder = self._own_encoder() or self._make_encoder(widths, cnn)
         self._set_world_model(
             DreamerV3WorldModel(
@@ -295,23 +293,3 @@ class MultiInputPolicy(DreamerV3Policy):
         >>> [key.name for key in agent.policy.observation_codec.keys]
         ['height', 'orientations', 'velocity']
     """
-
-
-def _split_arch(net_arch: NetArch | None, size: Size) -> tuple[list[int], list[int]]:
-    if net_arch is None:
-        default = [size.units] * size.head_layers
-        return default, default
-    if isinstance(net_arch, (list, tuple)) and net_arch and isinstance(net_arch[0], dict):
-        warnings.warn(
-            f"net_arch={net_arch} has the form of SB3 before 1.8; pass the dict without the list.",
-            stacklevel=2,
-        )
-        net_arch = net_arch[0]
-    if not isinstance(net_arch, dict):
-        net_arch = dict(pi=net_arch, vf=net_arch)
-    unknown = set(net_arch) - {"pi", "vf", "qf"}
-    if unknown:
-        raise ValueError(f"net_arch has the keys {sorted(unknown)}; expected pi and vf (or qf).")
-    both = dict(pi=net_arch.get("pi", []), vf=net_arch.get("vf", net_arch.get("qf", [])))
-    read = read_settings("net_arch", {"pi": Widths(), "vf": Widths()}, both)
-    return read["pi"], read["vf"]
