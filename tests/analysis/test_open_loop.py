@@ -114,6 +114,25 @@ def test_open_loop_follows_the_action_that_led_to_each_step(model: DreamerV3, st
         assert not changed[:step].any()
 
 
+def test_open_loop_goes_on_from_the_last_state_that_was_seen(model: DreamerV3) -> None:
+    """Step by step, with the same random numbers."""
+    policy, batch = model.policy, sample(model)
+    shown = open_loop(policy, batch, 5, th.Generator().manual_seed(0))
+    world, actions = policy.world_model, policy.action_codec.encode(batch.actions)
+    assert isinstance(batch.observations, dict)
+    first = batch.is_first.clone()
+    first[:, 0] = True
+    generator = th.Generator().manual_seed(0)
+    with th.no_grad():
+        obs = {key: value[:, :5] for key, value in batch.observations.items()}
+        args = actions[:, :5], obs, first[:, :5], generator
+        states = world.observe_sequence(world.initial(3), *args).latent
+        latent = type(states)(*(part[:, 4] for part in states))
+        for t in range(5, 12):
+            latent = world.imagine_step(latent, actions[:, t], generator)
+            th.testing.assert_close(shown.reward[1, :, t], world.predict(latent)[0])
+
+
 def test_open_loop_keeps_the_shape_and_dtype_of_observations(model: DreamerV3) -> None:
     batch = sample(model)
     shown = open_loop(model.policy, batch, 5)

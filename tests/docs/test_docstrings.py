@@ -71,7 +71,7 @@ BUILDING_BLOCKS = (
     "dreamzoo.nn.rssm.gaussian.GaussianRSSM",
     "dreamzoo.nn.rssm.gaussian.GaussianSSM",
     "dreamzoo.nn.rssm.gaussian.overshoot",
-    "dreamzoo.nn.rssm.imagination.imagine_with_gradient",
+    "dreamzoo.nn.rssm.imagination.Trajectory",
     "dreamzoo.nn.rssm.latents.NormalLatents",
     "dreamzoo.nn.rssm.latents.OneHotLatents",
 )

@@ -177,15 +177,6 @@ MUTANTS = [
     ),
     _mutant(
         DREAM,
-        "actors learn through what they see",
-        "actor(feats[-1].detach())",
-        "actor(feats[-1])",
-    ),
-    _mutant(
-        DREAM, "dreams reach back into the filter", "latent = start.detach()", "latent = start"
-    ),
-    _mutant(
-        DREAM,
         "what was frozen stays frozen",
         "            p.requires_grad_(True)",
         "            p.requires_grad_(False)",

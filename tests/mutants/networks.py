@@ -18,7 +18,6 @@ OF_FILTER = ("tests/nn/rssm/test_block.py", ORACLE, "tests/dreamer_v3/test_plain
 OF_KERNELS = ("tests/nn/fast/test_kernels.py", ORACLE)
 OF_LAYERS = ("tests/nn/networks/test_layers.py", ORACLE)
 OF_OBS = ("tests/nn/test_observations.py", ORACLE)
-OF_BELIEFS = ("tests/nn/test_beliefs.py", ORACLE)
 OF_MODEL = ("tests/nn/test_world_model.py", "tests/envs/dreams", ORACLE)
 
 MUTANTS = [
@@ -393,40 +392,5 @@ MUTANTS = [
         "            x = x - _constant(self.low, x)\n",
         "            x = x + 0.0\n",
         ("tests/nn/test_observations.py", "tests/sb3/test_borders.py"),
-    ),
-    Mutant(
-        "beliefs: logarithms of unmixed categoricals are those of rounded probabilities",
-        BELIEFS,
-        "return cls(log_probs.exp(), log_probs)",
-        "return cls(log_probs.exp())",
-        OF_BELIEFS,
-    ),
-    Mutant(
-        "beliefs: detached categoricals keep a way back through their logarithms",
-        BELIEFS,
-        "None if self.log_probs is None else self.log_probs.detach()",
-        "self.log_probs",
-        OF_BELIEFS,
-    ),
-    Mutant(
-        "beliefs: the entropies of prior and posterior are swapped",
-        BELIEFS,
-        "Divergences(dyn, rep, prior.entropy(), post.entropy())",
-        "Divergences(dyn, rep, post.entropy(), prior.entropy())",
-        OF_BELIEFS,
-    ),
-    Mutant(
-        "beliefs: the prior is computed where nobody asks for it",
-        BELIEFS,
-        "        self._expect: Callable[[], D] = expect\n",
-        "        expected = expect()\n        self._expect: Callable[[], D] = lambda: expected\n",
-        OF_BELIEFS,
-    ),
-    Mutant(
-        "beliefs: the entropy of one latent only",
-        BELIEFS,
-        "return -(self.probs * self._logs()).sum((-2, -1))",
-        "return -(self.probs * self._logs()).sum(-1).mean(-1)",
-        OF_BELIEFS,
     ),
 ]

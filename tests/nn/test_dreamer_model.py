@@ -9,8 +9,8 @@ import torch as th
 from gymnasium import spaces
 
 from dreamzoo.nn.action_distributions import TruncatedNormalActions
+from dreamzoo.nn.rssm.dynamics import Latent
 from dreamzoo.nn.rssm.gaussian import GaussianRSSM
-from dreamzoo.nn.rssm.imagination import imagine_with_gradient
 from tests.dreamers import ACTIONS, VECTOR, Networks
 
 IMAGE = spaces.Box(0, 255, (3, 64, 64), np.uint8)
@@ -78,12 +78,21 @@ def test_imagination_judges_every_state_and_changes_neither_model_nor_critic() -
     start = n.world_model.initial(4)
     dream = n.world_model.imagine(start, n.actor, n.critic, 3, 0.9, th.Generator().manual_seed(0))
     generator = th.Generator().manual_seed(0)
-    feat, actions = imagine_with_gradient(n.world_model.dynamics, start, n.actor, 3, generator)
+    path = n.world_model.dynamics.imagine(start, n.actor, 3, generator)
+    feat = path.feat
     th.testing.assert_close(dream.feat, feat)
-    th.testing.assert_close(dream.actions, actions)
+    th.testing.assert_close(dream.actions, path.actions)
     th.testing.assert_close(dream.reward, n.world_model.reward(feat))
     th.testing.assert_close(dream.discount, n.world_model.discount(feat, 0.9))
     th.testing.assert_close(dream.value, n.critic(feat))
     th.stack([dream.reward, dream.discount, dream.value]).sum().backward()
     assert all(p.grad is not None and p.grad.any() for p in n.actor.parameters())
     assert all(p.grad is None for p in (*n.world_model.parameters(), *n.critic.parameters()))
+
+
+def test_nothing_reaches_back_into_the_states_where_a_dream_begins() -> None:
+    n = _make(VECTOR)
+    start = Latent(*(part.requires_grad_() for part in n.world_model.initial(4)))
+    dream = n.world_model.imagine(start, n.actor, n.critic, 3, 0.9)
+    assert dream.value.requires_grad
+    assert th.autograd.grad(dream.value.sum(), list(start), allow_unused=True) == (None, None)

@@ -42,11 +42,19 @@ def _observe(model: WorldModel, latent: Latent, action: th.Tensor) -> tuple[th.T
     return tuple(model.observe(latent, action, obs, th.zeros(4, dtype=th.bool)))
 
 
+def _imagine(model: WorldModel, latent: Latent, action: th.Tensor) -> tuple[th.Tensor, ...]:
+    return tuple(model.dynamics.imagine(latent, action.expand(3, -1, -1)).states)
+
+
 Call = Callable[[WorldModel, Latent, th.Tensor], Any]
 #: Calls, and whether actions can matter.
 CALLS: dict[str, tuple[Call, bool]] = {
     "observe": (_observe, True),
     "imagine_step": (lambda model, latent, action: tuple(model.imagine_step(latent, action)), True),
+    "imagine": (
+        lambda model, latent, action: _imagine(model, latent, action),
+        True,
+    ),
     "reward": (lambda model, latent, _: model.predict(latent)[0], False),
     "discount": (lambda model, latent, _: model.reward_and_discount(latent.feat)[1], False),
     "decode": (lambda model, latent, _: model.decode(latent), False),

@@ -10,7 +10,7 @@ from dreamzoo.common.policies import WorldModelPolicy
 from dreamzoo.nn.fast.precision import using
 from dreamzoo.nn.observations import Observation
 from dreamzoo.nn.process import restores_process
-from dreamzoo.nn.state import flatten, select, stack
+from dreamzoo.nn.state import flatten, map_parts, select
 
 
 class OpenLoop(NamedTuple):
@@ -73,12 +73,13 @@ def open_loop(
     seen = (actions[:, :context], _part(batch.observations, slice(context)), is_first[:, :context])
     with using(policy.precision, policy.device):
         states = model.observe_sequence(model.initial(rows), *seen, generator).latent
-        latents = [select(states, (slice(None), t)) for t in range(context)]
-        for t in range(context, length):
-            latents.append(model.imagine_step(latents[-1], actions[:, t], generator))
-        stacked = stack(latents, dim=1)
-        flat = model.decode(flatten(stacked, 0, 1))
-        expected, _ = model.predict(stacked)
+        last = select(states, (slice(None), context - 1))
+        unseen = actions[:, context:].transpose(0, 1)  # (T - context, B, A)
+        futures = model.dynamics.imagine(last, unseen, generator=generator)
+        after = select(futures.states, slice(1, None))
+        whole = map_parts(lambda seen, new: th.cat([seen, new.transpose(0, 1)], 1), states, after)
+        flat = model.decode(flatten(whole, 0, 1))
+        expected, _ = model.predict(whole)
     prediction = (
         {k: v.unflatten(0, (rows, length)) for k, v in flat.items()}
         if isinstance(flat, dict)

@@ -236,8 +236,9 @@ class DreamerV3Policy(WorldModelPolicy):
         :param start_discount: discount of the starts, (N,); None: as the model predicts it
         """
         model, critic, slow = self.world_model, self.critic, self.critic_target
-        feat, actions, hidden = model.dynamics.imagine(start, self.actor, horizon, generator)
-        log_prob, entropy = self.actor.distribution(hidden).log_prob_and_entropy(actions)
+        rolled_out = model.dynamics.imagine(start, self.actor, horizon, generator, graph=False)
+        feat = rolled_out.feat
+        log_prob, entropy = rolled_out.policy.log_prob_and_entropy(rolled_out.actions)
         logits, (slow_value, *predicted) = evaluate(
             feat[:-1], critic, lambda rows: (slow.mean(rows),), model.reward_and_discount
         )

@@ -248,7 +248,7 @@ class OneHotActions:
 
     def mode(self) -> Tensor:
         """Return the likeliest actions as one-hot vectors, (..., sum(sizes))."""
-        parts = [one_hot(logs.argmax(-1), logs.shape[-1]) for logs in self._log_probs()]
+        parts = [one_hot(x.argmax(-1), x.shape[-1]).to(x) for x in self._log_probs()]
         return th.cat(parts, dim=-1)
 
     def log_prob(self, action: Tensor) -> Tensor:

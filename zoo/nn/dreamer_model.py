@@ -15,7 +15,7 @@ from dreamzoo.nn.networks.world_models import (
 )
 from dreamzoo.nn.observations import Observation
 from dreamzoo.nn.rssm.dynamics import Latent
-from dreamzoo.nn.rssm.imagination import frozen, imagine_with_gradient
+from dreamzoo.nn.rssm.imagination import frozen
 from dreamzoo.nn.world_model import WorldModel
 
 
@@ -121,6 +121,6 @@ class DreamerWorldModel(WorldModel):
         :param generator: source of randomness
         """
         with frozen(self, critic):
-            feat, actions = imagine_with_gradient(self.dynamics, start, actor, horizon, generator)
-            discount = self.discount(feat, gamma)
-            return Imagined(feat, actions, self.reward(feat), discount, critic(feat))
+            dream = self.dynamics.imagine(start.detach(), actor, horizon, generator)
+            feat, discount = dream.feat, self.discount(dream.feat, gamma)
+            return Imagined(feat, dream.actions, self.reward(feat), discount, critic(feat))

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dreamzoo.common.policies import WorldModelPolicy
 from dreamzoo.nn.fast import graphs
-from dreamzoo.nn.state import State, first_part, map_parts
+from dreamzoo.nn.state import State, first_part, map_parts, select
 from dreamzoo.nn.world_model import WorldModel
 from dreamzoo.planning.cem import CEM
 
@@ -53,12 +53,15 @@ class ModelRollout:
     def __call__(self, actions: Tensor) -> Tensor:
         """Rate encoded actions (N, J, H, A), see :class:`dreamzoo.planning.Rollout`."""
         n, candidates = actions.shape[:2]
-        state = map_parts(lambda part: part.repeat_interleave(candidates, dim=0), self.latent)
+        start = map_parts(lambda part: part.repeat_interleave(candidates, dim=0), self.latent)
+        steps = actions.flatten(0, 1).transpose(0, 1)  # (H, N * J, A)
+        futures = self.world_model.dynamics.imagine(
+            start, steps, generator=self.generator, mode=self.mode
+        )
         total = actions.new_zeros(n * candidates)
         alive = th.ones_like(total)
-        for step in actions.flatten(0, 1).unbind(1):
-            state = self.world_model.imagine_step(state, step, self.generator, mode=self.mode)
-            reward, cont = self.world_model.predict(state)
+        for t in range(1, len(steps) + 1):
+            reward, cont = self.world_model.predict(select(futures.states, t))
             total += alive * reward
             alive *= cont
         return total.view(n, candidates)

@@ -88,6 +88,11 @@ class DenseActor(DenseHead):
             return OneHotActions(raw, self.codec.sizes)
         return self.continuous(*raw.chunk(2, dim=-1))
 
+    @staticmethod
+    def encode(actions: Tensor) -> Tensor:
+        """Turn actions into what the dynamics read, which they are already."""
+        return actions
+
     def draw(
         self, lead: Sequence[int], generator: th.Generator | None, device: th.device
     ) -> Tensor:

@@ -138,6 +138,10 @@ class Actor(nn.Module):
             return CategoricalActions.draw((*lead, len(self.codec.sizes)), generator, device)
         return BoundedNormalActions.draw((*lead, self.codec.dim), generator, device)
 
+    def encode(self, actions: Tensor) -> Tensor:
+        """Turn actions into what the dynamics read, see :meth:`ActionCodec.encode`."""
+        return self.codec.encode(actions)
+
     def max_entropy(self) -> float:
         """Largest entropy that this policy can have, nats."""
         if self.codec.is_discrete:

@@ -23,7 +23,8 @@ from dreamzoo.nn.fast.unroll import (
 )
 from dreamzoo.nn.networks.heads import Actor
 from dreamzoo.nn.networks.layers import MLP, BlockLinear, DenseBlock, Linear, RMSNorm
-from dreamzoo.nn.rssm.dynamics import Dynamics, Latent, Trajectory
+from dreamzoo.nn.rssm.dynamics import Dynamics, Latent
+from dreamzoo.nn.rssm.imagination import Acts, Trajectory, steps_of
 
 #: Rows of imagination that one core computes together.
 DREAM_ROWS = 512
@@ -279,21 +280,31 @@ class BlockRSSM(Dynamics):
             )
 
     def imagine(
-        self, latent: Latent, actor: Actor, horizon: int, generator: th.Generator | None = None
+        self,
+        latent: Latent,
+        actor: Acts | Tensor,
+        horizon: int | None = None,
+        generator: th.Generator | None = None,
+        *,
+        mode: bool = False,
+        graph: bool = True,
     ) -> Trajectory:
-        """
-        Roll an actor out from every state, without a graph.
+        """Predict what follows states, see :meth:`Dynamics.imagine`; fast without a graph."""
+        if not (graph and th.is_grad_enabled()):
+            steps = steps_of(actor, horizon)
+            if isinstance(actor, Actor) and not mode:
+                if computes_plainly():
+                    return self._imagine_plainly(latent.detach(), actor, steps, generator)
+                return self._imagine_fast(latent.detach(), actor, steps, generator)
+            if isinstance(actor, Tensor) and not computes_plainly():
+                return self._follow(latent, actor, generator, mode)
+        return super().imagine(latent, actor, horizon, generator, mode=mode, graph=graph)
 
-        Only the actor's own evaluation, on features cut off from the model, keeps one.
-
-        :param latent: where to start, (N, ...)
-        :param actor: chooses
-        :param horizon: steps H
-        :param generator: source of randomness
-        """
-        if computes_plainly():
-            return self._imagine_plainly(latent.detach(), actor, horizon, generator)
-        start = latent.detach().feat
+    def _imagine_fast(
+        self, latent: Latent, actor: Actor, horizon: int, generator: th.Generator | None
+    ) -> Trajectory:
+        """Roll an actor out; its own evaluation, whose body runs once, keeps its gradient."""
+        start = latent.feat
         feat = start.new_empty(horizon + 1, *start.shape)
         feat[0] = start
         # On a CPU some rows at a time, for its cache and for its cores.
@@ -314,7 +325,8 @@ class BlockRSSM(Dynamics):
         if feat.device.type != "cpu":
             trunk.join(feat[:-1].flatten(0, 1))
         # The trunk was evaluated once; here it gets its gradient.
-        return Trajectory(feat, actions, actor.body.attach(trunk).view(*lead, -1))
+        policy = actor.distribution(actor.body.attach(trunk).view(*lead, -1))
+        return Trajectory(self._split(feat), feat, actions, policy)
 
     def _imagine_plainly(
         self, latent: Latent, actor: Actor, horizon: int, generator: th.Generator | None
@@ -327,12 +339,31 @@ class BlockRSSM(Dynamics):
         with th.no_grad():
             for t in range(horizon):
                 actions.append(actor(latent.feat).from_noise(noise[t]))
-                embedded = self.core.embed_action(actor.codec.encode(actions[-1]))
+                embedded = self.core.embed_action(actor.encode(actions[-1]))
                 deter = self.core(latent, embedded)
                 latent = Latent(deter, _choose(self.prior(deter), draws[t]))
                 feats.append(latent.feat)
         feat = th.stack(feats)
-        return Trajectory(feat, th.stack(actions), actor.body(feat[:-1]))
+        return Trajectory(self._split(feat), feat, th.stack(actions), actor(feat[:-1]))
+
+    @th.no_grad()
+    def _follow(
+        self, latent: Latent, actions: Tensor, generator: th.Generator | None, mode: bool
+    ) -> Trajectory:
+        """Follow given actions (H, N, A), in memory that all steps share."""
+        start = latent.feat
+        feat = start.new_empty(len(actions) + 1, *start.shape)
+        feat[0] = start
+        imagination = self.imagination(len(start))
+        for t, action in enumerate(actions):
+            draws = None if mode else _draws((len(start), self.stoch), generator, feat.device)
+            imagination.step(feat[t], action, draws, out=feat[t + 1])
+        return Trajectory(self._split(feat), feat, actions, None)
+
+    def _split(self, feat: Tensor) -> Latent:
+        """View features (..., F) as states."""
+        deter, stoch = feat.split([self.deter, self.stoch * self.classes], dim=-1)
+        return Latent(deter, stoch.unflatten(-1, (self.stoch, self.classes)))
 
     def _imagine_rows(
         self, actor: Actor, trunk: StackTape, work: tuple[Tensor, list[Piece], Tensor, Tensor]
@@ -352,7 +383,7 @@ class BlockRSSM(Dynamics):
         for t, piece in enumerate(plan):
             chosen = actor.distribution(trunk.evaluate(piece))
             actions.append(chosen.from_noise(noise[t]))
-            encoded = actor.codec.encode(actions[-1])
+            encoded = actor.encode(actions[-1])
             imagination.step(feat[t], encoded, draws[t], out=feat[t + 1])
         return th.stack(actions)
 
@@ -372,8 +403,7 @@ class BlockRSSM(Dynamics):
             return Latent(deter, _choose(self.prior(deter), draws))
         feat = latent.feat
         out = self.imagination(len(feat)).step(feat, action, draws, th.empty_like(feat))
-        deter, stoch = out.split([self.deter, self.stoch * self.classes], dim=1)
-        return Latent(deter, stoch.unflatten(1, (self.stoch, self.classes)))
+        return self._split(out)
 
 
 def _choose(belief: Categorical, draws: Tensor | None) -> Tensor:

@@ -7,6 +7,8 @@ import torch as th
 from torch import Tensor, nn
 
 from dreamzoo.nn.beliefs import Belief
+from dreamzoo.nn.rssm.imagination import Acts, Trajectory, steps_of
+from dreamzoo.nn.state import map_parts, stack
 
 
 class Latent(NamedTuple):
@@ -35,29 +37,6 @@ class Latent(NamedTuple):
     def detach(self) -> "Latent":
         """Cut the autograd graph."""
         return Latent(self.deter.detach(), self.stoch.detach())
-
-
-class Trajectory(NamedTuple):
-    """
-    What an actor lived through in imagination, N times, time first.
-
-    Example:
-        >>> import torch
-        >>> from dreamzoo import DreamerV3
-        >>> agent = DreamerV3("MlpPolicy", "CartPole-v1", policy_kwargs=dict(size="debug"))
-        >>> dynamics, actor = agent.policy.world_model.dynamics, agent.policy.actor
-        >>> dream = dynamics.imagine(dynamics.initial(4), actor, horizon=5)
-        >>> dream.feat.shape[:2], dream.actions.shape
-        (torch.Size([6, 4]), torch.Size([5, 4, 1]))
-
-    :param feat: features of states 0..H, without gradient, (H + 1, N, F)
-    :param actions: chosen in states 0..H-1, (H, N, ...)
-    :param hidden: what the actor's body made of states 0..H-1, with its gradient, (H, N, U)
-    """
-
-    feat: Tensor
-    actions: Tensor
-    hidden: Tensor
 
 
 class Dynamics(nn.Module):
@@ -131,6 +110,52 @@ class Dynamics(nn.Module):
         :param generator: source of randomness
         :param mode: take the most likely latent instead of a sample
         """
+
+    def imagine(
+        self,
+        latent: Latent,
+        actor: Acts | Tensor,
+        horizon: int | None = None,
+        generator: th.Generator | None = None,
+        *,
+        mode: bool = False,
+        graph: bool = True,
+    ) -> Trajectory:
+        """
+        Predict what follows states without observations.
+
+        An actor reads features that are cut off from the graph: its gradient comes from what its
+        actions lead to, not from what led to the features (Dreamer and DreamerV2, ``imagine_ahead``
+        and ``imagine`` of their code).
+
+        :param latent: where to start, (N, ...)
+        :param actor: chooses; or encoded actions to follow, (H, N, A)
+        :param horizon: steps H; those of given actions need none
+        :param generator: source of randomness
+        :param mode: take the most likely actions and latents instead of samples
+        :param graph: False builds no graph through states and actions, as if under
+            ``torch.no_grad()``; the distributions returned keep the actor's own gradient
+        """
+        steps = steps_of(actor, horizon)
+        states = [latent if graph else map_parts(Tensor.detach, latent)]
+        actions, hidden = [], []
+        with th.set_grad_enabled(graph and th.is_grad_enabled()):
+            for t in range(steps):
+                if isinstance(actor, Tensor):
+                    action = encoded = actor[t]
+                else:
+                    hidden.append(actor.body(states[-1].feat.detach()))
+                    policy = actor.distribution(hidden[-1])
+                    action = policy.mode() if mode else policy.sample(generator)
+                    encoded = actor.encode(action)
+                actions.append(action)
+                states.append(self.imagine_step(states[-1], encoded, generator, mode=mode))
+            path = stack(states, 0)
+            feat = path.feat
+        if isinstance(actor, Tensor):
+            return Trajectory(path, feat, actor, None)
+        of_states = th.stack(hidden) if graph else actor.body(feat[:-1])
+        return Trajectory(path, feat, th.stack(actions), actor.distribution(of_states))
 
     @abstractmethod
     def entropy(self, latent: Latent) -> Tensor:

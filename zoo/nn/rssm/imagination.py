@@ -1,26 +1,64 @@
-"""Imagination that actors learn through: with a graph from actions to everything after them."""
+"""What imagination asks of an actor, what it returns, and what is held fixed meanwhile."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-import torch as th
 from torch import Tensor, nn
 
-from dreamzoo.nn.networks.actors import DenseActionDistribution
-from dreamzoo.nn.rssm.dynamics import Dynamics, Latent
+from dreamzoo.nn.state import State
 
 
-class Rollout(NamedTuple):
+class Acts(Protocol):
+    """Chooses actions by features: what imagination needs of an actor."""
+
+    @property
+    def body(self) -> Callable[[Tensor], Any]:
+        """From features (..., F) to what :meth:`distribution` reads."""
+
+    def distribution(self, hidden: Tensor) -> Any:
+        """Return a distribution of actions, with ``sample(generator)`` and ``mode()``."""
+
+    def encode(self, actions: Tensor) -> Tensor:
+        """Turn actions into what the dynamics read, (..., A)."""
+
+
+class Trajectory(NamedTuple):
     """
-    What an actor lived through in imagination, N times, time first.
+    What was lived through in imagination, N times, time first.
 
-    :param feat: features of states 0..H, (H + 1, N, F)
-    :param actions: chosen in states 0..H-1, as the dynamics read them, (H, N, A)
+    Example:
+        >>> import torch
+        >>> from dreamzoo import DreamerV3
+        >>> agent = DreamerV3("MlpPolicy", "CartPole-v1", policy_kwargs=dict(size="debug"))
+        >>> dynamics, actor = agent.policy.world_model.dynamics, agent.policy.actor
+        >>> dream = dynamics.imagine(dynamics.initial(4), actor, horizon=5)
+        >>> dream.feat.shape[:2], dream.actions.shape
+        (torch.Size([6, 4]), torch.Size([5, 4, 1]))
+
+    :param states: states 0..H, the start included, (H + 1, N, ...)
+    :param feat: their features, (H + 1, N, F)
+    :param actions: chosen in states 0..H-1, (H, N, ...)
+    :param policy: the actor's distributions in these states, with its gradient; None where actions
+        were given
     """
 
+    states: State
     feat: Tensor
     actions: Tensor
+    policy: Any
+
+
+def steps_of(actor: Acts | Tensor, horizon: int | None) -> int:
+    """Return how many steps to imagine."""
+    given = len(actor) if isinstance(actor, Tensor) else None
+    if horizon is None and given is None:
+        raise ValueError("An actor needs a horizon: imagine(latent, actor, horizon).")
+    if None not in (horizon, given) and horizon != given:
+        raise ValueError(f"{horizon=}, but there are actions for {given} steps.")
+    steps = given if horizon is None else horizon
+    assert steps is not None
+    return steps
 
 
 @contextmanager
@@ -42,41 +80,3 @@ def frozen(*modules: nn.Module) -> Iterator[None]:
     finally:
         for p in parameters:
             p.requires_grad_(True)
-
-
-def imagine_with_gradient(
-    dynamics: Dynamics,
-    start: Latent,
-    actor: Callable[[Tensor], DenseActionDistribution],
-    horizon: int,
-    generator: th.Generator | None = None,
-) -> Rollout:
-    """
-    Roll an actor out from every state.
-
-    Actions depend on features that are cut off, so that an actor learns from what its actions lead
-    to, not from how earlier ones change what it sees (code of both papers).
-
-    Example:
-        >>> from dreamzoo.nn.action_distributions import TanhNormalActions
-        >>> from dreamzoo.nn.rssm.gaussian import GaussianRSSM
-        >>> from dreamzoo.nn.rssm.imagination import imagine_with_gradient
-        >>> dynamics = GaussianRSSM(token_dim=5, action_dim=2, deter=8, stoch=3, units=6)
-        >>> def actor(feat):  # means and deviations from the first numbers
-        ...     return TanhNormalActions(feat[:, :2], feat[:, 2:4])
-        >>> imagine_with_gradient(dynamics, dynamics.initial(4), actor, horizon=5).feat.shape
-        torch.Size([6, 4, 11])
-
-    :param dynamics: moves states
-    :param start: where to begin, (N, ...); cut off as well
-    :param actor: from features (N, F) to a distribution of actions
-    :param horizon: steps H
-    :param generator: source of randomness
-    """
-    latent = start.detach()
-    feats, actions = [latent.feat], []
-    for _ in range(horizon):
-        actions.append(actor(feats[-1].detach()).sample(generator))
-        latent = dynamics.imagine_step(latent, actions[-1], generator)
-        feats.append(latent.feat)
-    return Rollout(th.stack(feats), th.stack(actions))
