@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch as th
+from gymnasium import spaces
 from scipy import stats
 from torch import Tensor
 
@@ -12,6 +13,7 @@ from dreamzoo.nn.action_distributions import (
     TanhNormalActions,
     TruncatedNormalActions,
 )
+from dreamzoo.nn.actions import ActionCodec
 
 #: Raw means and deviations: in the middle, at a bound, narrow, wide.
 RAWS = [(0.3, -0.8), (2.5, -6.0), (-4.0, 3.0), (0.0, 9.0)]
@@ -221,11 +223,12 @@ def test_log_prob_has_no_gradient_through_the_action() -> None:
     th.testing.assert_close(found, action.detach() - probs.detach())
 
 
-def test_one_hot_log_prob_entropy_mode_and_indices_against_a_loop() -> None:
+def test_one_hot_log_prob_entropy_and_mode_against_a_loop() -> None:
     logits = th.randn(4, 5)
     policy = OneHotActions(logits, SIZES)
     action = policy.sample(th.Generator().manual_seed(1))
-    index, mode = policy.indices(action), policy.indices(policy.mode())
+    codec = ActionCodec(spaces.MultiDiscrete(SIZES))
+    index, mode = codec.decode(action), codec.decode(policy.mode())
     for row in range(4):
         log_prob, entropy = 0.0, 0.0
         for dim, part in enumerate(logits[row].split(SIZES)):

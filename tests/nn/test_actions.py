@@ -349,3 +349,22 @@ def test_unsupported_action_spaces_are_named() -> None:
         ActionCodec(spaces.MultiDiscrete(np.array([[2, 3], [4, 5]])))
     with pytest.raises(AssertionError, match="flatten it"):
         ActionCodec(spaces.MultiBinary([2, 3]))
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Discrete(4, start=2),
+        spaces.MultiDiscrete([3, 2, 5]),
+        spaces.MultiBinary(3),
+        spaces.Box(-2, 3, (2,)),
+    ],
+)
+def test_decode_inverts_encode(space: spaces.Space) -> None:
+    space.seed(0)
+    codec = ActionCodec(space)
+    sampled = np.stack([space.sample() for _ in range(6)]).reshape(2, 3, *(space.shape or ()))
+    action = th.as_tensor(codec.from_env(sampled))
+    decoded = codec.decode(codec.encode(action))
+    assert th.equal(decoded, action.to(decoded.dtype))
+    assert decoded.shape == (2, 3, codec.replay_dim)

@@ -214,8 +214,6 @@ class OneHotActions:
         >>> drawn = actions.sample()
         >>> drawn.shape, drawn[0].sum()
         (torch.Size([4, 5]), tensor(2.))
-        >>> actions.indices(drawn).shape
-        torch.Size([4, 2])
 
     :param logits: of all action dimensions side by side, (..., sum(sizes))
     :param sizes: classes of every dimension
@@ -264,7 +262,3 @@ class OneHotActions:
         """Compute the entropy, nats, summed over dimensions, (...)."""
         parts = [-(logs.exp() * logs).sum(-1) for logs in self._log_probs()]
         return th.stack(parts).sum(0)
-
-    def indices(self, action: Tensor) -> Tensor:
-        """Turn one-hot actions into replay form, (..., sum(sizes)) to (..., dims)."""
-        return th.stack([part.argmax(-1) for part in action.split(self.sizes, dim=-1)], dim=-1)

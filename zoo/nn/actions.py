@@ -209,6 +209,18 @@ class ActionCodec:
     # Both directions measure from the nearer bound. Half a width fits into int64 whatever the
     # bounds are, and both bounds are met exactly.
 
+    def decode(self, encoded: Tensor) -> Tensor:
+        """
+        Turn what the dynamics read into replay form: the inverse of :meth:`encode`.
+
+        :param encoded: (..., dim); of one-hot vectors, the largest number counts
+        :return: (..., replay_dim), int64 or floats
+        """
+        if not self.is_discrete:
+            return encoded
+        parts = encoded.split(self.sizes, dim=-1)
+        return th.stack([part.argmax(-1) for part in parts], dim=-1)
+
     def _to_unit(self, action: Array) -> Array:
         xp = _namespace(action)
         if self._integers is None or _is_float(action):
