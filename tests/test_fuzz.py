@@ -19,11 +19,12 @@ from gymnasium.vector import AutoresetMode
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dreamzoo import AGENTS
 from dreamzoo.common.policies import ActingState
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.envs import DreamEnv, DreamVectorEnv
 from dreamzoo.nn.rssm.dynamics import Latent
+from tests.facts import WORLD_MODELS
+from tests.sb3.conftest import ACTIONS as TAKEN
 from tests.sb3.conftest import TINY, TINY_POLICY, RandomEnv
 
 IMAGE = spaces.Box(-1.0, 1.0, (1, 8, 8), np.float32)
@@ -43,16 +44,14 @@ OBSERVATIONS: dict[str, spaces.Space] = {
 }
 BOX = spaces.Box(np.array([-1, 0], np.float32), np.array([2, 7], np.float32))
 BYTES = spaces.Box(np.array([-3, 0], np.int8), np.array([9, 1], np.int8))
-ACTIONS: dict[str, dict[str, spaces.Space]] = {
-    "planet": {"vector": BOX, "double": BYTES, "half": BOX, "mixed": BOX},
-    "dreamer_v3": {
-        "vector": spaces.Discrete(3, start=1),
-        "double": spaces.MultiBinary(2),
-        "half": BYTES,
-        "mixed": spaces.MultiDiscrete([3, 2]),
-    },
+#: By observations: actions of an agent, the first of them that it takes.
+ACTIONS: dict[str, tuple[spaces.Space, ...]] = {
+    "vector": (spaces.Discrete(3, start=1), BOX),
+    "double": (spaces.MultiBinary(2), BYTES, spaces.Discrete(2)),
+    "half": (BYTES, spaces.MultiDiscrete([2, 2]), spaces.Discrete(4)),
+    "mixed": (spaces.MultiDiscrete([3, 2]), BOX, spaces.Discrete(3)),
 }
-CASES = [(agent, name) for agent in AGENTS for name in OBSERVATIONS]
+CASES = [(agent, name) for agent in WORLD_MODELS for name in OBSERVATIONS]
 N = 3
 
 fuzz = settings(
@@ -67,10 +66,11 @@ fuzz = settings(
 @cache
 def make_agent(agent: str, name: str) -> WorldModelAlgorithm:
     mixed = name == "mixed"
+    actions = next(space for space in ACTIONS[name] if isinstance(space, TAKEN[agent]))
     widths = TINY_POLICY[agent] | ({"normalize_images": False} if mixed else {})
-    return AGENTS[agent](  # type: ignore[return-value]
+    return WORLD_MODELS[agent](
         "MultiInputPolicy" if mixed else "MlpPolicy",
-        RandomEnv(OBSERVATIONS[name], ACTIONS[agent][name]),
+        RandomEnv(OBSERVATIONS[name], actions),
         policy_kwargs=widths,
         **{**TINY[agent], "buffer_size": 100, "seed": 0},
     )

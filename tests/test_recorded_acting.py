@@ -15,17 +15,18 @@ import pytest
 import torch as th
 from stable_baselines3.common.noise import NormalActionNoise
 
-from dreamzoo import AGENTS, DreamerV3
+from dreamzoo import DreamerV3
 from dreamzoo.common.policies import WorldModelPolicy
 from dreamzoo.planning import CEM
 from dreamzoo.planning.planner import CEMPlanner
 from tests import replayer, second_device
+from tests.facts import WORLD_MODELS
 from tests.sb3.conftest import TINY, TINY_POLICY
 from tests.test_second_device import Pixels
 
 CASES = [
     (name, images)
-    for name in AGENTS
+    for name in WORLD_MODELS
     for images in (False, True)
     if (name, images) != ("planet", True)
 ]
@@ -44,7 +45,7 @@ def make(name: str, where: str, images: bool = False, **kwargs: Any) -> Any:
     env = Pixels() if images else gym.make("Pendulum-v1")
     env.observation_space.seed(0)
     policy = "MultiInputPolicy" if images else "MlpPolicy"
-    agent: Any = AGENTS[name](policy, env, **{**settings, **kwargs})
+    agent: Any = WORLD_MODELS[name](policy, env, **{**settings, **kwargs})
     with th.no_grad():  # actions that depend on what is seen and remembered
         generator = th.Generator().manual_seed(0)
         for parameter in agent.policy.parameters():
@@ -99,7 +100,7 @@ def test_predictions_are_those_of_single_steps(
     assert alone[0].shape == agents[0].action_space.shape
 
 
-@pytest.mark.parametrize("name", AGENTS)
+@pytest.mark.parametrize("name", WORLD_MODELS)
 def test_predictions_are_those_of_tensors(name: str, where: str) -> None:
     """What travels in one piece arrives as it was."""
     agent = make(name, where)
@@ -257,7 +258,7 @@ def test_gradients_and_inference_mode_change_nothing(where: str) -> None:
 
 def test_acting_on_the_second_device_copies_once(monkeypatch: pytest.MonkeyPatch) -> None:
     second_device.install(monkeypatch)
-    for name in AGENTS:
+    for name in WORLD_MODELS:
         agent = make(name, second_device.NAME, learning_starts=10**6).learn(5)
         seen = observations(agent, 3)
         _, state = agent.predict(seen[0])

@@ -1,5 +1,6 @@
-"""Every agent, in the smallest size that still learns."""
+"""Every agent with a world model and a replay, in the smallest size that still learns."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -10,33 +11,39 @@ from gymnasium import spaces
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
-from dreamzoo import AGENTS
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.testing.random_env import RandomEnv
+from tests.facts import WORLD_MODELS, Facts, facts_of
 
 Agent = WorldModelAlgorithm
 MakeAgent = Callable[..., Agent]
 MakeEnv = Callable[..., RandomEnv]
 
-#: What makes an update of an agent take milliseconds, by its name in ``AGENTS``.
-TINY: dict[str, dict[str, Any]] = {name: dict(agent.smallest) for name, agent in AGENTS.items()}  # type: ignore[attr-defined]
+#: What makes an update of an agent take milliseconds, by its name.
+TINY: dict[str, dict[str, Any]] = {
+    name: dict(agent.smallest) for name, agent in WORLD_MODELS.items()
+}
 TINY_POLICY: dict[str, dict[str, Any]] = {n: tiny.pop("policy_kwargs") for n, tiny in TINY.items()}
 
 #: Action spaces that an agent takes; the tests of the others are skipped.
 ACTIONS: dict[str, tuple[type[spaces.Space], ...]] = {
-    name: agent.action_spaces  # type: ignore[attr-defined]
-    for name, agent in AGENTS.items()
+    name: agent.action_spaces for name, agent in WORLD_MODELS.items()
 }
 
 
-@pytest.fixture(params=AGENTS)
+@pytest.fixture(params=WORLD_MODELS)
 def agent_name(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
 @pytest.fixture
 def agent_class(agent_name: str) -> type[Agent]:
-    return AGENTS[agent_name]  # type: ignore[return-value]
+    return WORLD_MODELS[agent_name]
+
+
+@pytest.fixture
+def facts(agent_name: str) -> Facts:
+    return facts_of(agent_name)
 
 
 @pytest.fixture
@@ -46,9 +53,9 @@ def tiny_policy(agent_name: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def actor_critic(agent_name: str) -> None:
+def actor_critic(agent_class: type[Agent]) -> None:
     """Skip agents that plan instead."""
-    if agent_name == "planet":
+    if "net_arch" not in inspect.signature(agent_class.policy_aliases["MlpPolicy"]).parameters:
         pytest.skip("has neither actor nor critic")
 
 

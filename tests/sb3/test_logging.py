@@ -16,16 +16,13 @@ from stable_baselines3.common.logger import (
     configure,
 )
 
+from tests.facts import Facts
+
 KEYS = {
     "time/episodes", "time/fps", "time/time_elapsed", "time/total_timesteps",
     "rollout/ep_rew_mean", "rollout/ep_len_mean", "rollout/success_rate",
     "train/learning_rate", "train/n_updates",
 }  # fmt: skip
-
-LOSSES = {
-    "dreamer_v3": {"train/actor_loss", "train/critic_loss"},
-    "planet": {"train/recon_loss", "train/reward_loss", "train/kl_loss"},
-}
 
 #: What SB3 keeps out of TensorBoard, whose axes show it already.
 TEXT_ONLY = {
@@ -46,14 +43,14 @@ class HyperParameters(BaseCallback):
 
 
 def test_formats_hold_sb3s_keys(
-    make_agent: Any, agent_name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    make_agent: Any, facts: Facts, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     agent = make_agent()
     agent.set_logger(configure(str(tmp_path), ["stdout", "csv", "json", "log"]))
     agent.learn(40, log_interval=1)
     with (tmp_path / "progress.csv").open() as file:
         rows = list(csv.DictReader(file))
-    keys = KEYS | LOSSES[agent_name]
+    keys = KEYS | facts.losses
     assert set(rows[-1]) >= keys
     lines = (tmp_path / "progress.json").read_text().splitlines()
     last = json.loads(lines[-1])
@@ -67,7 +64,7 @@ def test_formats_hold_sb3s_keys(
     assert (tmp_path / "log.txt").stat().st_size > 0
 
 
-def test_tensorboard(make_agent: Any, agent_name: str, agent_class: Any, tmp_path: Path) -> None:
+def test_tensorboard(make_agent: Any, facts: Facts, agent_class: Any, tmp_path: Path) -> None:
     reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     agent = make_agent(tensorboard_log=str(tmp_path))
     agent.learn(20, callback=HyperParameters(), log_interval=1)
@@ -78,7 +75,7 @@ def test_tensorboard(make_agent: Any, agent_name: str, agent_class: Any, tmp_pat
     assert {path.name for path in tmp_path.iterdir()} == {f"{name}_1", f"{name}_2", "named_1"}
     events = reader.EventAccumulator(str(tmp_path / f"{name}_1"))
     events.Reload()
-    assert set(events.Tags()["scalars"]) >= (KEYS | LOSSES[agent_name]) - TEXT_ONLY
+    assert set(events.Tags()["scalars"]) >= (KEYS | facts.losses) - TEXT_ONLY
     assert [e.step for e in events.Scalars("rollout/ep_len_mean")] == [10, 20, 30, 40]
 
 

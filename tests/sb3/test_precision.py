@@ -15,6 +15,7 @@ from dreamzoo.nn.fast import precision
 from dreamzoo.nn.fast.precision import current, has_bf16
 from dreamzoo.planning import CEM, CEMPlanner
 from dreamzoo.testing.random_env import VECTOR
+from tests.facts import Facts
 
 needs_bf16 = pytest.mark.skipif(not has_bf16(), reason="this processor multiplies no bf16")
 
@@ -133,9 +134,8 @@ def test_a_processor_without_bf16_is_told_apart(
 )
 @pytest.mark.parametrize("policy", ["MlpPolicy", "CnnPolicy"])
 def test_losses_of_a_rounded_update_are_nearly_those_in_fp32(
-    make_agent: Any, make_env: Any, agent_name: str, policy: str, device: str, name: str
+    make_agent: Any, make_env: Any, facts: Facts, policy: str, device: str, name: str
 ) -> None:
-    sizes = {"dreamer_v3": dict(size="1m"), "planet": dict(deter=32, stoch=8, units=32)}
     space = spaces.Box(0, 255, (64, 64, 3), np.uint8) if policy == "CnnPolicy" else VECTOR
     before, losses = switches(), {}
     for each in ("fp32", name):
@@ -148,7 +148,7 @@ def test_losses_of_a_rounded_update_are_nearly_those_in_fp32(
             batch_length=8,
             gradient_steps=0,
             learning_starts=11,
-            policy_kwargs=sizes[agent_name],
+            policy_kwargs=dict(facts.usual),
         )
         agent.learn(40)
         agent.precision = each

@@ -22,8 +22,8 @@ from dreamzoo.envs import make_atari, make_dmc
 
 #: Arguments that all off-policy algorithms of SB3 have.
 VOCABULARY = {
-    "policy", "env", "learning_rate", "buffer_size", "learning_starts", "batch_size", "tau",
-    "gamma", "train_freq", "gradient_steps", "action_noise", "replay_buffer_class",
+    "policy", "env", "learning_rate", "buffer_size", "learning_starts", "batch_size",
+    "train_freq", "gradient_steps", "action_noise", "replay_buffer_class",
     "replay_buffer_kwargs", "optimize_memory_usage", "stats_window_size", "tensorboard_log",
     "policy_kwargs", "verbose", "seed", "device", "_init_setup_model",
 }  # fmt: skip
@@ -35,18 +35,16 @@ def test_agents_are_off_policy_algorithms(agent_class: Any) -> None:
     assert all(issubclass(policy, BasePolicy) for policy in agent_class.policy_aliases.values())
 
 
-#: What an agent without a critic has no use for.
-OF_CRITICS = {"tau", "gamma"}
-
-
-def test_constructors_speak_sb3(agent_name: str, agent_class: Any) -> None:
+def test_constructors_speak_off_policy(agent_class: Any) -> None:
     parameters = inspect.signature(agent_class).parameters
-    assert set(parameters) >= VOCABULARY - (OF_CRITICS if agent_name == "planet" else set())
-    assert list(parameters)[:3] == ["policy", "env", "learning_rate"]
+    assert set(parameters) >= VOCABULARY
+    assert list(parameters)[2] == "learning_rate"
     assert list(parameters)[-1] == "_init_setup_model"
-    # load() passes nothing but these two.
-    empty = {name for name, p in parameters.items() if p.default is inspect.Parameter.empty}
-    assert empty == {"policy", "env"}
+
+
+@pytest.mark.usefixtures("actor_critic")
+def test_critics_have_sb3s_words(agent_class: Any) -> None:
+    assert set(inspect.signature(agent_class).parameters) >= {"tau", "gamma"}
 
 
 def test_a_total_may_be_a_float(make_agent: Any) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.facts import Facts
+
 NAN, INF = float("nan"), float("inf")
 
 #: What no agent takes.
@@ -16,33 +18,10 @@ WRONG: list[tuple[str, Any]] = [
     ("buffer_size", 0), ("buffer_size", 1e6), ("batch_size", -4), ("batch_size", True),
     ("batch_length", 2.0), ("batch_length", "16"), ("train_ratio", NAN), ("train_ratio", -1.0),
     ("learning_starts", -1), ("gradient_steps", 0.5), ("gradient_steps", -2), ("train_freq", 0),
-    ("train_freq", (1, "close")), ("seed", -1), ("seed", "0"), ("stats_window_size", 0),
+    ("train_freq", (1, "close")), ("seed", -1), ("seed", "0"),
     ("optimize_memory_usage", "no"), ("free_nats", INF), ("replay_buffer_kwargs", 5),
     ("precision", "half"), ("precision", None), ("precision", 32),
 ]  # fmt: skip
-
-#: What one agent does not take.
-WRONG_OF_ONE: dict[str, list[tuple[str, Any]]] = {
-    "dreamer_v3": [
-        ("horizon", 0), ("gamma", "banana"), ("gamma", 7), ("gae_lambda", NAN), ("tau", None),
-        ("ent_coef", "auto"), ("ent_coef", False), ("dyn_coef", -1.0), ("rep_coef", INF),
-        ("replay_vf_coef", NAN), ("slow_coef", "1"), ("replay_context", 1), ("start_cont", "both"),
-        ("imagination_last", 0),
-    ],
-    "planet": [
-        ("seed_episodes", -1), ("collect_interval", 1.5), ("planning_horizon", 0),
-        ("planning_iterations", None), ("candidates", "many"), ("elites", 0), ("elites", 7),
-        ("exploration_noise", -0.1), ("random_collection", "no"), ("kl_coef", NAN),
-        ("reward_coef", -1), ("overshooting_distance", 2.5), ("overshooting_coef", INF),
-        ("max_grad_norm", 0.0),
-    ],
-}  # fmt: skip
-
-WRONG_OF_POLICY: dict[str, list[tuple[str, Any]]] = {
-    "dreamer_v3": [("unimix", 1.5), ("actor_unimix", NAN), ("cnn", "big"), ("images", "no")],
-    "planet": [("deter", 0), ("stoch", 2.5), ("dynamics", "lstm"), ("activation", None),
-               ("reward_arch", [0]), ("reward_arch", 8)],
-}  # fmt: skip
 
 
 @pytest.fixture
@@ -52,8 +31,9 @@ def saved(make_agent: Any, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def wrong(agent_name: str) -> list[tuple[str, Any]]:
-    return WRONG + WRONG_OF_ONE[agent_name]
+def wrong(agent_class: Any, facts: Facts) -> list[tuple[str, Any]]:
+    shared = [(name, value) for name, value in WRONG if name in agent_class.settings]
+    return [*shared, ("stats_window_size", 0), *facts.wrong]
 
 
 def named(name: str) -> str:
@@ -89,8 +69,8 @@ def test_learning_refuses_what_was_changed_since(make_agent: Any, wrong: Any) ->
     assert agent.replay_buffer.size() == 8
 
 
-def test_a_policy_refuses_what_makes_no_sense(make_agent: Any, agent_name: str) -> None:
-    for name, value in WRONG_OF_POLICY[agent_name]:
+def test_a_policy_refuses_what_makes_no_sense(make_agent: Any, facts: Facts) -> None:
+    for name, value in [("images", "no"), *facts.wrong_policy]:
         with pytest.raises(ValueError, match=rf"MlpPolicy: {name}=.* must be"):
             make_agent(policy_kwargs={name: value})
 
@@ -116,11 +96,10 @@ def test_loading_knows_the_names_of_settings(saved: Path, agent_class: Any) -> N
 
 @pytest.mark.parametrize("way", ["kwargs", "custom_objects"])
 def test_networks_of_another_size_are_refused_before_they_are_built(
-    saved: Path, agent_class: Any, agent_name: str, monkeypatch: pytest.MonkeyPatch, way: str
+    saved: Path, agent_class: Any, facts: Facts, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    large = {"dreamer_v3": {"size": "400m"}, "planet": {"deter": 10**6}}[agent_name]
     monkeypatch.setattr(agent_class, "_setup_model", lambda _: pytest.fail("was built"))
-    given: dict[str, Any] = {"policy_kwargs": large}
+    given: dict[str, Any] = {"policy_kwargs": {"images": False, **facts.large}}
     with pytest.raises(ValueError, match="policy kwargs"):
         agent_class.load(saved, **(given if way == "kwargs" else {"custom_objects": given}))
 
@@ -132,12 +111,9 @@ def test_the_same_networks_may_be_named(saved: Path, agent_class: Any, tiny_poli
         assert agent_class.load(file, custom_objects=given).policy_kwargs == tiny_policy
 
 
-def test_numbers_of_numpy_are_numbers(make_agent: Any, agent_name: str, tmp_path: Path) -> None:
-    own: dict[str, dict[str, Any]] = {
-        "dreamer_v3": {"ent_coef": np.float32(3e-4), "horizon": np.int64(2)},
-        "planet": {"kl_coef": np.float32(0.5), "candidates": np.int64(6)},
-    }
-    given = own[agent_name] | {
+def test_numbers_of_numpy_are_numbers(make_agent: Any, facts: Facts, tmp_path: Path) -> None:
+    given: dict[str, Any] = {
+        **facts.numbers,
         "learning_rate": np.float32(1e-3),
         "buffer_size": np.int64(1000),
         "batch_length": np.int32(4),

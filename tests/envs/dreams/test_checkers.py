@@ -11,10 +11,10 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector.utils import iterate
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
-from dreamzoo import AGENTS
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.envs import DreamEnv, DreamVectorEnv
 from tests.envs.dreams.conftest import BOX, Toy
+from tests.facts import WORLD_MODELS
 from tests.sb3.conftest import ACTIONS, TINY_POLICY
 
 IMAGE = spaces.Box(0, 255, (36, 36, 3), np.uint8)
@@ -64,7 +64,7 @@ def make_agent(name: str, observations: spaces.Space, actions: spaces.Space) -> 
     """Make an untrained agent; one that has not learned dreams of everything that it can."""
     policy = "MultiInputPolicy" if isinstance(observations, spaces.Dict) else "MlpPolicy"
     policy = "CnnPolicy" if observations is IMAGE else policy
-    agent = AGENTS[name](  # type: ignore[call-arg]
+    agent = WORLD_MODELS[name](
         policy, Toy(observations, actions), policy_kwargs=TINY_POLICY[name], seed=0, buffer_size=10
     )
     assert isinstance(agent, WorldModelAlgorithm)
@@ -109,13 +109,13 @@ def _on_host(obs: Any) -> Any:
     return obs.numpy()
 
 
-@pytest.mark.parametrize("name", AGENTS)
+@pytest.mark.parametrize("name", WORLD_MODELS)
 @pytest.mark.parametrize("observations", OBSERVATIONS)
 def test_checkers_find_nothing_in_any_observation(name: str, observations: str) -> None:
     check_dreams(make_agent(name, OBSERVATIONS[observations], BOX))
 
 
-@pytest.mark.parametrize("name", AGENTS)
+@pytest.mark.parametrize("name", WORLD_MODELS)
 @pytest.mark.parametrize("actions", ACTION_SPACES)
 def test_checkers_find_nothing_in_any_action(name: str, actions: str) -> None:
     if not isinstance(ACTION_SPACES[actions], ACTIONS[name]):
