@@ -6,6 +6,7 @@ import pytest
 import torch as th
 
 from dreamzoo.dreamer_v1.losses import behavior_loss, world_model_loss
+from dreamzoo.nn.action_distributions import TanhNormalActions
 from dreamzoo.nn.dreamer_model import Imagined
 from dreamzoo.nn.networks.world_models import NormalHead
 from dreamzoo.nn.returns import inclusive_lambda_return
@@ -17,7 +18,8 @@ H, N, F = 4, 3, 5
 
 def _dream() -> Imagined:
     parts = (th.rand(H + 1, N, requires_grad=True) for _ in range(3))
-    return Imagined(th.randn(H + 1, N, F), th.zeros(H, N, 2), *parts)
+    actions = th.zeros(H, N, 2)
+    return Imagined(th.randn(H + 1, N, F), TanhNormalActions(actions, actions), actions, *parts)
 
 
 def test_the_state_that_a_dream_starts_from_does_not_count() -> None:

@@ -96,3 +96,34 @@ def test_nothing_reaches_back_into_the_states_where_a_dream_begins() -> None:
     dream = n.world_model.imagine(start, n.actor, n.critic, 3, 0.9)
     assert dream.value.requires_grad
     assert th.autograd.grad(dream.value.sum(), list(start), allow_unused=True) == (None, None)
+
+
+def test_without_a_graph_the_policy_alone_has_a_gradient() -> None:
+    n = _make(VECTOR, use_cont=True)
+    dreams = [
+        n.world_model.imagine(
+            n.world_model.initial(4),
+            n.actor,
+            n.critic,
+            3,
+            0.9,
+            th.Generator().manual_seed(0),
+            graph=graph,
+        )
+        for graph in (True, False)
+    ]
+    names = ("feat", "actions", "reward", "discount", "value")
+    for name in names:
+        one, other = (getattr(dream, name) for dream in dreams)
+        th.testing.assert_close(one, other)
+        assert one.requires_grad
+        assert not other.requires_grad
+    gradients = [
+        th.autograd.grad(
+            dream.policy.log_prob(dream.actions.detach()).sum(), list(n.actor.parameters())
+        )
+        for dream in dreams
+    ]
+    for one, other in zip(*gradients, strict=True):
+        th.testing.assert_close(one, other)
+        assert one.any()

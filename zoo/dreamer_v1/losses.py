@@ -55,7 +55,8 @@ def behavior_loss(dream: Imagined, critic: NormalHead, *, gae_lambda: float) -> 
     :param gae_lambda: mixes one-step and long returns
     :return: ``actor`` and ``critic``; metrics
     """
-    feat, _, reward, discount, value = (part[1:] for part in dream)
+    parts = dream.feat, dream.reward, dream.discount, dream.value
+    feat, reward, discount, value = (part[1:] for part in parts)
     returns = inclusive_lambda_return(reward, discount, value, gae_lambda)
     weight = discount_weights(discount)[:-1]
     error = unit_variance_loss(critic(feat[:-1].detach()), returns.detach())

@@ -128,16 +128,14 @@ def imagine(
     :param through_dynamics: keep the graph from actions to what follows
     :param generator: source of randomness
     """
-    with th.set_grad_enabled(through_dynamics):
-        feat, actions, reward, discount, value = model.imagine(
-            start, actor, slow_critic, horizon, gamma, generator
-        )
+    feat, policy, actions, reward, discount, value = model.imagine(
+        start, actor, slow_critic, horizon, gamma, generator, graph=through_dynamics
+    )
     if model.learns_discount:  # of the start it is known
         discount = th.cat([gamma * (~is_terminal).float()[None], discount[1:]])
     # The last action leads to the last state, whose value no return but its own judges.
-    policy = actor(feat[:-2].detach())
-    log_prob = policy.log_prob(actions[:-1].detach())
-    return Dream(feat, reward, discount, value, log_prob, policy.entropy())
+    log_prob, entropy = policy.log_prob(actions.detach())[:-1], policy.entropy()[:-1]
+    return Dream(feat, reward, discount, value, log_prob, entropy)
 
 
 def behavior_loss(

@@ -6,7 +6,7 @@ import torch as th
 from torch import Tensor
 
 from dreamzoo.nn.distributions import at_least_float32, soft_bernoulli_loss
-from dreamzoo.nn.networks.actors import DenseActor
+from dreamzoo.nn.networks.actors import DenseActionDistribution, DenseActor
 from dreamzoo.nn.networks.world_models import (
     Endless,
     NormalHead,
@@ -23,16 +23,19 @@ class Imagined(NamedTuple):
     """
     N trajectories of H steps each, from where they start, time first.
 
-    Everything has a gradient towards the actions, and none towards model and critic.
+    Unless it was made without a graph, everything has a gradient towards the actions; nothing has
+    one towards model and critic.
 
     :param feat: features of states 0..H, (H + 1, N, F)
-    :param actions: chosen in states 0..H-1, as the dynamics read them, (H, N, A)
+    :param policy: the actor's distributions in states 0..H-1, with its gradient
+    :param actions: drawn from these, as the dynamics read them, (H, N, A)
     :param reward: of arriving in states 0..H, (H + 1, N)
     :param discount: after states 0..H, (H + 1, N)
     :param value: of states 0..H, their own rewards included, (H + 1, N)
     """
 
     feat: Tensor
+    policy: DenseActionDistribution
     actions: Tensor
     reward: Tensor
     discount: Tensor
@@ -109,6 +112,8 @@ class DreamerWorldModel(WorldModel):
         horizon: int,
         gamma: float,
         generator: th.Generator | None = None,
+        *,
+        graph: bool = True,
     ) -> Imagined:
         """
         Roll an actor out from every state, with the gradient that it learns from.
@@ -119,8 +124,11 @@ class DreamerWorldModel(WorldModel):
         :param horizon: steps H
         :param gamma: the constant discount of a model that predicts none
         :param generator: source of randomness
+        :param graph: False keeps no way from actions to what follows
         """
         with frozen(self, critic):
-            dream = self.dynamics.imagine(start.detach(), actor, horizon, generator)
-            feat, discount = dream.feat, self.discount(dream.feat, gamma)
-            return Imagined(feat, dream.actions, self.reward(feat), discount, critic(feat))
+            path = self.dynamics.imagine(start.detach(), actor, horizon, generator, graph=graph)
+            feat = path.feat
+            with th.set_grad_enabled(graph and th.is_grad_enabled()):
+                predicted = self.reward(feat), self.discount(feat, gamma), critic(feat)
+            return Imagined(feat, path.policy, path.actions, *predicted)
