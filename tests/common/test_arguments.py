@@ -8,8 +8,10 @@ import pytest
 from dreamzoo.common.arguments import (
     DEFAULTS,
     POLICY_DEFAULTS,
+    REPLAY_DEFAULTS,
     Plumbing,
     PolicyPlumbing,
+    ReplayPlumbing,
     constructor,
     documented,
     refuse_unknown,
@@ -57,11 +59,19 @@ def test_arguments_that_are_passed_on_are_shown(kind: type, shown: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shared", "defaults"), [(Plumbing, DEFAULTS), (PolicyPlumbing, POLICY_DEFAULTS)]
+    ("shared", "defaults", "inherited"),
+    [
+        (Plumbing, DEFAULTS, {}),
+        (ReplayPlumbing, REPLAY_DEFAULTS, DEFAULTS),
+        (PolicyPlumbing, POLICY_DEFAULTS, {}),
+    ],
 )
-def test_shared_arguments_have_type_default_and_documentation(shared: Any, defaults: Any) -> None:
-    assert list(defaults) == list(shared.__annotations__)
-    for name in defaults:
+def test_shared_arguments_have_type_default_and_documentation(
+    shared: Any, defaults: Any, inherited: Any
+) -> None:
+    assert set(defaults) == set(shared.__annotations__)
+    assert inherited.keys() < defaults.keys() or not inherited
+    for name in defaults.keys() - inherited.keys():
         assert f":param {name}: " in shared.__doc__
 
 
@@ -71,11 +81,11 @@ def test_agents_show_every_argument_and_document_it(kind: type) -> None:
     by_place = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
     assert by_place == list(inspect.signature(kind.__init__).parameters)[1 : len(by_place) + 1]  # type: ignore[misc]
     by_name = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
-    assert by_name == list(DEFAULTS)
-    for name, default in DEFAULTS.items():
+    assert by_name == list(REPLAY_DEFAULTS)
+    for name, default in REPLAY_DEFAULTS.items():
         shown = inspect.signature(kind).parameters[name]
         assert shown.default == default
-        assert shown.annotation == Plumbing.__annotations__[name]
+        assert shown.annotation == ReplayPlumbing.__annotations__[name]
     for parameter in parameters:
         assert inspect.getdoc(kind).count(f":param {parameter.name}: ") == 1  # type: ignore[union-attr]
 

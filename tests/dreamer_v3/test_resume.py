@@ -1,5 +1,6 @@
 """Training that was interrupted goes on, bit for bit, as if it had not been."""
 
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +14,6 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, CheckpointCallback
 from stable_baselines3.common.env_util import make_vec_env
-from stable_baselines3.common.save_util import save_to_pkl
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from dreamzoo import DreamerV3
@@ -213,12 +213,12 @@ def test_a_replay_saved_on_another_device_loads(make_agent: MakeAgent, tmp_path:
     """The state of a GPU's generator does not fit a CPU's; everything else is restored."""
     agent = make_agent()
     agent.learn(20)
-    state = agent._resume_state()
-    agent.replay_buffer.resume_state = state | {  # type: ignore[union-attr]
-        "device": "cuda",
-        "generator": th.zeros(16, dtype=th.uint8),
-    }
-    save_to_pkl(tmp_path / "replay.pkl", agent.replay_buffer)
+    agent.save_replay_buffer(tmp_path / "replay.pkl")
+    with (tmp_path / "replay.training.pkl").open("rb") as file:
+        state = pickle.load(file)
+    elsewhere = {"device": "cuda", "generator": th.zeros(16, dtype=th.uint8)}
+    with (tmp_path / "replay.training.pkl").open("wb") as file:
+        pickle.dump(state | elsewhere, file)
     before = agent._generator.get_state()  # type: ignore[union-attr]
     agent.load_replay_buffer(tmp_path / "replay.pkl")
     assert th.equal(agent._generator.get_state(), before)  # type: ignore[union-attr]

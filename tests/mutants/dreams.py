@@ -6,8 +6,7 @@ DREAM, STARTS = "envs/dreams/vector_env.py", "envs/dreams/starts.py"
 OPEN_LOOP, AGREEMENT = "zoo/analysis/open_loop.py", "zoo/analysis/agreement.py"
 EVALUATION, TRAIN = "zoo/analysis/evaluation.py", "zoo/benchmark/runs.py"
 SB3_AGENTS, IN_DREAMS = "zoo/analysis/sb3_agents.py", "zoo/analysis/training_in_dreams.py"
-VEC, ALGORITHM = "envs/vector_env_to_vec_env.py", "zoo/common/world_model_algorithm.py"
-UPDATING = "zoo/common/updating_algorithm.py"
+VEC, HAS_MODEL = "envs/vector_env_to_vec_env.py", "zoo/common/has_world_model.py"
 DISCOUNT = "wrappers/episode_discount.py"
 TESTS = ("tests/envs/dreams", "tests/wrappers/test_dream.py", "tests/analysis/test_open_loop.py")
 
@@ -56,7 +55,7 @@ MUTANTS = [
     ),
     Mutant(
         "dreams in the replay: the last records of episodes are starts",
-        ALGORITHM,
+        HAS_MODEL,
         "return select(self.observe_batch(batch, generator).latent, ~batch.is_last)",
         "latent = self.observe_batch(batch, generator).latent\n"
         "        return select(latent, th.ones_like(batch.is_last))",
@@ -64,7 +63,7 @@ MUTANTS = [
     ),
     Mutant(
         "dreams in the replay: the stored context is ignored",
-        UPDATING,
+        HAS_MODEL,
         "            self.start_latent(batch),\n",
         "            self.policy.world_model.initial(len(batch.rewards)),\n",
         (*TESTS, "tests/dreamer_v3"),

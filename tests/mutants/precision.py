@@ -4,8 +4,8 @@ from tests.mutants.mutant import Mutant
 
 PRECISION, PRODUCTS = "zoo/nn/fast/precision.py", "zoo/nn/fast/products.py"
 PROCESS, POLICIES = "zoo/nn/process.py", "zoo/common/policies.py"
-ALGORITHM, DREAM = "zoo/common/world_model_algorithm.py", "envs/dreams/vector_env.py"
-UPDATING = "zoo/common/updating_algorithm.py"
+REPLAY_AGENT, MEMORY_AGENT = "zoo/common/replay_agent.py", "zoo/common/memory_agent.py"
+DREAM = "envs/dreams/vector_env.py"
 TAPES, LAYERS = "zoo/nn/fast/tapes.py", "zoo/nn/networks/layers.py"
 SWITCHES, AGENTS = "tests/nn/fast/test_precision.py", "tests/sb3/test_precision.py"
 NUMBERS = "tests/nn/fast/test_products.py"
@@ -13,7 +13,7 @@ NUMBERS = "tests/nn/fast/test_products.py"
 MUTANTS = [
     Mutant(
         "precision: updates compute in float32 whatever the agent says",
-        UPDATING,
+        REPLAY_AGENT,
         "with using(self.precision, self.device):",
         'with using("fp32", self.device):',
         (AGENTS,),
@@ -34,7 +34,7 @@ MUTANTS = [
     ),
     Mutant(
         "precision: a change after the constructor does not reach the policy",
-        ALGORITHM,
+        MEMORY_AGENT,
         "            self.policy.precision = self.precision\n",
         "            pass\n",
         (AGENTS,),

@@ -2,13 +2,16 @@
 
 from tests.mutants.mutant import Mutant
 
-ALGORITHM, RESUMING = "zoo/common/world_model_algorithm.py", "zoo/common/resumable_algorithm.py"
-UPDATING = "zoo/common/updating_algorithm.py"
+REPLAY_AGENT, MEMORY_AGENT = "zoo/common/replay_agent.py", "zoo/common/memory_agent.py"
+GRADIENTS, HAS_MODEL = "zoo/common/gradient_updates.py", "zoo/common/has_world_model.py"
+RESUMING = "zoo/common/exact_resume.py"
 RECURRENT = "zoo/common/recurrent_policy.py"
 POLICIES, TRAINING = "zoo/common/policies.py", "zoo/common/training.py"
 CALLBACKS, THREADS = "zoo/analysis/callbacks.py", "zoo/nn/fast/threads.py"
 RECORDED, GRAPHS = "zoo/common/recorded_update.py", "zoo/nn/fast/graphs.py"
 SB3 = "tests/sb3"
+ROLLOUTS, OF_ROLLOUTS = "zoo/common/rollout_agent.py", ("tests/common/test_rollout_agent.py",)
+OF_RESUMING = ("tests/common/test_exact_resume.py",)
 OF_AGENTS = ("tests/planet/test_oracle.py", "tests/dreamer_v3/test_oracle.py", "tests/dreamer_v3")
 RECORDINGS = "zoo/nn/fast/recordings.py"
 OF_ACTING = ("tests/test_recorded_acting.py", "tests/envs/dreams/test_recorded.py")
@@ -18,23 +21,23 @@ TESTS = ("tests/sb3/test_run.py", "tests/sb3/test_resume.py", "tests/dreamer_v3"
 MUTANTS = [
     Mutant(
         "updates: weights of the terms are not applied",
-        UPDATING,
+        GRADIENTS,
         "{name: weights.get(name, 1.0) * term for name, term in losses.items()}",
         "dict(losses)",
         OF_AGENTS,
     ),
     Mutant(
         "updates: actions of the step before are filtered with",
-        UPDATING,
+        HAS_MODEL,
         "self.policy.action_codec.encode(batch.actions),\n",
         "self.policy.action_codec.encode(batch.actions).roll(1, 1),\n",
         OF_AGENTS,
     ),
     Mutant(
         "updates: gradients add up",
-        UPDATING,
-        "        self.policy.optimizer.zero_grad()\n",
-        "",
+        GRADIENTS,
+        "            optimizer.zero_grad()\n",
+        "            pass\n",
         OF_AGENTS,
     ),
     Mutant(
@@ -46,7 +49,7 @@ MUTANTS = [
     ),
     Mutant(
         "updates: the warm-up is caught up on",
-        UPDATING,
+        REPLAY_AGENT,
         "            self._updates_due = 1.0\n",
         "            self._updates_due = self.num_timesteps * self.train_ratio / (\n"
         "                self.batch_size * self.batch_length\n            )\n",
@@ -54,14 +57,14 @@ MUTANTS = [
     ),
     Mutant(
         "updates: fractions are lost",
-        UPDATING,
+        REPLAY_AGENT,
         "        self._updates_due -= updates\n",
         "        self._updates_due = 0.0\n",
         TESTS,
     ),
     Mutant(
         "updates: batch_length does not count",
-        UPDATING,
+        REPLAY_AGENT,
         "self._updates_due += steps * self.train_ratio / (self.batch_size * self.batch_length)",
         "self._updates_due += steps * self.train_ratio / self.batch_size",
         TESTS,
@@ -75,7 +78,7 @@ MUTANTS = [
     ),
     Mutant(
         "collecting: action noise is ignored",
-        ALGORITHM,
+        REPLAY_AGENT,
         "return action + th.as_tensor(noise, device=self.device)",
         "return action",
         TESTS,
@@ -96,14 +99,14 @@ MUTANTS = [
     ),
     Mutant(
         "resuming: random numbers of collecting begin anew",
-        RESUMING,
+        MEMORY_AGENT,
         'self._generator.set_state(state["generator"])',
         "pass",
         ("tests/dreamer_v3/test_resume.py", "tests/sb3/test_resume.py"),
     ),
     Mutant(
         "resuming: memories begin anew",
-        RESUMING,
+        MEMORY_AGENT,
         "self._last_state = self.policy.memory.unpack(memory)",
         "self._last_state = self.policy.initial_state(self.n_envs)",
         ("tests/dreamer_v3/test_resume.py", "tests/sb3/test_resume.py"),
@@ -138,35 +141,35 @@ MUTANTS = [
     ),
     Mutant(
         "updates: the schedule of the learning rate is ignored",
-        UPDATING,
-        "        self._update_learning_rate(self.policy.optimizer)\n",
+        GRADIENTS,
+        "        self._update_learning_rate(followers)\n",
         "",
         ("tests/sb3/test_run.py", "tests/sb3/test_settings.py", SB3),
     ),
     Mutant(
         "updates: windows queued as new are never taken",
-        UPDATING,
+        REPLAY_AGENT,
         "batch_size, self._vec_normalize_env, online=self.online_queue",
         "batch_size, self._vec_normalize_env, online=False",
         TESTS,
     ),
     Mutant(
         "updates: replayed observations are not normalized",
-        UPDATING,
+        REPLAY_AGENT,
         "batch_size, self._vec_normalize_env, online=self.online_queue",
         "batch_size, None, online=self.online_queue",
         ("tests/sb3/test_vec_normalize.py", *TESTS),
     ),
     Mutant(
         "updates: one step too early",
-        UPDATING,
+        REPLAY_AGENT,
         "return self.num_timesteps > self.learning_starts",
         "return self.num_timesteps >= self.learning_starts",
         TESTS,
     ),
     Mutant(
         "collecting: the latents of the step before are stored",
-        ALGORITHM,
+        REPLAY_AGENT,
         "replay_buffer.stage_latents(self._stored_latents(self._last_state))",
         "replay_buffer.stage_latents(getattr(self, '_late', {}))\n"
         "                self._late = self._stored_latents(self._last_state)",
@@ -175,8 +178,8 @@ MUTANTS = [
     Mutant(
         "updates: the slow critic follows before the step",
         RECORDED,
-        "            self.inside.apply()\n            self.agent._after_step()\n",
-        "            self.agent._after_step()\n            self.inside.apply()\n",
+        "            optimizer.apply()\n        if self.inside:\n",
+        "            self.agent._after_step()\n            optimizer.apply()\n        if False:\n",
         ("tests/dreamer_v3/test_oracle.py",),
     ),
     Mutant(
@@ -203,8 +206,8 @@ MUTANTS = [
     Mutant(
         "recorded updates: the optimizer's numbers are not handed over",
         RECORDED,
-        "            self.inside.prepare()\n",
-        "            self.inside.prepare() if not self._graph.is_recorded else None\n",
+        "            optimizer.prepare()\n",
+        "            optimizer.prepare() if not self._graph.is_recorded else None\n",
         OF_RECORDED,
     ),
     Mutant(
@@ -245,7 +248,7 @@ MUTANTS = [
     ),
     Mutant(
         "recorded acting: noise of the host is recorded",
-        ALGORITHM,
+        REPLAY_AGENT,
         "return self.policy.choice() if self.action_noise is None else None",
         "return self.policy.choice()",
         OF_ACTING,
@@ -298,5 +301,96 @@ MUTANTS = [
         "if shape != self._shape:",
         "if self._shape is None:",
         OF_RECORDED,
+    ),
+    Mutant(
+        "windows: they begin with the memory of now",
+        ROLLOUTS,
+        "self.rollout_buffer.reset(self._last_state)",
+        "self.rollout_buffer.reset(self.policy.initial_state(self.n_envs))",
+        OF_ROLLOUTS,
+    ),
+    Mutant(
+        "windows: a time limit is a termination",
+        ROLLOUTS,
+        "dones, cut * values",
+        "dones, 0.0 * cut",
+        OF_ROLLOUTS,
+    ),
+    Mutant(
+        "windows: values of the next episode stand in after a time limit",
+        ROLLOUTS,
+        "            part[i] = last[key] if is_dict else last\n",
+        "            pass\n",
+        OF_ROLLOUTS,
+    ),
+    Mutant(
+        "windows: nothing is expected after the last step",
+        ROLLOUTS,
+        "        self.rollout_buffer.see_beyond(self._next_values())\n",
+        "",
+        OF_ROLLOUTS,
+    ),
+    Mutant(
+        "windows: they go on where someone else has stepped the environment",
+        ROLLOUTS,
+        "        self.rollout_buffer.see_beyond(self._next_values(), is_end=True)\n",
+        "",
+        OF_ROLLOUTS,
+    ),
+    Mutant(
+        "windows: the memory goes on after the end of an episode",
+        ROLLOUTS,
+        "self._last_obs, self._last_episode_starts = new_obs, dones",
+        "self._last_obs, self._last_episode_starts = new_obs, dones & False",
+        OF_ROLLOUTS,
+    ),
+    Mutant(
+        "windows: advantages reach into the next episode",
+        "zoo/nn/returns.py",
+        "lambda_ * go_on[:, t] * following",
+        "lambda_ * following",
+        ("tests/nn/test_returns.py",),
+    ),
+    Mutant(
+        "updates: only the first of several optimizers steps",
+        ROLLOUTS,
+        "for optimizer in self.policy.optimizers.values():",
+        "for optimizer in [*self.policy.optimizers.values()][:1]:",
+        OF_ROLLOUTS,
+    ),
+    Mutant(
+        "saving: only one of several optimizers is saved",
+        GRADIENTS,
+        "for name in self.policy.optimizers)], []",
+        "for name in [*self.policy.optimizers][:1])], []",
+        OF_ROLLOUTS,
+    ),
+    Mutant(
+        "resuming: the random numbers of torch begin anew",
+        RESUMING,
+        'th.set_rng_state(state["torch"])',
+        "pass",
+        OF_RESUMING,
+    ),
+    Mutant(
+        "resuming: the random numbers of numpy begin anew",
+        RESUMING,
+        'np.random.set_state(state["numpy"])',
+        "pass",
+        OF_RESUMING,
+    ),
+    Mutant(
+        "resuming: a state inside of a collection is taken for one between two",
+        RESUMING,
+        "return self._last_obs is not None and not self._watch.moved()",
+        "return self._last_obs is not None",
+        OF_RESUMING,
+    ),
+    Mutant(
+        "resuming: a training state of another save is taken up",
+        "zoo/common/replay_files.py",
+        'if state["replay"] != replay.moment:',
+        "if False:",
+        ("tests/sb3/test_resume.py",),
     ),
 ]

@@ -3,7 +3,12 @@
 import pytest
 import torch as th
 
-from dreamzoo.nn.returns import ReturnNormalizer, lambda_return, replay_return
+from dreamzoo.nn.returns import (
+    ReturnNormalizer,
+    lambda_return,
+    replay_return,
+    window_advantages,
+)
 
 REWARD = th.tensor([9.0, 1.0, 2.0, 3.0, 4.0])
 VALUE = th.tensor([0.5, 1.0, 1.5, 2.0, 2.5])
@@ -108,3 +113,23 @@ def test_return_normalizer_pools_all_values_whatever_their_shape() -> None:
     other.update(returns.t().flatten())
     assert th.equal(one.low_value, other.low_value)
     assert th.equal(one.high_value, other.high_value)
+
+
+@pytest.mark.parametrize("lambda_", [0.0, 0.9, 1.0])
+def test_window_advantages_equal_the_sum_of_their_deltas(lambda_: float) -> None:
+    """Equation 16 of Schulman et al.: row by row, and no further than an episode or the window."""
+    generator = th.Generator().manual_seed(0)
+    reward, value, bootstrap = (th.randn(3, 7, generator=generator) for _ in range(3))
+    is_last = th.rand(3, 7, generator=generator) < 0.3
+    found = window_advantages(reward, value, bootstrap, is_last, 0.9, lambda_)
+    for row in range(3):
+        for t in range(7):
+            expected, weight = 0.0, 1.0
+            for k in range(t, 7):
+                ends = bool(is_last[row, k]) or k == 6
+                after = bootstrap[row, k] if ends else value[row, k + 1]
+                expected += weight * float(reward[row, k] + 0.9 * after - value[row, k])
+                weight *= 0.9 * lambda_
+                if ends:
+                    break
+            assert float(found[row, t]) == pytest.approx(expected, abs=1e-5)

@@ -292,3 +292,32 @@ def test_self_play_goes_on_with_the_agent_itself(
     again.learn(16, reset_num_timesteps=False)
     assert given.get_attr("model") == [again] * n_envs
     assert_equal(everything(whole), everything(again))
+
+
+def test_a_replay_and_a_training_state_of_two_saves_begin_new_episodes(
+    make_agent: MakeAgent, tmp_path: Path
+) -> None:
+    """As a power cut between the two files leaves them."""
+    agent = make_agent(_make_env(1)).learn(30)
+    agent.save(tmp_path / "model")
+    agent.save_replay_buffer(tmp_path / "one")
+    agent.save_replay_buffer(tmp_path / "two")
+    (tmp_path / "one.training.pkl").replace(tmp_path / "two.training.pkl")
+    again = type(agent).load(tmp_path / "model", env=_make_env(1))
+    with pytest.warns(UserWarning, match=r"two.training.pkl was not saved together with .*two:"):
+        again.load_replay_buffer(tmp_path / "two")
+    assert again._last_obs is None
+    assert again.learn(6, reset_num_timesteps=False).num_timesteps == 36
+
+
+def test_a_replay_without_its_training_state_begins_new_episodes(
+    make_agent: MakeAgent, tmp_path: Path
+) -> None:
+    agent = make_agent(_make_env(1)).learn(30)
+    agent.save(tmp_path / "model")
+    agent.save_replay_buffer(tmp_path / "replay")
+    (tmp_path / "replay.training.pkl").unlink()
+    again = type(agent).load(tmp_path / "model", env=_make_env(1))
+    again.load_replay_buffer(tmp_path / "replay")
+    assert again._last_obs is None
+    assert again.learn(6, reset_num_timesteps=False).num_timesteps == 36

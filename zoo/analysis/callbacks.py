@@ -20,13 +20,16 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from dreamzoo.analysis.figures import image_frames, image_keys, vector_figure
 from dreamzoo.analysis.open_loop import OpenLoop, open_loop
+from dreamzoo.common.exact_resume import ExactResume
 from dreamzoo.common.last_good import refuse_destroyed
 from dreamzoo.common.normalizer import NORMALIZER
-from dreamzoo.common.resumable_algorithm import ResumableAlgorithm
+from dreamzoo.common.replay_files import ReplayFiles, training_file
 from dreamzoo.common.settings import Whole, read_settings
 from dreamzoo.common.storage.files import check_folder, explained, replaced_file
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 
+#: Files beside ``model.zip``.
+REPLAY, TRAINING = "replay_buffer.pkl", "training_state.pkl"
 #: Formats of SB3's logger that cannot show videos or figures.
 _TEXT_FORMATS = ("stdout", "log", "json", "csv")
 
@@ -38,8 +41,8 @@ class SaveCallback(BaseCallback):
     SB3's ``CheckpointCallback`` saves inside a step, between the environment's answer and its
     storage, and that step is lost on loading. This one waits until the step is stored and its
     updates are made: a run that is loaded from its files goes on as if it had not been cut off.
-    SB3's own agents are saved, too, those without a replay the model alone; they begin new
-    episodes with new random numbers.
+    SB3's own agents are saved, too; unless they are made resumable, see :class:`ExactResume`, they
+    begin new episodes with new random numbers.
 
     Pass it in the list of callbacks itself: others do not tell it of more than steps.
 
@@ -50,10 +53,11 @@ class SaveCallback(BaseCallback):
         >>> model = DreamerV3("MlpPolicy", "CartPole-v1", policy_kwargs=dict(size="debug"))
         >>> model = model.learn(40, callback=SaveCallback("run", every=20))
         >>> sorted(path.name for path in pathlib.Path("run").iterdir())
-        ['model.zip', 'replay_buffer.pkl']
+        ['model.zip', 'replay_buffer.pkl', 'replay_buffer.training.pkl']
 
-    :param folder: gets ``model.zip``, ``replay_buffer.pkl`` and, where there is a ``VecNormalize``,
-        ``vecnormalize.pkl``; created if it does not exist
+    :param folder: gets ``model.zip``; of an agent with a replay ``replay_buffer.pkl`` and beside it
+        ``replay_buffer.training.pkl``, of other resumable ones ``training_state.pkl``; and where
+        there is a ``VecNormalize``, ``vecnormalize.pkl``. Created if it does not exist
     :param every: steps of all environments together between two saves
     :param env_state: False leaves the environments' state out: a continued training begins new
         episodes
@@ -105,28 +109,44 @@ class SaveCallback(BaseCallback):
         :raises FloatingPointError: if the model is destroyed; the older one is kept
         """
         refuse_destroyed(self.model, f"the last save stays in {self.folder}")
-        model, replay = self.folder / "model.zip", self.folder / "replay_buffer.pkl"
-        new_model, new_replay = self.folder / "model.new.zip", self.folder / "replay_buffer.new.pkl"
+        names = [*self._others(), "model.zip"]  # the model last: it says of which step the rest is
+        new = {name: self.folder / name.replace(".", ".new.", 1) for name in names}
         try:
-            with explained(model):
-                self.model.save(new_model)
-            if isinstance(self.model, OffPolicyAlgorithm):
-                ours = isinstance(self.model, ResumableAlgorithm)
-                options = {"env_state": self.env_state} if ours else {}
-                with explained(replay):
-                    self.model.save_replay_buffer(new_replay, **options)
-                new_replay.replace(replay)
-            normalizer = self.model.get_vec_normalize_env()
-            if normalizer is not None:
-                with replaced_file(self.folder / NORMALIZER, "pkl") as file:
-                    pickle.dump(normalizer, file)
-            new_model.replace(model)
+            with explained(self.folder / "model.zip"):
+                self.model.save(new["model.zip"])
+            self._save_others(new)
+            for name, file in new.items():
+                file.replace(self.folder / name)
         finally:
-            for left in (new_model, new_replay):
+            for left in new.values():
                 left.unlink(missing_ok=True)
         self._saved = True
-        if isinstance(self.model, WorldModelAlgorithm):
-            self.model.last_good_file = model
+        if isinstance(self.model, ExactResume):
+            self.model.last_good_file = self.folder / "model.zip"
+
+    def _others(self) -> list[str]:
+        """List the files beside the model."""
+        names = []
+        if isinstance(self.model, ReplayFiles):
+            names.append(training_file(REPLAY).name)
+        elif isinstance(self.model, ExactResume):
+            names.append(TRAINING)
+        if isinstance(self.model, OffPolicyAlgorithm):
+            names.append(REPLAY)
+        return names if self.model.get_vec_normalize_env() is None else [*names, NORMALIZER]
+
+    def _save_others(self, files: dict[str, pathlib.Path]) -> None:
+        if REPLAY in files:
+            ours = isinstance(self.model, ReplayFiles)
+            options = {"env_state": self.env_state} if ours else {}
+            with explained(self.folder / REPLAY):
+                self.model.save_replay_buffer(files[REPLAY], **options)  # type: ignore[attr-defined]
+        if TRAINING in files:
+            with explained(self.folder / TRAINING):
+                self.model.save_training_state(files[TRAINING], self.env_state)  # type: ignore[attr-defined]
+        if NORMALIZER in files:
+            with replaced_file(files[NORMALIZER], "pkl") as file:
+                pickle.dump(self.model.get_vec_normalize_env(), file)
 
 
 class SeededEvalCallback(EvalCallback):

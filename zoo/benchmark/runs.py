@@ -17,8 +17,9 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 import dreamzoo
 from dreamzoo import AGENTS
-from dreamzoo.analysis.callbacks import SaveCallback, SeededEvalCallback
+from dreamzoo.analysis.callbacks import REPLAY, TRAINING, SaveCallback, SeededEvalCallback
 from dreamzoo.analysis.sb3_agents import SB3_AGENTS
+from dreamzoo.common.exact_resume import ExactResume
 from dreamzoo.common.normalizer import NORMALIZER
 from dreamzoo.envs import make_env
 
@@ -145,7 +146,9 @@ def make_agent(run: Run, env: VecEnv) -> BaseAlgorithm:
         )
     model = kind.load(run.out / "model.zip", env=env, device=run.device)
     if isinstance(model, OffPolicyAlgorithm):
-        model.load_replay_buffer(run.out / "replay_buffer.pkl")
+        model.load_replay_buffer(run.out / REPLAY)
+    elif isinstance(model, ExactResume):
+        model.load_training_state(run.out / TRAINING)
     return model
 
 

@@ -8,9 +8,9 @@ Train an agent, evaluate it on the way, keep everything that is needed to resume
     dreamzoo train --env CartPole-v1 --out runs/cartpole --resume
 
 Writes to ``--out``: config.json, progress.csv, TensorBoard logs, evaluations.npz, model.zip,
-replay_buffer.pkl (of agents with a replay) and with ``--normalize`` vecnormalize.pkl, the last
-three also on the way. A resumed run adds to them: an entry to config.json, progress_<step>.csv,
-further rows to evaluations.npz.
+replay_buffer.pkl (of agents with a replay; what else resuming needs lies beside it) and with
+``--normalize`` vecnormalize.pkl, all from model.zip on also on the way. A resumed run adds to them:
+an entry to config.json, progress_<step>.csv, further rows to evaluations.npz.
 """
 
 import argparse

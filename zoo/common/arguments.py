@@ -18,16 +18,9 @@ class Plumbing(TypedDict, total=False):
     """
     What every agent takes beside the settings of its paper, mostly SB3's own words.
 
-    An agent takes them as ``**plumbing: Unpack[Plumbing]`` and passes them on; its signature and
-    its documentation show each of them.
+    An agent takes them as ``**plumbing: Unpack[Plumbing]``, or ``Unpack[ReplayPlumbing]``, and
+    passes them on; its signature and its documentation show each of them.
 
-    :param train_freq: steps of the VecEnv between two rounds of updates
-    :param gradient_steps: updates in a round; None follows the agent's own schedule, such as
-        ``train_ratio``, -1 makes one for every step collected, as in SB3
-    :param action_noise: added to Box actions while collecting; the papers use none of it
-    :param replay_buffer_class: a :class:`SequenceReplayBuffer` or None
-    :param replay_buffer_kwargs: of that class
-    :param optimize_memory_usage: accepted as in SB3; the replay stores observations once anyhow
     :param cuda_graph: on CUDA repeat updates, steps of acting and of dreams as recorded graphs,
         with the same numbers; False runs them step by step
     :param policy_kwargs: of the policy, see the agent's policy class
@@ -45,12 +38,6 @@ class Plumbing(TypedDict, total=False):
     :param _init_setup_model: build the networks now; ``load`` does so later
     """
 
-    train_freq: int | tuple[int, str]
-    gradient_steps: int | None
-    action_noise: ActionNoise | None
-    replay_buffer_class: type[ReplayBuffer] | None
-    replay_buffer_kwargs: dict[str, Any] | None
-    optimize_memory_usage: bool
     cuda_graph: bool
     policy_kwargs: dict[str, Any] | None
     stats_window_size: int
@@ -64,12 +51,6 @@ class Plumbing(TypedDict, total=False):
 
 #: Of all of them, in the order in which signatures show them.
 DEFAULTS: Plumbing = {
-    "train_freq": 1,
-    "gradient_steps": None,
-    "action_noise": None,
-    "replay_buffer_class": None,
-    "replay_buffer_kwargs": None,
-    "optimize_memory_usage": False,
     "cuda_graph": True,
     "policy_kwargs": None,
     "stats_window_size": 100,
@@ -79,6 +60,39 @@ DEFAULTS: Plumbing = {
     "device": "auto",
     "precision": "auto",
     "_init_setup_model": True,
+}
+
+
+class ReplayPlumbing(Plumbing, total=False):
+    """
+    What every agent takes that learns from a replay.
+
+    :param train_freq: steps of the VecEnv between two rounds of updates
+    :param gradient_steps: updates in a round; None follows the agent's own schedule, such as
+        ``train_ratio``, -1 makes one for every step collected, as in SB3
+    :param action_noise: added to Box actions while collecting; the papers use none of it
+    :param replay_buffer_class: a :class:`SequenceReplayBuffer` or None
+    :param replay_buffer_kwargs: of that class
+    :param optimize_memory_usage: accepted as in SB3; the replay stores observations once anyhow
+    """
+
+    train_freq: int | tuple[int, str]
+    gradient_steps: int | None
+    action_noise: ActionNoise | None
+    replay_buffer_class: type[ReplayBuffer] | None
+    replay_buffer_kwargs: dict[str, Any] | None
+    optimize_memory_usage: bool
+
+
+#: Of all of them, in the order in which signatures show them.
+REPLAY_DEFAULTS: ReplayPlumbing = {
+    "train_freq": 1,
+    "gradient_steps": None,
+    "action_noise": None,
+    "replay_buffer_class": None,
+    "replay_buffer_kwargs": None,
+    "optimize_memory_usage": False,
+    **DEFAULTS,
 }
 
 
@@ -107,7 +121,11 @@ POLICY_DEFAULTS: PolicyPlumbing = {
     "normalize_images": True,
 }
 
-_SHARED: list[tuple[Any, Any]] = [(Plumbing, DEFAULTS), (PolicyPlumbing, POLICY_DEFAULTS)]
+_SHARED: list[tuple[Any, Any]] = [
+    (ReplayPlumbing, REPLAY_DEFAULTS),
+    (Plumbing, DEFAULTS),
+    (PolicyPlumbing, POLICY_DEFAULTS),
+]
 
 
 def constructor(kind: type) -> inspect.Signature:

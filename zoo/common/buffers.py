@@ -157,7 +157,8 @@ class SequenceReplayBuffer(ReplayStorage):
         self.handle_timeout_termination = handle_timeout_termination
         self.batch_length = batch_length
         self.rng = np.random.default_rng(seed)
-        self.resume_state: dict[str, Any] | None = None
+        #: Names the moment at which it was saved, as its training state does.
+        self.moment: str | None = None
         self._staged: Values = {}
 
     def reset(self) -> None:

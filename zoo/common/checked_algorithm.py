@@ -1,4 +1,4 @@
-"""SB3's off-policy algorithm, which looks at its settings before it works with them."""
+"""Algorithms of SB3 that look at their settings before they work with them."""
 
 import inspect
 import io
@@ -8,15 +8,13 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
 
 import torch as th
-from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from stable_baselines3.common.utils import configure_logger
 
 from dreamzoo.common.arguments import constructor, documented, refuse_unknown
 from dreamzoo.common.settings import (
     Arguments,
-    Flag,
-    Frequency,
     Rate,
     Setting,
     Whole,
@@ -28,9 +26,9 @@ from dreamzoo.common.settings import (
 SelfChecked = TypeVar("SelfChecked", bound="CheckedAlgorithm")
 
 
-class CheckedAlgorithm(OffPolicyAlgorithm):
+class CheckedAlgorithm(BaseAlgorithm):
     """
-    Off-policy algorithm whose settings are checked, wherever they come from.
+    Algorithm whose settings are checked, wherever they come from.
 
     That is the constructor, ``load``, or an assignment later. Subclasses call
     :meth:`_check_settings` where they begin to work: to build, to learn, to update.
@@ -39,14 +37,7 @@ class CheckedAlgorithm(OffPolicyAlgorithm):
     #: What settings may be.
     settings: ClassVar[Mapping[str, Setting]] = {
         "learning_rate": Rate(),
-        "buffer_size": Whole(1),
-        "learning_starts": Whole(0, none=True),
-        "batch_size": Whole(1),
-        "train_freq": Frequency(),
-        "gradient_steps": Whole(-1, none=True),
-        "optimize_memory_usage": Flag(),
         "policy_kwargs": Arguments(),
-        "replay_buffer_kwargs": Arguments(),
         "seed": Whole(0, 2**32 - 1, none=True),
         "_stats_window_size": Whole(1),
     }
@@ -135,10 +126,14 @@ class CheckedAlgorithm(OffPolicyAlgorithm):
             name = type(self).__name__
             self._logger = configure_logger(self.verbose, self.tensorboard_log, name)
 
-    def dump_logs(self) -> None:
-        """Write the log, as SB3 does; where that fails, training goes on without it."""
+    def dump_logs(self, *args: Any) -> None:
+        """
+        Write the log, as SB3 does; where that fails, training goes on without it.
+
+        :param args: of the algorithm's own
+        """
         try:
-            super().dump_logs()
+            super().dump_logs(*args)
         except OSError as error:
             warnings.warn(
                 f"The log in {self.logger.get_dir()} cannot be written: {error}. Training goes on; "

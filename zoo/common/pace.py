@@ -9,7 +9,7 @@ import torch as th
 from dreamzoo.nn.fast.precision import resolve
 
 if TYPE_CHECKING:
-    from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
+    from dreamzoo.common.replay_agent import ReplayAgent
 
 #: Updates before the clock starts: in the first ones kernels are compiled and graphs recorded.
 WARMUP = 5
@@ -31,7 +31,7 @@ class Pace:
     :param total_timesteps: steps at the end of the run
     """
 
-    def __init__(self, agent: "WorldModelAlgorithm", total_timesteps: int) -> None:
+    def __init__(self, agent: "ReplayAgent", total_timesteps: int) -> None:
         self._agent, self._total = agent, total_timesteps
         self._first = self._now()
         self._start: _Mark | None = None

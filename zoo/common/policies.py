@@ -1,6 +1,5 @@
 """The policy side that all world-model agents share: acting through a filtered latent."""
 
-from abc import abstractmethod
 from typing import NamedTuple
 
 import torch as th
@@ -77,19 +76,6 @@ class WorldModelPolicy(RecurrentPolicy):
         )
         action = (choose or self.choose)(latent, generator, deterministic)
         return action, ActingState(latent, self.action_codec.encode(action))
-
-    @abstractmethod
-    def choose(
-        self, latent: State, generator: th.Generator | None = None, deterministic: bool = False
-    ) -> th.Tensor:
-        """
-        Choose actions from filtered latents.
-
-        :param latent: (n, ...)
-        :param generator: source of randomness
-        :param deterministic: take the mode
-        :return: actions in replay form, (n, dims)
-        """
 
     def value(self, latent: State) -> th.Tensor | None:
         """Estimate the return that follows states, (n, ...) to (n,); None without a critic."""

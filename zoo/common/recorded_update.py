@@ -12,7 +12,7 @@ from dreamzoo.nn.fast.recordings import Contents
 from dreamzoo.nn.optim import LaProp
 
 if TYPE_CHECKING:
-    from dreamzoo.common.updating_algorithm import UpdatingAlgorithm
+    from dreamzoo.common.replay_agent import ReplayAgent
 
 #: Settings, of the agent and of its optimizer's groups, that every step is handed anew.
 OF_A_STEP = ("params", "lr", "learning_rate", "n_updates")
@@ -29,10 +29,12 @@ class RecordedUpdate:
     :param agent: whose ``_learn_from`` and ``_after_step`` are called
     """
 
-    def __init__(self, agent: "UpdatingAlgorithm") -> None:
+    def __init__(self, agent: "ReplayAgent") -> None:
         self.agent = agent
-        optimizer = agent.policy.optimizer
-        self.inside = optimizer if isinstance(optimizer, LaProp) else None
+        optimizers = [*agent.policy.optimizers.values()]
+        inside = [x for x in optimizers if isinstance(x, LaProp)]
+        self.inside = inside if len(inside) == len(optimizers) else []
+        self.outside = [] if self.inside else optimizers
         self._contents = Contents(agent.policy)
         assert agent._generator is not None
         self._graph = Graph(
@@ -61,20 +63,22 @@ class RecordedUpdate:
         :param batch: its windows play no part
         :return: means of metrics, and latents; valid until the next call
         """
-        if self.inside is not None:
-            self.inside.prepare()
+        for optimizer in self.inside:
+            optimizer.prepare()
         outcome = self._graph(*batch[:-1])
         if self._averages is None and self._graph.is_recorded:
             self._averages = self._places()
-        if self.inside is None:
-            self.agent.policy.optimizer.step()
+        for other in self.outside:
+            other.step()
+        if self.outside:
             self.agent._after_step()
         return outcome
 
     def _update(self, *parts: Any) -> Outcome:
         metrics, latents = self.agent._learn_from(SequenceBatch._make([*parts, NOWHERE]))
-        if self.inside is not None:
-            self.inside.apply()
+        for optimizer in self.inside:
+            optimizer.apply()
+        if self.inside:
             self.agent._after_step()
         return Outcome(to_means(metrics), latents)
 
@@ -82,16 +86,27 @@ class RecordedUpdate:
         return self._contents.tensors
 
     def _places(self) -> list[int]:
-        if self.inside is None:
-            return []
-        return [x.data_ptr() for state in self.inside.state.values() for x in state.values()]
+        return [
+            x.data_ptr()
+            for optimizer in self.inside
+            for state in optimizer.state.values()
+            for x in state.values()
+        ]
 
     def _fingerprint(self) -> Any:
-        agent, optimizer = self.agent, self.agent.policy.optimizer
+        agent, optimizers = self.agent, [*self.agent.policy.optimizers.values()]
         settings = [getattr(agent, name, None) for name in agent.settings if name not in OF_A_STEP]
         groups = [
             [(name, value) for name, value in group.items() if name not in OF_A_STEP]
+            for optimizer in optimizers
             for group in optimizer.param_groups
         ]
         trained = [x.requires_grad for x in self._contents.tensors]
-        return settings, groups, trained, id(optimizer), id(agent._generator), agent.cuda_graph
+        return (
+            settings,
+            groups,
+            trained,
+            [*map(id, optimizers)],
+            id(agent._generator),
+            agent.cuda_graph,
+        )

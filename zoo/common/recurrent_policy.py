@@ -128,6 +128,11 @@ class RecurrentPolicy(BasePolicy):
         kind: Any = self.optimizer_class  # torch's own base takes no learning rate
         self.optimizer = kind(self.trained_parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
 
+    @property
+    def optimizers(self) -> dict[str, th.optim.Optimizer]:
+        """All optimizers by their attributes' names; a policy with more than one lists them."""
+        return {"optimizer": self.optimizer}
+
     def trained_parameters(self) -> list[nn.Parameter]:
         """List what is updated: everything that is not held fixed."""
         return [p for p in self.parameters() if p.requires_grad]
@@ -167,8 +172,21 @@ class RecurrentPolicy(BasePolicy):
     ) -> tuple[th.Tensor, State]:
         """Do what :meth:`step` does, with arguments that were checked before."""
 
+    @abstractmethod
+    def choose(
+        self, latent: State, generator: th.Generator | None = None, deterministic: bool = False
+    ) -> th.Tensor:
+        """
+        Choose actions from what was made of an observation.
+
+        :param latent: (n, ...)
+        :param generator: source of randomness
+        :param deterministic: take the mode
+        :return: actions in replay form, (n, dims)
+        """
+
     def choice(self) -> Hashable:
-        """Return what the choice of actions depends on beside observations, memory and weights."""
+        """Return what :meth:`choose` depends on beside its arguments and the weights."""
         return ()
 
     @property

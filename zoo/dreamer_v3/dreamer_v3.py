@@ -10,7 +10,7 @@ from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from torch import Tensor
 from typing_extensions import Unpack
 
-from dreamzoo.common.arguments import Plumbing
+from dreamzoo.common.arguments import ReplayPlumbing
 from dreamzoo.common.buffers import SequenceBatch
 from dreamzoo.common.policies import ActingState
 from dreamzoo.common.record_store import RecordSpec
@@ -128,7 +128,7 @@ class DreamerV3(WorldModelAlgorithm):
         replay_context: bool = True,
         start_cont: Literal["predicted", "data"] = "predicted",
         imagination_last: int | None = None,
-        **plumbing: Unpack[Plumbing],
+        **plumbing: Unpack[ReplayPlumbing],
     ) -> None:
         super().__init__(
             policy, env, learning_rate, buffer_size, learning_starts, batch_size, **plumbing

@@ -142,6 +142,44 @@ def replay_return(
     return th.stack(returns[:0:-1], dim=1)
 
 
+def window_advantages(
+    reward: Tensor, value: Tensor, bootstrap: Tensor, is_last: Tensor, gamma: float, lambda_: float
+) -> Tensor:
+    """
+    Compute generalized advantages along a window of several episodes (Schulman et al., 2016).
+
+    delta_t = r_t + gamma v' - v_t, A_t = delta_t + gamma lambda A_{t+1}; v' is the value of the
+    next step, or ``bootstrap`` where that belongs to another episode or is outside of the window.
+
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.returns import window_advantages
+        >>> reward, value = torch.tensor([[1.0, 1.0, 1.0]]), torch.zeros(1, 3)
+        >>> is_last = torch.tensor([[False, True, False]])  # the second step ends an episode
+        >>> beyond = torch.tensor([[0.0, 0.0, 8.0]])  # what is expected after the window
+        >>> window_advantages(reward, value, beyond, is_last, 0.5, 1.0)
+        tensor([[1.5000, 1.0000, 5.0000]])
+
+    :param reward: that followed step t, (n, T)
+    :param value: of step t, (n, T)
+    :param bootstrap: of what follows steps whose successor is not in the window, (n, T)
+    :param is_last: bool, steps after which an episode ended, (n, T)
+    :param gamma: discount
+    :param lambda_: 0 is one-step advantages, 1 is Monte Carlo
+    :return: (n, T)
+    """
+    go_on = (~is_last).to(value.dtype)
+    advantages, following = [], th.zeros_like(value[:, 0])
+    for t in reversed(range(value.shape[1])):
+        after = bootstrap[:, t]
+        if t + 1 < value.shape[1]:
+            after = th.where(is_last[:, t], after, value[:, t + 1])
+        delta = reward[:, t] + gamma * after - value[:, t]
+        following = delta + gamma * lambda_ * go_on[:, t] * following
+        advantages.append(following)
+    return th.stack(advantages[::-1], dim=1)
+
+
 class ReturnNormalizer(nn.Module):
     """
     Moving range between two percentiles of the returns (DreamerV3, eq. 7).

@@ -11,7 +11,7 @@ from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from torch import Tensor
 from typing_extensions import Unpack
 
-from dreamzoo.common.arguments import Plumbing
+from dreamzoo.common.arguments import ReplayPlumbing
 from dreamzoo.common.buffers import SequenceBatch
 from dreamzoo.common.settings import Flag, Number, Setting, Whole
 from dreamzoo.common.training import Losses
@@ -134,7 +134,7 @@ class PlaNet(WorldModelAlgorithm):
         overshooting_distance: int = 0,
         overshooting_coef: float = 1.0,
         max_grad_norm: float = 1_000.0,
-        **plumbing: Unpack[Plumbing],
+        **plumbing: Unpack[ReplayPlumbing],
     ) -> None:
         super().__init__(
             policy, env, learning_rate, buffer_size, learning_starts, batch_size, **plumbing

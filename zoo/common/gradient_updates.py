@@ -1,0 +1,164 @@
+"""What the updates of all agents share: weights of losses, guarded gradients, one log a call."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from functools import reduce
+from typing import Any, ClassVar
+
+import torch as th
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.utils import update_learning_rate
+from torch import Tensor
+
+from dreamzoo.common.recurrent_policy import RecurrentPolicy
+from dreamzoo.common.training import (
+    Losses,
+    MeanMetrics,
+    Outcome,
+    check_finite_losses,
+    check_means,
+    guard_gradients,
+    total,
+)
+from dreamzoo.nn.fast.threads import backward_in_parallel
+
+#: Formats of SB3's logger that show tables, and the longest name that these show whole.
+TABLES, LONGEST_NAME = ("stdout", "log"), 33
+
+
+class GradientUpdates(BaseAlgorithm):
+    """
+    Algorithm whose losses have names and weights, and whose gradients destroy no parameter.
+
+    Agents implement :meth:`losses`.
+
+    :param args: of SB3's algorithm
+    :param kwargs: of SB3's algorithm
+    """
+
+    policy: RecurrentPolicy
+    #: Terms of the loss whose graphs have nothing in common with those of the others.
+    apart: ClassVar[tuple[str, ...]] = ()
+    #: The gradient is scaled down to this norm; None: never.
+    max_grad_norm: float | None = None
+
+    @abstractmethod
+    def losses(self, batch: Any) -> Losses:
+        """
+        Compute every term of the loss on one batch, with gradient.
+
+        On CUDA this is recorded once, with the optimizer's step, and repeated: its launches may
+        depend on settings and shapes, not on values, and nothing in it may wait for the device.
+
+        :param batch: a :class:`SequenceBatch` of B rows and T steps; of an agent that learns from
+            what it has just done, a :class:`RolloutWindow`
+        """
+
+    def _learn_from(self, batch: Any) -> Outcome:
+        """Compute losses and gradients of one batch, under the same conditions."""
+        averages = self._averages()
+        before = [average.clone() for average in averages]
+        terms, metrics, latents = self.losses(batch)
+        loss, parts = self._add_up(terms)
+        good = th.isfinite(loss)
+        for average, old in zip(averages, before, strict=True):  # of a bad loss nothing remains
+            average.copy_(th.where(good, average, old))
+        norm = self._compute_gradients(terms, loss, parts)
+        named = {f"{name}_loss": term for name, term in terms.items()}
+        return Outcome(named | metrics | {"grad_norm": norm}, latents)
+
+    def _averages(self) -> list[Tensor]:
+        """Return the moving averages that computing the losses moves."""
+        return []
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        return ["policy", *(f"policy.{name}" for name in self.policy.optimizers)], []
+
+    def _begin_updates(self) -> None:
+        """
+        Make everything ready to be trained.
+
+        :raises RuntimeError: where gradients are disabled
+        """
+        if not th.is_grad_enabled():
+            raise RuntimeError(
+                "Gradients are disabled, and updates need them: call learn() and train() outside "
+                "of torch.no_grad() and torch.inference_mode()."
+            )
+        self.policy.set_training_mode(True)
+        own, optimizers = self._own_rates(), self.policy.optimizers
+        followers = [x for name, x in optimizers.items() if name not in own]
+        self._update_learning_rate(followers)
+        for name, rate in own.items():
+            update_learning_rate(optimizers[name], rate)
+
+    def _own_rates(self) -> dict[str, float]:
+        """Return the learning rates of optimizers that do not follow ``learning_rate``."""
+        return {}
+
+    def _loss_weights(self) -> dict[str, float]:
+        """Return the weights of the terms of the loss; those that are not named weigh 1."""
+        return {}
+
+    def _weigh(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Multiply every term of the loss by its weight."""
+        weights = self._loss_weights()
+        return {name: weights.get(name, 1.0) * term for name, term in losses.items()}
+
+    def _add_up(self, losses: dict[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """
+        Add up the weighted terms of the loss.
+
+        :return: the loss, and what adds up to it, whose graphs have nothing in common
+        """
+        weighted = self._weigh(losses)
+        apart = [weighted.pop(name) for name in self.apart]
+        if not apart:
+            loss = total(weighted)
+            return loss, [loss]
+        parts = [reduce(th.add, apart), total(weighted)]
+        loss = parts[0].detach() + parts[1].detach()
+        # Backward passes can share time. But convolutions take far longer than the rest, and use
+        # all cores by themselves.
+        images = bool(self.policy.observation_codec.image_keys)
+        return loss, [parts[0] + parts[1]] if images else parts
+
+    def _compute_gradients(
+        self, losses: dict[str, Tensor], loss: Tensor, parts: Sequence[Tensor]
+    ) -> Tensor:
+        """
+        Compute the gradients of everything that is trained; none that is not finite remains.
+
+        :param losses: terms of the loss, for the message
+        :param loss: the whole loss, with a graph or without
+        :param parts: what adds up to it, whose graphs have nothing in common but parameters
+        :return: norm of all gradients, before it is clipped
+        :raises FloatingPointError: on a CPU, see :func:`check_finite_losses`
+        """
+        check_finite_losses(self, loss, losses)
+        for optimizer in self.policy.optimizers.values():
+            optimizer.zero_grad()
+        backward_in_parallel(parts)
+        parameters = self.policy.trained_parameters()
+        norm = th.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        guard_gradients(self, parameters, loss, norm)
+        if self.max_grad_norm is not None:
+            # Of a norm that is not finite nothing may reach the gradients that the guard emptied.
+            th.nn.utils.clip_grads_with_norm_(
+                parameters, self.max_grad_norm, norm.nan_to_num(0.0, 0.0)
+            )
+        return norm
+
+    def _log_means(self, metrics: MeanMetrics) -> None:
+        """
+        Record the means of one call of ``train`` under SB3's key style.
+
+        :raises FloatingPointError: if one of the updates was not finite
+        """
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        means = metrics.means()
+        check_means(self, means)
+        for name, value in means.items():
+            # SB3's tables cut long names off, and refuse two that are then the same.
+            hidden = TABLES if len(name) > LONGEST_NAME else ()
+            self.logger.record(f"train/{name}", value, exclude=hidden)

@@ -1,0 +1,279 @@
+"""Agents that learn from what they have just done: SB3's on-policy loop, with a memory."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import torch as th
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.utils import obs_as_tensor
+from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor
+from typing_extensions import Unpack
+
+from dreamzoo.common.arguments import DEFAULTS, Plumbing, constructor, refuse_unknown
+from dreamzoo.common.gradient_updates import GradientUpdates
+from dreamzoo.common.memory_agent import MemoryAgent
+from dreamzoo.common.recurrent_policy import RecurrentPolicy
+from dreamzoo.common.rollout_window import WindowRecorder
+from dreamzoo.common.settings import Number, Setting, Whole
+from dreamzoo.common.training import MeanMetrics, to_means
+from dreamzoo.common.workers import dead_workers_named
+from dreamzoo.nn.fast.precision import using
+from dreamzoo.nn.observations import SINGLE, Observation
+from dreamzoo.nn.process import in_own_precision, restores_process
+from dreamzoo.nn.state import State
+
+SelfRolloutAgent = TypeVar("SelfRolloutAgent", bound="RolloutAgent")
+
+
+class RecurrentActorCriticPolicy(RecurrentPolicy):
+    """
+    Acts with a memory, and knows what it expects to follow.
+
+    :param observation_space: observation space
+    :param action_space: action space
+    :param optimizer_class: optimizer of all networks
+    :param optimizer_kwargs: of that class
+    :param plumbing: what all policies share, see :class:`PolicyPlumbing`
+    """
+
+    @abstractmethod
+    def predict_values(self, obs: Observation, state: State, is_first: Tensor) -> Tensor:
+        """
+        Estimate the return that follows observations; what is remembered stays as it is.
+
+        :param obs: (n, ...)
+        :param state: memory after the step before, (n, ...)
+        :param is_first: bool, (n,)
+        :return: (n,)
+        """
+
+
+class RolloutAgent(GradientUpdates, MemoryAgent, OnPolicyAlgorithm):
+    """
+    On-policy algorithm that acts with a memory, and learns from whole windows of it.
+
+    Agents build their networks at the end of their constructor, ``if self._init_setup_model``, and
+    implement :meth:`losses`. A window begins with the memory that the last one has ended with;
+    gradients do not reach across.
+
+    :param policy: alias or class
+    :param env: environment, VecEnv or gymnasium id
+    :param learning_rate: float or schedule of the remaining progress
+    :param n_steps: steps T of every environment in a window
+    :param gamma: discount
+    :param gae_lambda: mixes one-step and long advantages
+    :param ent_coef: weight of the policy's entropy
+    :param vf_coef: weight of the value's loss
+    :param max_grad_norm: gradients are scaled down to this norm
+    :param plumbing: what all agents share, see :class:`Plumbing`
+    """
+
+    policy: RecurrentActorCriticPolicy  # type: ignore[assignment]
+    policy_base: ClassVar[type[RecurrentActorCriticPolicy]]
+    rollout_buffer: WindowRecorder  # type: ignore[assignment]
+    max_grad_norm: float
+    settings: ClassVar[Mapping[str, Setting]] = {
+        **MemoryAgent.settings,
+        "n_steps": Whole(1),
+        "gamma": Number(0, 1),
+        "gae_lambda": Number(0, 1),
+        "ent_coef": Number(0),
+        "vf_coef": Number(0),
+        "max_grad_norm": Number(0, above=True, infinite=True),
+    }
+
+    def __init__(
+        self,
+        policy: str | type[RecurrentPolicy],
+        env: GymEnv | str | None,
+        learning_rate: float | Schedule,
+        n_steps: int,
+        gamma: float,
+        gae_lambda: float,
+        ent_coef: float,
+        vf_coef: float,
+        max_grad_norm: float,
+        **plumbing: Unpack[Plumbing],
+    ) -> None:
+        call, known = f"{type(self).__name__}()", [*constructor(type(self)).parameters]
+        refuse_unknown(call, plumbing, DEFAULTS, known, "Nothing was built")
+        shared: dict[str, Any] = {**DEFAULTS, **plumbing}
+        self.precision = shared.pop("precision")
+        self.cuda_graph = shared.pop("cuda_graph")
+        self._init_setup_model: bool = shared.pop("_init_setup_model")
+        super().__init__(
+            policy,
+            env,
+            learning_rate,
+            n_steps=n_steps,
+            gamma=gamma,
+            gae_lambda=gae_lambda,
+            ent_coef=ent_coef,
+            vf_coef=vf_coef,
+            max_grad_norm=max_grad_norm,
+            use_sde=False,
+            sde_sample_freq=-1,
+            supported_action_spaces=self.action_spaces,
+            _init_setup_model=False,
+            **shared,
+        )
+
+    @restores_process
+    def _setup_model(self) -> None:
+        self._check_settings()
+        self._make_policy()
+        self.rollout_buffer = WindowRecorder()
+
+    # ------------------------------------------------------------------ the loop
+
+    @restores_process
+    def learn(
+        self: SelfRolloutAgent,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 1,
+        tb_log_name: str | None = None,
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> SelfRolloutAgent:
+        """
+        Alternate between collecting a window and updating, as SB3's on-policy algorithms do.
+
+        :param total_timesteps: steps of all environments together
+        :param callback: called at every step of the VecEnv
+        :param log_interval: windows between two log lines
+        :param tb_log_name: name of the TensorBoard run; None: that of the agent's class
+        :param reset_num_timesteps: False goes on with the counters and, if the environment was
+            not reset, with the episodes of the last call
+        :param progress_bar: show a progress bar (needs tqdm and rich)
+        :return: the trained agent
+        """
+        return super().learn(
+            int(total_timesteps),
+            callback,
+            log_interval,
+            tb_log_name or type(self).__name__,
+            reset_num_timesteps,
+            progress_bar,
+        )
+
+    def collect_rollouts(
+        self,
+        env: VecEnv,
+        callback: BaseCallback,
+        rollout_buffer: Any,
+        n_rollout_steps: int,
+    ) -> bool:
+        """
+        Collect a window.
+
+        :param env: training environment
+        :param callback: called at every step, and at the beginning and end of the window
+        :param rollout_buffer: the agent's own
+        :param n_rollout_steps: steps of every environment
+        :return: False if the callback has stopped the training
+        """
+        self.policy.set_training_mode(False)
+        self.rollout_buffer.reset(self._last_state)
+        callback.on_rollout_start()
+        with dead_workers_named(env):
+            while len(self.rollout_buffer) < n_rollout_steps:
+                if not self._step(env, callback):
+                    return False
+        self.rollout_buffer.see_beyond(self._next_values())
+        self._env_settings.look_once()
+        callback.update_locals(locals())
+        callback.on_rollout_end()
+        return True
+
+    def _step(self, env: VecEnv, callback: BaseCallback) -> bool:
+        """
+        Make one step of all environments.
+
+        :return: False if the callback has stopped the training
+        """
+        actions = self._act(None, self.policy.choice())
+        new_obs, rewards, dones, infos = env.step(self.policy.to_env_action(actions))
+        self.num_timesteps += env.num_envs
+        callback.update_locals(locals())
+        if not callback.on_step():
+            return False
+        moved = self._watch.moved(own=1)  # by a callback
+        with self._refusing():
+            dones = self._check_step(new_obs, rewards, dones, infos)  # type: ignore[arg-type]
+        self._update_info_buffer(infos, dones)
+        cut = np.array([bool(info.get("TimeLimit.truncated")) for info in infos]) & dones
+        values = self._values(_last_observations(new_obs, infos, cut)) if cut.any() else 0.0
+        step = self._last_obs, actions, rewards, self._last_episode_starts, dones, cut * values
+        self.rollout_buffer.add(*step)  # type: ignore[arg-type]
+        self._last_obs, self._last_episode_starts = new_obs, dones  # type: ignore[assignment]
+        self._in_step = False
+        if moved:
+            self._restart_episodes()
+        self._watch.note()
+        return True
+
+    def _restart_episodes(self) -> None:
+        # What came before ends here, as at a time limit.
+        self.rollout_buffer.see_beyond(self._next_values(), is_end=True)
+        super()._restart_episodes()
+
+    def _next_values(self) -> np.ndarray:
+        """Estimate what follows the last observations of episodes that have not ended, (n,)."""
+        assert self._last_episode_starts is not None
+        return np.where(self._last_episode_starts, 0.0, self._values(self._last_obs))
+
+    @th.no_grad()
+    @in_own_precision
+    def _values(self, observations: Any) -> np.ndarray:
+        nowhere = th.zeros(self.n_envs, dtype=th.bool, device=self.device)
+        obs = obs_as_tensor(observations, self.device)
+        return self.policy.predict_values(obs, self._last_state, nowhere).cpu().numpy()
+
+    # ------------------------------------------------------------------ updates
+
+    @restores_process
+    def train(self) -> None:
+        """
+        Update once on the window that was collected last; ``learn`` calls it.
+
+        :raises RuntimeError: where gradients are disabled
+        :raises ValueError: if nothing was collected, or a setting makes no sense
+        """
+        self._check_settings()
+        if not len(self.rollout_buffer):
+            raise ValueError("There is no window of steps to learn from; learn() collects one.")
+        self._need_logger()
+        self._begin_updates()
+        metrics = MeanMetrics()
+        with using(self.precision, self.device):
+            outcome = self._learn_from(self.rollout_buffer.window(self.device))
+            metrics.add(to_means(outcome.metrics))
+        for optimizer in self.policy.optimizers.values():
+            optimizer.step()
+        self._n_updates += 1
+        self._log_means(metrics)
+
+
+def _last_observations(
+    new_obs: Any, infos: list[dict[str, Any]], rows: np.ndarray
+) -> np.ndarray | dict[str, np.ndarray]:
+    """
+    Put the last observations of episodes in the place of the first ones of the next.
+
+    :param new_obs: (n, ...), one array or one for every key
+    :param infos: of the step
+    :param rows: bool, which ones, (n,)
+    """
+    is_dict = isinstance(new_obs, dict)
+    parts = {key: part.copy() for key, part in (new_obs if is_dict else {SINGLE: new_obs}).items()}
+    for i in np.flatnonzero(rows):
+        last = infos[i]["terminal_observation"]
+        for key, part in parts.items():
+            part[i] = last[key] if is_dict else last
+    return parts if is_dict else parts[SINGLE]

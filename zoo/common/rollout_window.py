@@ -1,0 +1,100 @@
+"""Steps of all environments since the last update, with the memory that they began with."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch as th
+from torch import Tensor
+
+from dreamzoo.nn.observations import Observation
+from dreamzoo.nn.state import State
+
+
+class RolloutWindow(NamedTuple):
+    """
+    T steps of n environments, in the order in which the policy went through them.
+
+    A row may contain several episodes. To go through it again, begin with ``start``, and forget
+    where ``is_first`` says so.
+
+    :param observations: what was acted on, (n, T, ...), one tensor or one for every key
+    :param actions: chosen there, in replay form, (n, T, dims)
+    :param rewards: that followed, (n, T)
+    :param is_first: bool, first step of an episode, (n, T)
+    :param is_last: bool, step after which an episode ended, for whatever reason, (n, T)
+    :param bootstrap: value of what followed a step where the window cannot see it, that is after
+        time limits and after the last step of the window; zero elsewhere, (n, T)
+    :param start: memory before the first step, (n, ...)
+    """
+
+    observations: Observation
+    actions: Tensor
+    rewards: Tensor
+    is_first: Tensor
+    is_last: Tensor
+    bootstrap: Tensor
+    start: State
+
+
+class WindowRecorder:
+    """Collects the steps of one window after the other."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self, start: State = None) -> None:
+        """
+        Begin a window.
+
+        :param start: memory before its first step
+        """
+        self._start = start
+        self._steps: list[tuple[Any, ...]] = []
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def add(
+        self,
+        observation: np.ndarray | dict[str, np.ndarray],
+        action: np.ndarray,
+        reward: np.ndarray,
+        is_first: np.ndarray,
+        is_last: np.ndarray,
+        bootstrap: np.ndarray,
+    ) -> None:
+        """Store a step of all environments, (n, ...) each, see :class:`RolloutWindow`."""
+        step = observation, action, np.float32(reward), is_first, is_last, np.float32(bootstrap)
+        self._steps.append(step)
+
+    def see_beyond(self, values: np.ndarray, is_end: bool = False) -> None:
+        """
+        Add what is expected to follow the last step.
+
+        :param values: zero where an episode has ended with it, (n,)
+        :param is_end: whether whatever follows belongs to other episodes
+        """
+        if not self._steps:
+            return
+        *step, is_last, bootstrap = self._steps[-1]
+        ended = np.ones_like(is_last) if is_end else is_last
+        self._steps[-1] = (*step, ended, np.where(is_last, bootstrap, np.float32(values)))
+
+    def window(self, device: th.device) -> RolloutWindow:
+        """
+        Return all steps since the last :meth:`reset`.
+
+        :param device: where the window is wanted
+        """
+        observations, *rest = zip(*self._steps, strict=True)
+
+        def join(parts: Any) -> Tensor:
+            return th.as_tensor(np.stack(parts, axis=1), device=device)
+
+        first = observations[0]
+        seen: Observation = (
+            {key: join([x[key] for x in observations]) for key in first}
+            if isinstance(first, dict)
+            else join(observations)
+        )
+        return RolloutWindow(seen, *map(join, rest), start=self._start)  # type: ignore[misc]
