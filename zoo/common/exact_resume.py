@@ -36,6 +36,7 @@ class ExactResume(BaseAlgorithm):
     the steps made since its beginning are lost, and new episodes begin.
 
     Example:
+        >>> import gymnasium as gym
         >>> from dreamzoo.common.exact_resume import ExactResume
         >>> from stable_baselines3 import PPO
         >>> class ResumablePPO(ExactResume, PPO):
@@ -44,7 +45,7 @@ class ExactResume(BaseAlgorithm):
         >>> model = ResumablePPO("MlpPolicy", "CartPole-v1", seed=0, **small).learn(32)
         >>> model.save("model")
         >>> model.save_training_state("state")
-        >>> again = ResumablePPO.load("model", env="CartPole-v1", device="cpu")
+        >>> again = ResumablePPO.load("model", env=gym.make("CartPole-v1"), device="cpu")
         >>> again.load_training_state("state")
         >>> again.learn(16, reset_num_timesteps=False).num_timesteps
         48
