@@ -3,7 +3,7 @@
 from tests.mutants.mutant import Mutant
 
 AGENT, POLICY = "zoo/planet/planet.py", "zoo/planet/policies.py"
-LOSSES, UPDATES = "zoo/planet/losses.py", "zoo/common/updating_algorithm.py"
+LOSSES, UPDATES = "zoo/planet/losses.py", "zoo/common/gradient_updates.py"
 RSSM, PLAIN = "zoo/nn/rssm/gaussian.py", "zoo/nn/networks/world_models.py"
 CEM, PLANNER = "zoo/planning/cem.py", "zoo/planning/planner.py"
 TESTS = ("tests/planet/test_oracle.py", "tests/planet")
