@@ -129,3 +129,15 @@ def test_actor_draws_what_the_dynamics_read(
     assert all(g.any() for g in gradients)
     if isinstance(policy, OneHotActions):
         assert th.equal(codec.encode(codec.decode(action)), action.detach().round())
+
+
+@pytest.mark.parametrize("continuous", [TanhNormalActions, TruncatedNormalActions])
+def test_the_first_half_of_the_last_layer_is_the_mean(
+    continuous: type[TanhNormalActions] | type[TruncatedNormalActions],
+) -> None:
+    actor = DenseActor(5, [7], ActionCodec(WALKER), continuous)
+    feat = th.randn(3, 5)
+    policy, raw = actor(feat), actor.out(actor.body(feat))
+    assert not isinstance(policy, OneHotActions)
+    assert th.equal(policy.raw_mean, raw[:, :6])
+    assert th.equal(policy.raw_std, raw[:, 6:])
