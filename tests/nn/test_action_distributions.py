@@ -63,7 +63,7 @@ def test_truncated_normal_clips_without_losing_the_gradient() -> None:
     """Clipped by straight-through: outside of the margin the gradient is what it was."""
     raw_std = th.tensor([0.7], dtype=th.float64, requires_grad=True)
     policy, uniform = TruncatedNormalActions(th.zeros(1).double(), raw_std), 1.0 - 1e-8
-    action = policy.from_noise(th.tensor([uniform]).double())
+    action = policy.from_noise(th.tensor([uniform], dtype=th.float64))
     assert action.item() == 1 - 1e-6
     std = 2 * th.sigmoid(raw_std / 2) + 0.1
     below = th.special.ndtr(-1 / std)
@@ -83,7 +83,7 @@ def test_truncated_normal_is_finite_at_its_extremes(
     raw = th.tensor([mean, std], requires_grad=True)
     policy = TruncatedNormalActions(raw[:1], raw[1:])
     action = policy.from_noise(th.tensor([uniform]))
-    assert abs(float(action)) <= 1 - 1e-6 + 1e-7
+    assert abs(action.item()) <= 1 - 1e-6 + 1e-7
     for value in (action, policy.log_prob(action.detach()), policy.entropy()):
         (gradient,) = th.autograd.grad(value.sum(), raw, retain_graph=True)
         assert value.isfinite().all()
