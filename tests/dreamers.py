@@ -1,4 +1,4 @@
-"""Batches, networks and optimizer steps for tests of Dreamer V1's and V2's losses."""
+"""Batches and networks for tests of Dreamer V1's and V2's losses."""
 
 from collections.abc import Iterable
 from copy import deepcopy
@@ -161,26 +161,3 @@ class Networks(nn.Module):
         return self.world_model.observe_sequence(
             start, batch.actions, batch.observations, batch.is_first
         )
-
-    def groups(self) -> dict[str, nn.Module]:
-        return {"world_model": self.world_model, "actor": self.actor, "critic": self.critic}
-
-
-def learn(
-    networks: Networks,
-    loss: Tensor,
-    optimizers: dict[str, th.optim.Optimizer],
-    max_grad_norm: float,
-) -> dict[str, float]:
-    """
-    Update every group by one loss, each clipped by a norm of its own.
-
-    :return: norms before clipping
-    """
-    networks.zero_grad()
-    loss.backward()
-    norms = {}
-    for name, module in networks.groups().items():
-        norms[name] = float(nn.utils.clip_grad_norm_(module.parameters(), max_grad_norm))
-        optimizers[name].step()
-    return norms

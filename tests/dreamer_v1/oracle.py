@@ -113,9 +113,10 @@ class Oracle(DreamerOracle):
             feats.append(state.feat)
         return feats
 
-    def _behavior_losses(self, starts: list[State]) -> tuple[Tensor, Tensor]:
+    def _behavior_losses(self, starts: list[tuple[State, bool]]) -> tuple[Tensor, Tensor]:
+        """Nothing counts that is imagined after the end of an episode."""
         actor, critic = [], []
-        for start in starts:
+        for start, ended in starts:
             feats = self._imagine(start.detach())
             reward = [self.head("world_model.reward", f)[0] for f in feats]
             value = [self.head("critic", f)[0] for f in feats]
@@ -124,7 +125,7 @@ class Oracle(DreamerOracle):
                 discount = [th.sigmoid(self.head("world_model.cont", f)[0]) for f in feats]
             returns = lambda_returns(reward, discount, value, self.s["gae_lambda"])
             for k in range(len(feats) - 1):
-                weight = math.prod(float(d.detach()) for d in discount[:k])
+                weight = 0.0 if ended else math.prod(float(d.detach()) for d in discount[:k])
                 actor.append(-weight * returns[k])
                 predicted = self.head("critic", feats[k].detach())[0]
                 critic.append(weight * half_square(predicted - returns[k].detach()))
@@ -136,8 +137,11 @@ class Oracle(DreamerOracle):
         """Every term of the loss, on the weights as they are."""
         filtered = [self.filter(row) for row in rows]
         losses = self._world_model_losses(rows, filtered)
-        last = -1 if self.s["use_cont"] else None  # the last one could be terminal
-        starts = [state for steps in filtered for state, _, _ in steps[:last]]
+        starts = [
+            (state, record.terminal)
+            for row, steps in zip(rows, filtered, strict=True)
+            for record, (state, _, _) in zip(row.records, steps, strict=True)
+        ]
         losses["actor"], losses["critic"] = self._behavior_losses(starts)
         return losses
 

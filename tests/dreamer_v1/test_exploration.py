@@ -49,4 +49,4 @@ def test_epsilon_changes_how_many_are_replaced_and_not_by_what() -> None:
     ("n_updates", "epsilon"), [(0, 0.4), (100_000, 0.25), (200_000, 0.1), (10**7, 0.1)]
 )
 def test_epsilon_falls_linearly(n_updates: int, epsilon: float) -> None:
-    assert epsilon_after(n_updates) == pytest.approx(epsilon)
+    assert epsilon_after(n_updates, 0.4, 0.1, 200_000) == pytest.approx(epsilon)

@@ -14,6 +14,7 @@ from tests.dreamer_v1.test_oracle import SETTINGS, make_networks
 from tests.dreamers import ACTIONS, VECTOR, make_rows, to_batch
 
 H, N, F = 4, 3, 5
+GOES_ON = th.zeros(N, dtype=th.bool)
 
 
 def _dream() -> Imagined:
@@ -25,7 +26,7 @@ def _dream() -> Imagined:
 def test_the_state_that_a_dream_starts_from_does_not_count() -> None:
     """Pitfall 1: no action of the dream led to it."""
     dream = _dream()
-    terms, _ = behavior_loss(dream, NormalHead(F, [4], "elu"), gae_lambda=0.95)
+    terms, _ = behavior_loss(dream, NormalHead(F, [4], "elu"), GOES_ON, gae_lambda=0.95)
     total = terms["actor"] + terms["critic"]
     for gradient in th.autograd.grad(total, [dream.reward, dream.discount, dream.value]):
         assert not gradient[0].any()
@@ -34,7 +35,7 @@ def test_the_state_that_a_dream_starts_from_does_not_count() -> None:
 
 def test_the_actor_climbs_the_weighted_returns_and_weights_have_no_gradient() -> None:
     dream = _dream()
-    terms, _ = behavior_loss(dream, NormalHead(F, [4], "elu"), gae_lambda=0.9)
+    terms, _ = behavior_loss(dream, NormalHead(F, [4], "elu"), GOES_ON, gae_lambda=0.9)
     reward, discount, value = (x[1:] for x in (dream.reward, dream.discount, dream.value))
     returns = inclusive_lambda_return(reward, discount, value, 0.9)
     weights = [
@@ -50,13 +51,25 @@ def test_the_actor_climbs_the_weighted_returns_and_weights_have_no_gradient() ->
 
 def test_the_critic_learns_returns_that_are_held_fixed() -> None:
     dream, critic = _dream(), NormalHead(F, [4], "elu")
-    terms, metrics = behavior_loss(dream, critic, gae_lambda=0.95)
+    terms, metrics = behavior_loss(dream, critic, GOES_ON, gae_lambda=0.95)
     sources = [dream.reward, dream.discount, dream.value]
     found = th.autograd.grad(terms["critic"], sources, allow_unused=True, retain_graph=True)
     assert found == (None, None, None)
     error = critic(dream.feat[1:-1]) - metrics["imagined_return"]
     th.testing.assert_close(terms["critic"], (0.5 * metrics["weight"] * error**2).mean())
     assert all(g.any() for g in th.autograd.grad(terms["critic"], list(critic.parameters())))
+
+
+def test_nothing_counts_that_is_imagined_after_an_end() -> None:
+    """Pitfall 14: in rows over several episodes ends lie anywhere, not only at a row's end."""
+    dream = _dream()
+    ended = th.tensor([False, True, False])
+    terms, metrics = behavior_loss(dream, NormalHead(F, [4], "elu"), ended, gae_lambda=0.95)
+    assert not metrics["weight"][:, 1].any()
+    assert metrics["weight"][0, 0] == 1.0
+    for gradient in th.autograd.grad(terms["actor"], [dream.reward, dream.value]):
+        assert not gradient[:, 1].any()
+        assert gradient[:, 0].any()
 
 
 @pytest.mark.parametrize("above", [True, False])

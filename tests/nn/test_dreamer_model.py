@@ -62,15 +62,17 @@ def test_discount_is_predicted_or_a_constant(use_cont: bool) -> None:
 def test_rewards_and_continuation_have_the_likelihoods_of_a_normal_and_a_bernoulli() -> None:
     n = _make(VECTOR, use_cont=True)
     feat, rewards, alive = th.randn(2, 3, 9), th.randn(2, 3), 0.9 * (th.rand(2, 3) > 0.3).float()
-    losses = n.world_model.prediction_losses(feat, 2 * feat, rewards, alive)
+    losses, metrics = n.world_model.prediction_losses(feat, 2 * feat, rewards, alive)
     normal = th.distributions.Normal(n.world_model.reward(feat), 1.0)
     constant = 0.5 * np.log(2 * np.pi)
     th.testing.assert_close(losses["reward"], -normal.log_prob(rewards).mean() - constant)
     p = th.sigmoid(n.world_model.cont(2 * feat))[..., 0]
     bernoulli = -(alive * p.log() + (1 - alive) * (1 - p).log()).mean()
     th.testing.assert_close(losses["cont"], bernoulli)
-    without = _make(VECTOR).world_model.prediction_losses(feat, feat, rewards, alive)
+    th.testing.assert_close(metrics["discount"], p.detach())
+    without, nothing = _make(VECTOR).world_model.prediction_losses(feat, feat, rewards, alive)
     assert without.keys() == {"reward"}
+    assert not nothing
 
 
 def test_imagination_judges_every_state_and_changes_neither_model_nor_critic() -> None:

@@ -67,6 +67,9 @@ def test_state_is_saved_and_loaded() -> None:
     other = ShrinkingAdam([th.nn.Parameter(th.ones(2))])
     other.load_state_dict(optimizer.state_dict())
     assert other.param_groups[0]["shrink"] == 0.125
+    (loaded,) = other.param_groups[0]["params"]
+    other.step()  # without a gradient
+    assert loaded.tolist() == [0.875, 0.875]
     optimizer.add_param_group({"params": [th.nn.Parameter(th.ones(1))]})
     assert optimizer.param_groups[1]["shrink"] == 0.125
 

@@ -39,7 +39,7 @@ class GradientUpdates(BaseAlgorithm):
     policy: RecurrentPolicy
     #: Terms of the loss whose graphs have nothing in common with those of the others.
     apart: ClassVar[tuple[str, ...]] = ()
-    #: The gradient is scaled down to this norm; None: never.
+    #: The gradient of every optimizer is scaled down to this norm; None: never.
     max_grad_norm: float | None = None
 
     @abstractmethod
@@ -143,11 +143,24 @@ class GradientUpdates(BaseAlgorithm):
         norm = th.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         guard_gradients(self, parameters, loss, norm)
         if self.max_grad_norm is not None:
-            # Of a norm that is not finite nothing may reach the gradients that the guard emptied.
-            th.nn.utils.clip_grads_with_norm_(
-                parameters, self.max_grad_norm, norm.nan_to_num(0.0, 0.0)
-            )
+            self._clip_gradients(self.max_grad_norm, norm)
         return norm
+
+    def _clip_gradients(self, limit: float, norm: Tensor) -> None:
+        """
+        Scale gradients down, each optimizer's by a norm of its own.
+
+        :param limit: largest norm
+        :param norm: of all gradients before the guard has looked at them
+        """
+        optimizers = [*self.policy.optimizers.values()]
+        for optimizer in optimizers:
+            groups = [group["params"] for group in optimizer.param_groups]
+            own = [p for group in groups for p in group if p.grad is not None]
+            if len(optimizers) > 1:
+                norm = th.nn.utils.get_total_norm([p.grad for p in own if p.grad is not None])
+            # Of a norm that is not finite nothing may reach the gradients that the guard emptied.
+            th.nn.utils.clip_grads_with_norm_(own, limit, norm.nan_to_num(0.0, 0.0))
 
     def _log_means(self, metrics: MeanMetrics) -> None:
         """

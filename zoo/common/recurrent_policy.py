@@ -70,6 +70,7 @@ class RecurrentPolicy(BasePolicy):
     #: What the outermost constructor was given.
     _arguments: dict[str, Any]
     _memory: MemoryLayout | None = None
+    _optimizer_names: tuple[str, ...] = ("optimizer",)
     #: Has no content, and lies where the networks are.
     _place: Tensor
 
@@ -123,15 +124,24 @@ class RecurrentPolicy(BasePolicy):
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {**self._arguments, "lr_schedule": self._dummy_schedule}
 
-    def _set_optimizer(self, lr_schedule: Schedule) -> None:
-        """Make the optimizer of all that is trained, once all networks are there."""
+    def _set_optimizer(self, lr_schedule: Schedule, **networks: nn.Module) -> None:
+        """
+        Make optimizers once all networks are there.
+
+        :param lr_schedule: learning rate
+        :param networks: what each optimizer trains, by the name of its attribute; without any,
+            ``optimizer`` trains everything
+        """
         kind: Any = self.optimizer_class  # torch's own base takes no learning rate
-        self.optimizer = kind(self.trained_parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+        trained = {name: [*network.parameters()] for name, network in networks.items()}
+        for name, parameters in (trained or {"optimizer": self.trained_parameters()}).items():
+            setattr(self, name, kind(parameters, lr=lr_schedule(1), **self.optimizer_kwargs))
+        self._optimizer_names = tuple(networks) or ("optimizer",)
 
     @property
     def optimizers(self) -> dict[str, th.optim.Optimizer]:
-        """All optimizers by their attributes' names; a policy with more than one lists them."""
-        return {"optimizer": self.optimizer}
+        """All optimizers by their attributes' names; a policy that makes its own lists them."""
+        return {name: getattr(self, name) for name in self._optimizer_names}
 
     def trained_parameters(self) -> list[nn.Parameter]:
         """List what is updated: everything that is not held fixed."""

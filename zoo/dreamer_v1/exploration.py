@@ -41,10 +41,13 @@ def epsilon_greedy(
     return th.where(draws[:, :1] < epsilon, th.cat(chosen, dim=1), action)
 
 
-def epsilon_after(n_updates: int) -> float:
+def epsilon_after(n_updates: int, initial: float, final: float, over: int) -> float:
     """
-    Return how often actions are random after so many updates: 0.4 falls to 0.1 over 200,000.
+    Return how often actions are random after so many updates: it changes linearly.
 
-    :param n_updates: gradient steps so far (Dreamer, appendix A)
+    :param n_updates: gradient steps so far
+    :param initial: at first (Dreamer, appendix A: 0.4)
+    :param final: in the end (0.1)
+    :param over: gradient steps between both (200,000)
     """
-    return 0.4 + (0.1 - 0.4) * min(n_updates / 200_000, 1.0)
+    return initial + (final - initial) * min(n_updates / over, 1.0)

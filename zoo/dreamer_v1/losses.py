@@ -30,19 +30,22 @@ def world_model_loss(
     :param alive: discount after every step: gamma, but zero where an episode ended for good, never
         where only time was up, (B, T)
     :param free_nats: a mean KL divergence below this has no gradient
-    :return: ``recon`` (of a Dict ``recon_<key>``), ``reward``, ``cont``, ``kl``; metrics in nats
+    :return: ``recon`` (of a Dict ``recon_<key>``), ``reward``, ``cont``, ``kl``; metrics
     """
     feat = filtered.latent.feat
     terms = reconstruction_losses(model, filtered, feat)
-    terms |= model.prediction_losses(feat, feat, rewards, alive)
+    predictions, metrics = model.prediction_losses(feat, feat, rewards, alive)
     post, prior = filtered.belief
     kl = post.kl(prior)
     # Clipped after the mean, as the authors' later code does; PlaNet clips every step.
-    terms["kl"] = kl.mean().clamp(min=free_nats)
-    return terms, {"kl": kl, "prior_ent": prior.entropy(), "post_ent": post.entropy()}
+    terms |= predictions | {"kl": kl.mean().clamp(min=free_nats)}
+    entropies = {"prior_ent": prior.entropy(), "post_ent": post.entropy()}
+    return terms, {"kl": kl, **entropies, **metrics}
 
 
-def behavior_loss(dream: Imagined, critic: NormalHead, *, gae_lambda: float) -> Terms:
+def behavior_loss(
+    dream: Imagined, critic: NormalHead, is_terminal: Tensor, *, gae_lambda: float
+) -> Terms:
     """
     Actor and critic on imagined trajectories (eq. 6 to 8).
 
@@ -52,13 +55,15 @@ def behavior_loss(dream: Imagined, critic: NormalHead, *, gae_lambda: float) -> 
     :param dream: N trajectories of H steps, at least 2, judged by this critic, see
         :meth:`DreamerWorldModel.imagine`
     :param critic: learns the returns of states 1..H-1
+    :param is_terminal: whether an episode had ended for good where a dream starts, (N,); nothing
+        counts that is imagined after it
     :param gae_lambda: mixes one-step and long returns
     :return: ``actor`` and ``critic``; metrics
     """
     parts = dream.feat, dream.reward, dream.discount, dream.value
     feat, reward, discount, value = (part[1:] for part in parts)
     returns = inclusive_lambda_return(reward, discount, value, gae_lambda)
-    weight = discount_weights(discount)[:-1]
+    weight = discount_weights(discount)[:-1] * (~is_terminal).float()
     error = unit_variance_loss(critic(feat[:-1].detach()), returns.detach())
     terms = {"actor": -(weight * returns).mean(), "critic": (weight * error).mean()}
     metrics = {"return": returns, "reward": reward, "value": value}

@@ -71,14 +71,14 @@ def world_model_loss(
     :param image_gradients: False: what is decoded teaches the decoder alone (table 2's ablation
         "No Image Gradients")
     :param reward_gradients: False: rewards teach their head alone ("No Reward Gradients")
-    :return: ``recon`` (of a Dict ``recon_<key>``), ``reward``, ``cont``, ``kl``; metrics in nats
+    :return: ``recon`` (of a Dict ``recon_<key>``), ``reward``, ``cont``, ``kl``; metrics
     """
     feat = filtered.latent.feat
     terms = reconstruction_losses(model, filtered, feat if image_gradients else feat.detach())
     reward_feat = feat if reward_gradients else feat.detach()
-    terms |= model.prediction_losses(reward_feat, feat, rewards, alive)
-    terms["kl"], metrics = balanced_kl(filtered.belief, kl_balance, free_nats)
-    return terms, metrics
+    predictions, metrics = model.prediction_losses(reward_feat, feat, rewards, alive)
+    kl, nats = balanced_kl(filtered.belief, kl_balance, free_nats)
+    return terms | predictions | {"kl": kl}, metrics | nats
 
 
 def balanced_kl(
@@ -139,7 +139,12 @@ def imagine(
 
 
 def behavior_loss(
-    dream: Dream, critic: NormalHead, *, rho: float, ent_coef: float, gae_lambda: float
+    dream: Dream,
+    critic: NormalHead,
+    *,
+    rho: float | Tensor,
+    ent_coef: float | Tensor,
+    gae_lambda: float,
 ) -> Terms:
     """
     Actor and critic on imagined trajectories (eq. 4 to 6).

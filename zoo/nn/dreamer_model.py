@@ -89,7 +89,7 @@ class DreamerWorldModel(WorldModel):
 
     def prediction_losses(
         self, reward_feat: Tensor, feat: Tensor, rewards: Tensor, alive: Tensor
-    ) -> dict[str, Tensor]:
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """
         Compute how badly states predict reward and discount, on average over steps and rows.
 
@@ -97,12 +97,15 @@ class DreamerWorldModel(WorldModel):
         :param feat: features that the discount is predicted from, (B, T, F)
         :param rewards: of arriving at every step, (B, T)
         :param alive: discount after every step, zero where an episode ended for good, (B, T)
-        :return: ``reward``, and with a head for it ``cont``
+        :return: ``reward``, and with a head for it ``cont``; of that head also the ``discount``
+            that it predicts, without gradient, (B, T)
         """
         losses = {"reward": unit_variance_loss(self.reward(reward_feat), rewards).mean()}
-        if self.learns_discount:
-            losses["cont"] = soft_bernoulli_loss(self.cont(feat)[..., 0], alive).mean()
-        return losses
+        if not self.learns_discount:
+            return losses, {}
+        logit = self.cont(feat)[..., 0]
+        losses["cont"] = soft_bernoulli_loss(logit, alive).mean()
+        return losses, {"discount": th.sigmoid(at_least_float32(logit.detach()))}
 
     def imagine(
         self,

@@ -1,0 +1,80 @@
+"""What the first two Dreamers share: how they begin, and three networks that learn apart."""
+
+from collections.abc import Hashable, Mapping
+from typing import Any, ClassVar
+
+import torch as th
+from gymnasium import spaces
+from torch import Tensor
+
+from dreamzoo.common.dreamer_policy import DreamerPolicy
+from dreamzoo.common.settings import Number, Setting, Whole
+from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
+from dreamzoo.nn.state import State, leaves
+
+
+class DreamerAlgorithm(WorldModelAlgorithm):
+    """
+    Agent whose actor and critic learn in imagination, with learning rates of their own.
+
+    Actions are uniform until the first update; that is followed by others at once, as many as
+    ``pretrain`` says.
+
+    :param args: of :class:`WorldModelAlgorithm`
+    :param kwargs: of the same
+    """
+
+    policy: DreamerPolicy
+    settings: ClassVar[Mapping[str, Setting]] = {
+        **WorldModelAlgorithm.settings,
+        "horizon": Whole(2),
+        "pretrain": Whole(0),
+        "actor_learning_rate": Number(0),
+        "critic_learning_rate": Number(0),
+        "gamma": Number(0, 1),
+        "gae_lambda": Number(0, 1),
+        "free_nats": Number(0),
+        "kl_coef": Number(0),
+        "cont_coef": Number(0),
+        "max_grad_norm": Number(0, above=True, infinite=True),  # inf: never scaled down
+    }
+    action_spaces = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
+    pretrain: int
+    actor_learning_rate: float
+    critic_learning_rate: float
+    gamma: float
+    kl_coef: float
+    cont_coef: float
+
+    def _policy_kwargs(self) -> dict[str, Any]:
+        return {"gamma": self.gamma, **self.policy_kwargs}
+
+    def _own_rates(self) -> dict[str, float]:
+        return {
+            "actor_optimizer": self.actor_learning_rate,
+            "critic_optimizer": self.critic_learning_rate,
+        }
+
+    def _loss_weights(self) -> dict[str, float]:
+        return {"kl": self.kl_coef, "cont": self.cont_coef}
+
+    def _take_due_updates(self, steps: int) -> int:
+        """Return how many updates follow a collection; the first are ``pretrain`` at once."""
+        begins = self._updates_due is None and self.gradient_steps is None
+        updates = super()._take_due_updates(steps)
+        return max(updates, self.pretrain) if begins and updates else updates
+
+    def _choose(self, latent: State, generator: th.Generator | None, deterministic: bool) -> Tensor:
+        """Choose actions while collecting: uniform ones at first."""
+        if self._may_train():
+            return super()._choose(latent, generator, deterministic)
+        codec, n = self.policy.action_codec, len(next(iter(leaves(latent))))
+        draws = th.rand(n, codec.replay_dim, generator=generator, device=self.device)
+        if not codec.is_discrete:
+            return 2.0 * draws - 1.0
+        pairs = zip(draws.unbind(1), codec.sizes, strict=True)
+        return th.stack([(x * size).long().clamp(max=size - 1) for x, size in pairs], dim=1)
+
+    def _choice(self) -> Hashable | None:
+        choice = super()._choice()
+        return choice if choice is None else (choice, self._may_train())

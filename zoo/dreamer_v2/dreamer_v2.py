@@ -1,0 +1,187 @@
+"""DreamerV2 (Hafner et al., "Mastering Atari with discrete world models")."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, get_args
+
+from stable_baselines3.common.type_aliases import GymEnv, Schedule
+from typing_extensions import Unpack
+
+from dreamzoo.common.arguments import ReplayPlumbing
+from dreamzoo.common.buffers import SequenceBatch
+from dreamzoo.common.dreamer_algorithm import DreamerAlgorithm
+from dreamzoo.common.settings import Choice, Flag, Number, Rate, Setting, Whole
+from dreamzoo.common.training import Losses
+from dreamzoo.dreamer_v2.losses import behavior_loss, imagine, world_model_loss
+from dreamzoo.dreamer_v2.policies import CnnPolicy, DreamerV2Policy, MlpPolicy, MultiInputPolicy
+from dreamzoo.nn.state import flatten
+
+RewardTransform = Literal["tanh", "identity"]
+
+
+class DreamerV2(DreamerAlgorithm):
+    """
+    DreamerV2: categorical latents, KL balancing, an actor of REINFORCE and of straight gradients.
+
+    Paper: https://arxiv.org/abs/2010.02193; defaults are its settings for Atari (table D.1) and
+    constants those of the authors' code, https://github.com/danijar/dreamerv2. Differences:
+    docs/differences.md.
+
+    The ablations of table 2 are settings: ``policy_kwargs=dict(layer_norm=False)``,
+    ``reward_gradients=False``, ``image_gradients=False``, ``policy_kwargs=dict(
+    latents="gaussian")``, ``kl_balance=None`` and ``rho=0.0``.
+
+    :param policy: ``MlpPolicy``, ``CnnPolicy``, ``MultiInputPolicy`` or a class
+    :param env: environment, VecEnv or gymnasium id
+    :param learning_rate: of the world model (2e-4; control: 3e-4)
+    :param buffer_size: replay capacity in records of all environments together (2e6)
+    :param learning_starts: random steps before the first update (50,000; control: 1,000); None: as
+        soon as the replay holds ``batch_size * batch_length`` windows, or is full
+    :param batch_size: rows B (50; authors' code: 16)
+    :param batch_length: steps L of a row (50)
+    :param horizon: imagined steps H, at least 2 (15)
+    :param train_ratio: replayed steps for every step (625: an update for every 4 steps; authors'
+        code: 50, an update of 16 rows for every 16)
+    :param pretrain: updates when learning starts (1; control: 100)
+    :param actor_learning_rate: of the actor (4e-5; control: 8e-5)
+    :param critic_learning_rate: of the critic (1e-4; control: 8e-5)
+    :param gamma: discount (text and code: 0.999; table D.1: 0.995; control: 0.99)
+    :param gae_lambda: mixes one-step and long returns (0.95)
+    :param rho: share of REINFORCE in the actor's objective, or a schedule of it by the remaining
+        progress; the rest learns through the dynamics (1; control: 0)
+    :param ent_coef: weight of the actor's entropy, or a schedule of it (1e-3; control: 1e-4)
+    :param reward_transform: what the reward head learns of rewards (tanh; control: identity)
+    :param free_nats: mean KL divergences below this have no gradient (0; control: 1)
+    :param kl_coef: weight beta of the KL term (0.1; control: 1)
+    :param kl_balance: share alpha of the prior's gradient (0.8); None: the plain divergence
+    :param cont_coef: weight of the continue head's loss (authors' code: 5; the paper names none)
+    :param image_gradients: whether the model learns from what it decodes
+    :param reward_gradients: whether the model learns from rewards
+    :param target_update_interval: updates between two copies of the critic (100)
+    :param max_grad_norm: the gradient of each network is scaled down to this norm (100)
+    """
+
+    policy: DreamerV2Policy
+    policy_base = DreamerV2Policy
+    settings: ClassVar[Mapping[str, Setting]] = {
+        **DreamerAlgorithm.settings,
+        "rho": Rate(),
+        "ent_coef": Rate(),
+        "reward_transform": Choice(get_args(RewardTransform)),
+        "kl_balance": Number(0, 1, none=True),
+        "image_gradients": Flag(),
+        "reward_gradients": Flag(),
+        "target_update_interval": Whole(1),
+    }
+    policy_aliases: ClassVar = {p.__name__: p for p in (MlpPolicy, CnnPolicy, MultiInputPolicy)}
+    smallest: ClassVar[Mapping[str, Any]] = {
+        "policy_kwargs": dict(
+            stoch=3, classes=4, deter=8, units=8, head_arch=[8], net_arch=[8], cnn_depth=2
+        ),
+        "learning_starts": 11,
+        "train_ratio": 4.0,
+        "batch_size": 2,
+        "batch_length": 4,
+        "horizon": 3,
+    }
+
+    def __init__(
+        self,
+        policy: str | type[DreamerV2Policy],
+        env: GymEnv | str | None,
+        learning_rate: float | Schedule = 2e-4,
+        buffer_size: int = 2_000_000,
+        learning_starts: int | None = 50_000,
+        batch_size: int = 50,
+        batch_length: int = 50,
+        horizon: int = 15,
+        train_ratio: float = 625.0,
+        pretrain: int = 1,
+        actor_learning_rate: float = 4e-5,
+        critic_learning_rate: float = 1e-4,
+        gamma: float = 0.999,
+        gae_lambda: float = 0.95,
+        rho: float | Schedule = 1.0,
+        ent_coef: float | Schedule = 1e-3,
+        reward_transform: RewardTransform = "tanh",
+        free_nats: float = 0.0,
+        kl_coef: float = 0.1,
+        kl_balance: float | None = 0.8,
+        cont_coef: float = 5.0,
+        image_gradients: bool = True,
+        reward_gradients: bool = True,
+        target_update_interval: int = 100,
+        max_grad_norm: float = 100.0,
+        **plumbing: Unpack[ReplayPlumbing],
+    ) -> None:
+        super().__init__(
+            policy, env, learning_rate, buffer_size, learning_starts, batch_size, **plumbing
+        )
+        self.batch_length, self.train_ratio, self.pretrain = batch_length, train_ratio, pretrain
+        self.horizon, self.gamma, self.gae_lambda = horizon, gamma, gae_lambda
+        self.actor_learning_rate = actor_learning_rate
+        self.critic_learning_rate = critic_learning_rate
+        self.rho, self.ent_coef = rho, ent_coef
+        self.reward_transform = reward_transform
+        self.free_nats, self.kl_coef, self.kl_balance = free_nats, kl_coef, kl_balance
+        self.cont_coef = cont_coef
+        self.image_gradients, self.reward_gradients = image_gradients, reward_gradients
+        self.target_update_interval = target_update_interval
+        self.max_grad_norm = max_grad_norm
+        if self._init_setup_model:
+            self._setup_model()
+
+    # ------------------------------------------------------------------ the algorithm
+
+    def _begin_updates(self) -> None:
+        super()._begin_updates()
+        # Where the device finds them: a recorded update is repeated while they change.
+        for name in ("rho", "ent_coef"):
+            value = getattr(self, name)
+            now = value(self._current_progress_remaining) if callable(value) else value
+            getattr(self.policy, name).fill_(now)
+
+    def losses(self, batch: SequenceBatch) -> Losses:
+        """
+        Compute every term of the loss on one batch (eq. 2 to 6), with gradient.
+
+        :param batch: (B, T)
+        """
+        policy, model = self.policy, self.policy.world_model
+        filtered = self.observe_batch(batch, self._generator)
+        rewards = batch.rewards.tanh() if self.reward_transform == "tanh" else batch.rewards
+        terms, metrics = world_model_loss(
+            model,
+            filtered,
+            rewards,
+            self.gamma * (~batch.is_terminal).float(),
+            kl_balance=self.kl_balance,
+            free_nats=self.free_nats,
+            image_gradients=self.image_gradients,
+            reward_gradients=self.reward_gradients,
+        )
+        dream = imagine(
+            model,
+            policy.actor,
+            policy.critic_target,
+            flatten(filtered.latent, 0, 1),
+            batch.is_terminal.flatten(),
+            self.horizon,
+            gamma=self.gamma,
+            through_dynamics=callable(self.rho) or self.rho < 1.0,
+            generator=self._generator,
+        )
+        behavior, more = behavior_loss(
+            dream,
+            policy.critic,
+            rho=policy.rho,
+            ent_coef=policy.ent_coef,
+            gae_lambda=self.gae_lambda,
+        )
+        if model.learns_discount:
+            model.follow_gamma(metrics["discount"], batch.is_terminal, self.gamma)
+        return Losses(terms | behavior, metrics | more, {})
+
+    def _after_step(self) -> None:
+        """Copy the critic into the slow one, for the first time after the first update."""
+        if self._n_updates % self.target_update_interval == 0:
+            self.policy.follow_critic()

@@ -1,0 +1,150 @@
+"""Networks of DreamerV2 as Stable-Baselines3 policies."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, get_args
+
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.type_aliases import Schedule
+from torch import nn
+from typing_extensions import Unpack
+
+from dreamzoo.common.arguments import PolicyPlumbing
+from dreamzoo.common.dreamer_policy import DreamerPolicy
+from dreamzoo.common.net_arch import NetArch, split_arch
+from dreamzoo.common.policy_inputs import ImageInput, VectorInput
+from dreamzoo.common.settings import Choice, Flag, Number, Setting, Whole, Widths
+from dreamzoo.nn.action_distributions import TruncatedNormalActions
+from dreamzoo.nn.dreamer_model import DreamerWorldModel
+from dreamzoo.nn.networks.actors import DenseActor, DenseHead
+from dreamzoo.nn.networks.world_models import (
+    Endless,
+    NormalHead,
+    WorldModelsDecoder,
+    WorldModelsEncoder,
+)
+from dreamzoo.nn.optim import ShrinkingAdam
+from dreamzoo.nn.rssm.categorical import LayerNormRSSM
+from dreamzoo.nn.rssm.latents import Latents, NormalLatents, OneHotLatents
+
+#: What the stochastic part of a state is drawn from.
+LatentsKind = Literal["categorical", "gaussian"]
+
+
+class DreamerV2Policy(DreamerPolicy):
+    """
+    World model, actor, critic and slow critic of DreamerV2.
+
+    :param observation_space: observation space; images are resized to 64x64
+    :param action_space: Box (finite), Discrete, MultiDiscrete or MultiBinary
+    :param lr_schedule: learning rate of the world model
+    :param latents: ``categorical``, or ``gaussian``: table 2's "No Discrete Latents"
+    :param stoch: number of latents (table D.1: 32; normal ones in the first release: 50)
+    :param classes: classes of a categorical latent (table D.1: 32)
+    :param deter: width of the GRU (table D.1: 600; control: 200)
+    :param hidden: width of the dynamics' hidden layers; None: as wide as the GRU
+    :param layer_norm: normalize within the GRU; False is table 2's "No Layer Norm"
+    :param cnn_depth: channels of the first convolution (authors' code: 48)
+    :param units: width of the four layers that read and predict vectors (authors' code: 400)
+    :param head_arch: hidden layers of reward and continue head (authors' code: four of 400)
+    :param cont: learn where episodes end; False discounts by gamma alone (control)
+    :param net_arch: hidden widths of actor and critic, ``[64, 64]`` or ``dict(pi=[...],
+        vf=[...])``; None: four layers of 400
+    :param gamma: discount; the algorithm passes its own
+    :param optimizer_class: optimizer of world model, actor and critic, one for each
+    :param optimizer_kwargs: of that class
+    """
+
+    rho: th.Tensor
+    ent_coef: th.Tensor
+    settings: ClassVar[Mapping[str, Setting]] = {
+        **DreamerPolicy.settings,
+        "latents": Choice(get_args(LatentsKind)),
+        "stoch": Whole(1),
+        "classes": Whole(1),
+        "deter": Whole(1),
+        "hidden": Whole(1, none=True),
+        "layer_norm": Flag(),
+        "cnn_depth": Whole(1),
+        "units": Whole(1),
+        "head_arch": Widths(),
+        "gamma": Number(0, 1),
+        "cont": Flag(),
+    }
+
+    def __init__(
+        self,
+        observation_space: spaces.Space,
+        action_space: spaces.Space,
+        lr_schedule: Schedule,
+        latents: LatentsKind = "categorical",
+        stoch: int = 32,
+        classes: int = 32,
+        deter: int = 600,
+        hidden: int | None = None,
+        layer_norm: bool = True,
+        cnn_depth: int = 48,
+        units: int = 400,
+        head_arch: Sequence[int] = (400, 400, 400, 400),
+        cont: bool = True,
+        net_arch: NetArch | None = None,
+        gamma: float = 0.999,
+        optimizer_class: type[th.optim.Optimizer] = ShrinkingAdam,
+        optimizer_kwargs: dict[str, Any] | None = None,
+        **plumbing: Unpack[PolicyPlumbing],
+    ) -> None:
+        super().__init__(
+            observation_space, action_space, optimizer_class, optimizer_kwargs, **plumbing
+        )
+        codec, action_dim = self.observation_codec, self.action_codec.dim
+        encoder = self._own_encoder() or WorldModelsEncoder(
+            codec, cnn_depth, units, "elu", "elu", mlp_layers=4
+        )
+        kind: Latents[Any] = (
+            OneHotLatents(stoch, classes) if latents == "categorical" else NormalLatents(stoch)
+        )
+        dynamics = LayerNormRSSM(
+            int(encoder.features_dim),  # type: ignore[arg-type]
+            action_dim,
+            deter,
+            hidden or deter,
+            kind,
+            layer_norm=layer_norm,
+        )
+        feat = deter + kind.stoch * kind.classes
+        ends: nn.Module = DenseHead(feat, 1, head_arch) if cont else Endless()
+        decoder = WorldModelsDecoder(codec, feat, cnn_depth, units, "elu", "elu", mlp_layers=4)
+        reward = NormalHead(feat, head_arch, "elu")
+        learned_gamma = gamma if cont else 1.0
+        self._set_world_model(
+            DreamerWorldModel(
+                codec, encoder, dynamics, decoder, reward, ends, action_dim, learned_gamma
+            )
+        )
+        self.net_arch = split_arch(net_arch, [400] * 4, [400] * 4)
+        actor = DenseActor(feat, self.net_arch["pi"], self.action_codec, TruncatedNormalActions)
+        critic, self.critic_target = (
+            NormalHead(feat, self.net_arch["vf"], "elu") for _ in range(2)
+        )
+        self.critic_target.requires_grad_(False)
+        # Of the updates under way; the algorithm fills them in.
+        for name in ("rho", "ent_coef"):
+            self.register_buffer(name, th.zeros(()), persistent=False)
+        self._set_actor_and_critic(actor, critic, lr_schedule)
+        self.follow_critic()
+
+    def follow_critic(self) -> None:
+        """Copy the critic into the slow one, which stands still in between."""
+        self.critic_target.load_state_dict(self.critic.state_dict())
+
+
+class MlpPolicy(VectorInput, DreamerV2Policy):
+    """For vectors, integers and binaries. An image is flattened."""
+
+
+class CnnPolicy(ImageInput, DreamerV2Policy):
+    """For one image."""
+
+
+class MultiInputPolicy(DreamerV2Policy):
+    """For a Dict of images, vectors, integers and binaries."""
