@@ -221,8 +221,8 @@ MUTANTS = [
     _mutant(
         MODEL,
         "the discount is predicted from the rewards' features",
-        "soft_bernoulli_loss(self.cont(feat)[..., 0], alive)",
-        "soft_bernoulli_loss(self.cont(reward_feat)[..., 0], alive)",
+        "logit = self.cont(feat)[..., 0]",
+        "logit = self.cont(reward_feat)[..., 0]",
     ),
     # ------------------------------------------------------------------ returns, optimizer, replay
     _mutant(
