@@ -62,7 +62,7 @@ class Oracle(DreamerOracle):
     Settings: ``latents``, ``stoch``, ``layer_norm``, ``tanh_rewards``, ``free_nats``, ``kl_coef``,
     ``kl_balance`` (None: plain), ``use_cont``, ``cont_coef``, ``image_gradients``,
     ``reward_gradients``, ``gamma``, ``gae_lambda``, ``horizon``, ``rho``, ``ent_coef``,
-    ``target_update_interval``, ``max_grad_norm``, ``adam_eps``, ``shrink``.
+    ``target_update_interval``, ``tau``, ``max_grad_norm``, ``adam_eps``, ``shrink``.
     """
 
     # ------------------------------------------------------------------ the model
@@ -255,5 +255,6 @@ class Oracle(DreamerOracle):
             with th.no_grad():
                 for name, slow in self.w.items():
                     if name.startswith("critic_target."):
-                        slow.copy_(self.w[name.replace("critic_target.", "critic.")])
+                        online = self.w[name.replace("critic_target.", "critic.")]
+                        slow.copy_((1 - self.s["tau"]) * slow + self.s["tau"] * online)
         return {k: float(v.detach()) for k, v in losses.items()}, gradients

@@ -36,6 +36,7 @@ SETTINGS: dict[str, Any] = {
     "rho": 0.6,
     "ent_coef": 0.03,
     "target_update_interval": 2,
+    "tau": 0.7,
     "max_grad_norm": 1e6,
     "adam_eps": 1e-3,
     "shrink": 2e-3,

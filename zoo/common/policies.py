@@ -48,6 +48,19 @@ class WorldModelPolicy(RecurrentPolicy):
         built = self.own_extractor(self.observation_space, **self.features_extractor_kwargs)
         return ExtractorEncoder(built, self.observation_codec)
 
+    def _refuse_extractor_kwargs(self) -> None:
+        """
+        Refuse arguments of an extractor where there is none, and the paper's encoder has its own.
+
+        :raises ValueError: names them
+        """
+        if self.own_extractor is None and self.features_extractor_kwargs:
+            raise ValueError(
+                f"features_extractor_kwargs={self.features_extractor_kwargs} belong to a "
+                "features_extractor_class, which is not given; this agent's own encoder takes "
+                "units and cnn_depth."
+            )
+
     def _set_world_model(self, world_model: WorldModel) -> None:
         """Own a world model; its encoder also gets the name that SB3 has for it."""
         self.world_model = world_model

@@ -84,6 +84,7 @@ class DreamerV1Policy(DreamerPolicy):
             observation_space, action_space, optimizer_class, optimizer_kwargs, **plumbing
         )
         codec, acting = self.observation_codec, self.action_codec
+        self._refuse_extractor_kwargs()
         encoder = self._own_encoder() or WorldModelsEncoder(codec, cnn_depth, units, "relu", "elu")
         token_dim = int(encoder.features_dim)  # type: ignore[arg-type]
         dynamics = GaussianRSSM(token_dim, acting.dim, deter, stoch, units, "elu")

@@ -56,7 +56,8 @@ class DreamerV2(DreamerAlgorithm):
     :param cont_coef: weight of the continue head's loss (authors' code: 5; the paper names none)
     :param image_gradients: whether the model learns from what it decodes
     :param reward_gradients: whether the model learns from rewards
-    :param target_update_interval: updates between two copies of the critic (100)
+    :param target_update_interval: updates between two moves of the slow critic (100)
+    :param tau: share of the way to the critic that it then moves (1: a copy)
     :param max_grad_norm: the gradient of each network is scaled down to this norm (100)
     """
 
@@ -71,6 +72,7 @@ class DreamerV2(DreamerAlgorithm):
         "image_gradients": Flag(),
         "reward_gradients": Flag(),
         "target_update_interval": Whole(1),
+        "tau": Number(0, 1),
     }
     policy_aliases: ClassVar = {p.__name__: p for p in (MlpPolicy, CnnPolicy, MultiInputPolicy)}
     smallest: ClassVar[Mapping[str, Any]] = {
@@ -110,6 +112,7 @@ class DreamerV2(DreamerAlgorithm):
         image_gradients: bool = True,
         reward_gradients: bool = True,
         target_update_interval: int = 100,
+        tau: float = 1.0,
         max_grad_norm: float = 100.0,
         **plumbing: Unpack[ReplayPlumbing],
     ) -> None:
@@ -125,7 +128,7 @@ class DreamerV2(DreamerAlgorithm):
         self.free_nats, self.kl_coef, self.kl_balance = free_nats, kl_coef, kl_balance
         self.cont_coef = cont_coef
         self.image_gradients, self.reward_gradients = image_gradients, reward_gradients
-        self.target_update_interval = target_update_interval
+        self.target_update_interval, self.tau = target_update_interval, tau
         self.max_grad_norm = max_grad_norm
         if self._init_setup_model:
             self._setup_model()
@@ -182,6 +185,6 @@ class DreamerV2(DreamerAlgorithm):
         return Losses(terms | behavior, metrics | more, {})
 
     def _after_step(self) -> None:
-        """Copy the critic into the slow one, for the first time after the first update."""
+        """Let the slow critic follow the critic, for the first time after the first update."""
         if self._n_updates % self.target_update_interval == 0:
-            self.policy.follow_critic()
+            self.policy.follow_critic(self.tau)

@@ -97,6 +97,7 @@ class DreamerV2Policy(DreamerPolicy):
             observation_space, action_space, optimizer_class, optimizer_kwargs, **plumbing
         )
         codec, action_dim = self.observation_codec, self.action_codec.dim
+        self._refuse_extractor_kwargs()
         encoder = self._own_encoder() or WorldModelsEncoder(
             codec, cnn_depth, units, "elu", "elu", mlp_layers=4
         )
@@ -131,11 +132,18 @@ class DreamerV2Policy(DreamerPolicy):
         for name in ("rho", "ent_coef"):
             self.register_buffer(name, th.zeros(()), persistent=False)
         self._set_actor_and_critic(actor, critic, lr_schedule)
-        self.follow_critic()
-
-    def follow_critic(self) -> None:
-        """Copy the critic into the slow one, which stands still in between."""
         self.critic_target.load_state_dict(self.critic.state_dict())
+
+    @th.no_grad()
+    def follow_critic(self, tau: float) -> None:
+        """
+        Move the slow critic, which stands still in between, towards the critic.
+
+        :param tau: share of the way
+        """
+        pairs = zip(self.critic_target.parameters(), self.critic.parameters(), strict=True)
+        for slow, fast in pairs:
+            slow.lerp_(fast, tau)
 
 
 class MlpPolicy(VectorInput, DreamerV2Policy):

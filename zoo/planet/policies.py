@@ -155,12 +155,7 @@ class PlaNetPolicy(WorldModelPolicy):
         self.planner = planner or CEM()
         self.dynamics_kind = dynamics
         codec, action_dim = self.observation_codec, self.action_codec.dim
-        if self.own_extractor is None and self.features_extractor_kwargs:
-            raise ValueError(
-                f"features_extractor_kwargs={self.features_extractor_kwargs} belong to a "
-                "features_extractor_class, which is not given; this agent's own encoder takes "
-                "units and cnn_depth."
-            )
+        self._refuse_extractor_kwargs()
         encoder = self._own_encoder() or WorldModelsEncoder(
             codec, cnn_depth, units, activation, activation
         )

@@ -1,0 +1,145 @@
+"""What DreamerV2 does beside its losses: sizes, slow critic, schedules, ablations by name."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.utils import LinearSchedule
+
+from dreamzoo.dreamer_v2 import DreamerV2
+from dreamzoo.dreamer_v2.policies import DreamerV2Policy
+from dreamzoo.nn.rssm.latents import NormalLatents, OneHotLatents
+from dreamzoo.testing import RandomEnv
+from tests.dreamers import ACTIONS, VECTOR
+
+
+def make_agent(actions: str = "discrete", **settings: Any) -> DreamerV2:
+    env = RandomEnv(VECTOR, ACTIONS[actions])
+    small = {**DreamerV2.smallest, **settings}
+    small["policy_kwargs"] = {
+        **DreamerV2.smallest["policy_kwargs"],
+        **settings.get("policy_kwargs", {}),
+    }
+    return DreamerV2("MlpPolicy", env, seed=0, **small)
+
+
+@pytest.mark.parametrize(
+    ("channels", "actions", "kwargs", "expected"),
+    [
+        (1, spaces.Discrete(18), {}, [19_975_379, 1_138_418, 1_131_601]),
+        (
+            3,
+            spaces.Box(-1, 1, (6,)),
+            {"deter": 200, "cont": False},
+            [13_656_772, 976_012, 971_601],
+        ),
+    ],
+)
+def test_parameter_counts(
+    channels: int, actions: spaces.Space, kwargs: dict[str, Any], expected: list[int]
+) -> None:
+    images = spaces.Box(0, 255, (channels, 64, 64), np.uint8)
+    policy = DreamerV2Policy(images, actions, lambda _: 1e-3, **kwargs)
+    networks = (policy.world_model, policy.actor, policy.critic)
+    assert [sum(p.numel() for p in network.parameters()) for network in networks] == expected
+
+
+def test_published_settings_are_the_defaults() -> None:
+    agent = DreamerV2("MlpPolicy", "CartPole-v1", buffer_size=10_000)
+    assert agent.train_ratio == 50 * 50 / 4
+    group = agent.policy.optimizers["critic_optimizer"].param_groups[0]
+    assert (group["eps"], group["shrink"]) == (1e-5, 1e-6)
+    assert agent._own_rates() == {"actor_optimizer": 4e-5, "critic_optimizer": 1e-4}
+
+
+def test_slow_critic_is_copied_after_the_first_update_and_every_hundredth() -> None:
+    agent = make_agent(target_update_interval=3, gradient_steps=0).learn(20)
+    copied = []
+    for _ in range(7):
+        agent.train(1)
+        pairs = zip(
+            agent.policy.critic.parameters(), agent.policy.critic_target.parameters(), strict=True
+        )
+        copied.append(all(th.equal(a, b) for a, b in pairs))
+    assert copied == [True, False, False, True, False, False, True]
+
+
+def test_slow_critic_moves_by_tau() -> None:
+    policy = make_agent().policy
+    policy.critic.out.bias.data.fill_(1.0)
+    policy.critic_target.out.bias.data.fill_(0.0)
+    policy.follow_critic(0.25)
+    assert policy.critic_target.out.bias.item() == 0.25
+
+
+def test_schedules_reach_the_losses() -> None:
+    """``schedules`` of the paper: both shares fall while it learns; SB3's own schedules do it."""
+    agent = make_agent(rho=LinearSchedule(0.9, 1.0, 0.5), ent_coef=LinearSchedule(3e-3, 3e-4, 0.5))
+    agent.learn(20)
+    assert agent._n_updates > 0
+    seen = []
+    for progress in (1.0, 0.75, 0.2):
+        agent._current_progress_remaining = progress
+        agent._begin_updates()
+        seen.append((agent.policy.rho.item(), agent.policy.ent_coef.item()))
+    expected = [(0.9, 3e-3), (0.95, 1.65e-3), (1.0, 3e-4)]
+    for found, wanted in zip(seen, expected, strict=True):
+        assert found == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(
+    ("settings", "check"),
+    [
+        ({"policy_kwargs": {"layer_norm": False}}, "norm"),
+        ({"policy_kwargs": {"latents": "gaussian"}}, "latents"),
+        ({"reward_gradients": False}, ""),
+        ({"image_gradients": False}, ""),
+        ({"kl_balance": None}, ""),
+        ({"rho": 0.0}, ""),
+    ],
+)
+def test_ablations_of_table_2_are_settings(settings: dict[str, Any], check: str) -> None:
+    agent = make_agent(**settings).learn(16)
+    assert agent._n_updates > 0
+    dynamics: Any = agent.policy.world_model.dynamics
+    assert isinstance(dynamics.cell.norm, th.nn.LayerNorm) == (check != "norm")
+    assert isinstance(dynamics.latents, NormalLatents if check == "latents" else OneHotLatents)
+
+
+def test_rewards_are_learned_as_their_tanh_or_as_they_are() -> None:
+    agents = {
+        kind: make_agent(reward_transform=kind, gradient_steps=0).learn(20)
+        for kind in ("tanh", "identity")
+    }
+    batch = agents["tanh"].recorded_sequences(np.random.default_rng(0))
+    batch = batch._replace(rewards=th.full_like(batch.rewards, 3.0))
+    losses = {}
+    for kind, agent in agents.items():
+        agent.policy.world_model.reward.out.weight.data.zero_()  # predicts zero
+        losses[kind] = agent.losses(batch).terms["reward"].item()
+    assert losses == pytest.approx({"tanh": 0.5 * np.tanh(3.0) ** 2, "identity": 4.5})
+
+
+@pytest.mark.parametrize(("rho", "learns"), [(1.0, False), (0.5, True)])
+def test_rewards_teach_the_actor_through_the_dynamics_only_if_asked(
+    rho: float, learns: bool
+) -> None:
+    agent = make_agent("box", rho=rho, gradient_steps=0).learn(20)
+    agent._begin_updates()
+    terms = agent.losses(agent.recorded_sequences(np.random.default_rng(0))).terms
+    bias = agent.policy.actor.out.bias
+    assert th.autograd.grad(terms["actor"], bias, retain_graph=True)[0].any()
+    weights = list(agent.policy.world_model.parameters())
+    found = th.autograd.grad(terms["actor"], weights, allow_unused=True)
+    assert all(g is None for g in found)
+    dream = agent.policy.world_model.imagine(
+        agent.world_model.initial(2),
+        agent.policy.actor,
+        agent.policy.critic_target,
+        3,
+        0.9,
+        graph=callable(agent.rho) or agent.rho < 1.0,
+    )
+    assert dream.reward.requires_grad == learns
