@@ -2,12 +2,16 @@
 
 from typing import Any
 
-from dreamzoo.hyperparams import planet
+from dreamzoo.hyperparams import dreamer_v1, dreamer_v2, planet
 
 #: Settings by agent (its name in ``dreamzoo.AGENTS``), then by environment
 #: (:func:`dreamzoo.envs.make_env`): ``policy``, ``n_timesteps``, ``env_kwargs``, and what else the
 #: agent's constructor takes.
-HYPERPARAMS: dict[str, dict[str, dict[str, Any]]] = {"planet": planet.hyperparams}
+HYPERPARAMS: dict[str, dict[str, dict[str, Any]]] = {
+    "dreamer_v1": dreamer_v1.hyperparams,
+    "dreamer_v2": dreamer_v2.hyperparams,
+    "planet": planet.hyperparams,
+}
 
 __all__ = ["HYPERPARAMS", "published"]
 

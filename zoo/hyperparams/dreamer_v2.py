@@ -1,0 +1,71 @@
+"""
+DreamerV2's published settings: Atari (the agent's defaults), and the control suite.
+
+Those of control are ``dmc_vision`` and ``dmc_proprio`` of the authors' newest code, which differ in
+what they see; curves of vision were released up to 2M steps of the simulator. ``schedules`` are the
+settings of section 3.9 of the first release: the share of REINFORCE rises from 0.9 to 1 and the
+weight of the entropy falls from 3e-3 to 3e-4 over the first 10M of 200M frames.
+"""
+
+from typing import Any
+
+from stable_baselines3.common.utils import LinearSchedule
+
+from dreamzoo.hyperparams.dreamer_v1 import TASKS
+
+ATARI_STEPS = 200_000_000 // 4
+#: Decisions over which the schedules run.
+SCHEDULED_STEPS = 2_500_000
+
+_ATARI: dict[str, Any] = {"policy": "CnnPolicy", "n_timesteps": ATARI_STEPS}
+_CONTROL: dict[str, Any] = {
+    "n_timesteps": 2_000_000 // 2,
+    "env_kwargs": {"action_repeat": 2},
+    "policy_kwargs": {"deter": 200, "cont": False},
+    "learning_starts": 1_000,
+    "pretrain": 100,
+    "batch_size": 16,
+    "train_ratio": 16 * 50 / 5,
+    "learning_rate": 3e-4,
+    "actor_learning_rate": 8e-5,
+    "critic_learning_rate": 8e-5,
+    "gamma": 0.99,
+    "rho": 0.0,
+    "ent_coef": 1e-4,
+    "reward_transform": "identity",
+    "free_nats": 1.0,
+    "kl_coef": 1.0,
+}
+#: Beside those of Atari.
+SCHEDULES: dict[str, Any] = {
+    "rho": LinearSchedule(0.9, 1.0, SCHEDULED_STEPS / ATARI_STEPS),
+    "ent_coef": LinearSchedule(3e-3, 3e-4, SCHEDULED_STEPS / ATARI_STEPS),
+}
+#: Rows of table 2, each beside the settings of the agent that it takes something from.
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "No Layer Norm": {"policy_kwargs": {"layer_norm": False}},
+    "No Reward Gradients": {"reward_gradients": False},
+    "No Discrete Latents": {"policy_kwargs": {"latents": "gaussian", "stoch": 50}},
+    "No KL Balancing": {"kl_balance": None},
+    "No Policy Reinforce": {"rho": 0.0},
+    "No Image Gradients": {"image_gradients": False},
+}
+
+#: Atari's 55 games of the paper: all of the emulator's benchmark but Defender and Surround.
+GAMES = (
+    *("alien", "amidar", "assault", "asterix", "asteroids", "atlantis", "bank_heist"),
+    *("battle_zone", "beam_rider", "berzerk", "bowling", "boxing", "breakout", "centipede"),
+    *("chopper_command", "crazy_climber", "demon_attack", "double_dunk", "enduro"),
+    *("fishing_derby", "freeway", "frostbite", "gopher", "gravitar", "hero", "ice_hockey"),
+    *("jamesbond", "kangaroo", "krull", "kung_fu_master", "montezuma_revenge", "ms_pacman"),
+    *("name_this_game", "phoenix", "pitfall", "pong", "private_eye", "qbert", "riverraid"),
+    *("road_runner", "robotank", "seaquest", "skiing", "solaris", "space_invaders"),
+    *("star_gunner", "tennis", "time_pilot", "tutankham", "up_n_down", "venture"),
+    *("video_pinball", "wizard_of_wor", "yars_revenge", "zaxxon"),
+)
+
+hyperparams: dict[str, dict[str, Any]] = {
+    **{f"atari/{game}": _ATARI for game in GAMES},
+    **{f"dmc_pixels/{task}": {"policy": "CnnPolicy", **_CONTROL} for task in TASKS},
+    **{f"dmc/{task}": {"policy": "MultiInputPolicy", **_CONTROL} for task in TASKS},
+}
