@@ -34,6 +34,17 @@ def test_parameter_counts_of_walker() -> None:
     assert counts == [5_296_820, 578_412, 413_601]
 
 
+def test_convolutions_have_relu_and_all_else_elu() -> None:
+    policy: Any = DreamerV1Policy(IMAGE, spaces.Box(-1, 1, (6,)), lambda _: 1e-3, cnn_depth=2)
+    model = policy.world_model
+    for cnn in (model.encoder.cnn, model.decoder.cnn):
+        assert any(isinstance(layer, th.nn.ReLU) for layer in cnn)
+        assert not any(isinstance(layer, th.nn.ELU) for layer in cnn)
+    for rest in (model.dynamics, model.reward, policy.actor, policy.critic):
+        assert any(isinstance(layer, th.nn.ELU) for layer in rest.modules())
+        assert not any(isinstance(layer, th.nn.ReLU) for layer in rest.modules())
+
+
 def test_published_settings_are_the_defaults() -> None:
     agent = DreamerV1("MlpPolicy", "Pendulum-v1")
     assert agent.learning_starts == 2_500

@@ -46,6 +46,15 @@ def test_parameter_counts(
     assert [sum(p.numel() for p in network.parameters()) for network in networks] == expected
 
 
+def test_all_layers_have_elu() -> None:
+    images = spaces.Box(0, 255, (1, 64, 64), np.uint8)
+    policy: Any = DreamerV2Policy(images, spaces.Discrete(2), lambda _: 1e-3, cnn_depth=2)
+    model = policy.world_model
+    for part in (model.encoder.cnn, model.decoder.cnn, model.dynamics, policy.actor):
+        assert any(isinstance(layer, th.nn.ELU) for layer in part.modules())
+    assert not any(isinstance(layer, th.nn.ReLU) for layer in policy.modules())
+
+
 def test_published_settings_are_the_defaults() -> None:
     agent = DreamerV2("MlpPolicy", "CartPole-v1", buffer_size=10_000)
     assert agent.train_ratio == 50 * 50 / 4

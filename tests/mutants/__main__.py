@@ -24,6 +24,7 @@ from tests.mutants import (
     border,
     dreamer_v3,
     dreamers,
+    dreamers_agents,
     dreamers_nn,
     dreams,
     forms,
@@ -42,6 +43,7 @@ MUTANTS: list[Mutant] = [
     for module in (
         dreamer_v3,
         dreamers,
+        dreamers_agents,
         dreamers_nn,
         planet,
         networks,

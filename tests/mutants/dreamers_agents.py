@@ -1,0 +1,198 @@
+"""Mistakes in the agents DreamerV1 and DreamerV2, and in what these share."""
+
+from tests.mutants.mutant import Mutant
+
+SHARED, SHARED_POLICY = "zoo/common/dreamer_algorithm.py", "zoo/common/dreamer_policy.py"
+V1, V2 = "zoo/dreamer_v1/dreamer_v1.py", "zoo/dreamer_v2/dreamer_v2.py"
+V1_POLICY, V2_POLICY = "zoo/dreamer_v1/policies.py", "zoo/dreamer_v2/policies.py"
+EXPLORATION = "zoo/dreamer_v1/exploration.py"
+UPDATES, RECURRENT = "zoo/common/gradient_updates.py", "zoo/common/recurrent_policy.py"
+BOTH = (
+    "tests/dreamer_v1/test_agent.py",
+    "tests/dreamer_v2/test_agent.py",
+    "tests/dreamer_v1/test_oracle.py",
+    "tests/dreamer_v2/test_oracle.py",
+)
+
+
+def _mutant(file: str, what: str, old: str, new: str) -> Mutant:
+    return Mutant(f"Dreamer agents: {what}", file, old, new, BOTH)
+
+
+MUTANTS = [
+    _mutant(
+        SHARED,
+        "the burst of updates comes every time",
+        "return max(updates, self.pretrain) if begins and updates else updates",
+        "return max(updates, self.pretrain) if updates else updates",
+    ),
+    _mutant(
+        SHARED,
+        "the burst of updates comes before learning may start",
+        "return max(updates, self.pretrain) if begins and updates else updates",
+        "return max(updates, self.pretrain) if begins else updates",
+    ),
+    _mutant(
+        SHARED,
+        "there is a burst where SB3 counts updates",
+        "begins = self._updates_due is None and self.gradient_steps is None",
+        "begins = self._updates_due is None",
+    ),
+    _mutant(
+        SHARED,
+        "actor and critic follow the model's rate",
+        '            "actor_optimizer": self.actor_learning_rate,\n',
+        "",
+    ),
+    _mutant(
+        SHARED,
+        "actor and critic swap their rates",
+        '"critic_optimizer": self.critic_learning_rate',
+        '"critic_optimizer": self.actor_learning_rate',
+    ),
+    _mutant(
+        SHARED,
+        "the weight of the continue head is ignored",
+        'return {"kl": self.kl_coef, "cont": self.cont_coef}',
+        'return {"kl": self.kl_coef}',
+    ),
+    _mutant(
+        SHARED,
+        "first Box actions are positive",
+        "return 2.0 * draws - 1.0",
+        "return draws",
+    ),
+    _mutant(
+        SHARED,
+        "first discrete actions are all alike",
+        "(x * size).long().clamp(max=size - 1)",
+        "(x * (size - 1)).long().clamp(max=size - 1)",
+    ),
+    _mutant(
+        SHARED_POLICY,
+        "values include the reward of having arrived",
+        "return self.critic(latent.feat) - self.world_model.reward(latent.feat)",
+        "return self.critic(latent.feat)",
+    ),
+    _mutant(
+        V1,
+        "V1 collects without noise",
+        "return noisy(action, self.exploration_noise, generator)",
+        "return action",
+    ),
+    _mutant(
+        V1,
+        "V1 adds noise to random actions, and none to others",
+        "if not self._may_train():\n            return action",
+        "if self._may_train():\n            return action",
+    ),
+    _mutant(
+        V1,
+        "V1 believes that a time limit is an end",
+        "alive = self.gamma * (~batch.is_terminal).float()",
+        "alive = self.gamma * (~batch.is_last).float()",
+    ),
+    _mutant(
+        V1,
+        "V1 forgets gamma in the targets of the continue head",
+        "alive = self.gamma * (~batch.is_terminal).float()",
+        "alive = (~batch.is_terminal).float()",
+    ),
+    _mutant(
+        V1,
+        "V1 does not notice what gamma its head has learned",
+        "self.gamma * (~batch.is_terminal).float()",
+        "0.5 * self.gamma * (~batch.is_terminal).float()",
+    ),
+    _mutant(
+        V1_POLICY,
+        "V1's convolutions have ELU",
+        'WorldModelsEncoder(codec, cnn_depth, units, "relu", "elu")',
+        'WorldModelsEncoder(codec, cnn_depth, units, "elu", "elu")',
+    ),
+    _mutant(V1_POLICY, "V1's epsilon is torch's", "dict(eps=1e-7)", "dict(eps=1e-8)"),
+    _mutant(
+        EXPLORATION,
+        "random actions become more",
+        "initial + (final - initial) * min(n_updates / over, 1.0)",
+        "final + (initial - final) * min(n_updates / over, 1.0)",
+    ),
+    _mutant(
+        EXPLORATION,
+        "random actions never stop to become less",
+        "min(n_updates / over, 1.0)",
+        "n_updates / over",
+    ),
+    _mutant(
+        EXPLORATION,
+        "noise leaves the range",
+        "(action + std * noise).clamp(-1.0, 1.0)",
+        "(action + std * noise)",
+    ),
+    _mutant(
+        V2,
+        "V2 learns rewards as they are",
+        'batch.rewards.tanh() if self.reward_transform == "tanh" else batch.rewards',
+        "batch.rewards",
+    ),
+    _mutant(
+        V2,
+        "V2 believes that a time limit is an end",
+        "self.gamma * (~batch.is_terminal).float()",
+        "self.gamma * (~batch.is_last).float()",
+    ),
+    _mutant(
+        V2,
+        "V2 copies its critic after every update",
+        "if self._n_updates % self.target_update_interval == 0:",
+        "if True:",
+    ),
+    _mutant(
+        V2,
+        "V2 copies its critic one update late",
+        "if self._n_updates % self.target_update_interval == 0:",
+        "if (self._n_updates + 1) % self.target_update_interval == 0:",
+    ),
+    _mutant(
+        V2,
+        "V2 ignores tau",
+        "self.policy.follow_critic(self.tau)",
+        "self.policy.follow_critic(1.0)",
+    ),
+    _mutant(
+        V2,
+        "V2 judges by the critic itself",
+        "policy.critic_target,\n            flatten",
+        "policy.critic,\n            flatten",
+    ),
+    _mutant(
+        V2,
+        "V2 never looks through the dynamics while a schedule changes",
+        "through_dynamics=callable(self.rho) or self.rho < 1.0",
+        "through_dynamics=False",
+    ),
+    _mutant(
+        V2,
+        "V2 reads schedules once",
+        "now = value(self._current_progress_remaining) if callable(value) else value",
+        "now = value(1.0) if callable(value) else value",
+    ),
+    _mutant(
+        V2_POLICY,
+        "V2's slow critic begins elsewhere",
+        "        self.critic_target.load_state_dict(self.critic.state_dict())\n",
+        "",
+    ),
+    _mutant(
+        UPDATES,
+        "one norm clips all networks",
+        "if len(optimizers) > 1:",
+        "if len(optimizers) > 9:",
+    ),
+    _mutant(
+        RECURRENT,
+        "only the first of several optimizers steps",
+        'self._optimizer_names = tuple(networks) or ("optimizer",)',
+        'self._optimizer_names = ("optimizer",)',
+    ),
+]
