@@ -75,6 +75,21 @@ def test_slow_critic_is_copied_after_the_first_update_and_every_hundredth() -> N
     assert copied == [True, False, False, True, False, False, True]
 
 
+def test_slow_critic_begins_as_a_copy_and_is_not_trained() -> None:
+    policy = make_agent().policy
+    slow = [*policy.critic_target.parameters()]
+    for ours, theirs in zip(slow, policy.critic.parameters(), strict=True):
+        assert th.equal(ours, theirs)
+        assert not ours.requires_grad
+    trained = {
+        id(p)
+        for optimizer in policy.optimizers.values()
+        for group in optimizer.param_groups
+        for p in group["params"]
+    }
+    assert trained == {id(p) for p in policy.trained_parameters()}
+
+
 def test_slow_critic_moves_by_tau() -> None:
     policy = make_agent().policy
     policy.critic.out.bias.data.fill_(1.0)
