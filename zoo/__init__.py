@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
 
     from dreamzoo.common.storage.agents import load
+    from dreamzoo.dreamer_v1 import DreamerV1
+    from dreamzoo.dreamer_v2 import DreamerV2
     from dreamzoo.dreamer_v3 import DreamerV3
     from dreamzoo.planet import PlaNet
 
@@ -17,10 +19,15 @@ if TYPE_CHECKING:
     AGENTS: dict[str, type[BaseAlgorithm]]
 
 __version__ = "0.1.0"
-__all__ = ["AGENTS", "DreamerV3", "PlaNet", "__version__", "load"]
+__all__ = ["AGENTS", "DreamerV1", "DreamerV2", "DreamerV3", "PlaNet", "__version__", "load"]
 
 #: Class of every agent by its RL Zoo name, which is its folder's name, too.
-_CLASSES = {"dreamer_v3": "DreamerV3", "planet": "PlaNet"}
+_CLASSES = {
+    "dreamer_v3": "DreamerV3",
+    "planet": "PlaNet",
+    "dreamer_v1": "DreamerV1",
+    "dreamer_v2": "DreamerV2",
+}
 
 gymnasium.register(
     id="dreamzoo/DreamEnv-v0",

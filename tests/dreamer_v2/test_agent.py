@@ -1,12 +1,12 @@
 """What DreamerV2 does beside its losses: sizes, slow critic, schedules, ablations by name."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
-from stable_baselines3.common.utils import LinearSchedule
 
 from dreamzoo.dreamer_v2 import DreamerV2
 from dreamzoo.dreamer_v2.policies import DreamerV2Policy
@@ -98,19 +98,24 @@ def test_slow_critic_moves_by_tau() -> None:
     assert policy.critic_target.out.bias.item() == 0.25
 
 
-def test_schedules_reach_the_losses() -> None:
-    """``schedules`` of the paper: both shares fall while it learns; SB3's own schedules do it."""
-    agent = make_agent(rho=LinearSchedule(0.9, 1.0, 0.5), ent_coef=LinearSchedule(3e-3, 3e-4, 0.5))
-    agent.learn(20)
-    assert agent._n_updates > 0
-    seen = []
-    for progress in (1.0, 0.75, 0.2):
-        agent._current_progress_remaining = progress
-        agent._begin_updates()
-        seen.append((agent.policy.rho.item(), agent.policy.ent_coef.item()))
-    expected = [(0.9, 3e-3), (0.95, 1.65e-3), (1.0, 3e-4)]
-    for found, wanted in zip(seen, expected, strict=True):
-        assert found == pytest.approx(wanted)
+def test_settings_move_along_their_lines() -> None:
+    """Section 3.9's schedules: linear in steps, then constant; they reach the loss."""
+    agent = make_agent(rho=(0.9, 0.5, 40), ent_coef=(0.0, 1.0, 20), learning_starts=11)
+    agent.learn(10)
+    for steps, rho, entropy in ((20, 0.7, 1.0), (30, 0.6, 1.0), (60, 0.5, 1.0)):
+        agent.learn(steps - agent.num_timesteps, reset_num_timesteps=False)
+        assert float(agent._now("rho")) == pytest.approx(rho)
+        assert float(agent._now("ent_coef")) == pytest.approx(entropy)
+    assert agent.replay_buffer is not None
+    batch = agent.replay_buffer.sample(2, rng=np.random.default_rng(0), online=False)
+    losses = []
+    for coefficient in (0.0, (0.0, 1.0, 60), 1.0):
+        agent.ent_coef = coefficient
+        th.manual_seed(0)
+        agent._generator.manual_seed(0)  # type: ignore[union-attr]
+        losses.append(float(agent.losses(batch).terms["actor"]))
+    assert losses[1] == pytest.approx(losses[2])
+    assert losses[0] > losses[1]
 
 
 @pytest.mark.parametrize(
@@ -164,6 +169,75 @@ def test_rewards_teach_the_actor_through_the_dynamics_only_if_asked(
         agent.policy.critic_target,
         3,
         0.9,
-        graph=callable(agent.rho) or agent.rho < 1.0,
+        graph=agent.rho != 1.0,
     )
     assert dream.reward.requires_grad == learns
+
+
+def test_lines_are_checked() -> None:
+    for wrong in (1.5, (0.0, 2.0, 10), (0.0, 1.0), (0.0, 1.0, 0), "linear"):
+        with pytest.raises(ValueError, match=r"rho=.* must be between 0 and 1.*from, to, and the"):
+            make_agent(rho=wrong)
+    assert make_agent(rho=[0, 1, 10]).rho == (0.0, 1.0, 10)
+
+
+def _gradients(agent: DreamerV2) -> dict[str, th.Tensor]:
+    """Gradients of the world model alone, with the same data and draws for every agent."""
+    agent.learn(12)
+    assert agent.replay_buffer is not None
+    batch = agent.replay_buffer.sample(2, rng=np.random.default_rng(0), online=False)
+    return _of(agent, agent.losses(batch).terms)
+
+
+def _of(agent: DreamerV2, terms: dict[str, th.Tensor]) -> dict[str, th.Tensor]:
+    named = dict(agent.policy.world_model.named_parameters())
+    found: dict[str, th.Tensor] = {}
+    for term in ("recon", "reward", "cont", "kl"):
+        for name, gradient in zip(
+            named,
+            th.autograd.grad(terms[term], [*named.values()], retain_graph=True, allow_unused=True),
+            strict=True,
+        ):
+            found[f"{term} -> {name.split('.')[0]}"] = found.get(
+                f"{term} -> {name.split('.')[0]}", th.zeros(())
+            ) + (0.0 if gradient is None else gradient.abs().sum())
+    return found
+
+
+Ablation = tuple[dict[str, Any], Callable[[str], bool]]
+#: Ablations of table 2 that cut gradients, and which ones.
+CUT: dict[str, Ablation] = {
+    "No Image Gradients": (
+        {"image_gradients": False},
+        lambda way: way in ("recon -> encoder", "recon -> dynamics"),
+    ),
+    "No Reward Gradients": (
+        {"reward_gradients": False},
+        lambda way: way in ("reward -> encoder", "reward -> dynamics"),
+    ),
+    "DreamerV2": ({}, lambda way: False),
+}
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_an_ablation_cuts_exactly_the_gradients_that_it_names(name: str) -> None:
+    settings, is_cut = CUT[name]
+    ways = ("encoder", "dynamics", "decoder", "reward", "cont")
+    own = {"recon": "decoder", "reward": "reward", "cont": "cont"}
+    for way, size in _gradients(make_agent(**settings)).items():
+        term, part = way.split(" -> ")
+        expected = part in ("encoder", "dynamics") or own.get(term) == part
+        assert part in ways
+        assert bool(size > 0) == (expected and not is_cut(way)), way
+
+
+def test_other_ablations_change_the_layer_or_the_weight_that_they_name() -> None:
+    base = make_agent()
+    shapes = {k: v.shape for k, v in base.policy.named_parameters()}
+    plain = make_agent(policy_kwargs={"layer_norm": False})
+    missing = shapes.keys() - {k for k, _ in plain.policy.named_parameters()}
+    assert missing
+    assert all("dynamics.cell" in name and "norm" in name for name in missing)
+    gaussian = make_agent(policy_kwargs={"latents": "gaussian"}).policy.world_model.dynamics
+    assert (gaussian.stoch, gaussian.classes) == (3, 1)
+    assert base.policy.world_model.dynamics.classes == 4

@@ -125,6 +125,9 @@ def test_updates_equal_the_oracle(
         assert losses == expected.keys()
         for name, loss in expected.items():
             assert logged[f"{name}_loss"] == pytest.approx(loss, rel=2e-5, abs=1e-6), name
+        for name, norm in oracle.norms.items():
+            of = "" if name == "world_model" else f"{name}_"
+            assert logged[f"{of}grad_norm"] == pytest.approx(norm, rel=1e-4), name
         assert_gradients(agent.policy, gradients)
         for name, p in agent.policy.named_parameters():
             error = float((p.detach() - oracle.w[name].detach()).abs().max())

@@ -10,7 +10,7 @@ from torch import Tensor
 from dreamzoo.common.dreamer_policy import DreamerPolicy
 from dreamzoo.common.settings import Number, Setting, Whole
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
-from dreamzoo.nn.state import State, leaves
+from dreamzoo.nn.state import State, first_part
 
 
 class DreamerAlgorithm(WorldModelAlgorithm):
@@ -25,6 +25,7 @@ class DreamerAlgorithm(WorldModelAlgorithm):
     """
 
     policy: DreamerPolicy
+    apart = ("actor", "critic")
     settings: ClassVar[Mapping[str, Setting]] = {
         **WorldModelAlgorithm.settings,
         "horizon": Whole(2),
@@ -68,12 +69,7 @@ class DreamerAlgorithm(WorldModelAlgorithm):
         """Choose actions while collecting: uniform ones at first."""
         if self._may_train():
             return super()._choose(latent, generator, deterministic)
-        codec, n = self.policy.action_codec, len(next(iter(leaves(latent))))
-        draws = th.rand(n, codec.replay_dim, generator=generator, device=self.device)
-        if not codec.is_discrete:
-            return 2.0 * draws - 1.0
-        pairs = zip(draws.unbind(1), codec.sizes, strict=True)
-        return th.stack([(x * size).long().clamp(max=size - 1) for x, size in pairs], dim=1)
+        return self.policy.action_codec.sample(len(first_part(latent)), generator, self.device)
 
     def _choice(self) -> Hashable | None:
         choice = super()._choice()

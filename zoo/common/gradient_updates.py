@@ -20,6 +20,7 @@ from dreamzoo.common.training import (
     guard_gradients,
     total,
 )
+from dreamzoo.nn.fast import graphs
 from dreamzoo.nn.fast.threads import backward_in_parallel
 
 #: Formats of SB3's logger that show tables, and the longest name that these show whole.
@@ -42,6 +43,13 @@ class GradientUpdates(BaseAlgorithm):
     #: The gradient of every optimizer is scaled down to this norm; None: never.
     max_grad_norm: float | None = None
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._moving: dict[str, Tensor] = {}
+        super().__init__(*args, **kwargs)
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "_moving"]
+
     @abstractmethod
     def losses(self, batch: Any) -> Losses:
         """
@@ -63,9 +71,9 @@ class GradientUpdates(BaseAlgorithm):
         good = th.isfinite(loss)
         for average, old in zip(averages, before, strict=True):  # of a bad loss nothing remains
             average.copy_(th.where(good, average, old))
-        norm = self._compute_gradients(terms, loss, parts)
+        norms = self._compute_gradients(terms, loss, parts)
         named = {f"{name}_loss": term for name, term in terms.items()}
-        return Outcome(named | metrics | {"grad_norm": norm}, latents)
+        return Outcome(named | metrics | norms, latents)
 
     def _averages(self) -> list[Tensor]:
         """Return the moving averages that computing the losses moves."""
@@ -91,6 +99,26 @@ class GradientUpdates(BaseAlgorithm):
         self._update_learning_rate(followers)
         for name, rate in own.items():
             update_learning_rate(optimizers[name], rate)
+
+        for name in self._moving:
+            self._now(name)
+
+    def _now(self, name: str) -> float | Tensor:
+        """
+        Return the value of a setting at this step, see :class:`Line`.
+
+        :param name: of the setting
+        :return: of one that moves a scalar tensor, which a recording finds changed
+        """
+        value = getattr(self, name)
+        if not isinstance(value, tuple):
+            return value
+        if name not in self._moving:
+            self._moving[name] = th.zeros((), device=self.device)
+        if not graphs.is_recording():
+            start, end, steps = value
+            self._moving[name].fill_(start + (end - start) * min(self.num_timesteps / steps, 1.0))
+        return self._moving[name]
 
     def _own_rates(self) -> dict[str, float]:
         """Return the learning rates of optimizers that do not follow ``learning_rate``."""
@@ -125,42 +153,37 @@ class GradientUpdates(BaseAlgorithm):
 
     def _compute_gradients(
         self, losses: dict[str, Tensor], loss: Tensor, parts: Sequence[Tensor]
-    ) -> Tensor:
+    ) -> dict[str, Tensor]:
         """
         Compute the gradients of everything that is trained; none that is not finite remains.
 
         :param losses: terms of the loss, for the message
         :param loss: the whole loss, with a graph or without
         :param parts: what adds up to it, whose graphs have nothing in common but parameters
-        :return: norm of all gradients, before it is clipped
+        :return: norm of the gradients of every optimizer, before they are clipped: ``grad_norm``,
+            or of several ``<name>_grad_norm``
         :raises FloatingPointError: on a CPU, see :func:`check_finite_losses`
         """
         check_finite_losses(self, loss, losses)
         for optimizer in self.policy.optimizers.values():
             optimizer.zero_grad()
         backward_in_parallel(parts)
-        parameters = self.policy.trained_parameters()
-        norm = th.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        guard_gradients(self, parameters, loss, norm)
+        norms = {}
+        trained = {
+            name.removesuffix("optimizer"): [p for g in x.param_groups for p in g["params"]]
+            for name, x in self.policy.optimizers.items()
+        }
+        for name, parameters in trained.items():
+            grads = [p.grad for p in parameters if p.grad is not None]
+            norms[f"{name}grad_norm"] = th.nn.utils.get_total_norm(grads)
+        guard_gradients(self, [p for group in trained.values() for p in group], loss, norms)
         if self.max_grad_norm is not None:
-            self._clip_gradients(self.max_grad_norm, norm)
-        return norm
-
-    def _clip_gradients(self, limit: float, norm: Tensor) -> None:
-        """
-        Scale gradients down, each optimizer's by a norm of its own.
-
-        :param limit: largest norm
-        :param norm: of all gradients before the guard has looked at them
-        """
-        optimizers = [*self.policy.optimizers.values()]
-        for optimizer in optimizers:
-            groups = [group["params"] for group in optimizer.param_groups]
-            own = [p for group in groups for p in group if p.grad is not None]
-            if len(optimizers) > 1:
-                norm = th.nn.utils.get_total_norm([p.grad for p in own if p.grad is not None])
-            # Of a norm that is not finite nothing may reach the gradients that the guard emptied.
-            th.nn.utils.clip_grads_with_norm_(own, limit, norm.nan_to_num(0.0, 0.0))
+            for norm, parameters in zip(norms.values(), trained.values(), strict=True):
+                # Of a norm that is not finite nothing may reach gradients that the guard emptied.
+                th.nn.utils.clip_grads_with_norm_(
+                    parameters, self.max_grad_norm, norm.nan_to_num(0.0, 0.0)
+                )
+        return norms
 
     def _log_means(self, metrics: MeanMetrics) -> None:
         """

@@ -386,12 +386,16 @@ class ReplayAgent(GradientUpdates, ReplayFiles):
         if self._recorded is None or not self._recorded.fits():
             self._recorded = RecordedUpdate(self)
         metrics, latents = self._recorded(batch)
+        self._after_update()
         if latents:
             self.replay_buffer.write_latents(batch.windows, latents)
         return metrics
 
     def _after_step(self) -> None:
-        """Do what follows an optimizer's step, under the same conditions."""
+        """Do what follows an optimizer's step, under the conditions of :meth:`losses`."""
+
+    def _after_update(self) -> None:
+        """Do what follows an update and depends on their number; nothing of it is recorded."""
 
     def _may_train(self) -> bool:
         assert self.replay_buffer is not None

@@ -84,6 +84,32 @@ class Whole(Number):
 
 
 @dataclass(frozen=True)
+class Line:
+    """
+    A number, or three that draw a line: from, to, and over so many steps it gets there.
+
+    :param low: smallest value
+    :param high: largest value
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+
+    def read(self, value: Any) -> float | tuple[float, float, int]:
+        number = Number(self.low, self.high)
+        try:
+            if isinstance(value, list | tuple) and len(value) == 3:
+                start, end = (float(number.read(x) or 0) for x in value[:2])
+                return start, end, int(Whole(1).read(value[2]) or 0)
+            return float(number.read(value) or 0)
+        except ValueError:
+            raise ValueError(
+                f"must be {number}, or three such as (0.1, 0.0, 2500000): from, to, and the steps "
+                "on the way"
+            ) from None
+
+
+@dataclass(frozen=True)
 class Choice:
     """
     One of some names.
@@ -100,13 +126,22 @@ class Choice:
         raise ValueError(f"must be one of {', '.join(first)} or {last}")
 
 
+@dataclass(frozen=True)
 class Flag:
-    """True or False; nothing else that happens to count as one of them."""
+    """
+    True or False; nothing else that happens to count as one of them.
 
-    def read(self, value: Any) -> bool:
+    :param none: whether None is allowed, too
+    """
+
+    none: bool = False
+
+    def read(self, value: Any) -> bool | None:
+        if value is None and self.none:
+            return None
         if isinstance(value, bool | np.bool_):
             return bool(value)
-        raise ValueError("must be True or False")
+        raise ValueError("must be True, False or None" if self.none else "must be True or False")
 
 
 class Frequency:

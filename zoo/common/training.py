@@ -151,7 +151,10 @@ def check_finite_losses(model: "BaseAlgorithm", loss: Tensor, terms: dict[str, T
 
 
 def guard_gradients(
-    model: "BaseAlgorithm", parameters: Iterable[Tensor], loss: Tensor, norm: Tensor
+    model: "BaseAlgorithm",
+    parameters: Iterable[Tensor],
+    loss: Tensor,
+    norms: dict[str, Tensor],
 ) -> None:
     """
     Let no gradient that is not finite reach the parameters.
@@ -161,13 +164,15 @@ def guard_gradients(
     :param model: the agent
     :param parameters: with their gradients
     :param loss: total
-    :param norm: of all gradients
+    :param norms: of the gradients of every optimizer, by name
     :raises FloatingPointError: as :func:`check_finite_losses`
     """
-    finite = th.isfinite(loss) & th.isfinite(norm)
+    finite = th.isfinite(loss)
+    for norm in norms.values():
+        finite = finite & th.isfinite(norm)
     if _on_host(loss):
         if not finite:
-            stop_training(model, {"grad_norm": norm.item()})
+            stop_training(model, {name: norm.item() for name, norm in norms.items()})
         return
     with_grad = [p for p in parameters if p.grad is not None]
     # In one piece: a hundred single tensors would be as many launches.
@@ -191,7 +196,7 @@ def check_means(model: "BaseAlgorithm", means: dict[str, float]) -> None:
     :raises FloatingPointError: as :func:`check_finite_losses`
     """
     terms = {k.removesuffix("_loss"): v for k, v in means.items() if k.endswith("_loss")}
-    terms |= {k: v for k, v in means.items() if k == "grad_norm"}
+    terms |= {k: v for k, v in means.items() if k.endswith("grad_norm")}
     if not all(map(math.isfinite, terms.values())):
         stop_training(model, terms)
 

@@ -32,6 +32,13 @@ class DreamerV1(DreamerAlgorithm):
     with a probability that falls. Numbers of steps count the agent's decisions, of which there
     are half as many as steps of the paper, whose environments repeat every action once.
 
+    Example:
+        >>> from dreamzoo import DreamerV1
+        >>> small = dict(policy_kwargs=dict(deter=8, stoch=4, units=8, net_arch=[8]), batch_size=2)
+        >>> agent = DreamerV1("MlpPolicy", "Pendulum-v1", **small, batch_length=8, seed=0)
+        >>> sorted(agent.learn(100).losses(agent.replay_buffer.sample(2)).terms)
+        ['actor', 'critic', 'kl', 'recon', 'reward']
+
     :param policy: ``MlpPolicy``, ``CnnPolicy``, ``MultiInputPolicy`` or a class
     :param env: environment, VecEnv or gymnasium id
     :param learning_rate: of the world model (authors' code: 6e-4)
@@ -45,7 +52,7 @@ class DreamerV1(DreamerAlgorithm):
     :param pretrain: updates when learning starts (100)
     :param actor_learning_rate: of the actor (8e-5)
     :param critic_learning_rate: of the critic (8e-5)
-    :param gamma: discount; of imagination, too, unless ``policy_kwargs=dict(cont=True)`` (0.99)
+    :param gamma: discount; of imagination, too, unless a head predicts ends (0.99)
     :param gae_lambda: mixes one-step and long returns (0.95)
     :param free_nats: a mean KL divergence below this has no gradient (3)
     :param kl_coef: weight of the KL term (1; discrete actions: 0.1)
@@ -133,15 +140,17 @@ class DreamerV1(DreamerAlgorithm):
             return action
         if not codec.is_discrete:
             return noisy(action, self.exploration_noise, generator)
+        explored = epsilon_greedy(codec.encode(action), codec.sizes, self._epsilon(), generator)
+        return codec.decode(explored)
+
+    def _epsilon(self) -> float:
+        """Return how often discrete actions are random, in hundredths: each is recorded once."""
         ends = self.exploration_initial_eps, self.exploration_final_eps
-        epsilon = epsilon_after(self._n_updates, *ends, self.exploration_updates)
-        return codec.decode(epsilon_greedy(codec.encode(action), codec.sizes, epsilon, generator))
+        return round(epsilon_after(self._n_updates, *ends, self.exploration_updates), 2)
 
     def _choice(self) -> Hashable | None:
         choice = super()._choice()
-        if choice is None or self.policy.action_codec.is_discrete:  # epsilon always changes
-            return None
-        return choice, self.exploration_noise
+        return choice if choice is None else (choice, self.exploration_noise, self._epsilon())
 
     # ------------------------------------------------------------------ the algorithm
 

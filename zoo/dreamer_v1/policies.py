@@ -38,7 +38,8 @@ class DreamerV1Policy(DreamerPolicy):
     :param units: width of the dynamics' and the vectors' hidden layers (200)
     :param reward_arch: hidden layers of the reward head (authors' code: two of 400; the paper has
         three of 300)
-    :param cont: learn where episodes end (appendix A: for discrete actions)
+    :param cont: learn where episodes end; None: where actions are discrete (appendix A). Turn it on
+        for tasks of continuous control that end early
     :param cont_arch: hidden layers of the head that predicts it (three of 400)
     :param net_arch: hidden widths of actor and critic, ``[64, 64]`` or ``dict(pi=[...],
         vf=[...])``; None: four and three layers of 400
@@ -54,7 +55,7 @@ class DreamerV1Policy(DreamerPolicy):
         "stoch": Whole(1),
         "units": Whole(1),
         "reward_arch": Widths(),
-        "cont": Flag(),
+        "cont": Flag(none=True),
         "cont_arch": Widths(),
         "cnn_depth": Whole(1),
         "gamma": Number(0, 1),
@@ -69,7 +70,7 @@ class DreamerV1Policy(DreamerPolicy):
         stoch: int = 30,
         units: int = 200,
         reward_arch: Sequence[int] = (400, 400),
-        cont: bool = False,
+        cont: bool | None = None,
         cont_arch: Sequence[int] = (400, 400, 400),
         net_arch: NetArch | None = None,
         cnn_depth: int = 32,
@@ -89,7 +90,7 @@ class DreamerV1Policy(DreamerPolicy):
         token_dim = int(encoder.features_dim)  # type: ignore[arg-type]
         dynamics = GaussianRSSM(token_dim, acting.dim, deter, stoch, units, "elu")
         init_like_keras_(dynamics.cell)
-        feat = deter + stoch
+        feat, cont = deter + stoch, acting.is_discrete if cont is None else cont
         head = DenseHead(feat, 1, cont_arch) if cont else Endless()
         self._set_world_model(
             DreamerWorldModel(
@@ -110,12 +111,43 @@ class DreamerV1Policy(DreamerPolicy):
 
 
 class MlpPolicy(VectorInput, DreamerV1Policy):
-    """For vectors, integers and binaries. An image is flattened."""
+    """
+    For vectors, integers and binaries. An image is flattened.
+
+    Example:
+        >>> from dreamzoo import DreamerV1
+        >>> agent = DreamerV1("MlpPolicy", "CartPole-v1", policy_kwargs=dict(deter=8, units=8))
+        >>> [key.name for key in agent.policy.observation_codec.keys]
+        ['observation']
+    """
 
 
 class CnnPolicy(ImageInput, DreamerV1Policy):
-    """For one image."""
+    """
+    For one image.
+
+    Example:
+        >>> from dreamzoo import DreamerV1
+        >>> from dreamzoo.envs import make_env
+        >>> small = dict(policy_kwargs=dict(deter=8, units=8, cnn_depth=2), buffer_size=1_000)
+        >>> agent = DreamerV1("CnnPolicy", make_env("pixels/Pendulum-v1"), **small)
+        >>> agent.observation_space.shape  # channels first, as SB3 has them
+        (3, 64, 64)
+    """
 
 
 class MultiInputPolicy(DreamerV1Policy):
-    """For a Dict of images, vectors, integers and binaries."""
+    """
+    For a Dict of images, vectors, integers and binaries.
+
+    Example:
+        >>> import gymnasium as gym
+        >>> from dreamzoo import DreamerV1
+        >>> from gymnasium import spaces
+        >>> from gymnasium.wrappers import TransformObservation
+        >>> names = spaces.Dict(now=spaces.Box(-8.0, 8.0, (3,)))
+        >>> env = TransformObservation(gym.make("Pendulum-v1"), lambda x: {"now": x}, names)
+        >>> agent = DreamerV1("MultiInputPolicy", env, policy_kwargs=dict(deter=8, units=8))
+        >>> [key.name for key in agent.policy.observation_codec.keys]
+        ['now']
+    """

@@ -9,13 +9,15 @@ from typing_extensions import Unpack
 from dreamzoo.common.arguments import ReplayPlumbing
 from dreamzoo.common.buffers import SequenceBatch
 from dreamzoo.common.dreamer_algorithm import DreamerAlgorithm
-from dreamzoo.common.settings import Choice, Flag, Number, Rate, Setting, Whole
+from dreamzoo.common.settings import Choice, Flag, Line, Number, Setting, Whole
 from dreamzoo.common.training import Losses
 from dreamzoo.dreamer_v2.losses import behavior_loss, imagine, world_model_loss
 from dreamzoo.dreamer_v2.policies import CnnPolicy, DreamerV2Policy, MlpPolicy, MultiInputPolicy
 from dreamzoo.nn.state import flatten
 
 RewardTransform = Literal["tanh", "identity"]
+#: A number, or one that moves: from, to, over so many steps of all environments together.
+Moving = float | tuple[float, float, int]
 
 
 class DreamerV2(DreamerAlgorithm):
@@ -29,6 +31,13 @@ class DreamerV2(DreamerAlgorithm):
     The ablations of table 2 are settings: ``policy_kwargs=dict(layer_norm=False)``,
     ``reward_gradients=False``, ``image_gradients=False``, ``policy_kwargs=dict(
     latents="gaussian")``, ``kl_balance=None`` and ``rho=0.0``.
+
+    Example:
+        >>> from dreamzoo import DreamerV2
+        >>> small = dict(policy_kwargs=dict(deter=8, stoch=4, classes=4, units=8), batch_size=2)
+        >>> agent = DreamerV2("MlpPolicy", "CartPole-v1", **small, batch_length=8, seed=0)
+        >>> sorted(agent.learn(50).losses(agent.replay_buffer.sample(2)).terms)
+        ['actor', 'cont', 'critic', 'kl', 'recon', 'reward']
 
     :param policy: ``MlpPolicy``, ``CnnPolicy``, ``MultiInputPolicy`` or a class
     :param env: environment, VecEnv or gymnasium id
@@ -46,10 +55,11 @@ class DreamerV2(DreamerAlgorithm):
     :param critic_learning_rate: of the critic (1e-4; control: 8e-5)
     :param gamma: discount (text and code: 0.999; table D.1: 0.995; control: 0.99)
     :param gae_lambda: mixes one-step and long returns (0.95)
-    :param rho: share of REINFORCE in the actor's objective, or a schedule of it by the remaining
-        progress; the rest learns through the dynamics (1; control: 0)
-    :param ent_coef: weight of the actor's entropy, or a schedule of it (1e-3; control: 1e-4)
-    :param reward_transform: what the reward head learns of rewards (tanh; control: identity)
+    :param rho: share of REINFORCE in the actor's objective; the rest learns through the dynamics
+        (1; control: 0). A number, or ``(from, to, steps)`` of all environments together
+    :param ent_coef: weight of the actor's entropy (1e-3; control: 1e-4). Also ``(from, to, steps)``
+    :param reward_transform: what the reward head learns of rewards, and dreams consist of
+        (Atari: ``tanh``, control: ``identity``)
     :param free_nats: mean KL divergences below this have no gradient (0; control: 1)
     :param kl_coef: weight beta of the KL term (0.1; control: 1)
     :param kl_balance: share alpha of the prior's gradient (0.8); None: the plain divergence
@@ -65,8 +75,8 @@ class DreamerV2(DreamerAlgorithm):
     policy_base = DreamerV2Policy
     settings: ClassVar[Mapping[str, Setting]] = {
         **DreamerAlgorithm.settings,
-        "rho": Rate(),
-        "ent_coef": Rate(),
+        "rho": Line(0, 1),
+        "ent_coef": Line(0),
         "reward_transform": Choice(get_args(RewardTransform)),
         "kl_balance": Number(0, 1, none=True),
         "image_gradients": Flag(),
@@ -84,6 +94,8 @@ class DreamerV2(DreamerAlgorithm):
         "batch_size": 2,
         "batch_length": 4,
         "horizon": 3,
+        "rho": 0.5,
+        "target_update_interval": 3,
     }
 
     def __init__(
@@ -92,7 +104,7 @@ class DreamerV2(DreamerAlgorithm):
         env: GymEnv | str | None,
         learning_rate: float | Schedule = 2e-4,
         buffer_size: int = 2_000_000,
-        learning_starts: int | None = 50_000,
+        learning_starts: int | None = None,
         batch_size: int = 50,
         batch_length: int = 50,
         horizon: int = 15,
@@ -102,9 +114,9 @@ class DreamerV2(DreamerAlgorithm):
         critic_learning_rate: float = 1e-4,
         gamma: float = 0.999,
         gae_lambda: float = 0.95,
-        rho: float | Schedule = 1.0,
-        ent_coef: float | Schedule = 1e-3,
-        reward_transform: RewardTransform = "tanh",
+        rho: Moving = 1.0,
+        ent_coef: Moving = 1e-3,
+        reward_transform: RewardTransform = "identity",
         free_nats: float = 0.0,
         kl_coef: float = 0.1,
         kl_balance: float | None = 0.8,
@@ -135,14 +147,6 @@ class DreamerV2(DreamerAlgorithm):
 
     # ------------------------------------------------------------------ the algorithm
 
-    def _begin_updates(self) -> None:
-        super()._begin_updates()
-        # Where the device finds them: a recorded update is repeated while they change.
-        for name in ("rho", "ent_coef"):
-            value = getattr(self, name)
-            now = value(self._current_progress_remaining) if callable(value) else value
-            getattr(self.policy, name).fill_(now)
-
     def losses(self, batch: SequenceBatch) -> Losses:
         """
         Compute every term of the loss on one batch (eq. 2 to 6), with gradient.
@@ -170,21 +174,21 @@ class DreamerV2(DreamerAlgorithm):
             batch.is_terminal.flatten(),
             self.horizon,
             gamma=self.gamma,
-            through_dynamics=callable(self.rho) or self.rho < 1.0,
+            through_dynamics=self.rho != 1.0,
             generator=self._generator,
         )
         behavior, more = behavior_loss(
             dream,
             policy.critic,
-            rho=policy.rho,
-            ent_coef=policy.ent_coef,
+            rho=self._now("rho"),
+            ent_coef=self._now("ent_coef"),
             gae_lambda=self.gae_lambda,
         )
         if model.learns_discount:
             model.follow_gamma(metrics["discount"], batch.is_terminal, self.gamma)
         return Losses(terms | behavior, metrics | more, {})
 
-    def _after_step(self) -> None:
+    def _after_update(self) -> None:
         """Let the slow critic follow the critic, for the first time after the first update."""
         if self._n_updates % self.target_update_interval == 0:
             self.policy.follow_critic(self.tau)

@@ -55,8 +55,6 @@ class DreamerV2Policy(DreamerPolicy):
     :param optimizer_kwargs: of that class
     """
 
-    rho: th.Tensor
-    ent_coef: th.Tensor
     settings: ClassVar[Mapping[str, Setting]] = {
         **DreamerPolicy.settings,
         "latents": Choice(get_args(LatentsKind)),
@@ -128,9 +126,6 @@ class DreamerV2Policy(DreamerPolicy):
             NormalHead(feat, self.net_arch["vf"], "elu") for _ in range(2)
         )
         self.critic_target.requires_grad_(False)
-        # Of the updates under way; the algorithm fills them in.
-        for name in ("rho", "ent_coef"):
-            self.register_buffer(name, th.zeros(()), persistent=False)
         self._set_actor_and_critic(actor, critic, lr_schedule)
         self.critic_target.load_state_dict(self.critic.state_dict())
 
@@ -147,12 +142,43 @@ class DreamerV2Policy(DreamerPolicy):
 
 
 class MlpPolicy(VectorInput, DreamerV2Policy):
-    """For vectors, integers and binaries. An image is flattened."""
+    """
+    For vectors, integers and binaries. An image is flattened.
+
+    Example:
+        >>> from dreamzoo import DreamerV2
+        >>> agent = DreamerV2("MlpPolicy", "CartPole-v1", policy_kwargs=dict(deter=8, units=8))
+        >>> [key.name for key in agent.policy.observation_codec.keys]
+        ['observation']
+    """
 
 
 class CnnPolicy(ImageInput, DreamerV2Policy):
-    """For one image."""
+    """
+    For one image.
+
+    Example:
+        >>> from dreamzoo import DreamerV2
+        >>> from dreamzoo.envs import make_env
+        >>> small = dict(policy_kwargs=dict(deter=8, units=8, cnn_depth=2), buffer_size=1_000)
+        >>> agent = DreamerV2("CnnPolicy", make_env("pixels/CartPole-v1"), **small)
+        >>> agent.observation_space.shape  # channels first, as SB3 has them
+        (3, 64, 64)
+    """
 
 
 class MultiInputPolicy(DreamerV2Policy):
-    """For a Dict of images, vectors, integers and binaries."""
+    """
+    For a Dict of images, vectors, integers and binaries.
+
+    Example:
+        >>> import gymnasium as gym
+        >>> from dreamzoo import DreamerV2
+        >>> from gymnasium import spaces
+        >>> from gymnasium.wrappers import TransformObservation
+        >>> names = spaces.Dict(now=spaces.Box(-8.0, 8.0, (3,)))
+        >>> env = TransformObservation(gym.make("Pendulum-v1"), lambda x: {"now": x}, names)
+        >>> agent = DreamerV2("MultiInputPolicy", env, policy_kwargs=dict(deter=8, units=8))
+        >>> [key.name for key in agent.policy.observation_codec.keys]
+        ['now']
+    """

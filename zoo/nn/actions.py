@@ -209,6 +209,21 @@ class ActionCodec:
     # Both directions measure from the nearer bound. Half a width fits into int64 whatever the
     # bounds are, and both bounds are met exactly.
 
+    def sample(self, n: int, generator: th.Generator | None, device: th.device) -> Tensor:
+        """
+        Draw uniform actions.
+
+        :param n: rows
+        :param generator: source of randomness
+        :param device: where
+        :return: in replay form, (n, replay_dim), int64 or floats
+        """
+        draws = th.rand(n, self.replay_dim, generator=generator, device=device)
+        if not self.is_discrete:
+            return 2.0 * draws - 1.0
+        sizes = constant(self._end, device) - constant(self._start, device)
+        return th.minimum((draws * sizes).long(), sizes - 1)
+
     def decode(self, encoded: Tensor) -> Tensor:
         """
         Turn what the dynamics read into replay form: the inverse of :meth:`encode`.

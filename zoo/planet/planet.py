@@ -218,11 +218,10 @@ class PlaNet(WorldModelAlgorithm):
         self, latent: Latent, generator: th.Generator | None, deterministic: bool
     ) -> Tensor:
         """Choose actions while collecting: random ones at first, then plans with noise."""
-        shape = (len(latent.stoch), self.policy.action_codec.dim)
         if self.random_collection or self._in_seed_phase():
-            return 2.0 * th.rand(shape, generator=generator, device=self.device) - 1.0
+            return self.policy.action_codec.sample(len(latent.stoch), generator, self.device)
         action = super()._choose(latent, generator, deterministic)
-        noise = th.randn(shape, generator=generator, device=self.device)
+        noise = th.randn(action.shape, generator=generator, device=self.device)
         return (action + self.exploration_noise * noise).clamp(-1.0, 1.0)
 
     def _choice(self) -> Hashable | None:
