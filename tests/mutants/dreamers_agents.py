@@ -5,7 +5,7 @@ from tests.mutants.mutant import Mutant
 SHARED, SHARED_POLICY = "zoo/common/dreamer_algorithm.py", "zoo/common/dreamer_policy.py"
 V1, V2 = "zoo/dreamer_v1/dreamer_v1.py", "zoo/dreamer_v2/dreamer_v2.py"
 V1_POLICY, V2_POLICY = "zoo/dreamer_v1/policies.py", "zoo/dreamer_v2/policies.py"
-EXPLORATION = "zoo/dreamer_v1/exploration.py"
+EXPLORATION, ACTIONS = "zoo/dreamer_v1/exploration.py", "zoo/nn/actions.py"
 UPDATES, RECURRENT = "zoo/common/gradient_updates.py", "zoo/common/recurrent_policy.py"
 BOTH = (
     "tests/dreamer_v1/test_agent.py",
@@ -57,16 +57,28 @@ MUTANTS = [
         'return {"kl": self.kl_coef}',
     ),
     _mutant(
-        SHARED,
+        ACTIONS,
         "first Box actions are positive",
         "return 2.0 * draws - 1.0",
         "return draws",
     ),
     _mutant(
+        ACTIONS,
+        "the last of the discrete actions never comes first",
+        "th.minimum((draws * sizes).long(), sizes - 1)",
+        "(draws * (sizes - 1)).long()",
+    ),
+    _mutant(
         SHARED,
-        "first discrete actions are all alike",
-        "(x * size).long().clamp(max=size - 1)",
-        "(x * (size - 1)).long().clamp(max=size - 1)",
+        "they begin with the actor's actions",
+        "        if self._may_train():\n",
+        "        if True:\n",
+    ),
+    _mutant(
+        V1,
+        "V1 never explores discrete actions",
+        "epsilon_greedy(codec.encode(action), codec.sizes, self._epsilon(), generator)",
+        "epsilon_greedy(codec.encode(action), codec.sizes, 0.0, generator)",
     ),
     _mutant(
         SHARED_POLICY,
@@ -168,14 +180,20 @@ MUTANTS = [
     _mutant(
         V2,
         "V2 never looks through the dynamics while a schedule changes",
-        "through_dynamics=callable(self.rho) or self.rho < 1.0",
-        "through_dynamics=False",
+        "through_dynamics=self.rho != 1.0",
+        "through_dynamics=not isinstance(self.rho, tuple) and self.rho < 1.0",
     ),
     _mutant(
-        V2,
-        "V2 reads schedules once",
-        "now = value(self._current_progress_remaining) if callable(value) else value",
-        "now = value(1.0) if callable(value) else value",
+        UPDATES,
+        "settings that move stand still",
+        "        for name in self._moving:\n            self._now(name)\n",
+        "",
+    ),
+    _mutant(
+        UPDATES,
+        "settings that move go on beyond the end of their line",
+        "min(self.num_timesteps / steps, 1.0)",
+        "self.num_timesteps / steps",
     ),
     _mutant(
         V2_POLICY,
@@ -186,8 +204,8 @@ MUTANTS = [
     _mutant(
         UPDATES,
         "one norm clips all networks",
-        "if len(optimizers) > 1:",
-        "if len(optimizers) > 9:",
+        "parameters, self.max_grad_norm, norm.nan_to_num(0.0, 0.0)",
+        "parameters, self.max_grad_norm, sum(norms.values())",
     ),
     _mutant(
         RECURRENT,

@@ -1,5 +1,5 @@
 """
-DreamerV2's published settings: Atari (the agent's defaults), and the control suite.
+DreamerV2's published settings: Atari, and the control suite.
 
 Those of control are ``dmc_vision`` and ``dmc_proprio`` of the authors' newest code, which differ in
 what they see; curves of vision were released up to 2M steps of the simulator. ``schedules`` are the
@@ -9,15 +9,18 @@ weight of the entropy falls from 3e-3 to 3e-4 over the first 10M of 200M frames.
 
 from typing import Any
 
-from stable_baselines3.common.utils import LinearSchedule
-
 from dreamzoo.hyperparams.dreamer_v1 import TASKS
 
 ATARI_STEPS = 200_000_000 // 4
 #: Decisions over which the schedules run.
 SCHEDULED_STEPS = 2_500_000
 
-_ATARI: dict[str, Any] = {"policy": "CnnPolicy", "n_timesteps": ATARI_STEPS}
+_ATARI: dict[str, Any] = {
+    "policy": "CnnPolicy",
+    "n_timesteps": ATARI_STEPS,
+    "learning_starts": 50_000,
+    "reward_transform": "tanh",
+}
 _CONTROL: dict[str, Any] = {
     "n_timesteps": 2_000_000 // 2,
     "env_kwargs": {"action_repeat": 2},
@@ -32,14 +35,13 @@ _CONTROL: dict[str, Any] = {
     "gamma": 0.99,
     "rho": 0.0,
     "ent_coef": 1e-4,
-    "reward_transform": "identity",
     "free_nats": 1.0,
     "kl_coef": 1.0,
 }
 #: Beside those of Atari.
 SCHEDULES: dict[str, Any] = {
-    "rho": LinearSchedule(0.9, 1.0, SCHEDULED_STEPS / ATARI_STEPS),
-    "ent_coef": LinearSchedule(3e-3, 3e-4, SCHEDULED_STEPS / ATARI_STEPS),
+    "rho": (0.9, 1.0, SCHEDULED_STEPS),
+    "ent_coef": (3e-3, 3e-4, SCHEDULED_STEPS),
 }
 #: Rows of table 2, each beside the settings of the agent that it takes something from.
 ABLATIONS: dict[str, dict[str, Any]] = {
