@@ -98,7 +98,8 @@ def test_training_goes_on_when_a_save_fails_on_the_way(
     callbacks = [SaveCallback(tmp_path, 10), During(15, fill), During(25, clear)]
     with pytest.warns(UserWarning, match=r"model\.zip'\. Training goes on; the next save is due"):
         agent.learn(30, callback=callbacks)
-    names = {"model.zip", "replay_buffer.pkl", "vecnormalize.pkl"}
+    replay = {"replay_buffer.pkl", "replay_buffer.training.pkl"}
+    names = {"model.zip", "vecnormalize.pkl", *replay}
     assert set(files_of(tmp_path)) == set(files_of(tmp_path / "at 25")) == names
     assert type(agent).load(tmp_path / "at 25" / "model").num_timesteps == 10
     assert type(agent).load(tmp_path / "model").num_timesteps == 30

@@ -49,9 +49,10 @@ class ReplayFiles(MemoryAgent, OffPolicyAlgorithm):
             super().save_replay_buffer(path)
             return
         self.replay_buffer.moment = uuid.uuid4().hex
-        self.save_training_state(training_file(path), env_state)
         with replaced_file(path, "pkl") as file:
             super().save_replay_buffer(file)  # type: ignore[arg-type]
+            # Both are complete before one of them takes the place of an older one.
+            self.save_training_state(training_file(path), env_state)
 
     def load_replay_buffer(
         self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True
