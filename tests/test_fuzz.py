@@ -19,7 +19,7 @@ from gymnasium.vector import AutoresetMode
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dreamzoo.common.policies import ActingState
+from dreamzoo.common.policies.world_model import ActingState
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.envs import DreamEnv, DreamVectorEnv
 from dreamzoo.nn.rssm.dynamics import Latent

@@ -16,7 +16,7 @@ import torch as th
 from stable_baselines3.common.noise import NormalActionNoise
 
 from dreamzoo import DreamerV3
-from dreamzoo.common.policies import WorldModelPolicy
+from dreamzoo.common.policies.world_model import WorldModelPolicy
 from dreamzoo.planning import CEM
 from dreamzoo.planning.planner import CEMPlanner
 from tests import replayer, second_device

@@ -14,7 +14,7 @@ class AgentWithModel(Protocol):
     An agent that learns a world model.
 
     Its policy owns the model and the codecs of observations and actions:
-    :class:`dreamzoo.common.policies.WorldModelPolicy`.
+    :class:`dreamzoo.common.policies.world_model.WorldModelPolicy`.
     """
 
     policy: Any

@@ -13,7 +13,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 from dreamzoo import DreamerV3, PlaNet
 from dreamzoo.analysis.evaluation import load_changed
 from dreamzoo.cli import main
-from dreamzoo.common.normalizer import as_in_training, load_normalizer
+from dreamzoo.common.environments.normalizer import as_in_training, load_normalizer
 from dreamzoo.planning import CEM
 
 TINY = ["-p", "size=debug", "-a", "batch_size=2", "batch_length=8", "train_ratio=4"]

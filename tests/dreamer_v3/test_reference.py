@@ -16,7 +16,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from dreamzoo.common.buffers import SequenceReplayBuffer
-from dreamzoo.common.policies import ActingState
+from dreamzoo.common.policies.world_model import ActingState
 from dreamzoo.nn.distributions import mix_uniform, soft_bernoulli_loss
 from dreamzoo.nn.rssm.dynamics import Latent
 from tests.dreamer_v3.reference import FOLDER, LENGTH, ROWS, Reference

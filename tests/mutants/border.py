@@ -3,8 +3,8 @@
 from tests.mutants.mutant import Mutant
 
 ACTIONS, OBS, CHECKS = "zoo/nn/actions.py", "zoo/nn/observations.py", "zoo/nn/checks.py"
-POLICIES, SETTINGS = "zoo/common/recurrent_policy.py", "zoo/common/settings.py"
-MEMORY = "zoo/common/memory_layout.py"
+POLICIES, SETTINGS = "zoo/common/policies/recurrent.py", "zoo/common/settings.py"
+MEMORY = "zoo/common/policies/memory_layout.py"
 MODEL, LAST_GOOD, FILES = (
     "zoo/nn/world_model.py",
     "zoo/common/last_good.py",

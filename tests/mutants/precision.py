@@ -3,7 +3,7 @@
 from tests.mutants.mutant import Mutant
 
 PRECISION, PRODUCTS = "zoo/nn/fast/precision.py", "zoo/nn/fast/products.py"
-PROCESS, POLICIES = "zoo/nn/process.py", "zoo/common/policies.py"
+PROCESS, POLICIES = "zoo/nn/process.py", "zoo/common/policies/world_model.py"
 REPLAY_AGENT, MEMORY_AGENT = "zoo/common/replay_agent.py", "zoo/common/memory_agent.py"
 DREAM = "envs/dreams/vector_env.py"
 TAPES, LAYERS = "zoo/nn/fast/tapes.py", "zoo/nn/networks/layers.py"

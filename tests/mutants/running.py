@@ -5,8 +5,8 @@ from tests.mutants.mutant import Mutant
 REPLAY_AGENT, MEMORY_AGENT = "zoo/common/replay_agent.py", "zoo/common/memory_agent.py"
 GRADIENTS, HAS_MODEL = "zoo/common/gradient_updates.py", "zoo/common/has_world_model.py"
 RESUMING = "zoo/common/exact_resume.py"
-RECURRENT = "zoo/common/recurrent_policy.py"
-POLICIES, TRAINING = "zoo/common/policies.py", "zoo/common/training.py"
+RECURRENT = "zoo/common/policies/recurrent.py"
+POLICIES, TRAINING = "zoo/common/policies/world_model.py", "zoo/common/training.py"
 CALLBACKS, THREADS = "zoo/analysis/callbacks.py", "zoo/nn/fast/threads.py"
 RECORDED, GRAPHS = "zoo/common/recorded_update.py", "zoo/nn/fast/graphs.py"
 SB3 = "tests/sb3"
@@ -262,14 +262,14 @@ MUTANTS = [
     ),
     Mutant(
         "recorded acting: deterministic plans go on with the stream",
-        "zoo/common/recorded_acting.py",
+        "zoo/common/policies/recorded_acting.py",
         "return self._fixed[device].manual_seed(0)",
         "return self._fixed[device]",
         OF_ACTING,
     ),
     Mutant(
         "recorded acting: what is remembered is overwritten by the next step",
-        "zoo/common/recorded_acting.py",
+        "zoo/common/policies/recorded_acting.py",
         "result = step.result.clone()",
         "result = step.result",
         OF_ACTING,

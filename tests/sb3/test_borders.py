@@ -9,7 +9,7 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from dreamzoo.common.policies import ActingState
+from dreamzoo.common.policies.world_model import ActingState
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.nn.rssm.dynamics import Latent
 from dreamzoo.planning import CEMPlanner

@@ -20,9 +20,9 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from dreamzoo.analysis.figures import image_frames, image_keys, vector_figure
 from dreamzoo.analysis.open_loop import OpenLoop, open_loop
+from dreamzoo.common.environments.normalizer import NORMALIZER
 from dreamzoo.common.exact_resume import ExactResume
 from dreamzoo.common.last_good import refuse_destroyed
-from dreamzoo.common.normalizer import NORMALIZER
 from dreamzoo.common.replay_files import ReplayFiles, training_file
 from dreamzoo.common.settings import Whole, read_settings
 from dreamzoo.common.storage.files import check_folder, explained, replaced_file

@@ -6,7 +6,7 @@ import torch as th
 from torch import Tensor
 
 from dreamzoo.common.buffers import SequenceBatch
-from dreamzoo.common.policies import WorldModelPolicy
+from dreamzoo.common.policies.world_model import WorldModelPolicy
 from dreamzoo.nn.fast.precision import using
 from dreamzoo.nn.observations import Observation
 from dreamzoo.nn.process import restores_process

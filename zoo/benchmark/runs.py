@@ -19,8 +19,8 @@ import dreamzoo
 from dreamzoo import AGENTS
 from dreamzoo.analysis.callbacks import REPLAY, TRAINING, SaveCallback, SeededEvalCallback
 from dreamzoo.analysis.sb3_agents import SB3_AGENTS
+from dreamzoo.common.environments.normalizer import NORMALIZER
 from dreamzoo.common.exact_resume import ExactResume
-from dreamzoo.common.normalizer import NORMALIZER
 from dreamzoo.envs import make_env
 
 #: Files of a run's logs.

@@ -20,7 +20,7 @@ from dreamzoo.analysis.agreement import compare_with_dream
 from dreamzoo.analysis.agreement_report import agreement_figure, agreement_table
 from dreamzoo.analysis.sb3_agents import load_policy
 from dreamzoo.cli.arguments import make_parser, parse_value, plain_errors
-from dreamzoo.common.normalizer import as_in_training
+from dreamzoo.common.environments.normalizer import as_in_training
 from dreamzoo.envs import make_env
 from dreamzoo.envs.dreams.load_model import load_model
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from dreamzoo.analysis.callbacks import DreamVideoCallback
 from dreamzoo.analysis.open_loop_files import write_open_loop
 from dreamzoo.cli.arguments import make_parser
-from dreamzoo.common.normalizer import load_normalizer
+from dreamzoo.common.environments.normalizer import load_normalizer
 from dreamzoo.envs.dreams.load_model import load_model
 
 

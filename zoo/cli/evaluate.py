@@ -24,7 +24,7 @@ from dreamzoo.analysis.evaluation import (
     seed_episodes,
 )
 from dreamzoo.cli.arguments import make_parser, parse_value, plain_errors
-from dreamzoo.common.normalizer import as_in_training
+from dreamzoo.common.environments.normalizer import as_in_training
 from dreamzoo.envs import make_env
 
 

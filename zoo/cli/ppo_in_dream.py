@@ -29,7 +29,7 @@ from dreamzoo.analysis.evaluation import check_spaces
 from dreamzoo.analysis.sb3_agents import SB3_AGENTS
 from dreamzoo.analysis.training_in_dreams import compare_in_reality, train_in_dream
 from dreamzoo.cli.arguments import make_parser, parse_value
-from dreamzoo.common.normalizer import as_in_training
+from dreamzoo.common.environments.normalizer import as_in_training
 from dreamzoo.envs import make_env
 from dreamzoo.envs.dreams.load_model import load_model
 

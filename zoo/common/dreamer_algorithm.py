@@ -7,7 +7,7 @@ import torch as th
 from gymnasium import spaces
 from torch import Tensor
 
-from dreamzoo.common.dreamer_policy import DreamerPolicy
+from dreamzoo.common.policies.dreamer import DreamerPolicy
 from dreamzoo.common.settings import Number, Setting, Whole
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.nn.state import State, first_part

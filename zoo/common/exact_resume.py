@@ -15,9 +15,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.save_util import open_path
 from stable_baselines3.common.vec_env import VecEnv
 
-from dreamzoo.common.env_settings import EnvSettings
-from dreamzoo.common.env_state import load_env_state, save_env_state
-from dreamzoo.common.env_watch import EnvWatch
+from dreamzoo.common.environments.settings import EnvSettings
+from dreamzoo.common.environments.state import load_env_state, save_env_state
+from dreamzoo.common.environments.watch import EnvWatch
 from dreamzoo.common.storage.files import replaced_file
 
 #: What a file of :meth:`ExactResume.save_training_state` says of itself.
@@ -30,10 +30,10 @@ class ExactResume(BaseAlgorithm):
 
     ``class ResumablePPO(ExactResume, PPO)`` is enough. ``save`` keeps what acting needs,
     :meth:`save_training_state` the rest: random streams, running episodes and, where environments
-    can be copied (see :mod:`dreamzoo.common.env_state`), these with their state. After both were
-    loaded, ``learn(..., reset_num_timesteps=False)`` goes on as if it had not stopped. That holds
-    for files of a moment between two collections, as :class:`SaveCallback` waits for; inside of one
-    the steps made since its beginning are lost, and new episodes begin.
+    can be copied (see :mod:`dreamzoo.common.environments.state`), these with their state. After
+    both were loaded, ``learn(..., reset_num_timesteps=False)`` goes on as if it had not stopped.
+    That holds for files of a moment between two collections, as :class:`SaveCallback` waits for;
+    inside of one the steps made since its beginning are lost, and new episodes begin.
 
     Example:
         >>> import gymnasium as gym

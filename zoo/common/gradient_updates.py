@@ -10,7 +10,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.utils import update_learning_rate
 from torch import Tensor
 
-from dreamzoo.common.recurrent_policy import RecurrentPolicy
+from dreamzoo.common.policies.recurrent import RecurrentPolicy
 from dreamzoo.common.training import (
     Losses,
     MeanMetrics,

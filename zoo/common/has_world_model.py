@@ -7,7 +7,7 @@ import torch as th
 
 from dreamzoo.common.buffers import SequenceBatch
 from dreamzoo.common.memory_agent import MemoryAgent
-from dreamzoo.common.policies import WorldModelPolicy
+from dreamzoo.common.policies.world_model import WorldModelPolicy
 from dreamzoo.envs.dreams.vec_env import DreamVecEnv
 from dreamzoo.nn.process import in_own_precision, restores_process
 from dreamzoo.nn.state import State, select

@@ -10,7 +10,7 @@ import torch as th
 from gymnasium import spaces
 from torch import Tensor
 
-from dreamzoo.common.policies import WorldModelPolicy
+from dreamzoo.common.policies.world_model import WorldModelPolicy
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm

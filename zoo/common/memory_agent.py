@@ -15,13 +15,13 @@ from stable_baselines3.common.type_aliases import MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv
 
 from dreamzoo.common.checked_algorithm import CheckedAlgorithm
+from dreamzoo.common.environments.normalizer import VEC_NORMALIZE_CLIP, Statistics, normalized_parts
+from dreamzoo.common.environments.workers import dead_workers_named, notice_dead_workers
 from dreamzoo.common.exact_resume import ExactResume
-from dreamzoo.common.normalizer import VEC_NORMALIZE_CLIP, Statistics, normalized_parts
-from dreamzoo.common.recorded_acting import Manner
-from dreamzoo.common.recurrent_policy import RecurrentPolicy
+from dreamzoo.common.policies.recorded_acting import Manner
+from dreamzoo.common.policies.recurrent import RecurrentPolicy
 from dreamzoo.common.settings import Choice, Flag, Setting
 from dreamzoo.common.training import check_actions
-from dreamzoo.common.workers import dead_workers_named, notice_dead_workers
 from dreamzoo.nn.checks import FLOAT32, InputError, to_flags, to_rows
 from dreamzoo.nn.fast.precision import NAMES, PrecisionName, resolve
 from dreamzoo.nn.state import State, leaves
@@ -76,11 +76,11 @@ class MemoryAgent(ExactResume, CheckedAlgorithm):
         """
         Write how the agent acts, deterministically, as an ONNX graph for other programs.
 
-        What its inputs and outputs are is said in :func:`dreamzoo.common.export.export_onnx`.
+        Its inputs and outputs are those of :func:`dreamzoo.common.policies.export.export_onnx`.
 
         :param path: of one file, replaced if it exists
         """
-        from dreamzoo.common.export import export_onnx  # envs, which that needs, need this
+        from dreamzoo.common.policies.export import export_onnx  # envs, which that needs, need this
 
         export_onnx(self.policy, path)
 

@@ -20,8 +20,8 @@ from dreamzoo.common.buffers import SequenceBatch, SequenceReplayBuffer
 from dreamzoo.common.gradient_updates import GradientUpdates
 from dreamzoo.common.noise import check_noise, fit_noise
 from dreamzoo.common.pace import Pace
+from dreamzoo.common.policies.recurrent import RecurrentPolicy
 from dreamzoo.common.recorded_update import RecordedUpdate
-from dreamzoo.common.recurrent_policy import RecurrentPolicy
 from dreamzoo.common.replay_files import ReplayFiles
 from dreamzoo.common.settings import (
     Arguments,

@@ -15,13 +15,13 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from dreamzoo.common.arguments import DEFAULTS, Plumbing, constructor, refuse_unknown
+from dreamzoo.common.environments.workers import dead_workers_named
 from dreamzoo.common.gradient_updates import GradientUpdates
 from dreamzoo.common.memory_agent import MemoryAgent
-from dreamzoo.common.recurrent_policy import RecurrentPolicy
+from dreamzoo.common.policies.recurrent import RecurrentPolicy
 from dreamzoo.common.rollout_window import WindowRecorder
 from dreamzoo.common.settings import Number, Setting, Whole
 from dreamzoo.common.training import MeanMetrics, to_means
-from dreamzoo.common.workers import dead_workers_named
 from dreamzoo.nn.fast.precision import using
 from dreamzoo.nn.observations import SINGLE, Observation
 from dreamzoo.nn.process import in_own_precision, restores_process

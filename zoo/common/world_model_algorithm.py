@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from dreamzoo.common.has_world_model import HasWorldModel
-from dreamzoo.common.policies import WorldModelPolicy
+from dreamzoo.common.policies.world_model import WorldModelPolicy
 from dreamzoo.common.replay_agent import ReplayAgent
 from dreamzoo.common.settings import Setting
 

@@ -9,9 +9,9 @@ from stable_baselines3.common.type_aliases import Schedule
 from typing_extensions import Unpack
 
 from dreamzoo.common.arguments import PolicyPlumbing
-from dreamzoo.common.dreamer_policy import DreamerPolicy
-from dreamzoo.common.net_arch import NetArch, split_arch
-from dreamzoo.common.policy_inputs import ImageInput, VectorInput
+from dreamzoo.common.policies.dreamer import DreamerPolicy
+from dreamzoo.common.policies.inputs import ImageInput, VectorInput
+from dreamzoo.common.policies.net_arch import NetArch, split_arch
 from dreamzoo.common.settings import Flag, Number, Setting, Whole, Widths
 from dreamzoo.nn.action_distributions import TanhNormalActions
 from dreamzoo.nn.dreamer_model import DreamerWorldModel

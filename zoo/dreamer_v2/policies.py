@@ -10,9 +10,9 @@ from torch import nn
 from typing_extensions import Unpack
 
 from dreamzoo.common.arguments import PolicyPlumbing
-from dreamzoo.common.dreamer_policy import DreamerPolicy
-from dreamzoo.common.net_arch import NetArch, split_arch
-from dreamzoo.common.policy_inputs import ImageInput, VectorInput
+from dreamzoo.common.policies.dreamer import DreamerPolicy
+from dreamzoo.common.policies.inputs import ImageInput, VectorInput
+from dreamzoo.common.policies.net_arch import NetArch, split_arch
 from dreamzoo.common.settings import Choice, Flag, Number, Setting, Whole, Widths
 from dreamzoo.nn.action_distributions import TruncatedNormalActions
 from dreamzoo.nn.dreamer_model import DreamerWorldModel

@@ -12,7 +12,7 @@ from typing_extensions import Unpack
 
 from dreamzoo.common.arguments import ReplayPlumbing
 from dreamzoo.common.buffers import SequenceBatch
-from dreamzoo.common.policies import ActingState
+from dreamzoo.common.policies.world_model import ActingState
 from dreamzoo.common.record_store import RecordSpec
 from dreamzoo.common.settings import Choice, Flag, Number, Setting, Whole
 from dreamzoo.common.training import Losses, at_once

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from dreamzoo.common.arguments import PolicyPlumbing
-from dreamzoo.common.net_arch import NetArch, split_arch
-from dreamzoo.common.policies import WorldModelPolicy
-from dreamzoo.common.policy_inputs import ImageInput, VectorInput
+from dreamzoo.common.policies.inputs import ImageInput, VectorInput
+from dreamzoo.common.policies.net_arch import NetArch, split_arch
+from dreamzoo.common.policies.world_model import WorldModelPolicy
 from dreamzoo.common.settings import Choice, Number, Setting
 from dreamzoo.dreamer_v3.sizes import Size, get_size
 from dreamzoo.nn.networks.decoders import Decoder

@@ -10,8 +10,8 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from dreamzoo.common.arguments import PolicyPlumbing
-from dreamzoo.common.policies import WorldModelPolicy
-from dreamzoo.common.policy_inputs import ImageInput, VectorInput
+from dreamzoo.common.policies.inputs import ImageInput, VectorInput
+from dreamzoo.common.policies.world_model import WorldModelPolicy
 from dreamzoo.common.settings import Choice, Setting, Whole, Widths
 from dreamzoo.nn.networks.world_models import (
     Activation,

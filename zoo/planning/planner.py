@@ -6,7 +6,7 @@ import numpy as np
 import torch as th
 from torch import Tensor
 
-from dreamzoo.common.policies import WorldModelPolicy
+from dreamzoo.common.policies.world_model import WorldModelPolicy
 from dreamzoo.nn.fast import graphs
 from dreamzoo.nn.state import State, first_part, map_parts, select
 from dreamzoo.nn.world_model import WorldModel
@@ -137,7 +137,7 @@ class CEMPlanner:
         deterministic: bool = False,
     ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
         """
-        Choose actions, see :meth:`dreamzoo.common.policies.WorldModelPolicy.predict`.
+        Choose actions, see :meth:`dreamzoo.common.policies.world_model.WorldModelPolicy.predict`.
 
         :param observation: of the agent's environment, numpy or torch, one or a batch
         :param state: what the last call returned

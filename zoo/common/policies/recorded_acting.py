@@ -13,7 +13,7 @@ from dreamzoo.nn.observations import SINGLE
 from dreamzoo.nn.state import leaves
 
 if TYPE_CHECKING:
-    from dreamzoo.common.recurrent_policy import Choice, RecurrentPolicy
+    from dreamzoo.common.policies.recurrent import Choice, RecurrentPolicy
     from dreamzoo.nn.state import State
 
 

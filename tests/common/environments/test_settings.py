@@ -19,10 +19,10 @@ from stable_baselines3.common.env_checker import check_env
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
-from dreamzoo.common import env_state
-from dreamzoo.common.env_look import Look, stacks_of
-from dreamzoo.common.env_settings import EnvSettings
-from dreamzoo.common.env_state import load_env_state, save_env_state
+from dreamzoo.common.environments import state as state_module
+from dreamzoo.common.environments.look import Look, stacks_of
+from dreamzoo.common.environments.settings import EnvSettings
+from dreamzoo.common.environments.state import load_env_state, save_env_state
 from dreamzoo.envs import make_dmc
 
 Make = Callable[[], VecEnv]
@@ -340,11 +340,11 @@ def test_a_state_of_before_settings_were_saved_is_loaded() -> None:
     everyone = [layer for stack in stacks for layer in stack]
     blobs = []
     for stack in stacks:
-        file = env_state._Compressed()
-        pickler = env_state._Pickler(file, everyone, {})
-        pickler.dump([env_state._state(layer) for layer in stack])
+        file = state_module._Compressed()
+        pickler = state_module._Pickler(file, everyone, {})
+        pickler.dump([state_module._state(layer) for layer in stack])
         blobs.append(file.getvalue())
-    load_env_state(other, {"structure": env_state._structure(stacks), "states": blobs})
+    load_env_state(other, {"structure": state_module._structure(stacks), "states": blobs})
     np.testing.assert_array_equal(_step(env, 30), _step(other, 30))
 
 
@@ -577,7 +577,7 @@ def test_own_references_are_not_the_programs() -> None:
 
 
 def test_too_much_is_not_stored_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(env_state, "LARGEST", 10**6)
+    monkeypatch.setattr(state_module, "LARGEST", 10**6)
     env = _sharing(1)
     env.reset()
     _singles(env)[0].memory = np.random.default_rng(0).random(10**6)

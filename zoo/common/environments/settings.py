@@ -5,7 +5,7 @@ from typing import Any
 
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
-from dreamzoo.common.env_look import Look, stacks_of, were_used
+from dreamzoo.common.environments.look import Look, stacks_of, were_used
 
 #: So many differences are named in a message.
 _NAMED = 6

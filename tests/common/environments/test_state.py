@@ -21,7 +21,7 @@ from stable_baselines3.common.vec_env import (
     VecNormalize,
 )
 
-from dreamzoo.common.env_state import load_env_state, save_env_state
+from dreamzoo.common.environments.state import load_env_state, save_env_state
 from dreamzoo.envs import make_atari, make_dmc
 
 

@@ -6,7 +6,7 @@ import torch as th
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
-from dreamzoo.common.policies import WorldModelPolicy
+from dreamzoo.common.policies.world_model import WorldModelPolicy
 from dreamzoo.nn.dreamer_model import DreamerWorldModel
 from dreamzoo.nn.state import State
 

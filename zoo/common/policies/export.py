@@ -7,7 +7,7 @@ import numpy as np
 import torch as th
 from torch import Tensor, nn
 
-from dreamzoo.common.recurrent_policy import RecurrentPolicy
+from dreamzoo.common.policies.recurrent import RecurrentPolicy
 from dreamzoo.common.storage.files import replaced_file
 from dreamzoo.envs.errors import requires_extra
 from dreamzoo.nn.observations import SINGLE

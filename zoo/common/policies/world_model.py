@@ -5,8 +5,8 @@ from typing import NamedTuple
 import torch as th
 from torch import nn
 
-from dreamzoo.common.policy_inputs import ExtractorEncoder
-from dreamzoo.common.recurrent_policy import Choice, RecurrentPolicy
+from dreamzoo.common.policies.inputs import ExtractorEncoder
+from dreamzoo.common.policies.recurrent import Choice, RecurrentPolicy
 from dreamzoo.nn.observations import Observation
 from dreamzoo.nn.process import in_own_precision
 from dreamzoo.nn.state import State, first_part

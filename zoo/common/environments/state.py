@@ -17,9 +17,9 @@ from stable_baselines3.common.monitor import ResultsWriter
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvWrapper
 
-from dreamzoo.common.env_look import Look, stacks_of, were_used
-from dreamzoo.common.env_settings import EnvSettings, describe, differences
-from dreamzoo.common.env_sharing import shared_with_program
+from dreamzoo.common.environments.look import Look, stacks_of, were_used
+from dreamzoo.common.environments.settings import EnvSettings, describe, differences
+from dreamzoo.common.environments.sharing import shared_with_program
 
 #: Bytes of the compressed state that are stored at most.
 LARGEST = 100 * 10**6

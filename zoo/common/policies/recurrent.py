@@ -22,8 +22,8 @@ from dreamzoo.common.arguments import (
     documented,
     refuse_unknown,
 )
-from dreamzoo.common.memory_layout import MemoryLayout
-from dreamzoo.common.recorded_acting import Manner, RecordedActing, named
+from dreamzoo.common.policies.memory_layout import MemoryLayout
+from dreamzoo.common.policies.recorded_acting import Manner, RecordedActing, named
 from dreamzoo.common.settings import Flag, Setting, read_settings
 from dreamzoo.nn.actions import ActionCodec
 from dreamzoo.nn.checks import InputError, ObservationChecker, to_flags

@@ -13,7 +13,7 @@ import torch as th
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 
-from dreamzoo.common.env_look import PROGRAM, STREAMS
+from dreamzoo.common.environments.look import PROGRAM, STREAMS
 
 #: Not counted: nothing of an environment lies behind them.
 _ATOMS = (int, float, complex, str, bytes, bool, type(None), np.generic, np.dtype, enum.Enum)

@@ -16,8 +16,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecMonitor, VecNormalize
 
-from dreamzoo.common import env_watch
-from dreamzoo.common.env_watch import EnvWatch
+from dreamzoo.common.environments import watch as watch_module
+from dreamzoo.common.environments.watch import EnvWatch
 from dreamzoo.envs import VectorEnvToVecEnv
 
 
@@ -156,7 +156,7 @@ def test_classes_travel_as_they_were() -> None:
 
     watch = EnvWatch()
     watch.follow(DummyVecEnv([Local]))
-    assert isinstance(vars(Local)["step"], env_watch._Counted)
+    assert isinstance(vars(Local)["step"], watch_module._Counted)
     sent = cloudpickle.loads(cloudpickle.dumps(Local))
     assert inspect.isfunction(vars(sent)["step"])
     assert sent().step(0)[0] == 1
@@ -173,18 +173,18 @@ def test_methods_look_as_they_did() -> None:
 
 def test_environments_are_let_go() -> None:
     env, watch = _watched()
-    number, gone = len(env_watch._WATCHED), weakref.ref(env.unwrapped)
+    number, gone = len(watch_module._WATCHED), weakref.ref(env.unwrapped)
     del env
     gc.collect()
     assert gone() is None
-    assert len(env_watch._WATCHED) == number - 4
+    assert len(watch_module._WATCHED) == number - 4
     assert not watch.moved()
 
 
 def test_what_cannot_be_watched_is_left_alone() -> None:
     class Frozen(type):
         def __setattr__(cls, name: str, value: Any) -> None:
-            if name in env_watch.MOVING:
+            if name in watch_module.MOVING:
                 raise AttributeError("frozen")
             super().__setattr__(name, value)
 

@@ -1,0 +1,1 @@
+"""Policies that act with a memory, and what they are made of."""
