@@ -92,8 +92,8 @@ MUTANTS = [
     Mutant(
         "planning: rewards of the state before",
         PLANNER,
-        "self.world_model.predict(select(futures.states, t))",
-        "self.world_model.predict(select(futures.states, t - 1))",
+        "self.world_model.predict(after)",
+        "self.world_model.predict(state)",
         ("tests/planet/test_acting.py", "tests/planning"),
     ),
     Mutant(

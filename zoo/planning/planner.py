@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dreamzoo.common.policies.world_model import WorldModelPolicy
 from dreamzoo.nn.fast import graphs
-from dreamzoo.nn.state import State, first_part, map_parts, select
+from dreamzoo.nn.state import State, first_part, map_parts
 from dreamzoo.nn.world_model import WorldModel
 from dreamzoo.planning.cem import CEM
 
@@ -53,17 +53,16 @@ class ModelRollout:
     def __call__(self, actions: Tensor) -> Tensor:
         """Rate encoded actions (N, J, H, A), see :class:`dreamzoo.planning.Rollout`."""
         n, candidates = actions.shape[:2]
-        start = map_parts(lambda part: part.repeat_interleave(candidates, dim=0), self.latent)
-        steps = actions.flatten(0, 1).transpose(0, 1)  # (H, N * J, A)
-        futures = self.world_model.dynamics.imagine(
-            start, steps, generator=self.generator, mode=self.mode
-        )
+        state = map_parts(lambda part: part.repeat_interleave(candidates, dim=0), self.latent)
         total = actions.new_zeros(n * candidates)
         alive = th.ones_like(total)
-        for t in range(1, len(steps) + 1):
-            reward, cont = self.world_model.predict(select(futures.states, t))
+        # Step by step: of thousands of candidates one state is enough to remember.
+        for action in actions.flatten(0, 1).unbind(1):  # (N * J, A)
+            after = self.world_model.imagine_step(state, action, self.generator, mode=self.mode)
+            reward, cont = self.world_model.predict(after)
             total += alive * reward
             alive *= cont
+            state = after
         return total.view(n, candidates)
 
 
