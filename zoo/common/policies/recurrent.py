@@ -13,7 +13,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, Flatten
 from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.utils import obs_as_tensor
 from torch import Tensor, nn
-from typing_extensions import Unpack
+from typing_extensions import Self, Unpack
 
 from dreamzoo.common.arguments import (
     POLICY_DEFAULTS,
@@ -142,6 +142,21 @@ class RecurrentPolicy(BasePolicy):
     def optimizers(self) -> dict[str, th.optim.Optimizer]:
         """All optimizers by their attributes' names; a policy that makes its own lists them."""
         return {name: getattr(self, name) for name in self._optimizer_names}
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        """
+        Move the networks. Where that makes parameters anew, optimizers take these.
+
+        Between CPU and CUDA parameters stay the objects that they were; of other devices' tensors
+        torch makes new ones, and an optimizer would go on with those that nobody reads.
+        """
+        before = [*self.parameters()]
+        super()._apply(fn, recurse)
+        new = {id(old): now for old, now in zip(before, self.parameters(), strict=True)}
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["params"] = [new.get(id(p), p) for p in group["params"]]
+        return self
 
     def trained_parameters(self) -> list[nn.Parameter]:
         """List what is updated: everything that is not held fixed."""
