@@ -20,6 +20,7 @@ class Facts:
     :param large: policy arguments of networks that nobody would build by mistake
     :param numbers: settings as numbers of numpy
     :param usual: policy arguments of networks wide enough for low precision
+    :param projections: ``features_extractor_kwargs`` that make what its encoder sees of images less
     """
 
     wrong: list[tuple[str, Any]] = field(default_factory=list)
@@ -28,6 +29,7 @@ class Facts:
     large: Mapping[str, Any] = field(default_factory=dict)
     numbers: Mapping[str, Any] = field(default_factory=dict)
     usual: Mapping[str, Any] = field(default_factory=dict)
+    projections: tuple[str, ...] = ()
 
 
 def facts_of(agent: str) -> Facts:

@@ -18,4 +18,5 @@ FACTS = Facts(
     large={"size": "400m"},
     numbers={"ent_coef": np.float32(3e-4), "horizon": np.int64(2)},
     usual={"size": "1m"},
+    projections=("features_dim", "cnn_output_dim"),
 )  # fmt: skip

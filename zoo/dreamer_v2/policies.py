@@ -59,7 +59,7 @@ class DreamerV2Policy(DreamerPolicy):
         **DreamerPolicy.settings,
         "latents": Choice(get_args(LatentsKind)),
         "stoch": Whole(1),
-        "classes": Whole(1),
+        "classes": Whole(2),
         "deter": Whole(1),
         "hidden": Whole(1, none=True),
         "layer_norm": Flag(),
