@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 
 from dreamzoo.benchmark import atari
+from dreamzoo.cli import train
 from dreamzoo.dreamer_v1 import DreamerV1, DreamerV1Policy
 from dreamzoo.dreamer_v2 import DreamerV2, DreamerV2Policy
-from dreamzoo.hyperparams import HYPERPARAMS, published
-from dreamzoo.hyperparams.dreamer_v2 import ABLATIONS, GAMES, SCHEDULES
+from dreamzoo.hyperparams import HYPERPARAMS, VARIANTS, published
+from dreamzoo.hyperparams.dreamer_v2 import GAMES
+from dreamzoo.testing.random_env import RandomEnv
 
 AGENTS: dict[str, tuple[Any, Any]] = {
     "dreamer_v1": (DreamerV1, DreamerV1Policy),
@@ -21,10 +23,7 @@ OF_A_RUN = {"policy", "n_timesteps", "env_kwargs", "policy_kwargs"}
 @pytest.mark.parametrize("name", AGENTS)
 def test_agents_know_their_settings(name: str) -> None:
     agent, policy = AGENTS[name]
-    settings = list(HYPERPARAMS[name].values())
-    if name == "dreamer_v2":
-        settings += [SCHEDULES, *ABLATIONS.values()]
-    for given in settings:
+    for given in [*HYPERPARAMS[name].values(), *VARIANTS.get(name, {}).values()]:
         assert set(given) - OF_A_RUN <= set(inspect.signature(agent).parameters)
         assert set(given.get("policy_kwargs", {})) <= set(inspect.signature(policy).parameters)
         values = {k: v for k, v in given.items() if k in agent.settings}
@@ -54,8 +53,67 @@ def test_dreamer_v1_updates_a_hundred_times_after_five_hundred_steps() -> None:
 
 def test_schedules_end_after_ten_million_frames() -> None:
     """The paper's ablations begin from these: 2.5M decisions, each of four frames."""
-    assert SCHEDULES == {"rho": (0.9, 1.0, 2_500_000), "ent_coef": (3e-3, 3e-4, 2_500_000)}
+    lines = {"rho": (0.9, 1.0, 2_500_000), "ent_coef": (3e-3, 3e-4, 2_500_000)}
+    assert VARIANTS["dreamer_v2"]["schedules"] == lines
 
 
-def test_table_2_has_six_ablations() -> None:
-    assert len(ABLATIONS) == 6
+#: Rows of table 2, and the one setting of the agent or of its policy in which each differs.
+TABLE_2: dict[str, dict[str, Any]] = {
+    "no_layer_norm": {"layer_norm": False},
+    "no_reward_gradients": {"reward_gradients": False},
+    "no_discrete_latents": {"latents": "gaussian", "stoch": 50},
+    "no_kl_balancing": {"kl_balance": None},
+    "no_policy_reinforce": {"rho": 0.0},
+    "no_image_gradients": {"image_gradients": False},
+}
+
+
+def test_variants_are_the_schedules_and_the_rows_of_table_2() -> None:
+    assert VARIANTS["dreamer_v2"].keys() == {"schedules", *TABLE_2}
+
+
+def flat(settings: dict[str, Any]) -> dict[str, Any]:
+    """All settings of a run in one dict."""
+    rest = {k: v for k, v in settings.items() if not isinstance(v, list)}
+    return rest | {k: v for pairs in settings.values() if isinstance(pairs, list) for k, v in pairs}
+
+
+@pytest.mark.parametrize("beside", [(), ("schedules",)], ids=["alone", "schedules"])
+@pytest.mark.parametrize("env", ["atari/pong", "dmc_pixels/walker-walk"])
+@pytest.mark.parametrize("name", TABLE_2)
+def test_an_ablation_differs_in_what_it_names_and_in_nothing_else(
+    name: str, env: str, beside: tuple[str, ...]
+) -> None:
+    base = flat(published("dreamer_v2", env, *beside))
+    assert flat(published("dreamer_v2", env, *beside, name)) == base | TABLE_2[name]
+
+
+@pytest.mark.parametrize("name", VARIANTS["dreamer_v2"])
+@pytest.mark.parametrize("env", ["atari/pong", "dmc/walker-walk"])
+def test_an_agent_learns_with_every_variant(env: str, name: str) -> None:
+    """Widths, batches and what comes before learning are tiny here."""
+    given, tiny = published("dreamer_v2", env, name), DreamerV2.smallest
+    policy = dict(given["policy_kwargs"]) | tiny["policy_kwargs"]
+    small = {k: tiny[k] for k in ("batch_size", "batch_length", "train_ratio", "horizon")}
+    settings = dict(given["agent_kwargs"]) | small | {"learning_starts": 11, "buffer_size": 100}
+    agent = DreamerV2("MlpPolicy", RandomEnv(), policy_kwargs=policy, seed=0, **settings).learn(14)
+    assert agent._n_updates > 0
+    for key, value in TABLE_2.get(name, {}).items():
+        if key in DreamerV2.settings:
+            assert getattr(agent, key) == value
+
+
+def test_the_command_line_names_variants() -> None:
+    task = ["--agent", "dreamer_v2", "--env", "atari/pong", "--published"]
+    assert dict(train.parse_args(task).agent_kwargs)["reward_transform"] == "tanh"
+    row = train.parse_args([*task, "schedules", "no_layer_norm", "-a", "batch_size=16"])
+    assert row.published == ["schedules", "no_layer_norm"]
+    assert dict(row.policy_kwargs) == {"layer_norm": False}
+    assert dict(row.agent_kwargs)["rho"] == (0.9, 1.0, 2_500_000)
+    assert dict(row.agent_kwargs)["batch_size"] == 16
+    with pytest.raises(SystemExit, match="No published variant 'no_noise' of dreamer_v2; there"):
+        train.parse_args([*task, "no_noise"])
+    with pytest.raises(SystemExit, match="No published variant 'schedules' of dreamer_v1; there"):
+        train.parse_args(
+            ["--agent", "dreamer_v1", "--env", "dmc_pixels/walker-walk", "--published", "schedules"]
+        )

@@ -53,7 +53,8 @@ class Run:
     :param seed: of training; evaluation has another
     :param device: of the agent
     :param threads: of torch, for the record
-    :param published: whether the settings are a paper's, for the record
+    :param published: names of a paper's variants, for the record; None: the settings are not those
+        of a paper
     :param resume: from what lies in the folder
     """
 
@@ -74,7 +75,7 @@ class Run:
     seed: int = 0
     device: str = "auto"
     threads: int = 1
-    published: bool = False
+    published: list[str] | None = None
     resume: bool = False
 
 

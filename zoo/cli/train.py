@@ -5,6 +5,7 @@ Train an agent, evaluate it on the way, keep everything that is needed to resume
     dreamzoo train --env dmc/cartpole-balance --policy MultiInputPolicy -p size=1m
     dreamzoo train --agent sac --env Pendulum-v1 --deterministic-eval
     dreamzoo train --agent planet --env dmc_pixels/cartpole-swingup --published
+    dreamzoo train --agent dreamer_v2 --env atari/pong --published schedules no_layer_norm
     dreamzoo train --env CartPole-v1 --out runs/cartpole --resume
 
 Writes to ``--out``: config.json, progress.csv, TensorBoard logs, evaluations.npz, model.zip,
@@ -47,14 +48,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=th.get_num_threads())
     parser.add_argument(
-        "--published", action="store_true", help="the paper's settings (dreamzoo.hyperparams)"
+        "--published",
+        nargs="*",
+        metavar="VARIANT",
+        help="the paper's settings (dreamzoo.hyperparams), and which of its variants",
     )
     parser.add_argument("--out", type=Path, default=Path("runs/train"))
     parser.add_argument("--resume", action="store_true", help="continue the run in --out")
     args = parser.parse_args(argv)
-    if args.published:
+    if args.published is not None:
         with plain_errors():
-            settings = published(args.agent, args.env)
+            settings = published(args.agent, args.env, *args.published)
         parser.set_defaults(policy=settings["policy"], steps=settings["steps"])
         args = parser.parse_args(argv)
         # What the command line says still counts, key by key: the last of two entries does.

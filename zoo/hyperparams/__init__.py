@@ -12,11 +12,16 @@ HYPERPARAMS: dict[str, dict[str, dict[str, Any]]] = {
     "dreamer_v2": dreamer_v2.hyperparams,
     "planet": planet.hyperparams,
 }
+#: What a paper also did with an agent, by agent and name: settings that count instead of those.
+VARIANTS: dict[str, dict[str, dict[str, Any]]] = {"dreamer_v2": dreamer_v2.variants}
 
-__all__ = ["HYPERPARAMS", "published"]
+#: Settings that hold others, which a variant changes one by one.
+_GROUPS = ("env_kwargs", "policy_kwargs")
+
+__all__ = ["HYPERPARAMS", "VARIANTS", "published"]
 
 
-def published(agent: str, env: str) -> dict[str, Any]:
+def published(agent: str, env: str, *variants: str) -> dict[str, Any]:
     """
     Look up the published settings of an agent on an environment.
 
@@ -25,17 +30,26 @@ def published(agent: str, env: str) -> dict[str, Any]:
         >>> settings = published("planet", "dmc_pixels/cartpole-swingup")
         >>> settings["steps"], settings["env_kwargs"]
         (125000, [('action_repeat', 8)])
+        >>> row = published("dreamer_v2", "atari/pong", "schedules", "no_kl_balancing")
+        >>> dict(row["agent_kwargs"])["kl_balance"] is None
+        True
 
     :param agent: its name in ``dreamzoo.AGENTS``
     :param env: name of the environment
+    :param variants: names in ``VARIANTS``; what the last of them says counts
     :return: ``policy``, ``steps``, and pairs of keys and values: ``env_kwargs``,
         ``policy_kwargs``, ``agent_kwargs``
     :raises ValueError: if there are none
     """
-    known = HYPERPARAMS.get(agent, {})
+    known, others = HYPERPARAMS.get(agent, {}), VARIANTS.get(agent, {})
     if env not in known:
         raise ValueError(f"No published settings of {agent} on {env}; there are: {sorted(known)}.")
     settings = dict(known[env])
+    for name in variants:
+        if name not in others:
+            raise ValueError(f"No published variant {name!r} of {agent}; there are: {[*others]}.")
+        groups = {key: {**settings.get(key, {}), **others[name].get(key, {})} for key in _GROUPS}
+        settings |= others[name] | {key: group for key, group in groups.items() if group}
     return {
         "policy": settings.pop("policy"),
         "steps": settings.pop("n_timesteps"),

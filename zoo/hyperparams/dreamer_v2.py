@@ -2,9 +2,12 @@
 DreamerV2's published settings: Atari, and the control suite.
 
 Those of control are ``dmc_vision`` and ``dmc_proprio`` of the authors' newest code, which differ in
-what they see; curves of vision were released up to 2M steps of the simulator. ``schedules`` are the
-settings of section 3.9 of the first release: the share of REINFORCE rises from 0.9 to 1 and the
-weight of the entropy falls from 3e-3 to 3e-4 over the first 10M of 200M frames.
+what they see; curves of vision were released up to 2M steps of the simulator.
+
+Variants are named beside an environment, ``dreamzoo train --agent dreamer_v2 --env atari/pong
+--published schedules no_kl_balancing``. ``schedules`` are Atari's in the code's first release: the
+share of REINFORCE rises from 0.9 to 1 and the weight of the entropy falls from 3e-3 to 3e-4 over
+the first 10M of 200M frames. The others are the rows of table 2, whose agent had the schedules.
 """
 
 from typing import Any
@@ -38,19 +41,18 @@ _CONTROL: dict[str, Any] = {
     "free_nats": 1.0,
     "kl_coef": 1.0,
 }
-#: Beside those of Atari.
-SCHEDULES: dict[str, Any] = {
-    "rho": (0.9, 1.0, SCHEDULED_STEPS),
-    "ent_coef": (3e-3, 3e-4, SCHEDULED_STEPS),
-}
-#: Rows of table 2, each beside the settings of the agent that it takes something from.
-ABLATIONS: dict[str, dict[str, Any]] = {
-    "No Layer Norm": {"policy_kwargs": {"layer_norm": False}},
-    "No Reward Gradients": {"reward_gradients": False},
-    "No Discrete Latents": {"policy_kwargs": {"latents": "gaussian", "stoch": 50}},
-    "No KL Balancing": {"kl_balance": None},
-    "No Policy Reinforce": {"rho": 0.0},
-    "No Image Gradients": {"image_gradients": False},
+#: What the paper also did, by name, and what is then different.
+variants: dict[str, dict[str, Any]] = {
+    "schedules": {
+        "rho": (0.9, 1.0, SCHEDULED_STEPS),
+        "ent_coef": (3e-3, 3e-4, SCHEDULED_STEPS),
+    },
+    "no_layer_norm": {"policy_kwargs": {"layer_norm": False}},
+    "no_reward_gradients": {"reward_gradients": False},
+    "no_discrete_latents": {"policy_kwargs": {"latents": "gaussian", "stoch": 50}},
+    "no_kl_balancing": {"kl_balance": None},
+    "no_policy_reinforce": {"rho": 0.0},
+    "no_image_gradients": {"image_gradients": False},
 }
 
 #: Atari's 55 games of the paper: all of the emulator's benchmark but Defender and Surround.
