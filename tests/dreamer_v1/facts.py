@@ -9,6 +9,7 @@ NAN, INF = float("nan"), float("inf")
 FACTS = Facts(
     wrong=[
         ("horizon", 1), ("horizon", 15.0), ("gamma", 1.01), ("gae_lambda", NAN), ("pretrain", -1),
+        ("reward_transform", "symlog"),
         ("actor_learning_rate", -8e-5), ("actor_learning_rate", "8e-5"),
         ("critic_learning_rate", INF), ("exploration_noise", -0.1),
         ("exploration_initial_eps", 1.5), ("exploration_final_eps", NAN),

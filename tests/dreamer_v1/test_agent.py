@@ -107,6 +107,17 @@ def test_discrete_actions_are_random_less_and_less() -> None:
     assert shares == pytest.approx([0.4 * 2 / 3, 0.25 * 2 / 3, 0.1 * 2 / 3], abs=0.02)
 
 
+def test_rewards_are_learned_as_their_tanh_if_asked() -> None:
+    agent = make_agent(gradient_steps=0).learn(20)
+    batch = agent.recorded_sequences(np.random.default_rng(0))
+    batch = batch._replace(rewards=th.full_like(batch.rewards, 3.0))
+    agent.policy.world_model.reward.out.weight.data.zero_()  # predicts zero
+    losses = {}
+    for agent.reward_transform in ("tanh", "identity"):
+        losses[agent.reward_transform] = agent.losses(batch).terms["reward"].item()
+    assert losses == pytest.approx({"tanh": 0.5 * np.tanh(3.0) ** 2, "identity": 4.5})
+
+
 def test_networks_have_rates_of_their_own() -> None:
     agent = make_agent(learning_rate=0.0, actor_learning_rate=0.0, critic_learning_rate=1e-2)
     before = {name: p.clone() for name, p in agent.policy.named_parameters()}

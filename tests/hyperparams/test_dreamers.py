@@ -10,6 +10,7 @@ from dreamzoo.cli import train
 from dreamzoo.dreamer_v1 import DreamerV1, DreamerV1Policy
 from dreamzoo.dreamer_v2 import DreamerV2, DreamerV2Policy
 from dreamzoo.hyperparams import HYPERPARAMS, VARIANTS, published
+from dreamzoo.hyperparams.dreamer_v1 import DISCRETE
 from dreamzoo.hyperparams.dreamer_v2 import GAMES
 from dreamzoo.testing.random_env import RandomEnv
 
@@ -49,6 +50,15 @@ def test_dreamer_v1_updates_a_hundred_times_after_five_hundred_steps() -> None:
     agent = inspect.signature(DreamerV1).parameters
     ratio = agent["train_ratio"].default / (50 * 50)
     assert settings["train_freq"] * ratio == 100
+
+
+def test_dreamer_v1_has_other_settings_for_discrete_actions() -> None:
+    """Appendix A of the paper; exploration and the head for ends are defaults."""
+    settings = {**DreamerV1.smallest, **DISCRETE, "buffer_size": 100, "learning_starts": 6}
+    agent = DreamerV1("MlpPolicy", "CartPole-v1", seed=0, **settings).learn(10)
+    assert agent._n_updates > 0
+    assert (agent.horizon, agent.kl_coef, agent.reward_transform) == (10, 0.1, "tanh")
+    assert agent.world_model.learns_discount
 
 
 def test_schedules_end_after_ten_million_frames() -> None:

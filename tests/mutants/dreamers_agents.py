@@ -142,10 +142,10 @@ MUTANTS = [
         "(action + std * noise)",
     ),
     _mutant(
-        V2,
-        "V2 learns rewards as they are",
-        'batch.rewards.tanh() if self.reward_transform == "tanh" else batch.rewards',
-        "batch.rewards",
+        SHARED,
+        "rewards are learned as they are",
+        'rewards.tanh() if self.reward_transform == "tanh" else rewards',
+        "rewards",
     ),
     _mutant(
         V2,

@@ -1,16 +1,19 @@
 """What the first two Dreamers share: how they begin, and three networks that learn apart."""
 
 from collections.abc import Hashable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 import torch as th
 from gymnasium import spaces
 from torch import Tensor
 
 from dreamzoo.common.policies.dreamer import DreamerPolicy
-from dreamzoo.common.settings import Number, Setting, Whole
+from dreamzoo.common.settings import Choice, Number, Setting, Whole
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.nn.state import State, first_part
+
+#: What a reward head learns of rewards, and dreams consist of.
+RewardTransform = Literal["tanh", "identity"]
 
 
 class DreamerAlgorithm(WorldModelAlgorithm):
@@ -34,6 +37,7 @@ class DreamerAlgorithm(WorldModelAlgorithm):
         "critic_learning_rate": Number(0),
         "gamma": Number(0, 1),
         "gae_lambda": Number(0, 1),
+        "reward_transform": Choice(get_args(RewardTransform)),
         "free_nats": Number(0),
         "kl_coef": Number(0),
         "cont_coef": Number(0),
@@ -44,6 +48,7 @@ class DreamerAlgorithm(WorldModelAlgorithm):
     actor_learning_rate: float
     critic_learning_rate: float
     gamma: float
+    reward_transform: RewardTransform
     kl_coef: float
     cont_coef: float
 
@@ -55,6 +60,10 @@ class DreamerAlgorithm(WorldModelAlgorithm):
             "actor_optimizer": self.actor_learning_rate,
             "critic_optimizer": self.critic_learning_rate,
         }
+
+    def _as_learned(self, rewards: Tensor) -> Tensor:
+        """Turn rewards of the environment into what the reward head learns."""
+        return rewards.tanh() if self.reward_transform == "tanh" else rewards
 
     def _loss_weights(self) -> dict[str, float]:
         return {"kl": self.kl_coef, "cont": self.cont_coef}

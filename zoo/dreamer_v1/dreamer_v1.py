@@ -10,7 +10,7 @@ from typing_extensions import Unpack
 
 from dreamzoo.common.arguments import ReplayPlumbing
 from dreamzoo.common.buffers import SequenceBatch
-from dreamzoo.common.dreamer_algorithm import DreamerAlgorithm
+from dreamzoo.common.dreamer_algorithm import DreamerAlgorithm, RewardTransform
 from dreamzoo.common.settings import Number, Setting, Whole
 from dreamzoo.common.training import Losses
 from dreamzoo.dreamer_v1.exploration import epsilon_after, epsilon_greedy, noisy
@@ -47,13 +47,15 @@ class DreamerV1(DreamerAlgorithm):
         the replay holds ``batch_size * batch_length`` windows, or is full
     :param batch_size: rows B (50)
     :param batch_length: steps L of a row (50)
-    :param horizon: imagined steps H, at least 2 (15)
+    :param horizon: imagined steps H, at least 2 (15; discrete actions: 10)
     :param train_ratio: replayed steps for every step (500: 100 updates for 500 steps)
     :param pretrain: updates when learning starts (100)
     :param actor_learning_rate: of the actor (8e-5)
     :param critic_learning_rate: of the critic (8e-5)
     :param gamma: discount; of imagination, too, unless a head predicts ends (0.99)
     :param gae_lambda: mixes one-step and long returns (0.95)
+    :param reward_transform: what the reward head learns of rewards, and dreams consist of
+        (``identity``; discrete actions: ``tanh``)
     :param free_nats: a mean KL divergence below this has no gradient (3)
     :param kl_coef: weight of the KL term (1; discrete actions: 0.1)
     :param cont_coef: weight of the continue head's loss (10)
@@ -102,6 +104,7 @@ class DreamerV1(DreamerAlgorithm):
         critic_learning_rate: float = 8e-5,
         gamma: float = 0.99,
         gae_lambda: float = 0.95,
+        reward_transform: RewardTransform = "identity",
         free_nats: float = 3.0,
         kl_coef: float = 1.0,
         cont_coef: float = 10.0,
@@ -120,6 +123,7 @@ class DreamerV1(DreamerAlgorithm):
         self.actor_learning_rate = actor_learning_rate
         self.critic_learning_rate = critic_learning_rate
         self.gamma, self.gae_lambda = gamma, gae_lambda
+        self.reward_transform = reward_transform
         self.free_nats, self.kl_coef, self.cont_coef = free_nats, kl_coef, cont_coef
         self.exploration_noise = exploration_noise
         self.exploration_initial_eps = exploration_initial_eps
@@ -163,7 +167,8 @@ class DreamerV1(DreamerAlgorithm):
         policy, model = self.policy, self.policy.world_model
         filtered = self.observe_batch(batch, self._generator)
         alive = self.gamma * (~batch.is_terminal).float()
-        terms, metrics = world_model_loss(model, filtered, batch.rewards, alive, self.free_nats)
+        rewards = self._as_learned(batch.rewards)
+        terms, metrics = world_model_loss(model, filtered, rewards, alive, self.free_nats)
         start, ended = flatten(filtered.latent, 0, 1), batch.is_terminal.flatten()
         dream = model.imagine(
             start, policy.actor, policy.critic, self.horizon, self.gamma, self._generator

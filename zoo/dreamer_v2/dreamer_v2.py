@@ -1,21 +1,20 @@
 """DreamerV2 (Hafner et al., "Mastering Atari with discrete world models")."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar
 
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from typing_extensions import Unpack
 
 from dreamzoo.common.arguments import ReplayPlumbing
 from dreamzoo.common.buffers import SequenceBatch
-from dreamzoo.common.dreamer_algorithm import DreamerAlgorithm
-from dreamzoo.common.settings import Choice, Flag, Line, Number, Setting, Whole
+from dreamzoo.common.dreamer_algorithm import DreamerAlgorithm, RewardTransform
+from dreamzoo.common.settings import Flag, Line, Number, Setting, Whole
 from dreamzoo.common.training import Losses
 from dreamzoo.dreamer_v2.losses import behavior_loss, imagine, world_model_loss
 from dreamzoo.dreamer_v2.policies import CnnPolicy, DreamerV2Policy, MlpPolicy, MultiInputPolicy
 from dreamzoo.nn.state import flatten
 
-RewardTransform = Literal["tanh", "identity"]
 #: A number, or one that moves: from, to, over so many steps of all environments together.
 Moving = float | tuple[float, float, int]
 
@@ -77,7 +76,6 @@ class DreamerV2(DreamerAlgorithm):
         **DreamerAlgorithm.settings,
         "rho": Line(0, 1),
         "ent_coef": Line(0),
-        "reward_transform": Choice(get_args(RewardTransform)),
         "kl_balance": Number(0, 1, none=True),
         "image_gradients": Flag(),
         "reward_gradients": Flag(),
@@ -155,11 +153,10 @@ class DreamerV2(DreamerAlgorithm):
         """
         policy, model = self.policy, self.policy.world_model
         filtered = self.observe_batch(batch, self._generator)
-        rewards = batch.rewards.tanh() if self.reward_transform == "tanh" else batch.rewards
         terms, metrics = world_model_loss(
             model,
             filtered,
-            rewards,
+            self._as_learned(batch.rewards),
             self.gamma * (~batch.is_terminal).float(),
             kl_balance=self.kl_balance,
             free_nats=self.free_nats,

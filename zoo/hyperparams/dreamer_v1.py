@@ -3,6 +3,9 @@ Dreamer V1's published settings: the control suite from pixels, every action rep
 
 Everything but the number of steps is the agent's default (authors' code). Updates come 100 at a
 time, after every 500 decisions; curves were published up to 5M steps of the simulator.
+
+``DISCRETE`` is what the paper's appendix says of discrete actions, for environments of any kind;
+that a head predicts where episodes end is the default there.
 """
 
 from typing import Any
@@ -40,3 +43,5 @@ hyperparams: dict[str, dict[str, Any]] = {
     }
     for task in TASKS
 }
+#: Beside those of an environment whose actions are discrete (appendix A).
+DISCRETE: dict[str, Any] = {"horizon": 10, "kl_coef": 0.1, "reward_transform": "tanh"}
