@@ -40,9 +40,11 @@ def where(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
     return request.param
 
 
-def make(name: str, where: str, images: bool = False, **kwargs: Any) -> Any:
+def make(
+    name: str, where: str, images: bool = False, env: Any = "Pendulum-v1", **kwargs: Any
+) -> Any:
     settings = {**TINY[name], "seed": 0, "device": where, "policy_kwargs": TINY_POLICY[name]}
-    env = Pixels() if images else gym.make("Pendulum-v1")
+    env = Pixels() if images else gym.make(env)
     env.observation_space.seed(0)
     policy = "MultiInputPolicy" if images else "MlpPolicy"
     agent: Any = WORLD_MODELS[name](policy, env, **{**settings, **kwargs})
@@ -126,6 +128,18 @@ def test_collecting_is_that_of_single_steps(name: str, images: bool, where: str)
     assert np.array_equal(*(agent._generator.get_state() for agent in agents))
     for left, right in zip(*(agent.policy.parameters() for agent in agents), strict=True):
         assert th.equal(left, right)
+
+
+@pytest.mark.parametrize("name", ["dreamer_v1", "dreamer_v2"])
+def test_discrete_actions_are_explored_as_in_single_steps(name: str, where: str) -> None:
+    """What is random of Dreamer V1's becomes less: every probability is recorded once."""
+    settings = dict(env="CartPole-v1", learning_starts=10)
+    if name == "dreamer_v1":
+        settings |= dict(exploration_updates=120)
+    agents = [make(name, where, cuda_graph=on, **settings).learn(60) for on in (True, False)]
+    assert n_recorded(agents[0].policy) >= 2
+    assert np.array_equal(*(agent.replay_buffer.actions[:60] for agent in agents))
+    assert np.array_equal(*(agent._generator.get_state() for agent in agents))
 
 
 def test_what_is_remembered_stays_what_it_was(where: str) -> None:

@@ -105,6 +105,25 @@ def test_settings_that_change_are_not_taken_for_fixed(name: str, where: str) -> 
     _same(*agents)
 
 
+def test_settings_that_move_do_so_in_a_recording(where: str) -> None:
+    """And the slow critic moves between recorded updates."""
+    lines: Any = dict(rho=(1.0, 0.0, 190), ent_coef=(3e-3, 3e-1, 180), target_update_interval=2)
+    agents = [_collected("dreamer_v2", where, cuda_graph=on, **lines) for on in (True, False)]
+    moved = []
+    for _ in range(4):
+        for agent in agents:
+            agent.num_timesteps += 10
+            agent.train(3)
+        moved.append((float(agents[0]._now("rho")), float(agents[0]._now("ent_coef"))))
+    assert _is_recorded(agents[0])
+    _same(*agents)
+    assert len(set(moved)) == 4  # in every call of train
+    fixed = _collected("dreamer_v2", where, **{**lines, "rho": 0.5, "ent_coef": 3e-3})
+    fixed.train(12)
+    one, other = (list(agent.policy.actor.parameters()) for agent in (agents[0], fixed))
+    assert not all(th.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
 @pytest.mark.parametrize("name", AGENTS)
 def test_parameters_and_averages_that_are_loaded_are_gone_on_from(name: str, where: str) -> None:
     agents = [_collected(name, where, cuda_graph=on) for on in (True, False)]
