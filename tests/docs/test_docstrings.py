@@ -162,6 +162,12 @@ def public() -> set[str]:
     return names
 
 
+def named(module: str, attribute: str) -> Any:
+    """Import something; it may be a module itself."""
+    found = getattr(importlib.import_module(module), attribute, None)
+    return importlib.import_module(f"{module}.{attribute}") if found is None else found
+
+
 def lacks_example(thing: Any) -> bool:
     is_ours = getattr(thing, "__module__", "").startswith("dreamzoo")
     kinds = inspect.isclass(thing) or inspect.isfunction(thing)
@@ -173,7 +179,7 @@ def test_whatever_is_public_has_an_example() -> None:
     lacking = {
         name
         for name, (module, _, attribute) in things.items()
-        if lacks_example(getattr(importlib.import_module(module), attribute))
+        if lacks_example(named(module, attribute))
     }
     assert lacking == set(WITHOUT)
 
