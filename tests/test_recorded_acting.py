@@ -133,7 +133,7 @@ def test_collecting_is_that_of_single_steps(name: str, images: bool, where: str)
 @pytest.mark.parametrize("name", ["dreamer_v1", "dreamer_v2"])
 def test_discrete_actions_are_explored_as_in_single_steps(name: str, where: str) -> None:
     """What is random of Dreamer V1's becomes less: every probability is recorded once."""
-    settings = dict(env="CartPole-v1", learning_starts=10)
+    settings: dict[str, Any] = dict(env="CartPole-v1", learning_starts=10)
     if name == "dreamer_v1":
         settings |= dict(exploration_updates=120)
     agents = [make(name, where, cuda_graph=on, **settings).learn(60) for on in (True, False)]

@@ -118,9 +118,9 @@ def test_settings_that_move_do_so_in_a_recording(where: str) -> None:
     assert _is_recorded(agents[0])
     _same(*agents)
     assert len(set(moved)) == 4  # in every call of train
-    fixed = _collected("dreamer_v2", where, **{**lines, "rho": 0.5, "ent_coef": 3e-3})
+    fixed: Any = _collected("dreamer_v2", where, **{**lines, "rho": 0.5, "ent_coef": 3e-3})
     fixed.train(12)
-    one, other = (list(agent.policy.actor.parameters()) for agent in (agents[0], fixed))
+    one, other = ([*x.policy.actor.parameters()] for x in (agents[0], fixed))  # type: ignore[union-attr]
     assert not all(th.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
