@@ -46,6 +46,34 @@ def test_bench_update_prints_one_line_a_case(
     assert sum(line["breakdown"].values()) > 0
 
 
+@pytest.mark.parametrize("agent", ["dreamer_v1", "dreamer_v2", "planet"])
+def test_bench_update_times_every_agent_with_a_model(
+    capsys: pytest.CaptureFixture[str], agent: str
+) -> None:
+    small = ["--batch", "4", "--length", "8", "--threads", "1", "--repeat", "1", "--breakdown"]
+    main(["bench", "update", "--agent", agent, *small])
+    line = json.loads(capsys.readouterr().out)
+    assert (line["agent"], line["task"], line["size"]) == (agent, "control", None)
+    assert (line["batch"], line["length"]) == (4, 8)
+    assert line["horizon"] == (None if agent == "planet" else 15)
+    assert line["gflop"] > 0
+    assert {"filtering", "backward", "optimizer"} <= set(line["breakdown"])
+    assert ("imagination" in line["breakdown"]) == (agent != "planet")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--agent", "dreamer_v1", "--size", "1m"],
+        ["--agent", "planet", "--horizon", "3"],
+        ["--agent", "planet", "--task", "atari"],
+    ],
+)
+def test_bench_update_refuses_what_an_agent_does_not_have(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit):
+        update.parse_args(arguments)
+
+
 def test_bench_update_prints_one_line_a_mode(capsys: pytest.CaptureFixture[str]) -> None:
 
     shape = ["--size", "debug", "--batch", "2", "--length", "4", "--horizon", "3", "--repeat", "1"]

@@ -10,6 +10,10 @@ import numpy as np
 import pytest
 
 from dreamzoo import DreamerV3
+from dreamzoo.benchmark.speed.work import MODEL_AGENTS, Work, settings_of
+from dreamzoo.benchmark.synthetic import Synthetic
+from dreamzoo.common.arguments import constructor
+from dreamzoo.nn.actions import ActionCodec
 
 ROOT = Path(__file__).parents[2]
 
@@ -67,6 +71,21 @@ def test_gpu_report_keeps_every_line_and_ends_with_tables(
     assert "Measured floors: matrix products fp32 " in printed
     report.main(["--table", str(out)])
     assert capsys.readouterr().out.strip() in printed
+
+
+@pytest.mark.parametrize("task", ["control", "atari"])
+@pytest.mark.parametrize("agent", ["dreamer_v1", "dreamer_v2", "dreamer_v3"])
+def test_sheeprl_is_timed_on_the_work_of_bench_update(agent: str, task: str) -> None:
+    script = load("bench_sheeprl")
+    args = script.parse_args(["--agent", agent, "--task", task, "--obs", "image"])
+    work = Work(agent, "image", task)
+    env, parameters = Synthetic("image", task), constructor(MODEL_AGENTS[agent]).parameters
+    ours = {name: parameter.default for name, parameter in parameters.items()} | settings_of(work)
+    assert (args.batch, args.length) == (ours["batch_size"], ours["batch_length"])
+    assert args.horizon == ours["horizon"]
+    assert script.ACTION[task] == ActionCodec(env.action_space).dim
+    height, width, channels = env.observation_space.shape or ()
+    assert script.observation_space(args).shape == (channels, height, width)
 
 
 def test_gpu_report_lists_cases_by_worth() -> None:

@@ -11,18 +11,27 @@ OBSERVATIONS: dict[str, spaces.Box] = {
     "vector": spaces.Box(-np.inf, np.inf, (24,), np.float32),
     "image": spaces.Box(0, 255, (64, 64, 3), np.uint8),
 }
+#: Images of Atari as DreamerV2 sees them: gray.
+GRAY = spaces.Box(0, 255, (64, 64, 1), np.uint8)
+#: Spaces of actions by kind of task: those of walker-walk, and all of Atari's.
+ACTIONS: dict[str, spaces.Space] = {
+    "control": spaces.Box(-1, 1, (6,), np.float32),
+    "atari": spaces.Discrete(18),
+}
 
 
 class Synthetic(gym.Env):
     """
-    Random observations and rewards, six continuous actions, episodes of 500 steps.
+    Random observations and rewards, episodes of 500 steps.
 
     :param obs: ``vector`` or ``image``
+    :param task: ``control``: six continuous actions; ``atari``: 18 discrete ones, gray images
     """
 
-    def __init__(self, obs: str) -> None:
-        self.observation_space = OBSERVATIONS[obs]
-        self.action_space = spaces.Box(-1, 1, (6,), np.float32)
+    def __init__(self, obs: str, task: str = "control") -> None:
+        gray = obs == "image" and task == "atari"
+        self.observation_space = GRAY if gray else OBSERVATIONS[obs]
+        self.action_space = ACTIONS[task]
         self.age = 0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
@@ -33,4 +42,5 @@ class Synthetic(gym.Env):
 
     def step(self, action: np.ndarray) -> Any:
         self.age += 1
-        return self.observation_space.sample(), float(action[0]), False, self.age == 500, {}
+        reward = float(np.ravel(action)[0])
+        return self.observation_space.sample(), reward, False, self.age == 500, {}

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import torch as th
 
-from dreamzoo import DreamerV3
 from dreamzoo.benchmark.hardware import profile_kernels
-from dreamzoo.benchmark.speed.updates import Mode, Work, make_model
+from dreamzoo.benchmark.speed.work import Mode, Work, make_model
+from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 
 
-def time_acting(model: DreamerV3, n_envs: int, steps: int = 200) -> float:
+def time_acting(model: WorldModelAlgorithm, n_envs: int, steps: int = 200) -> float:
     """
     Time calls of ``predict`` with its state carried on.
 
@@ -46,8 +46,10 @@ def watch_learning(work: Work, mode: Mode, updates: int, n_envs: int = 1) -> dic
     :param n_envs: environments
     """
     model = make_model(work, mode, n_envs)
+    if not model.train_ratio:
+        raise ValueError(f"{work.agent} has no train ratio that says how often it learns.")
     model.learning_starts = 0
-    steps = -(-updates * work.batch * work.length // int(model.train_ratio))
+    steps = -(-updates * model.batch_size * model.batch_length // int(model.train_ratio))
 
     def learn() -> None:
         model.learn(steps, reset_num_timesteps=False)

@@ -8,6 +8,7 @@ from typing import Any
 import torch as th
 
 from dreamzoo import DreamerV3
+from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 
 
 class Clock:
@@ -45,25 +46,31 @@ class Clock:
         setattr(owner, name, timed)
 
 
-def break_down(model: DreamerV3, repeat: int) -> dict[str, float]:
+def break_down(model: WorldModelAlgorithm, repeat: int) -> dict[str, float]:
     """
     Time the parts of an update.
 
     :param model: warm
     :param repeat: updates
-    :return: seconds of one update by part
+    :return: seconds of one update by part; DreamerV3 tells what it computes before the backward
+        pass in more parts than the others do
     """
-    clock = Clock(model.device)
+    clock, world_model = Clock(model.device), model.policy.world_model
     assert model.replay_buffer is not None
     clock.wrap(model, "train", "other")
     clock.wrap(model.replay_buffer, "sample", "replay")
-    clock.wrap(model.replay_buffer, "write_latents", "replay")
-    clock.wrap(model.policy.world_model, "observe_sequence", "filtering")
-    clock.wrap(model, "_model_losses", "decoding and heads")
-    clock.wrap(model.policy.world_model.dynamics, "imagine", "imagination")
-    clock.wrap(model, "_behavior_losses", "actor and critic")
+    clock.wrap(world_model, "observe_sequence", "filtering")
+    clock.wrap(world_model.dynamics, "imagine", "imagination")
     clock.wrap(th.Tensor, "backward", "backward")
-    clock.wrap(model.policy.optimizer, "apply", "optimizer")
+    if isinstance(model, DreamerV3):
+        clock.wrap(model.replay_buffer, "write_latents", "replay")
+        clock.wrap(model, "_model_losses", "decoding and heads")
+        clock.wrap(model, "_behavior_losses", "actor and critic")
+        clock.wrap(model.policy.optimizer, "apply", "optimizer")
+    else:
+        clock.wrap(model, "losses", "decoding, heads and losses")
+        for optimizer in model.policy.optimizers.values():
+            clock.wrap(optimizer, "step", "optimizer")
     for _ in range(repeat):
-        model.train(1, model.batch_size)
+        model.train(1)
     return {part: round(seconds / repeat, 4) for part, seconds in clock.seconds.items()}

@@ -1,17 +1,21 @@
 r"""
-Measure what one update of DreamerV3 costs, and one step of acting.
+Measure what one update of an agent costs, and one step of acting.
 
     dreamzoo bench update --size 1m --obs vector --threads 1
     dreamzoo bench update --size 12m --obs image --threads 2 --breakdown
     dreamzoo bench update --size 1m --act 1 16
+    dreamzoo bench update --agent dreamer_v2 --obs image --threads 1
+    dreamzoo bench update --agent dreamer_v2 --obs image --task atari --act 1
     dreamzoo bench update --size 12m --obs image --device cuda --launches --round 8 \
         --precision bf16 tf32 fp32 --graph on on off
     dreamzoo bench update --size 12m --obs image --device cuda --learn 40
 
 Data are synthetic, of the shapes of dm_control's walker-walk: 24 numbers or 64x64x3 pixels, six
-continuous actions. ``--precision``, ``--graph`` (the update as a CUDA graph) and ``--triton`` take
-one value, or one for each of several measurements; precision is that of the factors of matrix
-products and convolutions, see the agents'. One JSON line per measurement:
+continuous actions; with ``--task atari`` 18 discrete actions and 64x64x1 pixels. Agents have their
+published settings for such a task, or their defaults, but for ``--batch``, ``--length`` and
+``--horizon``; ``--size`` is DreamerV3's. ``--precision``, ``--graph`` (the update as a CUDA graph)
+and ``--triton`` take one value, or one for each of several measurements; precision is that of the
+factors of matrix products and convolutions, see the agents'. One JSON line per measurement:
 
 - ``cpu_seconds, wall_seconds``: median of an update after warm-up, batch sampling and write-back
   included, ``--round`` updates in a row; on CUDA ``wall_seconds`` is between device events
@@ -40,9 +44,11 @@ from stable_baselines3.common.utils import get_device
 
 from dreamzoo.benchmark.cases import wait_for_turn
 from dreamzoo.benchmark.speed.acting import time_acting, watch_learning
-from dreamzoo.benchmark.speed.updates import Mode, Work, count, make_model, measure, release_memory
-from dreamzoo.benchmark.synthetic import OBSERVATIONS
+from dreamzoo.benchmark.speed.updates import count, measure, release_memory
+from dreamzoo.benchmark.speed.work import MODEL_AGENTS, TASKS, Mode, Work, make_model
+from dreamzoo.benchmark.synthetic import ACTIONS, OBSERVATIONS
 from dreamzoo.cli.arguments import make_parser
+from dreamzoo.common.arguments import constructor
 from dreamzoo.nn.fast import kernels
 from dreamzoo.nn.fast.precision import NAMES, resolve
 
@@ -51,15 +57,17 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = make_parser("bench update", __doc__)
     switch = ("on", "off")
-    parser.add_argument("--size", default="1m")
+    parser.add_argument("--agent", choices=MODEL_AGENTS, default="dreamer_v3")
+    parser.add_argument("--task", choices=TASKS, default="control", help="its actions, settings")
+    parser.add_argument("--size", help="of DreamerV3's model; default: 1m")
     parser.add_argument("--obs", choices=OBSERVATIONS, default="vector")
     parser.add_argument("--threads", type=int, default=th.get_num_threads())
     parser.add_argument("--precision", choices=NAMES, nargs="+", default=["fp32"])
     parser.add_argument("--graph", choices=switch, nargs="+", default=["on"])
     parser.add_argument("--triton", choices=switch, nargs="+", default=["on"])
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--length", type=int, default=64)
-    parser.add_argument("--horizon", type=int, default=15)
+    parser.add_argument("--batch", type=int, help="sequences; default: the published setting")
+    parser.add_argument("--length", type=int, help="their steps; the same")
+    parser.add_argument("--horizon", type=int, help="imagined steps; the same")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeat", type=int, default=10)
     parser.add_argument("--round", type=int, default=1, help="updates in a row")
@@ -70,6 +78,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--hold", action="store_true", help="wait for a line of input to begin")
     parser.add_argument("--n-envs", type=int, default=1, help="environments of --learn")
     args = parser.parse_args(argv)
+    check_agent(parser, args)
     device = get_device(args.device)
     try:
         args.precision = [resolve(precision, device) for precision in args.precision]
@@ -84,9 +93,23 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
+def check_agent(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Refuse what the agent does not have, and choose the size of one that has sizes."""
+    agent = MODEL_AGENTS[args.agent]
+    if args.size and args.agent != "dreamer_v3":
+        parser.error(f"--size: {agent.__name__} has none")
+    if args.horizon and "horizon" not in constructor(agent).parameters:
+        parser.error(f"--horizon: an update of {agent.__name__} imagines nothing")
+    if not isinstance(ACTIONS[args.task], agent.action_spaces):
+        parser.error(f"--task {args.task}: {agent.__name__} has no discrete actions")
+    if args.agent == "dreamer_v3":
+        args.size = args.size or "1m"
+
+
 def work_of(args: argparse.Namespace) -> Work:
     """Get what the command line asks to compute."""
-    return Work(args.size, args.obs, args.batch, args.length, args.horizon, args.device)
+    shape = args.batch, args.length, args.horizon
+    return Work(args.agent, args.obs, args.task, args.size, *shape, args.device)
 
 
 def act(args: argparse.Namespace, mode: Mode) -> Iterator[dict[str, Any]]:
@@ -143,6 +166,8 @@ def describe(args: argparse.Namespace, mode: Mode, device: th.device) -> dict[st
     """Describe what a line is about."""
     example = th.zeros(1, device=device)
     return {
+        "agent": args.agent,
+        "task": args.task,
         "size": args.size,
         "obs": args.obs,
         "threads": args.threads,
