@@ -26,6 +26,7 @@ from dreamzoo.envs import DreamVectorEnv
 from dreamzoo.testing import CHECKS, Case
 from dreamzoo.wrappers import vector
 from tests import second_device
+from tests.facts import WORLD_MODELS
 from tests.sb3.conftest import TINY, TINY_POLICY
 
 
@@ -142,14 +143,24 @@ def test_an_update_copies_nothing_to_the_host_but_what_is_logged(device: str, en
         assert copies == logged(device)
 
 
-def test_planets_update_copies_nothing_to_the_host_but_what_is_logged(device: str) -> None:
-    agent = PlaNet(
-        "MlpPolicy",
-        make_vec_env("Pendulum-v1", 2, seed=0),
-        device=device,
-        policy_kwargs=TINY_POLICY["planet"],
-        **TINY["planet"],
-    ).learn(30)
+@pytest.mark.parametrize(
+    ("name", "kwargs"),
+    [
+        ("planet", {}),
+        ("dreamer_v1", dict(policy_kwargs=dict(cont=True))),
+        ("dreamer_v2", {}),
+        ("dreamer_v2", dict(rho=(0.0, 1.0, 100), policy_kwargs=dict(latents="gaussian"))),
+    ],
+)
+def test_other_agents_updates_copy_nothing_to_the_host_but_what_is_logged(
+    device: str, name: str, kwargs: dict[str, Any]
+) -> None:
+    policy_kwargs = {**TINY_POLICY[name], **kwargs.get("policy_kwargs", {})}
+    env = make_vec_env("Pendulum-v1", 2, seed=0)
+    settings = {**TINY[name], **kwargs, "policy_kwargs": policy_kwargs}
+    agent: Any = WORLD_MODELS[name]("MlpPolicy", env, device=device, **settings)
+    agent.learn(30)
+    assert agent._n_updates > 0
     with second_device.counting() as copies:
         agent.train(3, 2)
     assert copies == logged(device)

@@ -9,8 +9,9 @@ import pytest
 import torch as th
 from gymnasium import spaces
 
-from dreamzoo import DreamerV3, PlaNet
+from dreamzoo import PlaNet
 from dreamzoo.nn.fast.switch import Form, use
+from tests.facts import WORLD_MODELS
 from tests.sb3.conftest import TINY, TINY_POLICY, RandomEnv
 
 ort = pytest.importorskip("onnxruntime")
@@ -40,11 +41,16 @@ pytestmark = [
 ]
 
 
-def _agent(policy: str, observation_space: spaces.Space, action_space: spaces.Space) -> DreamerV3:
+def _agent(
+    policy: str,
+    observation_space: spaces.Space,
+    action_space: spaces.Space,
+    name: str = "dreamer_v3",
+) -> Any:
     """An agent whose actions depend on what it sees and remembers."""
     env = RandomEnv(observation_space, action_space)
-    settings: dict[str, Any] = {**TINY["dreamer_v3"], "policy_kwargs": TINY_POLICY["dreamer_v3"]}
-    agent = DreamerV3(policy, env, seed=0, buffer_size=100, **settings)
+    settings: dict[str, Any] = {**TINY[name], "policy_kwargs": TINY_POLICY[name]}
+    agent = WORLD_MODELS[name](policy, env, seed=0, buffer_size=100, **settings)
     generator = th.Generator().manual_seed(0)
     for p in agent.policy.parameters():
         p.data += 0.4 * th.randn(p.shape, generator=generator)
@@ -58,10 +64,18 @@ def _observe(space: spaces.Space, rows: int) -> Any:
     return np.stack(members)
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_twenty_steps_equal_predict(case: str, tmp_path: pathlib.Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "case"),
+    [
+        *(("dreamer_v3", case) for case in CASES),
+        # What these have of their own: a mode that is searched, a GRU, images that are resized.
+        ("dreamer_v1", "dict-box"),
+        ("dreamer_v2", "image-discrete"),
+    ],
+)
+def test_twenty_steps_equal_predict(name: str, case: str, tmp_path: pathlib.Path) -> None:
     policy, observation_space, action_space = CASES[case]
-    agent = _agent(policy, observation_space, action_space)
+    agent = _agent(policy, observation_space, action_space, name)
     agent.policy.set_training_mode(True)
     agent.export_onnx(tmp_path / "agent")
     assert agent.policy.training
