@@ -51,3 +51,8 @@ WORLD_MODELS: dict[str, Any] = {
     for name, agent in AGENTS.items()
     if hasattr(agent, "dream_env") and hasattr(agent, "save_replay_buffer")
 }
+#: One of these for each kind of replay, with latents and without: for tests of what lies between an
+#: environment and the replay, which all agents share.
+KINDS_OF_REPLAY = [
+    *{agent.latent_spec: name for name, agent in reversed(WORLD_MODELS.items())}.values()
+]

@@ -14,6 +14,7 @@ from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.nn.rssm.dynamics import Latent
 from dreamzoo.planning import CEMPlanner
 from dreamzoo.testing.random_env import VECTOR, RandomEnv
+from tests.facts import KINDS_OF_REPLAY
 
 BIG = 1e39  # a float64 that float32 turns into infinity
 FREE = spaces.Box(-np.inf, np.inf, (2,), np.float64)
@@ -21,6 +22,12 @@ HALF = spaces.Box(-1e4, 1e4, (2,), np.float16)
 MULTI = spaces.MultiDiscrete([4, 3])
 DICT = spaces.Dict({"place": MULTI, "speed": FREE})
 OBS = np.array([[0.5, -0.5, 1.0], [-1.0, 0.2, 0.0]], np.float32)
+
+
+@pytest.fixture(params=KINDS_OF_REPLAY)
+def agent_name(request: pytest.FixtureRequest) -> str:
+    """Not every agent: what lies before the replay is the same for all."""
+    return request.param
 
 
 class Plain(DummyVecEnv):

@@ -15,6 +15,13 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecNormalize
 
 from dreamzoo.envs import VectorEnvToVecEnv
+from tests.facts import KINDS_OF_REPLAY
+
+
+@pytest.fixture(params=KINDS_OF_REPLAY)
+def agent_name(request: pytest.FixtureRequest) -> str:
+    """Not every agent: processes of environments die alike for all."""
+    return request.param
 
 
 class Mortal(gym.Env):
