@@ -48,20 +48,20 @@ MUTANTS = [
     _mutant(
         V1,
         "V1 lets the critic's loss move its targets",
-        "critic(feat[:-1].detach()), returns.detach())",
-        "critic(feat[:-1].detach()), returns)",
+        "(prediction[:-1], returns.detach())",
+        "(prediction[:-1], returns)",
     ),
     _mutant(
         V1,
         "V1 lets the critic's loss move the actor",
-        "critic(feat[:-1].detach()), returns.detach())",
-        "critic(feat[:-1]), returns.detach())",
+        "(prediction[:-1], returns.detach())",
+        "(value[:-1], returns.detach())",
     ),
     _mutant(
         V1,
         "V1 compares values with returns one state later",
-        "critic(feat[:-1].detach())",
-        "critic(feat[1:].detach())",
+        "(prediction[:-1], returns",
+        "(prediction[1:], returns",
     ),
     _mutant(V1, "V1 descends its returns", '"actor": -(weight', '"actor": (weight'),
     # ------------------------------------------------------------------ DreamerV2

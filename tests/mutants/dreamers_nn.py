@@ -10,6 +10,8 @@ GRU, RSSM, LATENTS = (
 )
 DREAM, MODEL = "zoo/nn/rssm/imagination.py", "zoo/nn/dreamer_model.py"
 RETURNS, OPTIM = "zoo/nn/returns.py", "zoo/nn/optim.py"
+ONES, TWICE = "zoo/nn/fast/one_hots.py", "zoo/nn/fast/scalars.py"
+COMPILED = "zoo/nn/fast/compiled.py"
 WINDOWS, ATARI = "zoo/common/episode_windows.py", "zoo/benchmark/atari.py"
 
 #: Tests that are tried first, by file.
@@ -23,6 +25,9 @@ TESTS = {
     MODEL: ("tests/nn/test_dreamer_model.py", "tests/dreamer_v1"),
     RETURNS: ("tests/nn/test_inclusive_returns.py",),
     OPTIM: ("tests/nn/test_shrinking_adam.py",),
+    ONES: ("tests/nn/fast/test_one_hots.py",),
+    COMPILED: ("tests/nn/fast/test_one_hots.py",),
+    TWICE: ("tests/nn/fast/test_scalars.py",),
     WINDOWS: ("tests/common/test_episode_windows.py",),
     ATARI: ("tests/benchmark/test_atari.py",),
 }
@@ -33,6 +38,34 @@ def _mutant(file: str, what: str, old: str, new: str) -> Mutant:
 
 
 MUTANTS = [
+    # ------------------------------------------------------------------ fast forms
+    _mutant(ONES, "what is no one-hot vector is summed", "columns if found else None", "columns"),
+    _mutant(
+        ONES,
+        "columns of other inputs are counted",
+        "weight[:, ones].t().contiguous()",
+        "weight[:, : ones.stop - ones.start].t().contiguous()",
+    ),
+    _mutant(
+        ONES,
+        "threads leave the last outputs out",
+        "range(0, width, BLOCK)]",
+        "range(0, width - BLOCK + 1, BLOCK)]",
+    ),
+    _mutant(
+        COMPILED,
+        "two ones in a vector are one",
+        "i32(ones != i32(1)) | i32(ones",
+        "i32(ones == i32(0)) | i32(ones",
+    ),
+    _mutant(
+        COMPILED,
+        "columns beyond a multiple of four are left out",
+        "range(count - count % 4, count)",
+        "range(count, count)",
+    ),
+    _mutant(TWICE, "both gradients are added", "to_weights[rows, None]", "to_x[rows, None]"),
+    _mutant(TWICE, "every piece's gradient replaces the last one's", "bias += ", "bias = "),
     # ------------------------------------------------------------------ actions
     _mutant(ACTIONS, "the tanh-normal's mean is not bounded", "self.MEAN_SCALE * th.tanh(", "("),
     _mutant(ACTIONS, "the tanh-normal begins narrow", "math.log(math.expm1(self.INIT_STD))", "0.0"),
@@ -203,13 +236,13 @@ MUTANTS = [
     _mutant(
         MODEL,
         "the critic learns from the actor's loss",
-        "with frozen(self, critic):",
-        "with frozen(self):",
+        "*critic.twice(feat)",
+        "critic(feat), critic(feat.detach())",
     ),
     _mutant(
         MODEL,
         "the model learns from the actor's loss",
-        "with frozen(self, critic):",
+        "with frozen(self):",
         "with frozen(critic):",
     ),
     _mutant(

@@ -75,7 +75,7 @@ def test_rewards_and_continuation_have_the_likelihoods_of_a_normal_and_a_bernoul
     assert not nothing
 
 
-def test_imagination_judges_every_state_and_changes_neither_model_nor_critic() -> None:
+def test_imagination_judges_every_state_with_a_gradient_for_each_that_learns() -> None:
     n = _make(VECTOR, use_cont=True)
     start = n.world_model.initial(4)
     dream = n.world_model.imagine(start, n.actor, n.critic, 3, 0.9, th.Generator().manual_seed(0))
@@ -87,9 +87,13 @@ def test_imagination_judges_every_state_and_changes_neither_model_nor_critic() -
     th.testing.assert_close(dream.reward, n.world_model.reward(feat))
     th.testing.assert_close(dream.discount, n.world_model.discount(feat, 0.9))
     th.testing.assert_close(dream.value, n.critic(feat))
-    th.stack([dream.reward, dream.discount, dream.value]).sum().backward()
+    th.stack([dream.reward, dream.discount, dream.value]).sum().backward(retain_graph=True)
     assert all(p.grad is not None and p.grad.any() for p in n.actor.parameters())
     assert all(p.grad is None for p in (*n.world_model.parameters(), *n.critic.parameters()))
+    th.testing.assert_close(dream.prediction, dream.value)
+    dream.prediction.sum().backward()
+    assert all(p.grad is not None and p.grad.any() for p in n.critic.parameters())
+    assert all(p.grad is None for p in n.world_model.parameters())
 
 
 def test_nothing_reaches_back_into_the_states_where_a_dream_begins() -> None:

@@ -173,7 +173,7 @@ class DreamerV1(DreamerAlgorithm):
         dream = model.imagine(
             start, policy.actor, policy.critic, self.horizon, self.gamma, self._generator
         )
-        behavior, more = behavior_loss(dream, policy.critic, ended, gae_lambda=self.gae_lambda)
+        behavior, more = behavior_loss(dream, ended, gae_lambda=self.gae_lambda)
         if model.learns_discount:
             model.follow_gamma(metrics["discount"], batch.is_terminal, self.gamma)
         return Losses(terms | behavior, metrics | more, {})

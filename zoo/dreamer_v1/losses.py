@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dreamzoo.common.training import reconstruction_losses
 from dreamzoo.nn.dreamer_model import DreamerWorldModel, Imagined
-from dreamzoo.nn.networks.world_models import NormalHead, unit_variance_loss
+from dreamzoo.nn.networks.world_models import unit_variance_loss
 from dreamzoo.nn.returns import discount_weights, inclusive_lambda_return
 from dreamzoo.nn.world_model import Filtered
 
@@ -43,28 +43,25 @@ def world_model_loss(
     return terms, {"kl": kl, **entropies, **metrics}
 
 
-def behavior_loss(
-    dream: Imagined, critic: NormalHead, is_terminal: Tensor, *, gae_lambda: float
-) -> Terms:
+def behavior_loss(dream: Imagined, is_terminal: Tensor, *, gae_lambda: float) -> Terms:
     """
     Actor and critic on imagined trajectories (eq. 6 to 8).
 
     The actor climbs the returns themselves, through values, rewards and dynamics. Every state
     counts as much as it is likely to be reached; the one that a dream starts from does not count.
 
-    :param dream: N trajectories of H steps, at least 2, judged by this critic, see
-        :meth:`DreamerWorldModel.imagine`
-    :param critic: learns the returns of states 1..H-1
+    :param dream: N trajectories of H steps, at least 2, judged by the critic that learns the
+        returns of their states 1..H-1, see :meth:`DreamerWorldModel.imagine`
     :param is_terminal: whether an episode had ended for good where a dream starts, (N,); nothing
         counts that is imagined after it
     :param gae_lambda: mixes one-step and long returns
     :return: ``actor`` and ``critic``; metrics
     """
-    parts = dream.feat, dream.reward, dream.discount, dream.value
-    feat, reward, discount, value = (part[1:] for part in parts)
+    parts = dream.reward, dream.discount, dream.value, dream.prediction
+    reward, discount, value, prediction = (part[1:] for part in parts)
     returns = inclusive_lambda_return(reward, discount, value, gae_lambda)
     weight = discount_weights(discount)[:-1] * (~is_terminal).float()
-    error = unit_variance_loss(critic(feat[:-1].detach()), returns.detach())
+    error = unit_variance_loss(prediction[:-1], returns.detach())
     terms = {"actor": -(weight * returns).mean(), "critic": (weight * error).mean()}
     metrics = {"return": returns, "reward": reward, "value": value}
     named = {f"imagined_{name}": part.detach() for name, part in metrics.items()}

@@ -128,7 +128,7 @@ def imagine(
     :param through_dynamics: keep the graph from actions to what follows
     :param generator: source of randomness
     """
-    feat, policy, actions, reward, discount, value = model.imagine(
+    feat, policy, actions, reward, discount, value, _ = model.imagine(
         start, actor, slow_critic, horizon, gamma, generator, graph=through_dynamics
     )
     if model.learns_discount:  # of the start it is known

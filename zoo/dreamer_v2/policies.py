@@ -22,6 +22,7 @@ from dreamzoo.nn.networks.world_models import (
     NormalHead,
     WorldModelsDecoder,
     WorldModelsEncoder,
+    expect_one_hots,
 )
 from dreamzoo.nn.optim import ShrinkingAdam
 from dreamzoo.nn.rssm.categorical import LayerNormRSSM
@@ -125,6 +126,9 @@ class DreamerV2Policy(DreamerPolicy):
         critic, self.critic_target = (
             NormalHead(feat, self.net_arch["vf"], "elu") for _ in range(2)
         )
+        if kind.classes > 1:
+            heads = decoder, reward, actor, critic, self.critic_target, *([ends] if cont else [])
+            expect_one_hots(slice(deter, feat), *heads)
         self.critic_target.requires_grad_(False)
         self._set_actor_and_critic(actor, critic, lr_schedule)
         self.critic_target.load_state_dict(self.critic.state_dict())

@@ -23,8 +23,8 @@ class Imagined(NamedTuple):
     """
     N trajectories of H steps each, from where they start, time first.
 
-    Unless it was made without a graph, everything has a gradient towards the actions; nothing has
-    one towards model and critic.
+    Unless it was made without a graph, everything but the last has a gradient towards the actions;
+    nothing else has one towards the critic, and nothing towards the model.
 
     :param feat: features of states 0..H, (H + 1, N, F)
     :param policy: the actor's distributions in states 0..H-1, with its gradient
@@ -32,6 +32,7 @@ class Imagined(NamedTuple):
     :param reward: of arriving in states 0..H, (H + 1, N)
     :param discount: after states 0..H, (H + 1, N)
     :param value: of states 0..H, their own rewards included, (H + 1, N)
+    :param prediction: the same values, with the gradient of the critic's weights alone
     """
 
     feat: Tensor
@@ -40,6 +41,7 @@ class Imagined(NamedTuple):
     reward: Tensor
     discount: Tensor
     value: Tensor
+    prediction: Tensor
 
 
 class DreamerWorldModel(WorldModel):
@@ -123,15 +125,17 @@ class DreamerWorldModel(WorldModel):
 
         :param start: where to begin, (N, ...)
         :param actor: chooses
-        :param critic: judges; gradients pass through it, as through this model, and change neither
+        :param critic: judges; a gradient passes through it, as through this model, another is its
+            own
         :param horizon: steps H
         :param gamma: the constant discount of a model that predicts none
         :param generator: source of randomness
         :param graph: False keeps no way from actions to what follows
         """
-        with frozen(self, critic):
+        with frozen(self):
             path = self.dynamics.imagine(start.detach(), actor, horizon, generator, graph=graph)
             feat = path.feat
             with th.set_grad_enabled(graph and th.is_grad_enabled()):
-                predicted = self.reward(feat), self.discount(feat, gamma), critic(feat)
+                reward, _ = self.reward.twice(feat)
+                predicted = reward, self.discount(feat, gamma), *critic.twice(feat)
             return Imagined(feat, path.policy, path.actions, *predicted)

@@ -281,3 +281,50 @@ def scaled_softmax(logits: Any, normalizer: Any, scale: Any, out: Any) -> None:
         row, result, shift, factor = logits[i], out[i], normalizer[i], scale[i]
         for j in range(bins):
             result[j] = factor * exp(row[j] - shift)
+
+
+@kernel
+def find_ones(x: Any, start: int, classes: int, out: Any) -> bool:
+    rows, latents = out.shape
+    for i in range(rows):
+        wrong = i32(0)
+        for k in range(latents):
+            one_hot = x[i, start + k * classes : start + (k + 1) * classes]
+            ones, zeros, where = i32(0), i32(0), i32(0)
+            for j in range(classes):
+                one = i32(one_hot[j] == ONE)
+                ones += one
+                zeros += i32(one_hot[j] == f32(0))
+                where += one * i32(j)
+            wrong |= i32(ones != i32(1)) | i32(ones + zeros != i32(classes))
+            out[i, k] = i32(k * classes) + where
+        if wrong:
+            return False
+    return True
+
+
+@kernel
+def gather(table: Any, columns: Any, out: Any, first: int, last: int) -> None:
+    rows, count = columns.shape
+    for i in range(rows):
+        result = out[i, first:last]
+        for k in range(0, count - 3, 4):
+            a, b = table[columns[i, k], first:last], table[columns[i, k + 1], first:last]
+            c, d = table[columns[i, k + 2], first:last], table[columns[i, k + 3], first:last]
+            for j in range(last - first):
+                result[j] += (a[j] + b[j]) + (c[j] + d[j])
+        for k in range(count - count % 4, count):
+            one = table[columns[i, k], first:last]
+            for j in range(last - first):
+                result[j] += one[j]
+
+
+@kernel
+def scatter(grad: Any, columns: Any, out: Any, first: int, last: int) -> None:
+    rows, count = columns.shape
+    for i in range(rows):
+        into = grad[i, first:last]
+        for k in range(count):
+            total = out[columns[i, k], first:last]
+            for j in range(last - first):
+                total[j] += into[j]

@@ -9,13 +9,18 @@ import torch as th
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dreamzoo.nn.fast.pieces import by_images
+from dreamzoo.nn.fast import one_hots
+from dreamzoo.nn.fast.pieces import by_images, by_rows
+from dreamzoo.nn.fast.precision import current
 from dreamzoo.nn.fast.products import wide
+from dreamzoo.nn.fast.scalars import Twice
+from dreamzoo.nn.fast.switch import computes_plainly
 from dreamzoo.nn.networks.decoders import reconstruction_loss
 from dreamzoo.nn.networks.layers import Conv2d, ConvTranspose2d
 from dreamzoo.nn.observations import Key, ObservationCodec
 
 Activation = Literal["relu", "elu"]
+#: In place, as no layer before them asks for what it returned: half of the memory to write.
 _ACTIVATIONS: dict[Activation, type[nn.Module]] = {"relu": nn.ReLU, "elu": nn.ELU}
 
 #: Height and width of the images that the CNN reads and writes.
@@ -42,9 +47,29 @@ class GlorotLinear(nn.Linear):
     :param out_dim: outputs
     """
 
+    #: Inputs that are one-hot vectors as a rule, which makes the layer faster; None: no such.
+    ones: slice | None = None
+
     def __init__(self, in_dim: int, out_dim: int) -> None:
         super().__init__(in_dim, out_dim)
         _glorot_(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.ones is None:
+            return super().forward(x)
+        return one_hots.linear(x, self.weight, self.bias, self.ones)
+
+
+def expect_one_hots(ones: slice, *networks: nn.Module) -> None:
+    """
+    Tell first layers which of their inputs are one-hot vectors; what they compute stays the same.
+
+    :param ones: these inputs
+    :param networks: in each of which one layer reads them, the first
+    """
+    for network in networks:
+        first = next(layer for layer in network.modules() if isinstance(layer, GlorotLinear))
+        first.ones = ones
 
 
 def glorot_mlp(
@@ -59,7 +84,7 @@ def glorot_mlp(
     """
     layers: list[nn.Module] = []
     for i, o in pairwise([in_dim, *widths]):
-        layers += [GlorotLinear(i, o), _ACTIVATIONS[activation]()]
+        layers += [GlorotLinear(i, o), _ACTIVATIONS[activation](inplace=True)]
     return nn.Sequential(*layers)
 
 
@@ -125,7 +150,7 @@ class WorldModelsEncoder(nn.Module):
             channels = [_count_channels(codec.image_keys), *(depth * 2**i for i in range(4))]
             layers: list[nn.Module] = []
             for i, o in pairwise(channels):
-                layers += [Conv2d(i, o, 4, stride=2), _ACTIVATIONS[cnn_activation]()]
+                layers += [Conv2d(i, o, 4, stride=2), _ACTIVATIONS[cnn_activation](inplace=True)]
                 _glorot_(layers[-2])  # type: ignore[arg-type]
             self.cnn = nn.Sequential(*layers, nn.Flatten())
             self.features_dim += _CODE * depth
@@ -198,7 +223,7 @@ class WorldModelsDecoder(nn.Module):
             for (i, o), kernel in zip(pairwise(outs), _UP_KERNELS, strict=True):
                 layers += [ConvTranspose2d(i, o, kernel, stride=2)]
                 _glorot_(layers[-1])  # type: ignore[arg-type]
-                layers += [_ACTIVATIONS[cnn_activation]()]
+                layers += [_ACTIVATIONS[cnn_activation](inplace=True)]
             self.cnn = nn.Sequential(*layers[:-1])
         if codec.flat_keys:
             width = sum(key.width for key in codec.flat_keys)
@@ -285,6 +310,27 @@ class NormalHead(nn.Module):
     def mean(self, feat: Tensor) -> Tensor:
         """Predict the scalar, (..., F) to (...)."""
         return self(feat)
+
+    def twice(self, feat: Tensor) -> tuple[Tensor, Tensor]:
+        """
+        Predict the mean once, for two that learn from it, (..., F) to (...) each.
+
+        :param feat: features
+        :return: means with the gradient of the features alone, and with that of this head alone
+        """
+        if not th.is_grad_enabled():
+            means = by_rows(lambda rows: self(rows)[:, None], feat)[..., 0]
+            return means, means
+        if computes_plainly() or current() != "fp32" or not feat.is_cpu or not self._has_elus():
+            held = {name: p.detach() for name, p in self.named_parameters()}
+            return th.func.functional_call(self, held, feat), self(feat.detach())
+        layers = [layer for layer in self.modules() if isinstance(layer, GlorotLinear)]
+        weights = [x for layer in layers for x in (layer.weight, layer.bias)]
+        means, own = Twice.apply(feat.flatten(0, -2), layers[0].ones, *weights)
+        return means.view(feat.shape[:-1]), own.view(feat.shape[:-1])
+
+    def _has_elus(self) -> bool:
+        return len(self.body) > 0 and all(isinstance(x, nn.ELU) for x in list(self.body)[1::2])
 
     def sample(self, feat: Tensor, generator: th.Generator | None = None) -> Tensor:
         """Draw the scalar, (..., F) to (...)."""

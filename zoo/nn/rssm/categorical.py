@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from dreamzoo.nn.beliefs import Belief
 from dreamzoo.nn.networks.gru import LayerNormGRU
-from dreamzoo.nn.networks.world_models import GlorotLinear, glorot_mlp
+from dreamzoo.nn.networks.world_models import GlorotLinear, expect_one_hots, glorot_mlp
 from dreamzoo.nn.rssm.dynamics import Dynamics, Latent
 from dreamzoo.nn.rssm.gaussian import split_input
 from dreamzoo.nn.rssm.latents import Latents, OneHotLatents
@@ -52,6 +52,8 @@ class LayerNormRSSM(Dynamics):
         self.latents = latents
         self.input = glorot_mlp(self.stoch * self.classes + action_dim, [hidden], "elu")
         self.cell = LayerNormGRU(hidden, deter, layer_norm=layer_norm)
+        if self.classes > 1:
+            expect_one_hots(slice(0, self.stoch * self.classes), self.input)
         self.prior_head = self._head(deter, hidden, latents.outputs)
         self.post_head = self._head(deter + token_dim, hidden, latents.outputs)
 
