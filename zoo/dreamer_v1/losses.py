@@ -24,6 +24,16 @@ def world_model_loss(
     """
     Reconstruction, reward, KL divergence; continuation if the model has a head for it (eq. 10).
 
+    Example:
+        >>> from dreamzoo.dreamer_v1 import DreamerV1, world_model_loss
+        >>> agent = DreamerV1("MlpPolicy", "CartPole-v1", seed=0, **DreamerV1.smallest)
+        >>> batch = agent.learn(30).replay_buffer.sample(2)
+        >>> given = agent.policy.world_model, agent.observe_batch(batch), batch.rewards
+        >>> alive = agent.gamma * (~batch.is_terminal).float()
+        >>> terms, metrics = world_model_loss(*given, alive, free_nats=3.0)
+        >>> sorted(terms), terms["kl"].item()  # untrained, it is below the free nats
+        (['cont', 'kl', 'recon', 'reward'], 3.0)
+
     :param model: whose heads predict
     :param filtered: states of a batch, with gradient, and what they should reproduce
     :param rewards: of arriving at every step, (B, T)
@@ -49,6 +59,16 @@ def behavior_loss(dream: Imagined, is_terminal: Tensor, *, gae_lambda: float) ->
 
     The actor climbs the returns themselves, through values, rewards and dynamics. Every state
     counts as much as it is likely to be reached; the one that a dream starts from does not count.
+
+    Example:
+        >>> from dreamzoo.dreamer_v1 import DreamerV1, behavior_loss
+        >>> agent = DreamerV1("MlpPolicy", "CartPole-v1", seed=0, **DreamerV1.smallest)
+        >>> policy, model = agent.policy, agent.policy.world_model
+        >>> dream = model.imagine(model.initial(4), policy.actor, policy.critic, 5, agent.gamma)
+        >>> ended = dream.feat.new_zeros(4).bool()
+        >>> terms, metrics = behavior_loss(dream, ended, gae_lambda=0.95)
+        >>> sorted(terms), metrics["imagined_return"].shape  # of the states but start and last
+        (['actor', 'critic'], torch.Size([4, 4]))
 
     :param dream: N trajectories of H steps, at least 2, judged by the critic that learns the
         returns of their states 1..H-1, see :meth:`DreamerWorldModel.imagine`

@@ -61,6 +61,16 @@ def world_model_loss(
     """
     Reconstruction, reward, KL divergence; continuation if the model has a head for it (eq. 2).
 
+    Example:
+        >>> from dreamzoo.dreamer_v2 import DreamerV2, world_model_loss
+        >>> agent = DreamerV2("MlpPolicy", "CartPole-v1", seed=0, **DreamerV2.smallest)
+        >>> batch = agent.learn(30).replay_buffer.sample(2)
+        >>> given = agent.policy.world_model, agent.observe_batch(batch), batch.rewards.tanh()
+        >>> alive = agent.gamma * (~batch.is_terminal).float()
+        >>> terms, metrics = world_model_loss(*given, alive, kl_balance=0.8, free_nats=0.0)
+        >>> sorted(terms)
+        ['cont', 'kl', 'recon', 'reward']
+
     :param model: whose heads predict
     :param filtered: states of a batch, with gradient, and what they should reproduce
     :param rewards: of arriving at every step, as the reward head is to predict them, (B, T)
@@ -86,6 +96,20 @@ def balanced_kl(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """
     Compute the KL divergence of posterior and prior, which moves the prior more (eq. 3).
+
+    Example:
+        >>> import torch
+        >>> from dreamzoo.dreamer_v2 import balanced_kl
+        >>> from dreamzoo.nn.beliefs import Belief, Categorical
+        >>> post, prior = (torch.randn(2, 3, 4, 5, requires_grad=True) for _ in range(2))
+        >>> expected = Categorical.from_logits(prior)
+        >>> belief = Belief(Categorical.from_logits(post), lambda: expected)
+        >>> loss, _ = balanced_kl(belief, 0.8, 0.0)
+        >>> to_prior, to_post = torch.autograd.grad(loss, [prior, post], retain_graph=True)
+        >>> plain, _ = balanced_kl(belief, None, 0.0)
+        >>> fully = torch.autograd.grad(plain, [prior, post])
+        >>> torch.testing.assert_close(to_prior, 0.8 * fully[0])
+        >>> torch.testing.assert_close(to_post, 0.2 * fully[1])
 
     :param belief: of all steps, (B, T, ...)
     :param kl_balance: share of the prior's gradient (0.8); None: the plain divergence, whose
@@ -117,6 +141,16 @@ def imagine(
 ) -> Dream:
     """
     Roll the actor out from every state.
+
+    Example:
+        >>> from dreamzoo.dreamer_v2 import DreamerV2, imagine
+        >>> agent = DreamerV2("MlpPolicy", "CartPole-v1", seed=0, **DreamerV2.smallest)
+        >>> policy, model = agent.policy, agent.policy.world_model
+        >>> networks, start = (model, policy.actor, policy.critic_target), model.initial(4)
+        >>> ended = start.deter.new_zeros(4).bool()
+        >>> dream = imagine(*networks, start, ended, 5, gamma=0.99, through_dynamics=False)
+        >>> dream.feat.shape, dream.log_prob.shape  # states 0..5, actions that are judged
+        (torch.Size([6, 4, 20]), torch.Size([4, 4]))
 
     :param model: predicts
     :param actor: chooses
@@ -151,6 +185,18 @@ def behavior_loss(
 
     An action chosen in state k leads to state k + 1, whose return it is judged by. Every state
     counts as much as it is likely to be reached.
+
+    Example:
+        >>> from dreamzoo.dreamer_v2 import DreamerV2, behavior_loss, imagine
+        >>> agent = DreamerV2("MlpPolicy", "CartPole-v1", seed=0, **DreamerV2.smallest)
+        >>> policy, model = agent.policy, agent.policy.world_model
+        >>> networks, start = (model, policy.actor, policy.critic_target), model.initial(4)
+        >>> ended = start.deter.new_zeros(4).bool()
+        >>> dream = imagine(*networks, start, ended, 5, gamma=0.99, through_dynamics=True)
+        >>> weights = dict(rho=0.9, ent_coef=3e-3, gae_lambda=0.95)
+        >>> terms, metrics = behavior_loss(dream, policy.critic, **weights)
+        >>> sorted(terms), metrics["advantage_abs"].shape
+        (['actor', 'critic'], torch.Size([4, 4]))
 
     :param dream: N trajectories of H steps
     :param critic: learns the returns of states 0..H-1

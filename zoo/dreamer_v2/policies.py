@@ -36,6 +36,16 @@ class DreamerV2Policy(DreamerPolicy):
     """
     World model, actor, critic and slow critic of DreamerV2.
 
+    Example:
+        >>> from dreamzoo.dreamer_v2 import DreamerV2Policy
+        >>> from gymnasium import spaces
+        >>> box, rate = spaces.Box(-1.0, 1.0, (3,)), lambda progress: 1e-3
+        >>> small = dict(deter=8, stoch=4, classes=4, units=8)
+        >>> policy = DreamerV2Policy(box, spaces.Discrete(2), rate, **small)
+        >>> action, state = policy.predict(box.sample())
+        >>> sorted(policy.optimizers)
+        ['actor_optimizer', 'critic_optimizer', 'optimizer']
+
     :param observation_space: observation space; images are resized to 64x64
     :param action_space: Box (finite), Discrete, MultiDiscrete or MultiBinary
     :param lr_schedule: learning rate of the world model
