@@ -34,7 +34,8 @@ class DreamerV2(DreamerAlgorithm):
     Example:
         >>> from dreamzoo import DreamerV2
         >>> small = dict(policy_kwargs=dict(deter=8, stoch=4, classes=4, units=8), batch_size=2)
-        >>> agent = DreamerV2("MlpPolicy", "CartPole-v1", **small, batch_length=8, seed=0)
+        >>> small |= dict(batch_length=8, train_ratio=8)  # an update for every two steps
+        >>> agent = DreamerV2("MlpPolicy", "CartPole-v1", **small, seed=0)
         >>> sorted(agent.learn(50).losses(agent.replay_buffer.sample(2)).terms)
         ['actor', 'cont', 'critic', 'kl', 'recon', 'reward']
 
