@@ -35,9 +35,10 @@ class DreamerV1Policy(DreamerPolicy):
         >>> from gymnasium import spaces
         >>> box, rate = spaces.Box(-1.0, 1.0, (3,)), lambda progress: 1e-3
         >>> policy = DreamerV1Policy(box, spaces.Discrete(2), rate, deter=8, stoch=4, units=8)
-        >>> action, state = policy.predict(box.sample())
         >>> sorted(policy.optimizers)
         ['actor_optimizer', 'critic_optimizer', 'optimizer']
+        >>> policy.world_model.learns_discount  # a head for ends, where actions are discrete
+        True
 
     :param observation_space: observation space; images are resized to 64x64
     :param action_space: Box (finite), Discrete, MultiDiscrete or MultiBinary
