@@ -11,7 +11,7 @@ GRU, RSSM, LATENTS = (
 DREAM, MODEL = "zoo/nn/rssm/imagination.py", "zoo/nn/dreamer_model.py"
 RETURNS, OPTIM = "zoo/nn/returns.py", "zoo/nn/optim.py"
 ONES, TWICE = "zoo/nn/fast/one_hots.py", "zoo/nn/fast/scalars.py"
-COMPILED = "zoo/nn/fast/compiled.py"
+COMPILED, PLAIN = "zoo/nn/fast/compiled.py", "zoo/nn/networks/world_models.py"
 WINDOWS, ATARI = "zoo/common/episode_windows.py", "zoo/benchmark/atari.py"
 
 #: Tests that are tried first, by file.
@@ -28,6 +28,7 @@ TESTS = {
     ONES: ("tests/nn/fast/test_one_hots.py",),
     COMPILED: ("tests/nn/fast/test_one_hots.py",),
     TWICE: ("tests/nn/fast/test_scalars.py",),
+    PLAIN: ("tests/nn/networks/test_world_models.py",),
     WINDOWS: ("tests/common/test_episode_windows.py",),
     ATARI: ("tests/benchmark/test_atari.py",),
 }
@@ -66,6 +67,12 @@ MUTANTS = [
     ),
     _mutant(TWICE, "both gradients are added", "to_weights[rows, None]", "to_x[rows, None]"),
     _mutant(TWICE, "every piece's gradient replaces the last one's", "bias += ", "bias = "),
+    _mutant(
+        PLAIN,
+        "a pixel that grows takes the biases in turn",
+        "self.bias.repeat_interleave(self.weight[0, 0].numel())",
+        "self.bias.repeat(self.weight[0, 0].numel())",
+    ),
     # ------------------------------------------------------------------ actions
     _mutant(ACTIONS, "the tanh-normal's mean is not bounded", "self.MEAN_SCALE * th.tanh(", "("),
     _mutant(ACTIONS, "the tanh-normal begins narrow", "math.log(math.expm1(self.INIT_STD))", "0.0"),
