@@ -93,8 +93,11 @@ def test_files_of_something_else_are_refused(tmp_path: Path) -> None:
     agent.save_training_state(tmp_path / "state")
     good = (tmp_path / "state.pkl").read_bytes()
     (tmp_path / "short.pkl").write_bytes(good[: len(good) // 2])
-    with pytest.raises(ValueError, match=r"short is not a complete file"):
+    with pytest.raises(ValueError, match=r"short is not a complete training state"):
         agent.load_training_state(tmp_path / "short")
+    (tmp_path / "noise.pkl").write_bytes(b"c\x00not a pickle at all")
+    with pytest.raises(ValueError, match=r"noise is not a complete training state"):
+        agent.load_training_state(tmp_path / "noise")
     (tmp_path / "other.pkl").write_bytes(pickle.dumps({"num_timesteps": 32}))
     with pytest.raises(ValueError, match=r"other holds a dict, not what save_training_state"):
         agent.load_training_state(tmp_path / "other")

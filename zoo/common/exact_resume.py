@@ -184,8 +184,10 @@ class ExactResume(BaseAlgorithm):
             finally:
                 if not stream:
                     file.close()  # type: ignore[union-attr]
-        except (EOFError, pickle.UnpicklingError) as error:
-            raise ValueError(f"{path} is not a complete file: {error}") from error
+        except OSError:
+            raise
+        except Exception as error:  # what damaged bytes say may be anything
+            raise ValueError(f"{path} is not a complete training state: {error}") from error
         if not isinstance(state, dict) or state.get("format") != FORMAT:
             raise ValueError(
                 f"{path} holds a {type(state).__name__}, not what save_training_state() writes."
