@@ -196,3 +196,13 @@ def test_dict_observations_and_box_actions_are_learned_from() -> None:
     assert window_of.observations["b"].shape == (2, 4)  # type: ignore[index]
     assert window_of.actions.shape == (2, 4, 2)
     assert agent._n_updates == 2
+
+
+def test_training_states_of_other_agents_are_refused(tmp_path: Path) -> None:
+    agent = _make(_make_env()).learn(24)
+    agent.save_training_state(tmp_path / "state")
+    other = _make(_make_env(), policy_kwargs=dict(units=8)).learn(24)
+    before = other._generator.get_state()  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match=r"another agent.*\(16,\).*this one remembers \[\(8,\)\]"):
+        other.load_training_state(tmp_path / "state")
+    assert th.equal(other._generator.get_state(), before)  # type: ignore[union-attr]

@@ -1,5 +1,6 @@
 """Agents that act with a memory, on whichever of SB3's loops: set-up, steps, and bad steps."""
 
+import io
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -325,6 +326,17 @@ class MemoryAgent(ExactResume, CheckedAlgorithm):
 
     def _is_between_steps(self) -> bool:
         return not self._in_step and self._last_state is not None and super()._is_between_steps()
+
+    def _read_training_state(self, path: str | pathlib.Path | io.BufferedIOBase) -> dict[str, Any]:
+        state = super()._read_training_state(path)
+        expected = [tuple(shape) for shape in self.policy.memory.shapes]
+        found = [part.shape[1:] for part in state.get("memory", [])]
+        if "generator" not in state or ("memory" in state and found != expected):
+            raise ValueError(
+                f"{path} is of another agent, which remembers parts of the shapes {found}; this "
+                f"one remembers {expected}."
+            )
+        return state
 
     def _training_state(self, env_state: bool = True) -> dict[str, Any]:
         assert self._generator is not None
