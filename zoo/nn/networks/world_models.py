@@ -92,8 +92,7 @@ class GrowPixel(ConvTranspose2d):
     """
     Transposed convolution of a single pixel, (N, I, 1, 1) to (N, O, kernel, kernel).
 
-    It is a matrix product, and on a CPU computed as one: torch's convolution takes five times as
-    long, a fifth of a whole update from images.
+    It is a matrix product, and on a CPU computed as one: torch's convolution takes longer there.
     """
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
