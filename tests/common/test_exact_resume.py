@@ -106,6 +106,9 @@ def test_files_of_something_else_are_refused(tmp_path: Path) -> None:
         agent.load_training_state(tmp_path / "state")
     with pytest.raises(FileNotFoundError):
         agent.load_training_state(tmp_path / "nothing")
+    other = _make(ResumableSAC).learn(32)
+    with pytest.raises(ValueError, match=r"a training of ResumablePPO, and this is a ResumableSAC"):
+        other.load_training_state(tmp_path / "state")
     one = ResumablePPO("MlpPolicy", make_vec_env(RandomEnv, 1), device="cpu", **SMALL[ResumablePPO])
     one.num_timesteps = 32
     with pytest.raises(ValueError, match=r"a training of 2 environments, and the agent has 1"):

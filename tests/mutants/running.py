@@ -389,7 +389,7 @@ MUTANTS = [
     Mutant(
         "resuming: a training state of another save is taken up",
         "zoo/common/replay_files.py",
-        'if state["replay"] != replay.moment:',
+        'if state["replay"] != moment:',
         "if False:",
         ("tests/sb3/test_resume.py",),
     ),

@@ -318,6 +318,31 @@ def test_a_replay_without_its_training_state_begins_new_episodes(
     agent.save_replay_buffer(tmp_path / "replay")
     (tmp_path / "replay.training.pkl").unlink()
     again = type(agent).load(tmp_path / "model", env=_make_env(1))
-    again.load_replay_buffer(tmp_path / "replay")
+    with pytest.warns(UserWarning, match=r"replay.training.pkl is missing: new episodes begin"):
+        again.load_replay_buffer(tmp_path / "replay")
     assert again._last_obs is None
     assert again.learn(6, reset_num_timesteps=False).num_timesteps == 36
+
+
+def test_a_replay_of_another_moment_or_agent_begins_new_episodes(
+    make_agent: MakeAgent, tmp_path: Path
+) -> None:
+    """It is learned from; its training is not taken up."""
+    agent = make_agent(_make_env(1)).learn(30)
+    agent.save(tmp_path / "model")
+    agent.learn(6, reset_num_timesteps=False)
+    agent.save_replay_buffer(tmp_path / "replay")
+    again = type(agent).load(tmp_path / "model", env=_make_env(1))
+    with pytest.warns(UserWarning, match=r"of a training of 36 steps, and the agent has 30: new"):
+        again.load_replay_buffer(tmp_path / "replay")
+    assert again._last_obs is None
+
+    class Other(type(agent)):  # type: ignore[misc]
+        pass
+
+    other = Other.load(tmp_path / "model", env=_make_env(1))
+    other.num_timesteps = 36
+    with pytest.warns(UserWarning, match=rf"is of a training of {type(agent).__name__}: new"):
+        other.load_replay_buffer(tmp_path / "replay")
+    assert other._last_obs is None
+    assert other.replay_buffer.size() == agent.replay_buffer.size()

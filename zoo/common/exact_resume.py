@@ -164,6 +164,11 @@ class ExactResume(BaseAlgorithm):
             stays as it was
         """
         state = self._read_training_state(path)
+        if state["agent"] != type(self).__qualname__:
+            raise ValueError(
+                f"{path} is of a training of {state['agent']}, and this is a "
+                f"{type(self).__qualname__}."
+            )
         for what, saved, own in (
             ("steps", state["num_timesteps"], self.num_timesteps),
             ("environments", state["n_envs"], self.n_envs),
@@ -197,6 +202,7 @@ class ExactResume(BaseAlgorithm):
     def _training_state(self, env_state: bool = True) -> dict[str, Any]:
         state: dict[str, Any] = {
             "format": FORMAT,
+            "agent": type(self).__qualname__,
             "num_timesteps": self.num_timesteps,
             "n_envs": self.n_envs,
             "torch": th.get_rng_state(),

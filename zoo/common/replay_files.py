@@ -10,6 +10,7 @@ from typing import Any
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from dreamzoo.common.buffers import SequenceReplayBuffer
+from dreamzoo.common.exact_resume import ExactResume
 from dreamzoo.common.memory_agent import MemoryAgent
 from dreamzoo.common.record_store import RecordSpec
 from dreamzoo.common.storage.files import replaced_file
@@ -81,8 +82,7 @@ class ReplayFiles(MemoryAgent, OffPolicyAlgorithm):
         del before  # what it kept makes room on the device
         loaded.set_batch_length(self.replay_buffer_kwargs.get("batch_length", self.batch_length))
         loaded.place()
-        same_envs = loaded.n_envs == self.n_envs
-        if state is not None and same_envs and state["num_timesteps"] == self.num_timesteps:
+        if state is not None:
             self._restore_training(state)
         else:
             self._begin_new_episodes()
@@ -92,18 +92,35 @@ class ReplayFiles(MemoryAgent, OffPolicyAlgorithm):
     ) -> dict[str, Any] | None:
         """Return the training state of a replay, if there is one."""
         within = vars(replay).pop("resume_state", None)  # in files of an earlier version
+        if replay.n_envs != self.n_envs:
+            return None
         file = training_file(path) if isinstance(path, str | pathlib.Path) else None
-        if file is None or not file.exists():
-            return within
-        state = self._read_training_state(file)
-        if state["replay"] != replay.moment:
+        if within is not None or file is None or replay.moment is None:
+            goes_on = within is not None and within["num_timesteps"] == self.num_timesteps
+            return within if goes_on else None
+        other = self._why_not(file, path, replay.moment)
+        if not other:
+            return self._read_training_state(file)
+        if self.num_timesteps:  # of an agent that has not begun yet nobody expects to go on
             warnings.warn(
-                f"{file} was not saved together with {path}: new episodes begin, with new random "
-                "numbers; everything else continues.",
+                f"{other}: new episodes begin, with new random numbers; everything else continues.",
                 stacklevel=3,
             )
-            return None
-        return state
+        return None
+
+    def _why_not(self, file: pathlib.Path, path: Any, moment: str) -> str:
+        """Say why a training does not go on where a replay was saved; nothing if it does."""
+        if not file.exists():
+            return f"{file} is missing"
+        state = ExactResume._read_training_state(self, file)
+        if state["replay"] != moment:
+            return f"{file} was not saved together with {path}"
+        if state["agent"] != type(self).__qualname__:
+            return f"{file} is of a training of {state['agent']}"
+        if state["num_timesteps"] != self.num_timesteps:
+            steps = f"{state['num_timesteps']} steps, and the agent has {self.num_timesteps}"
+            return f"{file} is of a training of {steps}"
+        return ""
 
     def _training_state(self, env_state: bool = True) -> dict[str, Any]:
         assert self.replay_buffer is not None
