@@ -37,6 +37,8 @@ COMPARED = {
     "triton.filter": "nn/fast/test_filter_triton.py",
     "triton.filter_backward": "nn/fast/test_filter_triton.py",
     "triton.filter_kernels": "nn/fast/test_filter_triton.py",
+    "triton.filter_stages": "nn/fast/test_filter_triton.py",
+    "triton.filter_stages_backward": "nn/fast/test_filter_triton.py",
     "triton.filter_kernels_backward": "nn/fast/test_filter_triton.py",
     "triton.images": "nn/fast/test_triton_images.py",
     "triton.kernels": "nn/fast/test_triton_kernels.py",
