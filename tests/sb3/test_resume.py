@@ -11,6 +11,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback, EveryNTimesteps
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.noise import OrnsteinUhlenbeckActionNoise
+from stable_baselines3.common.save_util import save_to_pkl
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
 
 from dreamzoo import PlaNet
@@ -346,3 +347,16 @@ def test_a_replay_of_another_moment_or_agent_begins_new_episodes(
         other.load_replay_buffer(tmp_path / "replay")
     assert other._last_obs is None
     assert other.replay_buffer.size() == agent.replay_buffer.size()
+
+
+def test_a_replay_of_an_earlier_version_still_loads(make_agent: MakeAgent, tmp_path: Path) -> None:
+    """It had no name for its moment, and its training within itself."""
+    agent = make_agent(_make_env(1)).learn(30)
+    agent.save(tmp_path / "model")
+    for state in (None, agent._training_state()):
+        agent.replay_buffer.resume_state = state
+        save_to_pkl(tmp_path / "replay.pkl", agent.replay_buffer)
+        again = type(agent).load(tmp_path / "model", env=_make_env(1))
+        again.load_replay_buffer(tmp_path / "replay")
+        assert (again._last_obs is None) == (state is None)
+        assert again.learn(6, reset_num_timesteps=False).num_timesteps == 36

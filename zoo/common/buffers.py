@@ -126,6 +126,9 @@ class SequenceReplayBuffer(ReplayStorage):
     :raises MemoryError: where the operating system refuses the arrays, or the device has no room
     """
 
+    #: Names the moment at which it was saved, as its training state does; older files have none.
+    moment: str | None = None
+
     def __init__(
         self,
         buffer_size: int,
@@ -157,8 +160,6 @@ class SequenceReplayBuffer(ReplayStorage):
         self.handle_timeout_termination = handle_timeout_termination
         self.batch_length = batch_length
         self.rng = np.random.default_rng(seed)
-        #: Names the moment at which it was saved, as its training state does.
-        self.moment: str | None = None
         self._staged: Values = {}
 
     def reset(self) -> None:

@@ -99,7 +99,6 @@ class GradientUpdates(BaseAlgorithm):
         self._update_learning_rate(followers)
         for name, rate in own.items():
             update_learning_rate(optimizers[name], rate)
-
         for name in self._moving:
             self._now(name)
 

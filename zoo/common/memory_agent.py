@@ -329,6 +329,15 @@ class MemoryAgent(ExactResume, CheckedAlgorithm):
 
     def _read_training_state(self, path: str | pathlib.Path | io.BufferedIOBase) -> dict[str, Any]:
         state = super()._read_training_state(path)
+        self._check_training_state(state, path)
+        return state
+
+    def _check_training_state(self, state: dict[str, Any], path: Any) -> None:
+        """
+        Refuse a training state whose memory this agent does not have.
+
+        :raises ValueError: names the file and both memories
+        """
         expected = [tuple(shape) for shape in self.policy.memory.shapes]
         found = [part.shape[1:] for part in state.get("memory", [])]
         if "generator" not in state or ("memory" in state and found != expected):
@@ -336,7 +345,6 @@ class MemoryAgent(ExactResume, CheckedAlgorithm):
                 f"{path} is of another agent, which remembers parts of the shapes {found}; this "
                 f"one remembers {expected}."
             )
-        return state
 
     def _training_state(self, env_state: bool = True) -> dict[str, Any]:
         assert self._generator is not None

@@ -98,9 +98,13 @@ class ReplayFiles(MemoryAgent, OffPolicyAlgorithm):
         if within is not None or file is None or replay.moment is None:
             goes_on = within is not None and within["num_timesteps"] == self.num_timesteps
             return within if goes_on else None
-        other = self._why_not(file, path, replay.moment)
-        if not other:
-            return self._read_training_state(file)
+        state = ExactResume._read_training_state(self, file) if file.exists() else None
+        other = f"{file} is missing"
+        if state is not None:
+            other = self._why_not(state, file, path, replay.moment)
+            if not other:
+                self._check_training_state(state, file)
+                return state
         if self.num_timesteps:  # of an agent that has not begun yet nobody expects to go on
             warnings.warn(
                 f"{other}: new episodes begin, with new random numbers; everything else continues.",
@@ -108,11 +112,8 @@ class ReplayFiles(MemoryAgent, OffPolicyAlgorithm):
             )
         return None
 
-    def _why_not(self, file: pathlib.Path, path: Any, moment: str) -> str:
-        """Say why a training does not go on where a replay was saved; nothing if it does."""
-        if not file.exists():
-            return f"{file} is missing"
-        state = ExactResume._read_training_state(self, file)
+    def _why_not(self, state: dict[str, Any], file: pathlib.Path, path: Any, moment: str) -> str:
+        """Return why a training does not go on where a replay was saved; nothing if it does."""
         if state["replay"] != moment:
             return f"{file} was not saved together with {path}"
         if state["agent"] != type(self).__qualname__:
