@@ -15,6 +15,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv
 
+from dreamzoo.common.arguments import constructor, refuse_unknown
 from dreamzoo.common.checked_algorithm import CheckedAlgorithm
 from dreamzoo.common.environments.normalizer import VEC_NORMALIZE_CLIP, Statistics, normalized_parts
 from dreamzoo.common.environments.workers import dead_workers_named, notice_dead_workers
@@ -68,6 +69,24 @@ class MemoryAgent(ExactResume, CheckedAlgorithm):
         self._statistics = Statistics()  # of the moment before the environment's last step
         super().__init__(*args, **kwargs)
         self._normalized = normalized_parts(self.get_vec_normalize_env())
+
+    def _take_plumbing(
+        self, given: Mapping[str, Any], defaults: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """
+        Keep what is ours of the arguments that agents share, and return what SB3 takes of them.
+
+        :param given: by a user
+        :param defaults: of all of them
+        :raises TypeError: for names that there are not
+        """
+        call, known = f"{type(self).__name__}()", [*constructor(type(self)).parameters]
+        refuse_unknown(call, given, defaults, known, "Nothing was built")
+        shared = {**defaults, **given}
+        self.precision = shared.pop("precision")
+        self.cuda_graph = shared.pop("cuda_graph")
+        self._init_setup_model: bool = shared.pop("_init_setup_model")
+        return shared
 
     def _excluded_save_params(self) -> list[str]:
         of_the_run = ["_last_state", "_generator", "_in_step", "_statistics"]

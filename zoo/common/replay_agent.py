@@ -15,7 +15,7 @@ from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from typing_extensions import Unpack
 
-from dreamzoo.common.arguments import REPLAY_DEFAULTS, ReplayPlumbing, constructor, refuse_unknown
+from dreamzoo.common.arguments import REPLAY_DEFAULTS, ReplayPlumbing
 from dreamzoo.common.buffers import SequenceBatch, SequenceReplayBuffer
 from dreamzoo.common.gradient_updates import GradientUpdates
 from dreamzoo.common.noise import check_noise, fit_noise
@@ -91,12 +91,7 @@ class ReplayAgent(GradientUpdates, ReplayFiles):
         batch_size: int,
         **plumbing: Unpack[ReplayPlumbing],
     ) -> None:
-        call, known = f"{type(self).__name__}()", [*constructor(type(self)).parameters]
-        refuse_unknown(call, plumbing, REPLAY_DEFAULTS, known, "Nothing was built")
-        shared: dict[str, Any] = {**REPLAY_DEFAULTS, **plumbing}
-        self.precision = shared.pop("precision")
-        self.cuda_graph = shared.pop("cuda_graph")
-        self._init_setup_model: bool = shared.pop("_init_setup_model")
+        shared = self._take_plumbing(plumbing, REPLAY_DEFAULTS)
         super().__init__(
             policy,
             env,

@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 from typing_extensions import Unpack
 
-from dreamzoo.common.arguments import DEFAULTS, Plumbing, constructor, refuse_unknown
+from dreamzoo.common.arguments import DEFAULTS, Plumbing
 from dreamzoo.common.environments.workers import dead_workers_named
 from dreamzoo.common.gradient_updates import GradientUpdates
 from dreamzoo.common.memory_agent import MemoryAgent
@@ -100,12 +100,7 @@ class RolloutAgent(GradientUpdates, MemoryAgent, OnPolicyAlgorithm):
         max_grad_norm: float,
         **plumbing: Unpack[Plumbing],
     ) -> None:
-        call, known = f"{type(self).__name__}()", [*constructor(type(self)).parameters]
-        refuse_unknown(call, plumbing, DEFAULTS, known, "Nothing was built")
-        shared: dict[str, Any] = {**DEFAULTS, **plumbing}
-        self.precision = shared.pop("precision")
-        self.cuda_graph = shared.pop("cuda_graph")
-        self._init_setup_model: bool = shared.pop("_init_setup_model")
+        shared = self._take_plumbing(plumbing, DEFAULTS)
         super().__init__(
             policy,
             env,
