@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dreamzoo.common.episode_windows import episode_starts
+from tests.common.episode_windows import episode_starts
 
 LENGTH = 4
 

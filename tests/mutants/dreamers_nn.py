@@ -12,7 +12,7 @@ DREAM, MODEL = "zoo/nn/rssm/imagination.py", "zoo/nn/dreamer_model.py"
 RETURNS, OPTIM = "zoo/nn/returns.py", "zoo/nn/optim.py"
 ONES, TWICE = "zoo/nn/fast/one_hots.py", "zoo/nn/fast/scalars.py"
 COMPILED, PLAIN = "zoo/nn/fast/compiled.py", "zoo/nn/networks/world_models.py"
-WINDOWS, ATARI = "zoo/common/episode_windows.py", "zoo/benchmark/atari.py"
+ATARI = "zoo/benchmark/atari.py"
 
 #: Tests that are tried first, by file.
 TESTS = {
@@ -29,7 +29,6 @@ TESTS = {
     COMPILED: ("tests/nn/fast/test_one_hots.py",),
     TWICE: ("tests/nn/fast/test_scalars.py",),
     PLAIN: ("tests/nn/networks/test_world_models.py",),
-    WINDOWS: ("tests/common/test_episode_windows.py",),
     ATARI: ("tests/benchmark/test_atari.py",),
 }
 
@@ -300,18 +299,6 @@ MUTANTS = [
         "a rate loaded from a file is ignored",
         'th._foreach_mul_(group["params"], 1.0 - group["shrink"])',
         'th._foreach_mul_(group["params"], 1.0 - self.defaults["shrink"])',
-    ),
-    _mutant(
-        WINDOWS,
-        "ends are not prioritized",
-        "(length if prioritize_ends else 0)",
-        "0",
-    ),
-    _mutant(
-        WINDOWS,
-        "the last start is never drawn",
-        "totals - length + 1 + (length",
-        "totals - length + (length",
     ),
     # ------------------------------------------------------------------ Atari
     _mutant(
