@@ -6,6 +6,7 @@ from dreamzoo.envs.dreams.env import DreamEnv
 from dreamzoo.envs.dreams.vec_env import DreamVecEnv
 from dreamzoo.envs.dreams.vector_env import DreamVectorEnv
 from dreamzoo.envs.make import make_env, make_pixels
+from dreamzoo.envs.minatar import make_minatar
 from dreamzoo.envs.vector_env_to_vec_env import VectorEnvToVecEnv
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "make_atari",
     "make_dmc",
     "make_env",
+    "make_minatar",
     "make_pixels",
 ]

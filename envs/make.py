@@ -7,6 +7,7 @@ from gymnasium.wrappers import AddRenderObservation, ResizeObservation
 
 from dreamzoo.envs.atari import make_atari
 from dreamzoo.envs.dmc import make_dmc
+from dreamzoo.envs.minatar import make_minatar
 
 
 def make_env(name: str, **kwargs: Any) -> gym.Env:
@@ -15,7 +16,8 @@ def make_env(name: str, **kwargs: Any) -> gym.Env:
 
     ``CartPole-v1`` is any gymnasium id, ``pixels/CartPole-v1`` the same seen as 64x64 frames,
     ``dmc/cartpole-balance`` and ``dmc_pixels/cartpole-balance`` are dm_control tasks,
-    ``atari/pong`` and ``atari100k/pong`` Atari games under either protocol.
+    ``atari/pong`` and ``atari100k/pong`` Atari games under either protocol, ``minatar/breakout``
+    those of MinAtar.
 
     Example:
         >>> from dreamzoo.envs import make_env
@@ -38,6 +40,8 @@ def make_env(name: str, **kwargs: Any) -> gym.Env:
         return make_dmc(domain, task, pixels=suite == "dmc_pixels", **kwargs)
     if suite in ("atari", "atari100k"):
         return make_atari(rest, protocol=suite, **kwargs)  # type: ignore[arg-type]
+    if suite == "minatar":
+        return make_minatar(rest, **kwargs)
     if suite == "pixels":
         return make_pixels(rest, **kwargs)
     return gym.make(name, **kwargs)

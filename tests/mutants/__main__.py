@@ -27,6 +27,7 @@ from tests.mutants import (
     dreamers_agents,
     dreamers_nn,
     dreams,
+    envs,
     forms,
     latents,
     networks,
@@ -52,6 +53,7 @@ MUTANTS: list[Mutant] = [
         precision,
         replay,
         dreams,
+        envs,
         running,
         border,
     )
