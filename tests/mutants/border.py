@@ -96,7 +96,7 @@ MUTANTS = [
     Mutant(
         "predict: NaN in the memory is let in",
         MEMORY,
-        '            FLOAT32.check(x, f"part {i} of the state")\n',
+        "            _check_numbers(x, i)\n",
         "            pass\n",
         OF_PREDICT,
     ),

@@ -9,9 +9,39 @@ BELIEFS, DYNAMICS, RSSM = (
 )
 PLANNER, OPEN_LOOP = "zoo/planning/planner.py", "zoo/analysis/open_loop.py"
 OF_BELIEFS = ("tests/nn/test_beliefs.py", "tests/dreamer_v3/test_oracle.py")
+STATE, MEMORY = "zoo/nn/state.py", "zoo/common/policies/memory_layout.py"
+OF_MEMORY = ("tests/common/policies/test_memory_layout.py",)
 OF_IMAGINATION = ("tests/nn/rssm/test_imagination.py",)
 
 MUTANTS = [
+    Mutant(
+        "states: parts of the same name are not told apart",
+        STATE,
+        'field if count[field] == 1 else ".".join(path)',
+        "field",
+        ("tests/nn/test_state.py",),
+    ),
+    Mutant(
+        "states: a tuple without names has none of its own in a path",
+        STATE,
+        "first = max(i for i, key in enumerate(path) if i == 0 or not key.isdigit())",
+        "first = len(path) - 1",
+        ("tests/nn/test_state.py",),
+    ),
+    Mutant(
+        "memory: what is forgotten has lost its dtype",
+        MEMORY,
+        "np.zeros((n, size), dtype) for size, dtype",
+        "np.zeros((n, size), np.float32) for size, dtype",
+        OF_MEMORY,
+    ),
+    Mutant(
+        "memory: arrays of any dtype are let in",
+        MEMORY,
+        "x.shape == (n, size) and x.dtype == dtype",
+        "x.shape == (n, size)",
+        OF_MEMORY,
+    ),
     Mutant(
         "beliefs: logarithms of unmixed categoricals are those of rounded probabilities",
         BELIEFS,

@@ -67,3 +67,50 @@ def test_leaves_of_states_within_states_are_named_in_their_order() -> None:
     assert isinstance(again, _Outer)
     assert isinstance(again.inner, Memory)
     assert th.equal(again.action, memory.action + 1)
+
+
+class Recurrent(NamedTuple):
+    layers: tuple[tuple[th.Tensor, th.Tensor], ...]
+    memory: Memory
+    missing: tuple[()]
+    step: th.Tensor
+
+
+def _recurrent(rows: int, start: int = 0) -> Recurrent:
+    x = th.arange(start, start + rows)
+    cells = x[:, None].expand(rows, 2).float()
+    return Recurrent(((cells, 2 * cells), (3 * cells, 4 * cells)), _memory(rows, start), (), x)
+
+
+def test_every_function_reaches_tuples_without_names_too() -> None:
+    """As the cells of an LSTM are kept, beside a memory that has names and a counter."""
+    first, second = _recurrent(3), _recurrent(3, start=5)
+    doubled = state.map_parts(lambda part: 2 * part, first)
+    assert isinstance(doubled, Recurrent)
+    assert isinstance(doubled.memory, Memory)
+    assert doubled.missing == ()
+    assert doubled.layers[1][0].tolist() == [[0, 0], [6, 6], [12, 12]]
+    stacked = state.stack([first, second], dim=1)
+    assert stacked.layers[0][1].shape == (3, 2, 2)
+    assert state.flatten(stacked, 0, 1).step.tolist() == [0, 5, 1, 6, 2, 7]
+    assert state.select(stacked, (slice(None), -1)).memory.age.tolist() == [5, 6, 7]
+    mixed = state.where(th.tensor([True, False, True]), first, second)
+    assert mixed.layers[1][1][:, 0].tolist() == [0, 24, 8]
+    assert mixed.step.dtype == th.int64
+    assert mixed.step.tolist() == [0, 6, 2]
+    assert state.first_part(first) is first.layers[0][0]
+
+
+def test_parts_with_the_same_name_are_told_apart_by_where_they_are() -> None:
+    memory = _recurrent(2)
+
+    class _Both(NamedTuple):
+        inner: Recurrent
+        step: th.Tensor
+
+    names = state.leaf_names(_Both(memory, memory.step))
+    assert names[:4] == ["layers.0.0", "layers.0.1", "layers.1.0", "layers.1.1"]
+    assert names[4:] == ["cells", "usage", "age", "inner.step", "step"]
+    again = state.rebuild(memory, state.leaves(memory))
+    assert list(map(id, state.leaves(again))) == list(map(id, state.leaves(memory)))
+    assert again.missing == ()

@@ -357,12 +357,14 @@ class MemoryAgent(ExactResume, CheckedAlgorithm):
 
         :raises ValueError: names the file and both memories
         """
-        expected = [tuple(shape) for shape in self.policy.memory.shapes]
-        found = [part.shape[1:] for part in state.get("memory", [])]
+        layout = self.policy.memory
+        kinds = zip(layout.dtypes, layout.shapes, strict=True)
+        expected = [f"{dtype}{tuple(shape)}" for dtype, shape in kinds]
+        found = [f"{part.dtype}{part.shape[1:]}" for part in state.get("memory", [])]
         if "generator" not in state or ("memory" in state and found != expected):
             raise ValueError(
-                f"{path} is of another agent, which remembers parts of the shapes {found}; this "
-                f"one remembers {expected}."
+                f"{path} is of another agent, which remembers {found}; this one remembers "
+                f"{expected}."
             )
 
     def _training_state(self, env_state: bool = True) -> dict[str, Any]:

@@ -1,24 +1,27 @@
 """
-States of models: any NamedTuple of tensors, batch axes first, whose parts are all treated alike.
+States of models: tensors, batch axes first, in a NamedTuple, whose parts are all treated alike.
 
-Whoever handles states knows no names of parts. That is left to the model that computes them.
+A part is a tensor of any dtype, or again a tuple of parts, with names or without: the cells of an
+LSTM, a counter, an external memory. A part that a model does not have is an empty tuple. Whoever
+handles states knows no names of parts. That is left to the model that computes them.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import torch as th
 from torch import Tensor
 
-#: A NamedTuple of tensors with a property ``feat``: features that heads read, (..., F). Every kind
-#: of model has a class of its own, which whoever needs its parts names.
+#: A NamedTuple of tensors, also of tuples of tensors. Every kind of model has a class of its own,
+#: which whoever needs its parts names.
 State: TypeAlias = Any
 S = TypeVar("S")
 
 
 def map_parts(function: Callable[..., Tensor], *states: S) -> S:
     """
-    Apply a function to every part.
+    Apply a function to every tensor of a state, also of states within it.
 
     Example:
         >>> import torch
@@ -34,8 +37,16 @@ def map_parts(function: Callable[..., Tensor], *states: S) -> S:
     :return: a state of what it returns
     """
     parts: Any = zip(*states, strict=True)
-    kind: Any = type(states[0])
-    return kind(*(function(*alike) for alike in parts))
+    made = (
+        function(*alike) if isinstance(alike[0], Tensor) else map_parts(function, *alike)
+        for alike in parts
+    )
+    return _tuple_like(states[0], made)
+
+
+def _tuple_like(like: Any, parts: Iterable[Any]) -> Any:
+    """Make a tuple of the same kind, with names or without."""
+    return type(like)(*parts) if hasattr(like, "_fields") else tuple(parts)
 
 
 def select(state: S, index: Any) -> S:
@@ -126,7 +137,8 @@ def first_part(state: State) -> Tensor:
         >>> len(first_part(latent))  # rows
         4
     """
-    return next(iter(state))
+    part = next(iter(state))
+    return part if isinstance(part, Tensor) else leaves(state)[0]
 
 
 def leaves(state: State) -> list[Tensor]:
@@ -148,7 +160,7 @@ def leaves(state: State) -> list[Tensor]:
 
 def leaf_names(state: State) -> list[str]:
     """
-    Name what :func:`leaves` lists.
+    Name what :func:`leaves` lists: by its field, or where several have that name by its whole path.
 
     Example:
         >>> import torch
@@ -157,11 +169,27 @@ def leaf_names(state: State) -> list[str]:
         >>> leaf_names(Latent(deter=torch.zeros(4, 2), stoch=torch.zeros(4, 3, 5)))
         ['deter', 'stoch']
     """
+    paths = _paths(state)
+    fields = [_field(path) for path in paths]
+    count = Counter(fields)
+    named = zip(paths, fields, strict=True)
+    return [field if count[field] == 1 else ".".join(path) for path, field in named]
+
+
+def _paths(state: State) -> list[tuple[str, ...]]:
+    """List where tensors are: fields of tuples with names, numbers in tuples without."""
+    keys = getattr(state, "_fields", None) or [*map(str, range(len(state)))]
     return [
-        name
-        for field, part in zip(state._fields, state, strict=True)
-        for name in ([field] if isinstance(part, Tensor) else leaf_names(part))
+        (key, *rest)
+        for key, part in zip(keys, state, strict=True)
+        for rest in ([()] if isinstance(part, Tensor) else _paths(part))
     ]
+
+
+def _field(path: tuple[str, ...]) -> str:
+    """Return the innermost field, with the numbers that follow it."""
+    first = max(i for i, key in enumerate(path) if i == 0 or not key.isdigit())
+    return ".".join(path[first:])
 
 
 def rebuild(like: S, parts: Iterable[Tensor]) -> S:
@@ -183,4 +211,5 @@ def rebuild(like: S, parts: Iterable[Tensor]) -> S:
 
 
 def _take(like: Any, parts: Iterator[Tensor]) -> Any:
-    return type(like)(*(next(parts) if isinstance(x, Tensor) else _take(x, parts) for x in like))
+    taken = (next(parts) if isinstance(x, Tensor) else _take(x, parts) for x in like)
+    return _tuple_like(like, taken)

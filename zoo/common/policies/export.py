@@ -7,6 +7,7 @@ import numpy as np
 import torch as th
 from torch import Tensor, nn
 
+from dreamzoo.common.policies.memory_layout import rows_of
 from dreamzoo.common.policies.recurrent import RecurrentPolicy
 from dreamzoo.common.storage.files import replaced_file
 from dreamzoo.envs.errors import requires_extra
@@ -44,14 +45,14 @@ class ActingStep(nn.Module):
             deterministic=True,
         )
         actions = self.policy.action_codec.to_env(action)
-        return actions, *(x.flatten(1) for x in leaves(new))
+        return actions, *map(rows_of, leaves(new))
 
     def example(self) -> tuple[Tensor, ...]:
         """Return inputs of two environments that begin an episode."""
         device, memory = self.policy.device, self.policy.initial_state(2)
         spaces = [key.space for key in self.policy.observation_codec.keys]
         zeros = [np.zeros((2, *(space.shape or ())), space.dtype) for space in spaces]
-        flat = [x.flatten(1) for x in leaves(memory)]
+        flat = [*map(rows_of, leaves(memory))]
         is_first = th.ones(2, dtype=th.bool, device=device)
         return *(th.as_tensor(x, device=device) for x in zeros), *flat, is_first
 
@@ -64,12 +65,13 @@ def export_onnx(policy: RecurrentPolicy, path: str | pathlib.Path) -> None:
 
     - ``observation`` (n, ...), of a Dict ``observation.<key>`` for every key, in shape and dtype of
       the policy's ``observation_space``: images are bytes, channels first
-    - ``deter`` (n, D), ``stoch`` (n, S * C), ``prev_action`` (n, A): memory, float32
+    - the memory by the names of its parts, flat: of the agents with a recurrent state-space model
+      ``deter`` (n, D), ``stoch`` (n, S * C), ``prev_action`` (n, A), float32
     - ``is_first`` (n,), bool: rows that begin an episode; their memory, say zeros, does not count
 
     Outputs: ``action`` (n, ...), in the environment's units and dtype, and the memory for the next
-    call, ``next_deter``, ``next_stoch``, ``next_prev_action``. All is as ``predict`` has it with
-    ``deterministic=True``, up to rounding.
+    call, each name after ``next_``. All is as ``predict`` has it with ``deterministic=True``, up to
+    rounding.
 
     :param policy: acts
     :param path: one file that holds everything, replaced if it exists; ``.onnx`` is added to a

@@ -4,19 +4,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch as th
 from torch import Tensor
 
 from dreamzoo.nn.checks import FLOAT32, InputError, to_host
+from dreamzoo.nn.fast.parcels import numpy_dtype
 from dreamzoo.nn.state import State, leaf_names, leaves, rebuild
 
 
 class MemoryLayout:
     """
-    Parts of a memory: their shapes, and the two forms that they have.
+    Parts of a memory: their shapes and dtypes, and the two forms that they have.
 
-    On the device a memory is a NamedTuple of float32 tensors, (n, ...) each, or of such tuples; for
-    callers of ``predict`` it is a tuple of flat arrays, (n, size) each.
+    On the device a memory is a NamedTuple of tensors, (n, ...) each, or of tuples of tensors, see
+    :mod:`dreamzoo.nn.state`; for callers of ``predict`` it is a tuple of flat arrays, (n, size)
+    each.
 
     :param like: a memory of one row
     """
@@ -25,13 +26,15 @@ class MemoryLayout:
         self._like = like
         self.names = leaf_names(like)
         self.shapes = [part.shape[1:] for part in leaves(like)]
+        self.kinds = [part.dtype for part in leaves(like)]
+        self.dtypes = [numpy_dtype(kind) for kind in self.kinds]
         self.sizes = [shape.numel() for shape in self.shapes]
         self._is_flat = [len(shape) == 1 for shape in self.shapes]
 
     def pack(self, memory: State) -> tuple[np.ndarray, ...]:
         """Turn a memory on a CPU into arrays."""
         return tuple(
-            (x if flat else x.flatten(1)).numpy()
+            (x if flat else rows_of(x)).numpy()
             for x, flat in zip(leaves(memory), self._is_flat, strict=True)
         )
 
@@ -43,7 +46,9 @@ class MemoryLayout:
 
     def zeros(self, n: int) -> list[np.ndarray]:
         """Return arrays whose content is forgotten: all rows of them start episodes."""
-        return [np.zeros((n, size), np.float32) for size in self.sizes]
+        return [
+            np.zeros((n, size), dtype) for size, dtype in zip(self.sizes, self.dtypes, strict=True)
+        ]
 
     def check_arrays(self, given: Any, n: int) -> list[np.ndarray]:
         """
@@ -61,14 +66,14 @@ class MemoryLayout:
             x if isinstance(x, np.ndarray) else to_host(x, "state", self._words(n)) for x in given
         ]
         fits = len(parts) == len(self.sizes) and all(
-            x.shape == (n, size) and x.dtype == np.float32
-            for x, size in zip(parts, self.sizes, strict=True)
+            x.shape == (n, size) and x.dtype == dtype
+            for x, size, dtype in zip(parts, self.sizes, self.dtypes, strict=True)
         )
         if not fits:
             kinds = [f"{x.dtype} {x.shape}" for x in parts]
             raise InputError("state that does not fit", f"{kinds}; expected {self._words(n)}")
         for i, x in enumerate(parts):
-            FLOAT32.check(x, f"part {i} of the state")
+            _check_numbers(x, i)
         return parts
 
     def check_tensors(self, given: Any, n: int) -> None:
@@ -86,16 +91,29 @@ class MemoryLayout:
             raise InputError("state of another kind", found)
         parts = leaves(given)
         shapes = [(x.dtype, tuple(x.shape)) for x in parts]
-        expected = [(th.float32, (n, *shape)) for shape in self.shapes]
+        expected = [
+            (kind, (n, *shape)) for kind, shape in zip(self.kinds, self.shapes, strict=True)
+        ]
         if shapes != expected:
             raise InputError("state that does not fit", f"{shapes}; expected {expected}")
         for i, part in enumerate(parts):
             if part.is_cpu:
-                FLOAT32.check(part.detach().numpy(), f"part {i} of the state")
+                _check_numbers(part.detach().numpy(), i)
 
     def _words(self, n: int) -> str:
+        kinds = ", ".join(dict.fromkeys(map(str, self.dtypes)))
         return (
-            f"parts of float32 of the shapes {[(n, size) for size in self.sizes]}, as the last "
+            f"parts of {kinds} of the shapes {[(n, size) for size in self.sizes]}, as the last "
             "predict() call returned them for the same number of environments, or state=None to "
             "start anew"
         )
+
+
+def rows_of(part: Tensor) -> Tensor:
+    """Flatten everything behind the rows, (n, ...) to (n, size); a number for a row has size 1."""
+    return part.flatten(1) if part.dim() > 1 else part[:, None]
+
+
+def _check_numbers(part: np.ndarray, i: int) -> None:
+    if part.dtype.kind == "f":
+        FLOAT32.check(part, f"part {i} of the state")
