@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from stable_baselines3 import A2C
 
-from dreamzoo.benchmark.runs import Run, check_resumed, train
+from dreamzoo.benchmark.run_config import Run, continued, note_run
+from dreamzoo.benchmark.runs import train
 from dreamzoo.hyperparams import HYPERPARAMS, published
 
 
@@ -35,16 +36,37 @@ def test_a_run_is_trained_noted_and_resumed(tmp_path: Path) -> None:
     assert np.load(run.out / "evaluations.npz")["timesteps"].tolist() == [20, 40, 60]
 
 
-def test_a_run_of_another_environment_is_not_resumed(tmp_path: Path) -> None:
+def test_a_run_with_other_settings_is_not_resumed(tmp_path: Path) -> None:
     run = Run("a2c", "Pendulum-v1", tmp_path)
     with pytest.raises(ValueError, match="There is no run"):
-        check_resumed(run)
+        continued(vars(run))
     (tmp_path / "config.json").write_text(json.dumps([{"args": {"env": "Acrobot-v1"}}]))
-    with pytest.raises(ValueError, match="env='Acrobot-v1'; it cannot go on with 'Pendulum-v1'"):
-        check_resumed(run)
-    with pytest.raises(ValueError, match="cannot go on"):
+    said = "cannot go on with env='Pendulum-v1': it has env='Acrobot-v1'"
+    with pytest.raises(ValueError, match=said):
         train(replace(run, resume=True))
     assert len(json.loads((tmp_path / "config.json").read_text())) == 1
+
+
+#: What a command line can say that JSON does not give back as it was.
+NOT_OF_JSON = [("a", (1, (2.5, "x"))), ("b", {1: (2,)}), ("c", {"python": "1"}), ("d", [1, {2, 3}])]
+
+
+def test_arguments_of_environments_survive_their_file(tmp_path: Path) -> None:
+    run = Run("a2c", "Pendulum-v1", tmp_path, env_kwargs=[*NOT_OF_JSON, ("e", "(1, 2)")])
+    note_run(run)
+    (tmp_path / "model.zip").touch()
+    assert continued({"out": tmp_path}).env_kwargs == run.env_kwargs
+    assert continued({"out": tmp_path, "env_kwargs": NOT_OF_JSON}).env_kwargs == run.env_kwargs
+
+
+def test_tuples_that_older_versions_noted_as_lists_are_no_difference(tmp_path: Path) -> None:
+    run = Run("dreamer_v2", "Pendulum-v1", tmp_path, agent_kwargs=[("rho", (0.9, 1.0, 5))])
+    entry = {"args": {**vars(run), "out": "", "agent_kwargs": [["rho", [0.9, 1.0, 5]]]}}
+    (tmp_path / "config.json").write_text(json.dumps([entry]))
+    (tmp_path / "model.zip").touch()
+    assert continued(vars(run)).resume
+    with pytest.raises(ValueError, match="cannot go on with rho"):
+        continued(vars(replace(run, agent_kwargs=[("rho", (0.9, 1.0, 6))])))
 
 
 def test_published_settings_are_those_of_the_table() -> None:

@@ -1,5 +1,6 @@
 """``dreamzoo train`` keeps what is needed to resume, and resumes exactly."""
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from dreamzoo import DreamerV3
-from dreamzoo.cli import main
+from dreamzoo import DreamerV1, DreamerV3
+from dreamzoo.cli import main, train
 from dreamzoo.cli.arguments import parse_value
 
 TINY = ["-p", "size=debug", "-a", "batch_size=2", "batch_length=8", "train_ratio=4"]
@@ -79,13 +80,139 @@ def test_train_reads_values_as_python_or_text(text: str, expected: tuple[str, ob
     assert parse_value(text) == expected
 
 
-@pytest.mark.parametrize("changed", [["--normalize"], ["--n-envs", "2"], ["--env", "Acrobot-v1"]])
-def test_train_does_not_go_on_with_other_environments(changed: list[str], tmp_path: Path) -> None:
-    common = ["--out", str(tmp_path), "--eval-every", "50", *TINY]
-    main(["train", "--steps", "20", *common])
-    before = (tmp_path / "config.json").read_text()
-    with pytest.raises(SystemExit, match="cannot go on with"):
-        main(["train", "--steps", "40", "--resume", *changed, *common])
-    assert (tmp_path / "config.json").read_text() == before
+@pytest.mark.parametrize("text", ["size", "=1m", "a b=1", ""])
+def test_what_is_no_pair_of_key_and_value_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="expected key=value"):
+        parse_value(text)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run, which no test changes."""
+    out = tmp_path_factory.mktemp("finished")
+    main(["train", "--steps", "20", "--seed", "3", "--out", str(out), *TINY])
+    return out
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Everything that lies in a folder."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_new_run_does_not_overwrite_an_earlier_one(finished: Path) -> None:
+    before = contents(finished)
+    said = r"holds a run of dreamer_v3 on CartPole-v1 to 20 steps .*model\.zip.*--resume.*--out"
+    with pytest.raises(SystemExit, match=said):
+        main(["train", "--steps", "20", "--out", str(finished), *TINY])
+    assert contents(finished) == before
+
+
+@pytest.mark.parametrize("name", ["model.zip", "progress_40.csv", "vecnormalize.pkl"])
+def test_files_without_a_config_are_not_overwritten(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("of someone")
+    with pytest.raises(SystemExit, match=f"holds files of an earlier run \\({name}\\)"):
+        main(["train", "--steps", "20", "--out", str(tmp_path), *TINY])
+    assert contents(tmp_path) == {name: b"of someone"}
+
+
+def test_overwriting_leaves_nothing_of_the_run_and_all_else(tmp_path: Path) -> None:
+    """Logs of an earlier, resumed run would be read as those of the new one."""
+    (tmp_path / "notes.txt").write_text("mine")
+    common = ["--out", str(tmp_path), *TINY]
+    for more in (["--steps", "20"], ["--steps", "30", "--resume"]):
+        main(["train", *more, *common])
+    earlier = contents(tmp_path).keys()
+    assert {"progress.csv", "progress_20.csv", "log_20.txt"} <= earlier
+    main(["train", "--steps", "10", "--overwrite", "--seed", "5", *common])
+    now = contents(tmp_path)
+    assert now["notes.txt"] == b"mine"
+    assert not {"progress_20.csv", "log_20.txt"} & now.keys()
+    assert [e["args"]["seed"] for e in json.loads(now["config.json"])] == [5]
+    assert len([name for name in now if name.startswith("events.")]) == 1
+
+
+def test_a_start_that_is_refused_leaves_the_earlier_run_and_no_new_one(
+    finished: Path, tmp_path: Path
+) -> None:
+    before = contents(finished)
+    for out in (finished, tmp_path / "new"):
+        with pytest.raises(SystemExit, match="CartPol"):
+            main(["train", "--env", "CartPol-v1", "--out", str(out), "--overwrite"])
+    assert contents(finished) == before
+    assert not (tmp_path / "new").exists()
+
+
+def test_resuming_and_overwriting_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--resume", "--overwrite"])
+    assert "not allowed with" in capsys.readouterr().err
+
+
+def test_a_folder_is_all_that_resuming_needs(tmp_path: Path) -> None:
+    """Agent, environment, seed and the rest are those of the run; steps are all that is left."""
+    out = ["--out", str(tmp_path)]
+    begun = ["--agent", "dreamer_v1", "--env", "Pendulum-v1", "--n-envs", "2", "--seed", "7"]
+    begun += ["-e", "g=9.0", "--eval-every", "20", "--eval-episodes", "2", "--save-every", "10"]
+    begun += ["-p", "deter=8", "stoch=3", "units=8", "net_arch=[8]", "--normalize"]
+    begun += ["-a", "batch_size=2", "batch_length=4", "horizon=3", "learning_starts=11"]
+    main(["train", "--steps", "20", *begun, *out])
+    main(["train", "--resume", "--steps", "40", *out])
+    first, second = (e["args"] for e in json.loads((tmp_path / "config.json").read_text()))
+    assert second == {**first, "steps": 40, "resume": True}
+    assert np.load(tmp_path / "evaluations.npz")["timesteps"].tolist() == [20, 40]
+    assert DreamerV1.load(tmp_path / "model.zip").num_timesteps == 40
+
+
+@pytest.mark.parametrize(
+    ("changed", "asked", "had"),
+    [
+        (["--normalize"], "normalize=True", "normalize=False"),
+        (["--n-envs", "2"], "n_envs=2", "n_envs=1"),
+        (["--env", "Acrobot-v1"], "env='Acrobot-v1'", "env='CartPole-v1'"),
+        (["--agent", "ppo"], "agent='ppo'", "agent='dreamer_v3'"),
+        (["--policy", "CnnPolicy"], "policy='CnnPolicy'", "policy='MlpPolicy'"),
+        (["--seed", "4"], "seed=4", "seed=3"),
+        (["--eval-episodes", "2"], "eval_episodes=2", "eval_episodes=10"),
+        (["--deterministic-eval"], "deterministic_eval=True", "deterministic_eval=False"),
+        (["-p", "size=1m"], "size='1m'", "size='debug'"),
+        (["-a", "batch_size=9"], "batch_size=9", "batch_size=2"),
+        (["-a", "horizon=5"], "horizon=5", "no horizon among its agent_kwargs"),
+        (["-e", "gravity=1"], "gravity=1", "no gravity among its env_kwargs"),
+        (["--published"], r"published=\[\]", "published=None"),
+        (["--seed", "4", "-a", "batch_size=9"], "batch_size=9, seed=4", "batch_size=2, seed=3"),
+    ],
+)
+def test_a_run_does_not_go_on_with_other_settings(
+    changed: list[str], asked: str, had: str, finished: Path
+) -> None:
+    before = contents(finished)
+    said = f"cannot go on with {asked}: it has {had}\\. Only steps, .* and threads .* can differ"
+    with pytest.raises(SystemExit, match=said):
+        main(["train", "--resume", "--steps", "40", *changed, "--out", str(finished)])
+    assert contents(finished) == before
+
+
+def test_settings_that_are_said_again_are_those_of_the_run(finished: Path) -> None:
+    again = ["--resume", "--out", str(finished), "--seed", "3", "-a", "train_ratio=4"]
+    run = train.parse_args([*again, "--env", "CartPole-v1", "--threads", "5", "--steps", "60"])
+    whole = [("batch_size", 2), ("batch_length", 8), ("train_ratio", 4)]
+    assert (run.agent_kwargs, run.threads, run.steps) == (whole, 5, 60)
+
+
+def test_a_run_without_a_model_or_without_steps_to_do_is_not_resumed(
+    finished: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(SystemExit, match=r"has made 20 of 20 steps\. Give more \(--steps\)"):
+        main(["train", "--resume", "--out", str(finished)])
     with pytest.raises(SystemExit, match="There is no run"):
-        main(["train", "--steps", "40", "--resume", "--out", str(tmp_path / "nothing")])
+        main(["train", "--resume", "--out", str(tmp_path)])
+    config = tmp_path / "config.json"
+    config.write_bytes((finished / "config.json").read_bytes())
+    with pytest.raises(SystemExit, match=r"ended before it was saved.*--overwrite"):
+        main(["train", "--resume", "--out", str(tmp_path)])
+    with pytest.raises(SystemExit, match=r"nothing was begun\. Take another folder"):
+        main(["train", "--out", str(tmp_path)])
+    for text in ("", "[]", "{}", "[1]", '[{"args": 5}]'):
+        config.write_text(text)
+        with pytest.raises(SystemExit, match="is not what dreamzoo train writes"):
+            main(["train", "--resume", "--out", str(tmp_path)])

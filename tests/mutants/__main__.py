@@ -22,6 +22,7 @@ from queue import SimpleQueue
 
 from tests.mutants import (
     border,
+    commands,
     dreamer_v3,
     dreamers,
     dreamers_agents,
@@ -56,6 +57,7 @@ MUTANTS: list[Mutant] = [
         envs,
         running,
         border,
+        commands,
     )
     for mutant in module.MUTANTS
 ]

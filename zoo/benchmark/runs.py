@@ -1,120 +1,31 @@
 """Training runs that are evaluated on the way and can be resumed."""
 
-import json
-import platform
-import subprocess
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from typing import Any
 
-import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import Logger, make_output_format
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-import dreamzoo
 from dreamzoo import AGENTS
 from dreamzoo.analysis.callbacks import REPLAY, TRAINING, SaveCallback, SeededEvalCallback
 from dreamzoo.analysis.sb3_agents import SB3_AGENTS
+from dreamzoo.benchmark.run_config import (
+    MODEL,
+    Run,
+    continued,
+    earlier_files,
+    note_run,
+    refuse_earlier_run,
+)
 from dreamzoo.common.environments.normalizer import NORMALIZER
 from dreamzoo.common.exact_resume import ExactResume
 from dreamzoo.envs import make_env
 
 #: Files of a run's logs.
 LOG_FORMATS = ("csv", "tensorboard", "log")
-#: What a resumed run cannot have different: nothing of it would fit.
-FIXED = ("agent", "env", "env_kwargs", "n_envs", "normalize")
-
-Pairs = list[tuple[str, Any]]
-
-
-@dataclass
-class Run:
-    """
-    What is trained in which environment, how it is evaluated, and where it is kept.
-
-    :param agent: name in ``dreamzoo.AGENTS`` or of an agent of SB3 in lower case
-    :param env: name for :func:`dreamzoo.envs.make_env`
-    :param out: folder
-    :param env_kwargs: of the function that makes the environment
-    :param policy: name of the policy
-    :param policy_kwargs: of the policy
-    :param agent_kwargs: of the agent's constructor
-    :param normalize: give observations mean 0 and variance 1 with ``VecNormalize``
-    :param n_envs: environments of training
-    :param steps: of all environments together
-    :param eval_every: steps between two evaluations
-    :param eval_episodes: of each
-    :param deterministic_eval: evaluate most likely actions instead of sampled ones
-    :param save_every: steps between two saves
-    :param seed: of training; evaluation has another
-    :param device: of the agent
-    :param threads: of torch, for the record
-    :param published: names of a paper's variants, for the record; None: the settings are not those
-        of a paper
-    :param resume: from what lies in the folder
-    """
-
-    agent: str
-    env: str
-    out: Path
-    env_kwargs: Pairs = field(default_factory=list)
-    policy: str = "MlpPolicy"
-    policy_kwargs: Pairs = field(default_factory=list)
-    agent_kwargs: Pairs = field(default_factory=list)
-    normalize: bool = False
-    n_envs: int = 1
-    steps: int = 24_000
-    eval_every: int = 2_000
-    eval_episodes: int = 10
-    deterministic_eval: bool = False
-    save_every: int = 2_000
-    seed: int = 0
-    device: str = "auto"
-    threads: int = 1
-    published: list[str] | None = None
-    resume: bool = False
-
-
-def describe(run: Run) -> dict[str, Any]:
-    """Record what runs where: arguments, versions, machine and commit."""
-    command = ["git", "describe", "--always", "--dirty"]
-    commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    return {
-        "args": {k: str(v) if isinstance(v, Path) else v for k, v in asdict(run).items()},
-        "commit": commit,
-        "versions": {"dreamzoo": dreamzoo.__version__, "torch": th.__version__},
-        "machine": f"{platform.machine()}, {platform.system()}, {run.threads} threads",
-    }
-
-
-def check_resumed(run: Run) -> None:
-    """
-    Refuse to resume a run with other environments.
-
-    :raises ValueError: names what differs
-    """
-    path = run.out / "config.json"
-    if not path.exists():
-        raise ValueError(f"There is no run in {run.out} to go on from.")
-    before = json.loads(path.read_text())[-1]["args"]
-    now = json.loads(json.dumps(describe(run)["args"]))
-    for name in FIXED:
-        if before.get(name, now[name]) != now[name]:
-            raise ValueError(
-                f"The run in {run.out} has {name}={before[name]!r}; it cannot go on with "
-                f"{now[name]!r}."
-            )
-
-
-def note_run(run: Run) -> None:
-    """Write config.json: one entry for the start and one for every time it was resumed."""
-    path = run.out / "config.json"
-    earlier = json.loads(path.read_text()) if run.resume else []
-    path.write_text(json.dumps([*earlier, describe(run)], indent=2) + "\n")
 
 
 def make_envs(run: Run) -> tuple[VecEnv, VecEnv]:
@@ -145,7 +56,7 @@ def make_agent(run: Run, env: VecEnv) -> BaseAlgorithm:
             verbose=1,
             **dict(run.agent_kwargs),
         )
-    model = kind.load(run.out / "model.zip", env=env, device=run.device)
+    model = kind.load(run.out / MODEL, env=env, device=run.device)
     if isinstance(model, OffPolicyAlgorithm):
         model.load_replay_buffer(run.out / REPLAY)
     elif isinstance(model, ExactResume):
@@ -153,20 +64,31 @@ def make_agent(run: Run, env: VecEnv) -> BaseAlgorithm:
     return model
 
 
-def train(run: Run) -> BaseAlgorithm:
+def prepare(run: Run) -> Callable[[], BaseAlgorithm]:
     """
-    Train an agent, or train it further, and keep everything that is needed to resume.
+    Make everything that a training needs, so that what can be refused is refused at once.
 
     :param run: what to train
-    :return: the trained agent
-    :raises ValueError: if there is no run to resume, or one with other environments
+    :return: a function that trains the agent and returns it
+    :raises ValueError: if there is no run to resume, or another one, or nothing of it is left to
+        do; if a new run would overwrite another. The folder is then as it was
     """
     if run.resume:
-        check_resumed(run)
-    run.out.mkdir(parents=True, exist_ok=True)
-    note_run(run)
+        run = continued(vars(run))
+    elif not run.overwrite:
+        refuse_earlier_run(run.out)
     env, eval_env = make_envs(run)
     model = make_agent(run, env)
+    if run.resume and model.num_timesteps >= run.steps:
+        raise ValueError(
+            f"The run in {run.out} has made {model.num_timesteps} of {run.steps} steps. Give more "
+            "(--steps) to train it further."
+        )
+    run.out.mkdir(parents=True, exist_ok=True)
+    if not run.resume:
+        for path in earlier_files(run.out):
+            path.unlink()
+    note_run(run)
     # A resumed run writes progress_<step>.csv beside the earlier files, not over them.
     suffix = f"_{model.num_timesteps}" if run.resume else ""
     formats = [make_output_format(name, str(run.out), suffix) for name in LOG_FORMATS]
@@ -181,8 +103,20 @@ def train(run: Run) -> BaseAlgorithm:
     )
     if run.resume:
         evaluation.resume(model.num_timesteps, run.n_envs)
-    return model.learn(
+    return partial(
+        model.learn,
         run.steps - model.num_timesteps,
         callback=[evaluation, SaveCallback(run.out, run.save_every)],
         reset_num_timesteps=not run.resume,
     )
+
+
+def train(run: Run) -> BaseAlgorithm:
+    """
+    Train an agent, or train it further, and keep everything that is needed to resume.
+
+    :param run: what to train
+    :return: the trained agent
+    :raises ValueError: see :func:`prepare`
+    """
+    return prepare(run)()

@@ -2,38 +2,87 @@
 
 import argparse
 import ast
-from collections.abc import Iterator
-from contextlib import contextmanager
+import pickle
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
+import gymnasium
 
-def make_parser(command: str, description: str | None) -> argparse.ArgumentParser:
+
+def make_parser(
+    command: str, description: str | None, argument_default: Any = None
+) -> argparse.ArgumentParser:
     """
     Make the parser of a subcommand.
 
     :param command: its name
     :param description: its module's documentation
+    :param argument_default: of arguments that name none
     """
     return argparse.ArgumentParser(
         prog=f"dreamzoo {command}",
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argument_default,
     )
 
 
 def parse_value(text: str) -> tuple[str, Any]:
-    """Split ``key=value``; the value is a Python literal or else a string."""
-    key, _, value = text.partition("=")
+    """
+    Split ``key=value``; the value is a Python literal or else a string.
+
+    :raises argparse.ArgumentTypeError: for anything else
+    """
+    key, sign, value = text.partition("=")
+    if not sign or not key.isidentifier():
+        raise argparse.ArgumentTypeError(f"expected key=value, not {text!r}")
     try:
         return key, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
+    except (ValueError, TypeError, SyntaxError):
         return key, value
+
+
+def whole(low: int) -> Callable[[str], int]:
+    """
+    Make the type of an argument that is a whole number.
+
+    :param low: smallest one
+    """
+
+    def read(text: str) -> int:
+        with suppress(ValueError):
+            if (number := int(text)) >= low:
+                return number
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least {low}, not {text!r}")
+
+    return read
+
+
+def seed(text: str) -> int:
+    """Read a seed, which numpy takes from 0 to 2**32 - 1."""
+    if (number := whole(0)(text)) < 2**32:
+        return number
+    raise argparse.ArgumentTypeError(f"must be less than 2**32, not {text!r}")
+
+
+#: What may be raised about what a user has said: by us, SB3, gymnasium, torch and the system.
+#: Others, such as KeyError, are mistakes of a program, and keep their traceback.
+_OF_USERS = (
+    *(ValueError, TypeError, AssertionError, RuntimeError, OSError, ImportError),
+    *(pickle.UnpicklingError, EOFError, gymnasium.error.Error),
+)
 
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Print what a user asked for in vain as one line, without a traceback."""
+    """
+    Print what a user asked for in vain as one line, without a traceback.
+
+    Commands read, check and build inside of it. What runs for long stays outside: where that fails
+    a traceback is needed.
+    """
     try:
         yield
-    except ValueError as error:
-        raise SystemExit(str(error)) from error
+    except _OF_USERS as error:
+        raise SystemExit(" ".join(str(error).split()) or type(error).__name__) from error

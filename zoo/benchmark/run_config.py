@@ -1,0 +1,221 @@
+"""What a training run is, and what its folder says of it."""
+
+import ast
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch as th
+
+import dreamzoo
+from dreamzoo.analysis.callbacks import REPLAY, TRAINING
+from dreamzoo.common.environments.normalizer import NORMALIZER
+from dreamzoo.common.replay_files import training_file
+
+CONFIG, MODEL = "config.json", "model.zip"
+#: Whatever a run writes to its folder.
+WRITTEN = (
+    *(CONFIG, MODEL, REPLAY, training_file(REPLAY).name, TRAINING, NORMALIZER, "evaluations.npz"),
+    *("progress*.csv", "log*.txt", "events.out.tfevents.*"),
+)
+#: What a resumed run can have different; all else is in its model, its replay or its tables.
+FREE = ("steps", "eval_every", "save_every", "device", "threads")
+#: Arguments that stand in pairs of a name and a value.
+PAIRED = ("env_kwargs", "policy_kwargs", "agent_kwargs")
+
+Pairs = list[tuple[str, Any]]
+
+
+@dataclass
+class Run:
+    """
+    What is trained in which environment, how it is evaluated, and where it is kept.
+
+    :param agent: name in ``dreamzoo.AGENTS`` or of an agent of SB3 in lower case
+    :param env: name for :func:`dreamzoo.envs.make_env`
+    :param out: folder
+    :param env_kwargs: of the function that makes the environment
+    :param policy: name of the policy
+    :param policy_kwargs: of the policy
+    :param agent_kwargs: of the agent's constructor
+    :param normalize: give observations mean 0 and variance 1 with ``VecNormalize``
+    :param n_envs: environments of training
+    :param steps: of all environments together
+    :param eval_every: steps between two evaluations
+    :param eval_episodes: of each
+    :param deterministic_eval: evaluate most likely actions instead of sampled ones
+    :param save_every: steps between two saves
+    :param seed: of training; evaluation has another
+    :param device: of the agent
+    :param threads: of torch, for the record
+    :param published: names of a paper's variants, for the record; None: the settings are not those
+        of a paper
+    :param resume: from what lies in the folder
+    :param overwrite: remove an earlier run from the folder
+    """
+
+    agent: str
+    env: str
+    out: Path
+    env_kwargs: Pairs = field(default_factory=list)
+    policy: str = "MlpPolicy"
+    policy_kwargs: Pairs = field(default_factory=list)
+    agent_kwargs: Pairs = field(default_factory=list)
+    normalize: bool = False
+    n_envs: int = 1
+    steps: int = 24_000
+    eval_every: int = 2_000
+    eval_episodes: int = 10
+    deterministic_eval: bool = False
+    save_every: int = 2_000
+    seed: int = 0
+    device: str = "auto"
+    threads: int = 1
+    published: list[str] | None = None
+    resume: bool = False
+    overwrite: bool = False
+
+
+#: What is asked of a training, not what it is.
+_REQUESTS = ("out", "resume", "overwrite")
+_FIXED = tuple(f.name for f in fields(Run) if f.name not in (*FREE, *_REQUESTS))
+
+
+def describe(run: Run) -> dict[str, Any]:
+    """Record what runs where: arguments, versions, machine and commit."""
+    command = ["git", "describe", "--always", "--dirty"]
+    commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    args: dict[str, Any] = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(run).items()}
+    args |= {name: [(key, _to_json(x)) for key, x in args[name]] for name in PAIRED}
+    return {
+        "args": args,
+        "commit": commit,
+        "versions": {"dreamzoo": dreamzoo.__version__, "torch": th.__version__},
+        "machine": f"{platform.machine()}, {platform.system()}, {run.threads} threads",
+    }
+
+
+def note_run(run: Run) -> None:
+    """Write config.json: one entry for the start and one for every time it was resumed."""
+    path = run.out / CONFIG
+    earlier = json.loads(path.read_text()) if run.resume else []
+    path.write_text(json.dumps([*earlier, describe(run)], indent=2) + "\n")
+
+
+def earlier_files(folder: Path) -> list[Path]:
+    """List what an earlier run has left in a folder, and nothing else that lies there."""
+    return sorted(path for pattern in WRITTEN for path in folder.glob(pattern))
+
+
+def refuse_earlier_run(folder: Path) -> None:
+    """
+    Refuse a folder that a new run would overwrite.
+
+    :raises ValueError: says what lies there, and what can be done
+    """
+    files = earlier_files(folder)
+    if not files:
+        return
+    try:
+        args = _last_args(folder)
+        what = f"a run of {args['agent']} on {args['env']} to {args['steps']} steps"
+    except (ValueError, KeyError):
+        what = "files of an earlier run"
+    go_on = "Go on with it (--resume), take" if (folder / MODEL).exists() else "Take"
+    raise ValueError(
+        f"{folder} holds {what} ({', '.join(path.name for path in files)}), and nothing was "
+        f"begun. {go_on} another folder (--out), or remove these files and begin anew "
+        "(--overwrite)."
+    )
+
+
+def continued(given: Mapping[str, Any]) -> Run:
+    """
+    Get the run that a folder holds, to go on with it.
+
+    :param given: arguments of :class:`Run`, with ``out``; of those that are left out, and of pairs
+        whose names are, counts what the run had
+    :return: the run, resumed
+    :raises ValueError: if there is none, or names what differs and cannot
+    """
+    out = Path(given["out"])
+    args = _last_args(out)
+    before = {name: args[name] for name in (*_FIXED, *FREE) if name in args}
+    pairs = {name: before[name] for name in PAIRED if name in before}
+    before |= {name: [(k, _from_json(x)) for k, x in had] for name, had in pairs.items()}
+    asked, had = _differences(given, before)
+    if asked:
+        raise ValueError(
+            f"The run in {out} cannot go on with {', '.join(asked)}: it has {', '.join(had)}. "
+            f"Only {', '.join(FREE[:-1])} and {FREE[-1]} of a resumed run can differ; leave the "
+            "rest out, or begin a run in another folder."
+        )
+    if not (out / MODEL).exists():
+        raise ValueError(
+            f"The run in {out} ended before it was saved: there is no {MODEL}. Begin it anew "
+            "(--overwrite)."
+        )
+    rest = {name: value for name, value in given.items() if name not in pairs}
+    return Run(**{**before, **rest, "out": out, "resume": True, "overwrite": False})
+
+
+def _last_args(folder: Path) -> dict[str, Any]:
+    """Read with which arguments a run was begun or resumed last."""
+    path = folder / CONFIG
+    if not path.exists():
+        raise ValueError(f"There is no run in {folder} to go on from: it has no {CONFIG}.")
+    try:
+        args: dict[str, Any] = json.loads(path.read_text())[-1]["args"]
+        return args | {}
+    except (ValueError, LookupError, TypeError):
+        raise ValueError(f"{path} is not what dreamzoo train writes.") from None
+
+
+def _differences(
+    given: Mapping[str, Any], before: Mapping[str, Any]
+) -> tuple[list[str], list[str]]:
+    """List in words what is asked for and what a run has instead."""
+    asked, had = [], []
+    for name in _FIXED:
+        if name not in given or name not in before:
+            continue
+        if name not in PAIRED:
+            if given[name] != before[name]:
+                asked.append(f"{name}={given[name]!r}")
+                had.append(f"{name}={before[name]!r}")
+            continue
+        known = dict(before[name])
+        for key, value in dict(given[name]).items():
+            if key not in known:
+                asked.append(f"{key}={value!r}")
+                had.append(f"no {key} among its {name}")
+            elif _plain(value) != _plain(known[key]):
+                asked.append(f"{key}={value!r}")
+                had.append(f"{key}={known[key]!r}")
+    return asked, had
+
+
+def _to_json(value: Any) -> Any:
+    """Write what JSON would change, such as tuples, as Python does."""
+    with suppress(TypeError):
+        if json.loads(json.dumps(value)) == value and _from_json(value) is value:
+            return value
+    return {"python": repr(value)}
+
+
+def _from_json(value: Any) -> Any:
+    """Read what :func:`_to_json` has written; what Python cannot read stays as it is."""
+    if isinstance(value, dict) and value.keys() == {"python"}:
+        with suppress(ValueError, SyntaxError):
+            return ast.literal_eval(value["python"])
+    return value
+
+
+def _plain(value: Any) -> Any:
+    """Make tuples of today equal to the lists that older versions noted."""
+    return json.loads(json.dumps(value, default=repr))
