@@ -6,14 +6,20 @@ from dreamzoo.envs.dreams.env import DreamEnv
 from dreamzoo.envs.dreams.vec_env import DreamVecEnv
 from dreamzoo.envs.dreams.vector_env import DreamVectorEnv
 from dreamzoo.envs.make import make_env, make_pixels
+from dreamzoo.envs.memory.card_game import CardGame, CardGameVectorEnv
+from dreamzoo.envs.memory.t_maze import TMaze, TMazeVectorEnv
 from dreamzoo.envs.minatar import make_minatar
 from dreamzoo.envs.vector_env_to_vec_env import VectorEnvToVecEnv
 
 __all__ = [
+    "CardGame",
+    "CardGameVectorEnv",
     "DreamEnv",
     "DreamVecEnv",
     "DreamVectorEnv",
     "DreamerAtariPreprocessing",
+    "TMaze",
+    "TMazeVectorEnv",
     "VectorEnvToVecEnv",
     "make_atari",
     "make_dmc",

@@ -34,6 +34,16 @@ gymnasium.register(
     entry_point="dreamzoo.envs:DreamEnv",
     vector_entry_point="dreamzoo.envs:DreamVectorEnv",
 )
+gymnasium.register(
+    id="dreamzoo/CardGame-v0",
+    entry_point="dreamzoo.envs:CardGame",
+    vector_entry_point="dreamzoo.envs:CardGameVectorEnv",
+)
+gymnasium.register(
+    id="dreamzoo/TMaze-v0",
+    entry_point="dreamzoo.envs:TMaze",
+    vector_entry_point="dreamzoo.envs:TMazeVectorEnv",
+)
 
 if not TYPE_CHECKING:
 

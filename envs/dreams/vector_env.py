@@ -17,7 +17,7 @@ from dreamzoo.envs.dreams.load_model import Model, load_model
 from dreamzoo.envs.dreams.rendering import draw_numbers, to_frame
 from dreamzoo.envs.dreams.shared_model import SpecOfDream
 from dreamzoo.envs.dreams.starts import Fixed, Initial, Pool, Starts
-from dreamzoo.nn.checks import to_host
+from dreamzoo.envs.vector_resets import first_seed, read_reset_mask
 from dreamzoo.nn.fast import graphs
 from dreamzoo.nn.fast.parcels import to_device
 from dreamzoo.nn.fast.recordings import Recordings
@@ -232,7 +232,7 @@ class DreamVectorEnv(SpecOfDream, VectorEnv):
         :raises ValueError: for options that do not fit
         """
         if isinstance(seed, list):
-            seed = self._first_seed(seed)
+            seed = first_seed(seed, self.num_envs, "dreams")
         super().reset(seed=seed)
         if seed is not None or self._now is None:
             self._generator.manual_seed(int(self.np_random.integers(2**31)))
@@ -245,7 +245,13 @@ class DreamVectorEnv(SpecOfDream, VectorEnv):
             raise ValueError(
                 f"Unknown reset options {list(unknown)}; expected context or reset_mask."
             )
-        mask = self._reset_mask(options.get("reset_mask"))
+        mask = read_reset_mask(
+            options.get("reset_mask"),
+            self.num_envs,
+            "dreams",
+            self.device,
+            has_begun=self._now is not None,
+        )
         if "context" in options:
             context = options["context"]
             self._starts = None if context is None else Fixed(self._filter(context), self.num_envs)
@@ -427,28 +433,6 @@ class DreamVectorEnv(SpecOfDream, VectorEnv):
         if self.start == "initial":
             return Initial(self.policy.world_model.first_state)
         return Pool(self.model.replay_latents(self._generator))
-
-    def _first_seed(self, seeds: list[int | None]) -> int | None:
-        if len(seeds) != self.num_envs or (seeds[0] is None and any(s is not None for s in seeds)):
-            raise ValueError(
-                f"seed={seeds}: expected one for each of the {self.num_envs} dreams, the first not "
-                "None: all rows share one random stream, which begins at the first."
-            )
-        return seeds[0]
-
-    def _reset_mask(self, mask: Any) -> Tensor | None:
-        if mask is None:
-            return None
-        expected = f"bool ({self.num_envs},)"
-        rows = mask if isinstance(mask, Tensor) else to_host(mask, "reset_mask", expected)
-        rows = th.as_tensor(rows, device=self.device)
-        if rows.dtype != th.bool or tuple(rows.shape) != (self.num_envs,):
-            raise ValueError(
-                f"reset_mask is {rows.dtype} of the shape {tuple(rows.shape)}; expected {expected}."
-            )
-        if self._now is None:
-            raise ResetNeeded("Reset all dreams once before some of them.")
-        return rows
 
     def _filter(self, context: dict[str, Any]) -> State:
         """Let the model see real steps, and return the states it ends in, (1 or N, ...)."""
