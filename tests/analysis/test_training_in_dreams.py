@@ -11,8 +11,9 @@ from stable_baselines3.common.env_util import make_vec_env
 
 from dreamzoo import DreamerV3
 from dreamzoo.analysis.evaluation import RandomPolicy
-from dreamzoo.analysis.sb3_agents import SB3_AGENTS, SETTINGS, load_policy, train_sb3
+from dreamzoo.analysis.sb3_agents import SETTINGS, load_policy, train_sb3
 from dreamzoo.analysis.training_in_dreams import compare_in_reality, train_in_dream
+from dreamzoo.common.storage.agents import SB3_AGENTS
 
 
 def make_model(env_id: str) -> DreamerV3:

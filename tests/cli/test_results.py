@@ -121,11 +121,13 @@ def test_table_says_what_the_runs_did(
 def test_table_without_runs_is_empty_but_for_what_is_published(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    main(["results", "table", "--results", str(tmp_path / "none.csv"), "--frames", "26000"])
+    none = tmp_path / "none.csv"
+    none.write_text(",".join(results.Evaluation._fields) + "\n")
+    main(["results", "table", "--results", str(none), "--frames", "26000"])
     walker = capsys.readouterr().out.splitlines()[2]
     # D4PG's first window ends at 50,000 frames.
     assert walker == "| walker-walk | 66 +- 15 (5) | - | 36 +- 0 (5) |"
-    main(["results", "table", "--results", str(tmp_path / "none.csv"), "--tasks", "CartPole-v1"])
+    main(["results", "table", "--results", str(none), "--tasks", "CartPole-v1"])
     assert capsys.readouterr().out.splitlines()[2] == "| CartPole-v1 | - | - | - |"
 
 

@@ -2,10 +2,32 @@
 
 from tests.mutants.mutant import Mutant
 
+STORED, ARGUMENTS = "zoo/common/storage/agents.py", "zoo/cli/arguments.py"
 RUNS, CONFIG = "zoo/benchmark/runs.py", "zoo/benchmark/run_config.py"
 OF_RUNS = ("tests/cli/test_train.py", "tests/benchmark/test_runs.py")
 
 MUTANTS = [
+    Mutant(
+        "load: files of PPO are taken for A2C's",
+        STORED,
+        "fits = [min(of_sb3, key=",
+        "fits = [max(of_sb3, key=",
+        ("tests/common/storage/test_agents.py",),
+    ),
+    Mutant(
+        "commands: mistakes of the program lose their traceback",
+        ARGUMENTS,
+        "    except _OF_USERS as error:\n",
+        "    except Exception as error:\n",
+        ("tests/cli/test_bad_input.py",),
+    ),
+    Mutant(
+        "commands: seeds that numpy does not take are let in",
+        ARGUMENTS,
+        "whole(0)(text)) < 2**32:",
+        "whole(0)(text)) <= 2**32:",
+        ("tests/cli/test_bad_input.py",),
+    ),
     Mutant(
         "runs: an earlier one is overwritten without a word",
         RUNS,

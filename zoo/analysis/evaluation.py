@@ -10,6 +10,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.utils import check_for_correct_spaces
 from stable_baselines3.common.vec_env import VecEnv
 
+from dreamzoo.common.arguments import refuse_unknown
 from dreamzoo.common.storage.agents import load
 
 
@@ -48,12 +49,11 @@ def load_changed(path: pathlib.Path, settings: dict[str, Any]) -> BaseAlgorithm:
 
     :param path: of the model
     :param settings: arguments of the agent's constructor
-    :raises ValueError: for a setting that the agent does not have
+    :raises TypeError: for a setting that the agent does not have
     """
     model = load(path)
     known = inspect.signature(type(model)).parameters
-    if unknown := sorted(set(settings) - set(known)):
-        raise ValueError(f"{type(model).__name__} has no setting {', '.join(unknown)}.")
+    refuse_unknown(f"{type(model).__name__}", settings, known, known, "Nothing was loaded")
     return type(model).load(path, **settings) if settings else model
 
 

@@ -3,17 +3,12 @@
 from typing import Any
 
 from gymnasium import spaces
-from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import VecEnv
 
 from dreamzoo.analysis.evaluation import RandomPolicy
-
-#: SB3's agents by their names in lower case.
-SB3_AGENTS: dict[str, type[BaseAlgorithm]] = {
-    agent.__name__.lower(): agent for agent in (A2C, DDPG, DQN, PPO, SAC, TD3)
-}
+from dreamzoo.common.storage.agents import SB3_AGENTS
 
 #: What a dream of many rows needs of an agent, where it is not SB3's default: more epochs and a
 #: shorter discount for PPO, as RL Zoo has them for small tasks.
@@ -74,10 +69,28 @@ def train_sb3(
     :param seed: of the agent
     :param settings: of the agent's constructor, before those of :data:`SETTINGS`
     """
+    return make_sb3(name, env, seed=seed, **settings).learn(steps)
+
+
+def make_sb3(name: str, env: VecEnv, *, seed: int = 0, **settings: Any) -> BaseAlgorithm:
+    """
+    Make an agent of SB3 that has learned nothing, see :func:`train_sb3`.
+
+    Example:
+        >>> from dreamzoo.analysis.sb3_agents import make_sb3
+        >>> from stable_baselines3.common.env_util import make_vec_env
+        >>> make_sb3("sac", make_vec_env("Pendulum-v1"), gamma=0.9).gamma
+        0.9
+
+    :param name: of the agent in :data:`SB3_AGENTS`
+    :param env: its policy is chosen by the observations
+    :param seed: of the agent
+    :param settings: of the agent's constructor, before those of :data:`SETTINGS`
+    """
     space, policy = env.observation_space, "MlpPolicy"
     if isinstance(space, spaces.Dict):
         policy = "MultiInputPolicy"
     elif is_image_space(space):
         policy = "CnnPolicy"
     settings = {"device": "cpu"} | SETTINGS.get(name, {}) | settings
-    return SB3_AGENTS[name](policy, env, seed=seed, **settings).learn(steps)
+    return SB3_AGENTS[name](policy, env, seed=seed, **settings)

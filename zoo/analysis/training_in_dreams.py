@@ -54,7 +54,7 @@ def train_in_dream(
         >>> trained.agent.num_timesteps, trained.promised is not None
         (256, True)
 
-    :param name: of the agent in :data:`~dreamzoo.analysis.sb3_agents.SB3_AGENTS`
+    :param name: of the agent in :data:`~dreamzoo.common.storage.agents.SB3_AGENTS`
     :param dream: made by ``model.dream_env()``
     :param steps: of all dreams together
     :param seed: of the agent
@@ -94,7 +94,7 @@ def compare_in_reality(
     :param dreamed: the agent trained in the dream
     :param env: real environment; an agent like ``dreamed`` is trained in it for as many steps as
         ``model`` was
-    :param name: of such agents in :data:`~dreamzoo.analysis.sb3_agents.SB3_AGENTS`
+    :param name: of such agents in :data:`~dreamzoo.common.storage.agents.SB3_AGENTS`
     :param episodes: of each
     :param seed: of that agent; the episodes have others
     :param settings: of that agent's constructor

@@ -70,12 +70,19 @@ class Published(NamedTuple):
 
 
 def read_rows(path: Path, kind: Any) -> list[Any]:
-    """Read the rows of a file as tuples of a kind; no file, no rows."""
+    """
+    Read the rows of a file as tuples of a kind; no file, no rows.
+
+    :raises ValueError: for a file of something else
+    """
     if not path.exists():
         return []
     types = kind.__annotations__
     with path.open(newline="") as file:
-        return [kind(**{k: types[k](v) for k, v in row.items()}) for row in csv.DictReader(file)]
+        rows = csv.DictReader(file)
+        if rows.fieldnames is None or set(rows.fieldnames) != types.keys():
+            raise ValueError(f"{path} has not the columns {', '.join(types)}.")
+        return [kind(**{k: types[k](v) for k, v in row.items()}) for row in rows]
 
 
 def read_run(folder: Path) -> list[Evaluation]:

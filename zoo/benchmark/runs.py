@@ -11,7 +11,6 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from dreamzoo import AGENTS
 from dreamzoo.analysis.callbacks import REPLAY, TRAINING, SaveCallback, SeededEvalCallback
-from dreamzoo.analysis.sb3_agents import SB3_AGENTS
 from dreamzoo.benchmark.run_config import (
     MODEL,
     Run,
@@ -22,6 +21,7 @@ from dreamzoo.benchmark.run_config import (
 )
 from dreamzoo.common.environments.normalizer import NORMALIZER
 from dreamzoo.common.exact_resume import ExactResume
+from dreamzoo.common.storage.agents import SB3_AGENTS
 from dreamzoo.envs import make_env
 
 #: Files of a run's logs.

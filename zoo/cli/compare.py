@@ -18,8 +18,9 @@ from stable_baselines3.common.env_util import make_vec_env
 
 from dreamzoo.analysis.agreement import compare_with_dream
 from dreamzoo.analysis.agreement_report import agreement_figure, agreement_table
+from dreamzoo.analysis.evaluation import check_spaces
 from dreamzoo.analysis.sb3_agents import load_policy
-from dreamzoo.cli.arguments import make_parser, parse_value, plain_errors
+from dreamzoo.cli.arguments import make_parser, parse_value, plain_errors, seed, whole
 from dreamzoo.common.environments.normalizer import as_in_training
 from dreamzoo.envs import make_env
 from dreamzoo.envs.dreams.load_model import load_model
@@ -31,20 +32,21 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--env", default="CartPole-v1", help="see dreamzoo.envs.make_env")
     parser.add_argument("-e", "--env-kwargs", nargs="*", type=parse_value, default=[])
     parser.add_argument("--policy", default="agent", help="agent, random or ppo:FILE, ...")
-    parser.add_argument("--episodes", type=int, default=20)
-    parser.add_argument("--horizon", type=int, default=500)
+    parser.add_argument("--episodes", type=whole(1), default=20)
+    parser.add_argument("--horizon", type=whole(1), default=500)
     parser.add_argument("--deterministic", action="store_true", help="default: sampled policy")
-    parser.add_argument("--seed", type=int, default=10_000)
-    parser.add_argument("--threads", type=int, default=th.get_num_threads())
+    parser.add_argument("--seed", type=seed, default=10_000)
+    parser.add_argument("--threads", type=whole(1), default=th.get_num_threads())
     parser.add_argument("--out", type=Path, default=Path("runs/compare"))
     args = parser.parse_args(argv)
     th.set_num_threads(args.threads)
-    args.out.mkdir(parents=True, exist_ok=True)
-    model = load_model(args.model)
-    maker = partial(make_env, args.env, **dict(args.env_kwargs))
-    env = as_in_training(make_vec_env(maker, n_envs=args.episodes, seed=args.seed), args.model)
     with plain_errors():
+        model = load_model(args.model)
+        maker = partial(make_env, args.env, **dict(args.env_kwargs))
+        env = as_in_training(make_vec_env(maker, n_envs=args.episodes, seed=args.seed), args.model)
+        check_spaces(model, env)
         policy = load_policy(args.policy, model, env)
+        args.out.mkdir(parents=True, exist_ok=True)
     result = compare_with_dream(
         model,
         policy,

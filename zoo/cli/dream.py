@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dreamzoo.analysis.callbacks import DreamVideoCallback
 from dreamzoo.analysis.open_loop_files import write_open_loop
-from dreamzoo.cli.arguments import make_parser
+from dreamzoo.cli.arguments import make_parser, plain_errors, seed, whole
 from dreamzoo.common.environments.normalizer import load_normalizer
 from dreamzoo.envs.dreams.load_model import load_model
 
@@ -22,19 +22,20 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--replay", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("runs/dream"))
-    parser.add_argument("--sequences", type=int, default=6)
-    parser.add_argument("--length", type=int, default=45, help="steps")
-    parser.add_argument("--context", type=int, default=5, help="steps that the model sees")
-    parser.add_argument("--scale", type=int, default=2, help="magnification of images")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sequences", type=whole(1), default=6)
+    parser.add_argument("--length", type=whole(1), default=45, help="steps")
+    parser.add_argument("--context", type=whole(1), default=5, help="steps that the model sees")
+    parser.add_argument("--scale", type=whole(1), default=2, help="magnification of images")
+    parser.add_argument("--seed", type=seed, default=0)
     args = parser.parse_args(argv)
-    args.out.mkdir(parents=True, exist_ok=True)
-    model = load_model(args.model)
-    model.load_replay_buffer(args.replay)
-    look = DreamVideoCallback(
-        n_sequences=args.sequences, length=args.length, context=args.context, seed=args.seed
-    )
-    look.init_callback(model)
-    shown = look.look(load_normalizer(args.model))
+    with plain_errors():
+        look = DreamVideoCallback(
+            n_sequences=args.sequences, length=args.length, context=args.context, seed=args.seed
+        )
+        model = load_model(args.model)
+        model.load_replay_buffer(args.replay)
+        look.init_callback(model)
+        shown = look.look(load_normalizer(args.model))
+        args.out.mkdir(parents=True, exist_ok=True)
     write_open_loop(args.out, shown, model.policy.observation_codec, args.scale)
     print(f"Wrote {', '.join(sorted(path.name for path in args.out.iterdir()))} to {args.out}/")

@@ -4,6 +4,7 @@ Evaluate a trained agent beside a random policy.
     dreamzoo evaluate --env CartPole-v1 --model runs/demo/model.zip --episodes 50
     dreamzoo evaluate ... -a candidates=1000 planning_iterations=1 elites=1  # of PlaNet
 
+The model may be any that dreamzoo train saved, of agents of Stable-Baselines3, too.
 Prints one JSON line: mean returns with 95 % confidence intervals (normal approximation).
 Observations are normalized as in training if vecnormalize.pkl lies beside the model.
 """
@@ -23,7 +24,7 @@ from dreamzoo.analysis.evaluation import (
     play_episodes,
     seed_episodes,
 )
-from dreamzoo.cli.arguments import make_parser, parse_value, plain_errors
+from dreamzoo.cli.arguments import make_parser, parse_value, plain_errors, seed, whole
 from dreamzoo.common.environments.normalizer import as_in_training
 from dreamzoo.envs import make_env
 
@@ -34,18 +35,18 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("-e", "--env-kwargs", nargs="*", type=parse_value, default=[])
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("-a", "--agent-kwargs", nargs="*", type=parse_value, default=[])
-    parser.add_argument("--episodes", type=int, default=50)
-    parser.add_argument("--n-envs", type=int, default=10)
+    parser.add_argument("--episodes", type=whole(1), default=50)
+    parser.add_argument("--n-envs", type=whole(1), default=10)
     parser.add_argument("--deterministic", action="store_true", help="default: sampled policy")
-    parser.add_argument("--seed", type=int, default=10_000)
-    parser.add_argument("--threads", type=int, default=th.get_num_threads())
+    parser.add_argument("--seed", type=seed, default=10_000)
+    parser.add_argument("--threads", type=whole(1), default=th.get_num_threads())
     args = parser.parse_args(argv)
     th.set_num_threads(args.threads)
-    maker = partial(make_env, args.env, **dict(args.env_kwargs))
-    env = as_in_training(make_vec_env(maker, n_envs=args.n_envs, seed=args.seed), args.model)
     with plain_errors():
         model = load_changed(args.model, dict(args.agent_kwargs))
-    check_spaces(model, env)
+        maker = partial(make_env, args.env, **dict(args.env_kwargs))
+        env = as_in_training(make_vec_env(maker, n_envs=args.n_envs, seed=args.seed), args.model)
+        check_spaces(model, env)
     seed_episodes(env, args.seed)
     returns = play_episodes(model, env, args.episodes, args.deterministic)
     random_returns = play_episodes(RandomPolicy(env), env, args.episodes)

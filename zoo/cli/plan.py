@@ -19,7 +19,7 @@ from time import perf_counter
 import numpy as np
 import torch as th
 
-from dreamzoo.cli.arguments import make_parser
+from dreamzoo.cli.arguments import make_parser, plain_errors, seed, whole
 from dreamzoo.envs import make_dmc
 from dreamzoo.planning import CEM, random_shooting
 from dreamzoo.planning.true_planning import PAPER, plan_episode, published_return
@@ -30,17 +30,17 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line; the action repeat depends on the task."""
     parser = make_parser("plan", __doc__)
     parser.add_argument("--task", default="reacher-easy", help="domain-task of the suite")
-    parser.add_argument("--episodes", type=int, default=1)
+    parser.add_argument("--episodes", type=whole(1), default=1)
     parser.add_argument("--planner", default="cem", choices=["cem", "random_shooting"])
-    parser.add_argument("--candidates", type=int, default=1_000)
-    parser.add_argument("--iterations", type=int, help="of cem, default: 10")
-    parser.add_argument("--horizon", type=int, default=12, help="planned actions")
-    parser.add_argument("--elites", type=int, help="of cem, default: a tenth of the candidates")
-    parser.add_argument("--action-repeat", type=int, help="default: the paper's for the task")
-    parser.add_argument("--steps", type=int, help="actions after which an episode is stopped")
+    parser.add_argument("--candidates", type=whole(1), default=1_000)
+    parser.add_argument("--iterations", type=whole(1), help="of cem, default: 10")
+    parser.add_argument("--horizon", type=whole(1), default=12, help="planned actions")
+    parser.add_argument("--elites", type=whole(1), help="of cem, default: a tenth of all")
+    parser.add_argument("--action-repeat", type=whole(1), help="default: the paper's for the task")
+    parser.add_argument("--steps", type=whole(1), help="actions after which an episode is stopped")
     parser.add_argument("--video", type=Path, help="mp4 of the first episode")
-    parser.add_argument("--threads", type=int, default=th.get_num_threads())
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=whole(1), default=th.get_num_threads())
+    parser.add_argument("--seed", type=seed, default=0)
     args = parser.parse_args(argv)
     if args.action_repeat is None:
         if args.task not in PLANET_ACTION_REPEAT:
@@ -49,8 +49,6 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     given = [x for x in (args.iterations, args.elites) if x is not None]
     if args.planner == "random_shooting" and given:
         parser.error("random_shooting has one round and keeps the best: no --iterations, --elites")
-    if args.episodes < 1:
-        parser.error(f"--episodes {args.episodes}: play at least one")
     return args
 
 
@@ -66,15 +64,16 @@ def make_planner(args: argparse.Namespace) -> CEM:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     th.set_num_threads(args.threads)
-    planner = make_planner(args)
     domain, _, task = args.task.partition("-")
-    env = make_dmc(
-        domain,
-        task,
-        action_repeat=args.action_repeat,
-        render_mode="rgb_array" if args.video else None,
-    )
-    simulator = TrueSimulator(env, args.threads)
+    with plain_errors():
+        planner = make_planner(args)
+        env = make_dmc(
+            domain,
+            task,
+            action_repeat=args.action_repeat,
+            render_mode="rgb_array" if args.video else None,
+        )
+        simulator = TrueSimulator(env, args.threads)
     generator = th.Generator().manual_seed(args.seed)
     returns: list[float] = []
     start = perf_counter()

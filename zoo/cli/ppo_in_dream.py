@@ -26,10 +26,11 @@ import torch as th
 from stable_baselines3.common.env_util import make_vec_env
 
 from dreamzoo.analysis.evaluation import check_spaces
-from dreamzoo.analysis.sb3_agents import SB3_AGENTS
+from dreamzoo.analysis.sb3_agents import make_sb3
 from dreamzoo.analysis.training_in_dreams import compare_in_reality, train_in_dream
-from dreamzoo.cli.arguments import make_parser, parse_value
+from dreamzoo.cli.arguments import make_parser, parse_value, plain_errors, seed, whole
 from dreamzoo.common.environments.normalizer import as_in_training
+from dreamzoo.common.storage.agents import SB3_AGENTS
 from dreamzoo.envs import make_env
 from dreamzoo.envs.dreams.load_model import load_model
 
@@ -43,30 +44,32 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("-e", "--env-kwargs", nargs="*", type=parse_value, default=[])
     parser.add_argument("--algo", default="ppo", choices=SB3_AGENTS)
     parser.add_argument("-a", "--agent-kwargs", nargs="*", type=parse_value, default=[])
-    parser.add_argument("--dream-steps", type=int, default=200_000)
-    parser.add_argument("--n-dreams", type=int, default=64)
-    parser.add_argument("--horizon", type=int, default=200, help="steps of a dream at most")
-    parser.add_argument("--episodes", type=int, default=50)
-    parser.add_argument("--n-envs", type=int, default=8)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=th.get_num_threads())
+    parser.add_argument("--dream-steps", type=whole(1), default=200_000)
+    parser.add_argument("--n-dreams", type=whole(1), default=64)
+    parser.add_argument("--horizon", type=whole(1), default=200, help="steps of a dream at most")
+    parser.add_argument("--episodes", type=whole(1), default=50)
+    parser.add_argument("--n-envs", type=whole(1), default=8)
+    parser.add_argument("--seed", type=seed, default=0)
+    parser.add_argument("--threads", type=whole(1), default=th.get_num_threads())
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     th.set_num_threads(args.threads)
-    maker = partial(make_env, args.env, **dict(args.env_kwargs))
-    env = as_in_training(make_vec_env(maker, n_envs=args.n_envs, seed=args.seed), args.model)
-    model = load_model(args.model)
-    check_spaces(model, env)
-    if args.replay is not None:
-        # With the environment it knows how the replay's observations are normalized.
-        model = type(model).load(args.model, env=env)
-        model.load_replay_buffer(args.replay)
-    start = "initial" if args.replay is None else "replay"
-    dream = model.dream_env(args.n_dreams, horizon=args.horizon, start=start)
     settings = dict(args.agent_kwargs)
+    with plain_errors():
+        model = load_model(args.model)
+        maker = partial(make_env, args.env, **dict(args.env_kwargs))
+        env = as_in_training(make_vec_env(maker, n_envs=args.n_envs, seed=args.seed), args.model)
+        check_spaces(model, env)
+        if args.replay is not None:
+            # With the environment it knows how the replay's observations are normalized.
+            model = type(model).load(args.model, env=env)
+            model.load_replay_buffer(args.replay)
+        start = "initial" if args.replay is None else "replay"
+        dream = model.dream_env(args.n_dreams, horizon=args.horizon, start=start)
+        make_sb3(args.algo, dream, seed=args.seed, **settings)  # what it refuses, before training
     trained = train_in_dream(args.algo, dream, args.dream_steps, seed=args.seed, **settings)
     returns = compare_in_reality(
         model, trained.agent, env, args.algo, episodes=args.episodes, seed=args.seed, **settings

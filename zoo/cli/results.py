@@ -33,7 +33,7 @@ from dreamzoo.benchmark.results import (
     read_rows,
 )
 from dreamzoo.benchmark.run_logs import metrics_table, read_scores, table_by_steps
-from dreamzoo.cli.arguments import make_parser, plain_errors
+from dreamzoo.cli.arguments import make_parser, plain_errors, whole
 
 OWN = Path("scripts/results/dmc_proprio.csv")
 TASKS = ["dmc/walker-walk", "dmc/cartpole-swingup", "dmc/reacher-easy"]
@@ -51,18 +51,20 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         command.add_argument("--results", type=Path, default=OWN)
         command.add_argument("--published", type=Path, default=PUBLISHED)
         command.add_argument("--tasks", nargs="+", default=TASKS, help="of dm_control")
-        command.add_argument("--frames", type=int, default=50_000)
+        command.add_argument("--frames", type=whole(1), default=50_000)
         if name == "plot":
             command.add_argument("--out", type=Path, required=True)
         else:
             # As the published numbers: the last evaluation alone is higher while one learns.
-            command.add_argument("--window", type=int, default=PUBLISHED_WINDOW, help="in frames")
+            command.add_argument(
+                "--window", type=whole(1), default=PUBLISHED_WINDOW, help="in frames"
+            )
     logged = commands.add_parser("metrics", help="print how training went")
     logged.add_argument("--names", nargs="+", required=True, help='without "train/"')
     scored = commands.add_parser("scores", help="print what the episodes of training returned")
     for command in (logged, scored):
         command.add_argument("runs", nargs="+", type=Path)
-        command.add_argument("--window", type=int, default=2_000, help="steps of a column")
+        command.add_argument("--window", type=whole(1), default=2_000, help="steps of a column")
     return parser.parse_args(argv)
 
 
@@ -81,6 +83,9 @@ def run(args: argparse.Namespace) -> str:
         return metrics_table(args.runs, args.names, args.window)
     if args.command == "scores":
         return table_by_steps({run.name: read_scores(run, args.window) for run in args.runs})
+    for path in (args.results, args.published):
+        if not path.is_file():
+            raise ValueError(f"There is no file {path}; dreamzoo results collect writes one.")
     own, published = read_rows(args.results, Evaluation), read_rows(args.published, Published)
     if args.command == "table":
         return result_table(own, published, args.tasks, args.frames, args.window)

@@ -22,10 +22,10 @@ from typing import Any
 import torch as th
 
 from dreamzoo import AGENTS
-from dreamzoo.analysis.sb3_agents import SB3_AGENTS
 from dreamzoo.benchmark.run_config import PAIRED, Run, continued
 from dreamzoo.benchmark.runs import prepare
 from dreamzoo.cli.arguments import make_parser, parse_value, plain_errors, seed, whole
+from dreamzoo.common.storage.agents import SB3_AGENTS
 from dreamzoo.hyperparams import published
 
 

@@ -3,13 +3,19 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from stable_baselines3 import DQN, PPO, SAC
+import torch as th
+from gymnasium import spaces
+from stable_baselines3 import DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import ActorCriticPolicy
 
 import dreamzoo
 from dreamzoo import AGENTS, DreamerV3, PlaNet
+from dreamzoo.common.storage.agents import SB3_AGENTS
 from dreamzoo.envs import DreamVectorEnv
+from dreamzoo.testing.random_env import RandomEnv
 
 
 class OwnDQN(DQN):
@@ -58,9 +64,30 @@ def test_agents_without_a_world_model_are_loaded_and_do_not_dream(tmp_path: Path
                 DreamVectorEnv(model)  # type: ignore[arg-type]
 
 
+VECTOR, BOX = spaces.Box(-2, 2, (3,), np.float32), spaces.Box(-1, 1, (2,), np.float32)
+SMALL: dict[str, dict[str, Any]] = {"a2c": dict(n_steps=8), "ppo": dict(n_steps=8, batch_size=8)}
+
+
+@pytest.mark.parametrize("name", SB3_AGENTS)
+@pytest.mark.parametrize("policy", ["MlpPolicy", "MultiInputPolicy"])
+def test_agents_of_sb3_are_told_apart(name: str, policy: str, tmp_path: Path) -> None:
+    kind, action = SB3_AGENTS[name], spaces.Discrete(3) if name == "dqn" else BOX
+    seen = VECTOR if policy == "MlpPolicy" else spaces.Dict({"a": VECTOR})
+    settings = SMALL.get(name, {"buffer_size": 10})
+    agent = kind(policy, RandomEnv(seen, action), device="cpu", **settings)
+    loaded = dreamzoo.load(_saved(agent, tmp_path), device="cpu")
+    assert type(loaded) is (TD3 if kind is DDPG else kind)  # whose files do not differ
+    for one, other in zip(agent.policy.parameters(), loaded.policy.parameters(), strict=True):
+        assert th.equal(one, other)
+
+
+class OthersPolicy(ActorCriticPolicy):
+    """As those of sb3-contrib, which PPO cannot handle."""
+
+
 def test_agents_of_others_are_named_and_refused(tmp_path: Path) -> None:
-    path = _saved(PPO("MlpPolicy", "CartPole-v1", n_steps=8, batch_size=8), tmp_path)
-    with pytest.raises(ValueError, match=r"ActorCriticPolicy.*, which no agent of dreamzoo"):
+    path = _saved(PPO(OthersPolicy, "CartPole-v1", n_steps=8, batch_size=8), tmp_path)
+    with pytest.raises(ValueError, match=r"OthersPolicy.*, which no agent of dreamzoo or SB3 has"):
         dreamzoo.load(path)
 
 

@@ -23,7 +23,7 @@ import torch as th
 
 from dreamzoo.benchmark.cases import wait_for_turn
 from dreamzoo.benchmark.speed.dreams import dream_rates, extra_costs, make_dreamer, real_rate
-from dreamzoo.cli.arguments import make_parser
+from dreamzoo.cli.arguments import make_parser, plain_errors, whole
 from dreamzoo.nn.fast.precision import NAMES, resolve
 
 
@@ -33,8 +33,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--envs", nargs="+", default=["CartPole-v1", "dmc/walker-walk", "atari/pong"]
     )
-    parser.add_argument("--dreams", type=int, nargs="+", default=[1, 16, 256, 1024])
-    parser.add_argument("--share-at", type=int, default=256, help="dreams")
+    parser.add_argument("--dreams", type=whole(1), nargs="+", default=[1, 16, 256, 1024])
+    parser.add_argument("--share-at", type=whole(1), default=256, help="dreams")
     parser.add_argument(
         "--sizes", nargs="+", default=[None], help="default: the agent's own for the environment"
     )
@@ -45,14 +45,15 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--only-dreams", action="store_true")
     parser.add_argument("--hold", action="store_true", help="wait for a line of input to begin")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=int, default=th.get_num_threads())
+    parser.add_argument("--threads", type=whole(1), default=th.get_num_threads())
     parser.add_argument("--seconds", type=float, default=3.0, help="for every figure")
     return parser.parse_args(argv)
 
 
 def measure(name: str, size: str | None, graph: bool, args: argparse.Namespace) -> dict[str, Any]:
     """Measure everything about one environment."""
-    model = make_dreamer(name, size, device=args.device, precision=args.precision, graph=graph)
+    with plain_errors():
+        model = make_dreamer(name, size, device=args.device, precision=args.precision, graph=graph)
     result = {
         "env": name,
         "size": size or ("12m" if model.policy.observation_codec.image_keys else "1m"),

@@ -20,23 +20,24 @@ import json
 import torch as th
 
 from dreamzoo.benchmark.speed.plans import make_planning_agent, measure_plans
-from dreamzoo.cli.arguments import make_parser
+from dreamzoo.cli.arguments import make_parser, plain_errors, whole
 from dreamzoo.planning import CEM
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = make_parser("bench planner", __doc__)
-    parser.add_argument("--horizon", type=int, default=12)
-    parser.add_argument("--iterations", type=int, default=10)
-    parser.add_argument("--candidates", type=int, default=1_000)
-    parser.add_argument("--units", type=int, help="of memory, hidden layers and reward head")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--horizon", type=whole(1), default=12)
+    parser.add_argument("--iterations", type=whole(1), default=10)
+    parser.add_argument("--candidates", type=whole(1), default=1_000)
+    parser.add_argument("--units", type=whole(1), help="of memory, hidden layers and reward head")
+    parser.add_argument("--threads", type=whole(1), default=1)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--repeat", type=whole(1), default=5)
     args = parser.parse_args(argv)
     th.set_num_threads(args.threads)
-    model = make_planning_agent(args.units, args.device)
-    cem = CEM(args.horizon, args.iterations, args.candidates, max(args.candidates // 10, 1))
+    with plain_errors():
+        model = make_planning_agent(args.units, args.device)
+        cem = CEM(args.horizon, args.iterations, args.candidates, max(args.candidates // 10, 1))
     result = {
         "policy_kwargs": model.policy_kwargs,
         "horizon": args.horizon,

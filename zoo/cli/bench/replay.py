@@ -12,21 +12,22 @@ import json
 import torch as th
 
 from dreamzoo.benchmark.speed.replays import make_buffer, measure_replay
-from dreamzoo.cli.arguments import make_parser
+from dreamzoo.cli.arguments import make_parser, plain_errors, whole
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = make_parser("bench replay", __doc__)
-    parser.add_argument("--image", type=int, default=64, help="pixels")
+    parser.add_argument("--image", type=whole(1), default=64, help="pixels")
     parser.add_argument("--size", default="12m", help="model whose latents are stored")
-    parser.add_argument("--records", type=int, default=20_000)
-    parser.add_argument("--n-envs", type=int, default=4)
-    parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--batch-length", type=int, default=64)
+    parser.add_argument("--records", type=whole(1), default=20_000)
+    parser.add_argument("--n-envs", type=whole(1), default=4)
+    parser.add_argument("--batch-size", type=whole(1), default=16)
+    parser.add_argument("--batch-length", type=whole(1), default=64)
     parser.add_argument("--seconds", type=float, default=5.0)
     args = parser.parse_args(argv)
     th.set_num_threads(1)
-    buffer = make_buffer(args.image, args.size, args.records, args.n_envs, args.batch_length)
+    with plain_errors():
+        buffer = make_buffer(args.image, args.size, args.records, args.n_envs, args.batch_length)
     result = measure_replay(buffer, args.batch_size, args.seconds) | {
         "records_per_window": args.batch_length + 1,
         "observation": [3, args.image, args.image],

@@ -47,8 +47,9 @@ from dreamzoo.benchmark.speed.acting import time_acting, watch_learning
 from dreamzoo.benchmark.speed.updates import count, measure, release_memory
 from dreamzoo.benchmark.speed.work import MODEL_AGENTS, TASKS, Mode, Work, make_model
 from dreamzoo.benchmark.synthetic import ACTIONS, OBSERVATIONS
-from dreamzoo.cli.arguments import make_parser
+from dreamzoo.cli.arguments import make_parser, whole
 from dreamzoo.common.arguments import constructor
+from dreamzoo.dreamer_v3 import get_size
 from dreamzoo.nn.fast import kernels
 from dreamzoo.nn.fast.precision import NAMES, resolve
 
@@ -61,28 +62,32 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--task", choices=TASKS, default="control", help="its actions, settings")
     parser.add_argument("--size", help="of DreamerV3's model; default: 1m")
     parser.add_argument("--obs", choices=OBSERVATIONS, default="vector")
-    parser.add_argument("--threads", type=int, default=th.get_num_threads())
+    parser.add_argument("--threads", type=whole(1), default=th.get_num_threads())
     parser.add_argument("--precision", choices=NAMES, nargs="+", default=["fp32"])
     parser.add_argument("--graph", choices=switch, nargs="+", default=["on"])
     parser.add_argument("--triton", choices=switch, nargs="+", default=["on"])
-    parser.add_argument("--batch", type=int, help="sequences; default: the published setting")
-    parser.add_argument("--length", type=int, help="their steps; the same")
-    parser.add_argument("--horizon", type=int, help="imagined steps; the same")
+    parser.add_argument("--batch", type=whole(1), help="sequences; default: the published setting")
+    parser.add_argument("--length", type=whole(1), help="their steps; the same")
+    parser.add_argument("--horizon", type=whole(1), help="imagined steps; the same")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--repeat", type=int, default=10)
-    parser.add_argument("--round", type=int, default=1, help="updates in a row")
+    parser.add_argument("--repeat", type=whole(1), default=10)
+    parser.add_argument("--round", type=whole(1), default=1, help="updates in a row")
     parser.add_argument("--breakdown", action="store_true")
     parser.add_argument("--launches", action="store_true")
-    parser.add_argument("--act", type=int, nargs="+", metavar="N", help="environments; no update")
-    parser.add_argument("--learn", type=int, metavar="N", help="updates of learn() only")
+    parser.add_argument(
+        "--act", type=whole(1), nargs="+", metavar="N", help="environments; no update"
+    )
+    parser.add_argument("--learn", type=whole(1), metavar="N", help="updates of learn() only")
     parser.add_argument("--hold", action="store_true", help="wait for a line of input to begin")
-    parser.add_argument("--n-envs", type=int, default=1, help="environments of --learn")
+    parser.add_argument("--n-envs", type=whole(1), default=1, help="environments of --learn")
     args = parser.parse_args(argv)
     check_agent(parser, args)
-    device = get_device(args.device)
     try:
+        device = get_device(args.device)
+        if args.size:
+            get_size(args.size)
         args.precision = [resolve(precision, device) for precision in args.precision]
-    except ValueError as error:
+    except (ValueError, RuntimeError) as error:
         parser.error(str(error))
     modes = max(len(values) for values in (args.precision, args.graph, args.triton))
     for name in ("precision", "graph", "triton"):

@@ -21,12 +21,18 @@ def load_normalizer(model: pathlib.Path) -> VecNormalize | None:
 
     :param model: file of the model
     :return: around no environment; None if the model was trained without
+    :raises ValueError: if the file holds something else
     """
     path = model.parent / NORMALIZER
     if not path.exists():
         return None
-    with path.open("rb") as file:
-        normalizer: VecNormalize = pickle.load(file)
+    try:
+        with path.open("rb") as file:
+            normalizer = pickle.load(file)
+    except (pickle.UnpicklingError, EOFError, ValueError) as error:
+        raise ValueError(f"{path} is not a complete VecNormalize file: {error}") from error
+    if not isinstance(normalizer, VecNormalize):
+        raise ValueError(f"{path} holds a {type(normalizer).__name__}; expected a VecNormalize.")
     normalizer.training = normalizer.norm_reward = False
     return normalizer
 

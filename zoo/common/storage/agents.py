@@ -2,16 +2,25 @@
 
 import contextlib
 import importlib
+import inspect
 import io
 import pathlib
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch as th
+from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.type_aliases import GymEnv
+
+#: SB3's agents by their names in lower case.
+SB3_AGENTS: dict[str, type[BaseAlgorithm]] = {
+    agent.__name__.lower(): agent for agent in (A2C, DDPG, DQN, PPO, SAC, TD3)
+}
+#: Those that a file of SB3 may be of; one of DDPG is one of TD3 with other settings.
+_OF_FILES = (A2C, DQN, PPO, SAC, TD3)
 
 
 def load(
@@ -21,9 +30,10 @@ def load(
     **kwargs: Any,
 ) -> BaseAlgorithm:
     """
-    Load whatever agent a file holds: one of ``dreamzoo.AGENTS``, or a user's own that is imported.
+    Load whatever agent a file holds: of ``dreamzoo.AGENTS``, of SB3, or a user's own, imported.
 
-    Its class's own ``load`` does the same for those who know the class.
+    Its class's own ``load`` does the same for those who know the class. Files of SB3 do not name
+    it: what is derived from SB3's agents is loaded as one of these, and DDPG as TD3.
 
     Example:
         >>> import dreamzoo
@@ -38,8 +48,8 @@ def load(
     :param kwargs: of the class's ``load``, such as settings to change
     :return: the agent
     :raises FileNotFoundError: if there is no such file
-    :raises ValueError: if the file holds no agent of dreamzoo, or one of a class that is not known
-        here
+    :raises ValueError: if the file holds no agent of dreamzoo or SB3, or one of a class that is not
+        known here
     """
     given, path = path, pathlib.Path(path)
     path = path if path.exists() else pathlib.Path(f"{path}.zip")
@@ -52,12 +62,14 @@ def load(
         raise ValueError(f"{path} is not a file that agent.save() wrote.") from None
     assert data is not None
     name = data.get("_agent_class")
-    kind = _by_policy(path, policy_class) if name is None else _by_name(path, name)
+    kind = _by_policy(path, policy_class, data) if name is None else _by_name(path, name)
     return kind.load(path, env, device, **kwargs)
 
 
-def _by_policy(path: pathlib.Path, policy_class: Any) -> type[BaseAlgorithm]:
-    """Find the class of a file that does not name it: an earlier version's, or no world model's."""
+def _by_policy(
+    path: pathlib.Path, policy_class: Any, data: Mapping[str, Any]
+) -> type[BaseAlgorithm]:
+    """Find the class of a file that does not name it: of an earlier version, or of SB3."""
     from dreamzoo import AGENTS  # the agents import this package
 
     fits = [
@@ -65,17 +77,22 @@ def _by_policy(path: pathlib.Path, policy_class: Any) -> type[BaseAlgorithm]:
         for agent in AGENTS.values()
         if isinstance(policy_class, type) and issubclass(policy_class, _policies(agent))
     ]
+    # Not what is derived from SB3's policies: sb3-contrib's act in other ways.
+    of_sb3 = [agent for agent in _OF_FILES if policy_class in agent.policy_aliases.values()]
+    if of_sb3 and not fits:
+        # A2C and PPO share their policies: a file lacks more arguments of the other one.
+        fits = [min(of_sb3, key=lambda x: len(inspect.signature(x).parameters.keys() - data))]
     if len(fits) == 1:
         return fits[0]
-    names = ", ".join(agent.__name__ for agent in fits or AGENTS.values())
+    names = ", ".join(agent.__name__ for agent in fits or (*AGENTS.values(), *SB3_AGENTS.values()))
     if fits:
         raise ValueError(
             f"{path} holds an agent with the policy {policy_class}, which {names} have. Load it "
             "with the class that saved it."
         )
     raise ValueError(
-        f"{path} holds an agent with the policy {policy_class}, which no agent of dreamzoo has "
-        f"({names}), and no world model. Load it with the class that saved it."
+        f"{path} holds an agent with the policy {policy_class}, which no agent of dreamzoo or SB3 "
+        f"has ({names}). Load it with the class that saved it."
     )
 
 
