@@ -105,7 +105,8 @@ class DreamVectorEnv(SpecOfDream, VectorEnv):
     :param observation: ``decoded``: as the real environment gives them (images channels first, as
         Stable-Baselines3 hands them to a policy); ``latent``: the model's features, a Box
     :param start: ``initial``: what the model believes before the first observation of an
-        episode; ``replay``: states of the agent's replay buffer, filtered at every full reset. A
+        episode; ``replay``: states of steps that the agent has recorded, filtered at every full
+        reset: of its replay buffer, or of the window that an on-policy agent has collected last. A
         context of real steps is given to :meth:`reset`
     :param sample_reward: draw rewards from the predicted distribution instead of its mean
     :param termination: ``"sample"`` draws from the predicted probability of continuing; a number
@@ -162,7 +163,8 @@ class DreamVectorEnv(SpecOfDream, VectorEnv):
     def _observation_space(self) -> spaces.Space:
         if self.observation == "decoded":
             return self.policy.observation_codec.decoded_space
-        width = self.policy.world_model.initial(1).feat.shape[1]
+        model = self.policy.world_model
+        width = model.features(model.initial(1)).shape[1]
         return spaces.Box(-np.inf, np.inf, (width,), np.float32)
 
     def _check_normalization(self) -> None:
@@ -353,7 +355,7 @@ class DreamVectorEnv(SpecOfDream, VectorEnv):
         latent = self.policy.world_model.imagine_step(before, encoded, self._generator)
         reward, cont = self.policy.world_model.predict(latent)
         if self.sample_reward:
-            reward = self.policy.world_model.reward.sample(latent.feat, self._generator)
+            reward = self.policy.world_model.sample_reward(latent, self._generator)
         terminated = self._terminated(cont)
         age = age + 1  # in place it could meet a tensor of inference mode
         limit = self.horizon
@@ -393,7 +395,7 @@ class DreamVectorEnv(SpecOfDream, VectorEnv):
 
     def _observe(self, latent: State) -> Observation:
         if self.observation == "latent":
-            return latent.feat
+            return self.policy.world_model.features(latent)
         return self.policy.world_model.decode(latent)
 
     def _info(self, latent: State, cont: Tensor | None = None) -> dict[str, Any]:
@@ -402,7 +404,7 @@ class DreamVectorEnv(SpecOfDream, VectorEnv):
         if cont is None:
             cont = self.policy.world_model.predict(latent)[1]
         info = {
-            "latent": latent.feat,
+            "latent": self.policy.world_model.features(latent),
             "continue": cont,
             "entropy": self.policy.world_model.entropy(latent),
         }
@@ -459,8 +461,8 @@ class DreamVectorEnv(SpecOfDream, VectorEnv):
         before = th.cat([encoded.new_zeros(rows, 1, codec.dim), encoded], 1)
         first = th.zeros(rows, steps, dtype=th.bool, device=self.device)
         first[:, 0] = True
-        states = model.observe_sequence(model.initial(rows), before, obs, first, self._generator)
-        return select(states.latent, (slice(None), -1))
+        states = model.filter(model.initial(rows), before, obs, first, self._generator)
+        return select(states, (slice(None), -1))
 
 
 def _check_options(

@@ -6,7 +6,7 @@ DREAM, STARTS = "envs/dreams/vector_env.py", "envs/dreams/starts.py"
 OPEN_LOOP, AGREEMENT = "zoo/analysis/open_loop.py", "zoo/analysis/agreement.py"
 EVALUATION, TRAIN = "zoo/analysis/evaluation.py", "zoo/benchmark/runs.py"
 SB3_AGENTS, IN_DREAMS = "zoo/analysis/sb3_agents.py", "zoo/analysis/training_in_dreams.py"
-VEC, HAS_MODEL = "envs/vector_env_to_vec_env.py", "zoo/common/has_world_model.py"
+VEC, HAS_MODEL = "envs/vector_env_to_vec_env.py", "zoo/common/world_model_algorithm.py"
 DISCOUNT = "wrappers/episode_discount.py"
 TESTS = ("tests/envs/dreams", "tests/wrappers/test_dream.py", "tests/analysis/test_open_loop.py")
 

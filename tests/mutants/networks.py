@@ -346,9 +346,9 @@ MUTANTS = [
     ),
     Mutant(
         "world model: the first state knows an action",
-        MODEL,
-        "first_part(nothing).new_zeros(n, self.action_dim)",
-        "first_part(nothing).new_ones(n, self.action_dim)",
+        "zoo/nn/latent_model.py",
+        "like.new_zeros(n, self.action_dim)",
+        "like.new_ones(n, self.action_dim)",
         OF_MODEL,
     ),
     Mutant(

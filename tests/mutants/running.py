@@ -3,7 +3,10 @@
 from tests.mutants.mutant import Mutant
 
 REPLAY_AGENT, MEMORY_AGENT = "zoo/common/replay_agent.py", "zoo/common/memory_agent.py"
-GRADIENTS, HAS_MODEL = "zoo/common/gradient_updates.py", "zoo/common/has_world_model.py"
+GRADIENTS, HAS_MODEL = (
+    "zoo/common/gradient_updates.py",
+    "zoo/common/world_model_algorithm.py",
+)
 RESUMING = "zoo/common/exact_resume.py"
 RECURRENT = "zoo/common/policies/recurrent.py"
 POLICIES, TRAINING = "zoo/common/policies/world_model.py", "zoo/common/training.py"

@@ -8,7 +8,7 @@ from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.vec_env import VecEnv
 
 from dreamzoo.analysis.evaluation import check_spaces
-from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
+from dreamzoo.common.has_world_model import HasWorldModel
 from dreamzoo.envs.dreams.vector_env import DreamVectorEnv
 from dreamzoo.envs.vector_env_to_vec_env import to_host
 from dreamzoo.nn.checks import to_flags
@@ -66,7 +66,7 @@ class _Episodes(NamedTuple):
 
 
 def compare_with_dream(
-    model: WorldModelAlgorithm,
+    model: HasWorldModel,
     policy: Policy,
     env: VecEnv,
     horizon: int,

@@ -20,13 +20,16 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from dreamzoo.analysis.figures import image_frames, image_keys, vector_figure
 from dreamzoo.analysis.open_loop import OpenLoop, open_loop
+from dreamzoo.common.buffers import SequenceBatch
 from dreamzoo.common.environments.normalizer import NORMALIZER
 from dreamzoo.common.exact_resume import ExactResume
+from dreamzoo.common.has_world_model import HasWorldModel
 from dreamzoo.common.last_good import refuse_destroyed
 from dreamzoo.common.replay_files import ReplayFiles, training_file
+from dreamzoo.common.rollout_agent import RolloutAgent
+from dreamzoo.common.rollout_window import Sequences
 from dreamzoo.common.settings import Whole, read_settings
 from dreamzoo.common.storage.files import check_folder, explained, replaced_file
-from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 
 #: Files beside ``model.zip``.
 REPLAY, TRAINING = "replay_buffer.pkl", "training_state.pkl"
@@ -201,9 +204,10 @@ class DreamVideoCallback(BaseCallback):
     """
     Log open-loop predictions to TensorBoard: truth, model, error.
 
-    The model sees the first ``context`` steps of replayed sequences and predicts the rest from
-    the actions alone. Images become a video, everything else a figure of lines. Under
-    ``dream/`` the error of the predicted part is logged as a number.
+    The model sees the first ``context`` steps of recorded sequences and predicts the rest from
+    the actions alone. They are of the replay, or of the window that an on-policy agent has just
+    collected. Images become a video, everything else a figure of lines. Under ``dream/`` the error
+    of the predicted part is logged as a number.
 
     Example:
         >>> from dreamzoo import DreamerV3
@@ -218,13 +222,13 @@ class DreamVideoCallback(BaseCallback):
 
     :param every: steps of the VecEnv between two looks
     :param n_sequences: sequences side by side
-    :param length: steps of a sequence
+    :param length: steps of a sequence; of an on-policy agent at most its ``n_steps``
     :param context: steps that the model sees
     :param fps: frames of the video in a second
     :param seed: of the choice of sequences and of the dream; training is not disturbed
     """
 
-    model: WorldModelAlgorithm
+    model: HasWorldModel
 
     def __init__(
         self,
@@ -243,8 +247,15 @@ class DreamVideoCallback(BaseCallback):
         self.every, self.fps = every, fps
         self.n_sequences, self.length, self.context = n_sequences, length, context
         self.seed = seed
+        self._looked_at = 0  # call of the last look at a window
 
     def _on_training_start(self) -> None:
+        if isinstance(self.model, RolloutAgent) and self.model.n_steps < self.length:
+            raise ValueError(
+                f"DreamVideoCallback: length={self.length}, but {type(self.model).__name__} keeps "
+                f"no more than its last {self.model.n_steps} steps (n_steps). Pass a smaller "
+                "length, or a larger n_steps to the agent."
+            )
         texts = HumanOutputFormat | JSONOutputFormat | CSVOutputFormat
         if all(isinstance(log, texts) for log in self.logger.output_formats):
             warnings.warn(
@@ -254,34 +265,44 @@ class DreamVideoCallback(BaseCallback):
             )
 
     def _on_step(self) -> bool:
-        buffer = self.model.replay_buffer
-        assert buffer is not None
-        # One more record than is shown: the one whose action leads to the first.
-        length = self.length + 1
-        if self.n_calls % self.every == 0 and buffer.n_windows(length) >= self.n_sequences:
+        if self.n_calls % self.every == 0 and self._replayed() >= self.n_sequences:
             self._log(self.look())
         return True
 
+    def _replayed(self) -> int:
+        """Count the sequences of a replay, with the record whose action leads to their first."""
+        buffer = getattr(self.model, "replay_buffer", None)
+        return 0 if buffer is None else buffer.n_windows(self.length + 1)
+
+    def _on_rollout_end(self) -> None:
+        on_policy = isinstance(self.model, RolloutAgent)
+        if on_policy and self.n_calls // self.every > self._looked_at // self.every:
+            self._looked_at = self.n_calls
+            self._log(self.look())
+
     def look(self, normalizer: VecNormalize | None = None) -> OpenLoop:
         """
-        Make predictions for sequences of the replay; needs no logger.
+        Make predictions for recorded sequences; needs no logger.
 
-        :param normalizer: of the raw observations in the replay; default: the agent's
+        :param normalizer: of the raw observations in a replay; default: the agent's
+        :raises ValueError: if too little is recorded
         """
-        buffer = self.model.replay_buffer
-        assert buffer is not None
-        generator = th.Generator(device=self.model.device).manual_seed(self.seed)
-        batch = buffer.sample(
-            4 * self.n_sequences,
-            normalizer or self.model.get_vec_normalize_env(),
-            batch_length=self.length,
-            online=False,
-            rng=np.random.default_rng(self.seed),
+        model: Any = self.model
+        given = {} if normalizer is None else {"normalizer": normalizer}
+        generator = th.Generator(device=model.device).manual_seed(self.seed)
+        batch = model.recorded_sequences(
+            np.random.default_rng(self.seed), 4 * self.n_sequences, self.length, **given
         )
+        return open_loop(model.policy, self._whole(batch), self.context, generator)
+
+    def _whole(self, batch: SequenceBatch | Sequences) -> Sequences:
+        """Take sequences of one episode, where there are enough."""
         # A dream does not reset: where an episode ends, nothing is left to compare.
         resets = batch.is_first[:, 1:].sum(1)
         rows = resets.argsort(stable=True)[: self.n_sequences]
-        return open_loop(self.model.policy, batch.rows(rows), self.context, generator)
+        obs = batch.observations
+        seen = {key: x[rows] for key, x in obs.items()} if isinstance(obs, dict) else obs[rows]
+        return Sequences(seen, batch.actions[rows], batch.rewards[rows], batch.is_first[rows])
 
     def _log(self, shown: OpenLoop) -> None:
         codec = self.model.policy.observation_codec

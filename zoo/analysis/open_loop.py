@@ -7,6 +7,7 @@ from torch import Tensor
 
 from dreamzoo.common.buffers import SequenceBatch
 from dreamzoo.common.policies.world_model import WorldModelPolicy
+from dreamzoo.common.rollout_window import Sequences
 from dreamzoo.nn.fast.precision import using
 from dreamzoo.nn.observations import Observation
 from dreamzoo.nn.process import restores_process
@@ -42,7 +43,7 @@ class OpenLoop(NamedTuple):
 @th.no_grad()
 def open_loop(
     policy: WorldModelPolicy,
-    batch: SequenceBatch,
+    batch: SequenceBatch | Sequences,
     context: int,
     generator: th.Generator | None = None,
 ) -> OpenLoop:
@@ -72,11 +73,10 @@ def open_loop(
     is_first[:, 0] = True
     seen = (actions[:, :context], _part(batch.observations, slice(context)), is_first[:, :context])
     with using(policy.precision, policy.device):
-        states = model.observe_sequence(model.initial(rows), *seen, generator).latent
+        states = model.filter(model.initial(rows), *seen, generator)
         last = select(states, (slice(None), context - 1))
         unseen = actions[:, context:].transpose(0, 1)  # (T - context, B, A)
-        futures = model.dynamics.imagine(last, unseen, generator=generator)
-        after = select(futures.states, slice(1, None))
+        after = select(model.imagine_sequence(last, unseen, generator), slice(1, None))
         whole = map_parts(lambda seen, new: th.cat([seen, new.transpose(0, 1)], 1), states, after)
         flat = model.decode(flatten(whole, 0, 1))
         expected, _ = model.predict(whole)

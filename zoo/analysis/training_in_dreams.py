@@ -14,7 +14,7 @@ from dreamzoo.analysis.evaluation import (
     seed_episodes,
 )
 from dreamzoo.analysis.sb3_agents import train_sb3
-from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
+from dreamzoo.common.has_world_model import HasWorldModel
 
 
 class TrainedInDream(NamedTuple):
@@ -69,7 +69,7 @@ def train_in_dream(
 
 
 def compare_in_reality(
-    model: WorldModelAlgorithm,
+    model: HasWorldModel,
     dreamed: BaseAlgorithm,
     env: VecEnv,
     name: str,

@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import pathlib
 import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -64,6 +65,23 @@ def seed(text: str) -> int:
     if (number := whole(0)(text)) < 2**32:
         return number
     raise argparse.ArgumentTypeError(f"must be less than 2**32, not {text!r}")
+
+
+def load_replay(model: Any, path: pathlib.Path) -> None:
+    """
+    Give a model the replay that a command line names.
+
+    :param model: agent
+    :param path: of the replay
+    :raises ValueError: for an agent that keeps none
+    """
+    if not hasattr(model, "load_replay_buffer"):
+        raise ValueError(
+            f"--replay: {type(model).__name__} learns from what it has just done and keeps no "
+            "replay. Leave it out: dreams then begin where episodes do, and dreamzoo dream takes "
+            "an environment to play in instead, with --env."
+        )
+    model.load_replay_buffer(path)
 
 
 #: What may be raised about what a user has said: by us, SB3, gymnasium, torch and the system.

@@ -2,25 +2,39 @@
 Show what a trained world model predicts: truth, model, error.
 
     dreamzoo dream --model runs/train/model.zip --replay runs/train/replay_buffer.pkl
+    dreamzoo dream --model runs/train/model.zip --env CartPole-v1
 
-Reads real sequences from the saved replay, lets the model see their first frames and go on with
-the actions alone. Writes a video for each image, and a figure of everything else. Observations are
-normalized as in training if vecnormalize.pkl lies beside the model.
+Reads real sequences from the saved replay, or lets the agent play them in an environment. The
+model sees their first steps and goes on with the actions alone. Writes a video for each image, and
+a figure of everything else. Observations are normalized as in training if vecnormalize.pkl lies
+beside the model.
 """
 
+from argparse import Namespace
+from functools import partial
 from pathlib import Path
+from typing import Any
+
+import torch as th
+from stable_baselines3.common.env_util import make_vec_env
 
 from dreamzoo.analysis.callbacks import DreamVideoCallback
+from dreamzoo.analysis.open_loop import OpenLoop, open_loop
 from dreamzoo.analysis.open_loop_files import write_open_loop
-from dreamzoo.cli.arguments import make_parser, plain_errors, seed, whole
-from dreamzoo.common.environments.normalizer import load_normalizer
+from dreamzoo.analysis.playing import play_sequences
+from dreamzoo.cli.arguments import load_replay, make_parser, parse_value, plain_errors, seed, whole
+from dreamzoo.common.environments.normalizer import as_in_training, load_normalizer
+from dreamzoo.envs import make_env
 from dreamzoo.envs.dreams.load_model import load_model
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = make_parser("dream", __doc__)
     parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--replay", type=Path, required=True)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--replay", type=Path, help="saved by the agent's training")
+    source.add_argument("--env", help="to play in, see dreamzoo.envs.make_env")
+    parser.add_argument("-e", "--env-kwargs", nargs="*", type=parse_value, default=[])
     parser.add_argument("--out", type=Path, default=Path("runs/dream"))
     parser.add_argument("--sequences", type=whole(1), default=6)
     parser.add_argument("--length", type=whole(1), default=45, help="steps")
@@ -33,9 +47,21 @@ def main(argv: list[str] | None = None) -> None:
             n_sequences=args.sequences, length=args.length, context=args.context, seed=args.seed
         )
         model = load_model(args.model)
-        model.load_replay_buffer(args.replay)
-        look.init_callback(model)
-        shown = look.look(load_normalizer(args.model))
+        shown = _replayed(model, look, args) if args.env is None else _played(model, args)
         args.out.mkdir(parents=True, exist_ok=True)
     write_open_loop(args.out, shown, model.policy.observation_codec, args.scale)
     print(f"Wrote {', '.join(sorted(path.name for path in args.out.iterdir()))} to {args.out}/")
+
+
+def _replayed(model: Any, look: DreamVideoCallback, args: Namespace) -> OpenLoop:
+    load_replay(model, args.replay)
+    look.init_callback(model)
+    return look.look(load_normalizer(args.model))
+
+
+def _played(model: Any, args: Namespace) -> OpenLoop:
+    maker = partial(make_env, args.env, **dict(args.env_kwargs))
+    env = as_in_training(make_vec_env(maker, n_envs=args.sequences, seed=args.seed), args.model)
+    sequences = play_sequences(model, env, args.length, seed=args.seed)
+    generator = th.Generator(device=model.device).manual_seed(args.seed)
+    return open_loop(model.policy, sequences, args.context, generator)

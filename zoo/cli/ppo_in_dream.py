@@ -28,7 +28,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from dreamzoo.analysis.evaluation import check_spaces
 from dreamzoo.analysis.sb3_agents import make_sb3
 from dreamzoo.analysis.training_in_dreams import compare_in_reality, train_in_dream
-from dreamzoo.cli.arguments import make_parser, parse_value, plain_errors, seed, whole
+from dreamzoo.cli.arguments import load_replay, make_parser, parse_value, plain_errors, seed, whole
 from dreamzoo.common.environments.normalizer import as_in_training
 from dreamzoo.common.storage.agents import SB3_AGENTS
 from dreamzoo.envs import make_env
@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
         if args.replay is not None:
             # With the environment it knows how the replay's observations are normalized.
             model = type(model).load(args.model, env=env)
-            model.load_replay_buffer(args.replay)
+            load_replay(model, args.replay)
         start = "initial" if args.replay is None else "replay"
         dream = model.dream_env(args.n_dreams, horizon=args.horizon, start=start)
         make_sb3(args.algo, dream, seed=args.seed, **settings)  # what it refuses, before training

@@ -11,6 +11,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from dreamzoo.common.policies.world_model import WorldModelPolicy
+from dreamzoo.nn.state import leaves
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -44,12 +45,13 @@ def destroyed(model: "BaseAlgorithm") -> list[str]:
     bad = not_finite(model.get_parameters())
     if bad or not isinstance(model.policy, WorldModelPolicy):
         return bad
-    policy = model.policy
+    policy, world_model, device = model.policy, model.policy.world_model, model.policy.device
     obs, _ = policy.obs_to_tensor(_zeros(policy.observation_space))
-    state, is_first = policy.initial_state(1), th.ones(1, dtype=th.bool, device=policy.device)
-    latent = policy.world_model.observe(*state, obs, is_first, mode=True)
-    reward, _ = policy.world_model.predict(latent)
-    return not_finite({"latent": dict(enumerate(latent)), "predicted reward": reward})
+    is_first = th.ones(1, dtype=th.bool, device=device)
+    nothing = world_model.initial(1), th.zeros(1, policy.action_codec.dim, device=device)
+    latent = world_model.observe(*nothing, obs, is_first, mode=True)
+    reward, _ = world_model.predict(latent)
+    return not_finite({"latent": dict(enumerate(leaves(latent))), "predicted reward": reward})
 
 
 def _zeros(space: spaces.Space) -> Any:

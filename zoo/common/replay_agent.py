@@ -13,6 +13,7 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.vec_env import VecNormalize
 from typing_extensions import Unpack
 
 from dreamzoo.common.arguments import REPLAY_DEFAULTS, ReplayPlumbing
@@ -428,20 +429,31 @@ class ReplayAgent(GradientUpdates, ReplayFiles):
                 "Load the agent with an environment behind the same: load(path, env=...)."
             )
 
-    def recorded_sequences(self, rng: np.random.Generator) -> SequenceBatch:
+    def recorded_sequences(
+        self,
+        rng: np.random.Generator,
+        rows: int | None = None,
+        length: int | None = None,
+        normalizer: VecNormalize | None = None,
+    ) -> SequenceBatch:
         """
         Sample windows, and leave the order of those that training samples as it is.
 
         :param rng: source of randomness
+        :param rows: number of windows; default: ``batch_size``
+        :param length: steps of a window; default: the buffer's
+        :param normalizer: of the raw observations in the replay; default: the agent's
         :raises ValueError: if the replay holds too little, or nothing says how its observations are
             normalized
         """
         buffer = self.replay_buffer
-        self._check_statistics()
-        if buffer is None or not buffer.n_windows():
+        if normalizer is None:
+            self._check_statistics()
+            normalizer = self.get_vec_normalize_env()
+        if buffer is None or not buffer.n_windows(length):
             raise ValueError(
-                "The replay buffer holds no sequence to begin a dream in. Let the agent learn, or "
-                "load_replay_buffer() first, or use start='initial' or a context."
+                f"The replay buffer holds no sequence of {length or self.batch_length} steps. Let "
+                "the agent learn, or load_replay_buffer() first; a dream also begins with "
+                "start='initial' or in a context."
             )
-        normalizer = self.get_vec_normalize_env()
-        return buffer.sample(self.batch_size, normalizer, online=False, rng=rng)
+        return buffer.sample(rows or self.batch_size, normalizer, length, online=False, rng=rng)

@@ -19,13 +19,13 @@ from dreamzoo.common.environments.workers import dead_workers_named
 from dreamzoo.common.gradient_updates import GradientUpdates
 from dreamzoo.common.memory_agent import MemoryAgent
 from dreamzoo.common.policies.recurrent import RecurrentPolicy
-from dreamzoo.common.rollout_window import WindowRecorder
+from dreamzoo.common.rollout_window import RolloutWindow, Sequences, WindowRecorder
 from dreamzoo.common.settings import Number, Setting, Whole
 from dreamzoo.common.training import MeanMetrics, to_means
 from dreamzoo.nn.fast.precision import using
 from dreamzoo.nn.observations import SINGLE, Observation
 from dreamzoo.nn.process import in_own_precision, restores_process
-from dreamzoo.nn.state import State
+from dreamzoo.nn.state import State, flatten, stack
 
 SelfRolloutAgent = TypeVar("SelfRolloutAgent", bound="RolloutAgent")
 
@@ -229,6 +229,58 @@ class RolloutAgent(GradientUpdates, MemoryAgent, OnPolicyAlgorithm):
         nowhere = th.zeros(self.n_envs, dtype=th.bool, device=self.device)
         obs = obs_as_tensor(observations, self.device)
         return self.policy.predict_values(obs, self._last_state, nowhere).cpu().numpy()
+
+    # ------------------------------------------------------------------ what was collected last
+
+    def _last_window(self) -> RolloutWindow:
+        """Return the steps that were collected last, also of a window that is not yet full."""
+        if not len(self.rollout_buffer):
+            raise ValueError(
+                f"This {type(self).__name__} has no window of steps: it keeps those that it has "
+                "collected last, and a file does not hold them. Let it learn first; a dream also "
+                "begins with start='initial' or in a context."
+            )
+        return self.rollout_buffer.window(self.device)
+
+    def recorded_sequences(
+        self, rng: np.random.Generator, rows: int | None = None, length: int | None = None
+    ) -> Sequences:
+        """
+        Cut sequences out of the window that was collected last.
+
+        :param rng: source of randomness
+        :param rows: number of sequences, as far as there are as many; default: all
+        :param length: steps of each; default: the whole window
+        :raises ValueError: if there is no window, or a shorter one
+        """
+        window = self._last_window()
+        n, steps = window.rewards.shape
+        length = steps if length is None else length
+        if length > steps:
+            raise ValueError(
+                f"There is no sequence of {length} steps: the window that was collected last has "
+                f"{steps}."
+            )
+        places = rng.permutation(n * (steps - length + 1))[:rows]
+        envs, starts = np.divmod(places, steps - length + 1)
+        return window.sequences().part(
+            th.as_tensor(envs, device=self.device), th.as_tensor(starts, device=self.device), length
+        )
+
+    def _recorded_latents(self, generator: th.Generator | None) -> State:
+        """Do what :meth:`HasWorldModel.replay_latents` does, whatever the policy remembers."""
+        window = self._last_window()
+        latents: list[State] = []
+
+        def as_it_was(latent: State, generator: th.Generator | None, deterministic: bool) -> Tensor:
+            latents.append(latent)
+            return window.actions[:, len(latents) - 1]
+
+        memory = window.start
+        for t in range(window.rewards.shape[1]):
+            obs, is_first = window.step(t)
+            _, memory = self.policy.act(obs, memory, is_first, generator, choose=as_it_was)
+        return flatten(stack(latents, 1), 0, 1)
 
     # ------------------------------------------------------------------ updates
 

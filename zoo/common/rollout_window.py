@@ -10,6 +10,39 @@ from dreamzoo.nn.observations import Observation
 from dreamzoo.nn.state import State
 
 
+class Sequences(NamedTuple):
+    """
+    Steps of n streams in the order of a replay: each with the action that led there.
+
+    :param observations: (n, T, ...), one tensor or one for every key
+    :param actions: that led to these, in replay form, zero where there was none, (n, T, dims)
+    :param rewards: of arriving there, (n, T)
+    :param is_first: bool, first step of an episode, (n, T)
+    """
+
+    observations: Observation
+    actions: Tensor
+    rewards: Tensor
+    is_first: Tensor
+
+    def part(self, rows: Tensor, start: Tensor, length: int) -> "Sequences":
+        """
+        Cut out shorter sequences.
+
+        :param rows: of which streams, int64 (B,)
+        :param start: their first steps, int64 (B,)
+        :param length: steps of each
+        """
+        steps = start[:, None] + th.arange(length, device=start.device)
+
+        def cut(part: Tensor) -> Tensor:
+            return part[rows[:, None], steps]
+
+        obs = self.observations
+        seen = {key: cut(x) for key, x in obs.items()} if isinstance(obs, dict) else cut(obs)
+        return Sequences(seen, *map(cut, self[1:]))
+
+
 class RolloutWindow(NamedTuple):
     """
     T steps of n environments, in the order in which the policy went through them.
@@ -34,6 +67,23 @@ class RolloutWindow(NamedTuple):
     is_last: Tensor
     bootstrap: Tensor
     start: State
+
+    def step(self, t: int) -> tuple[Observation, Tensor]:
+        """Return observations of one step, (n, ...), and whether they begin episodes, (n,)."""
+        obs = self.observations
+        seen = {key: x[:, t] for key, x in obs.items()} if isinstance(obs, dict) else obs[:, t]
+        return seen, self.is_first[:, t]
+
+    def sequences(self) -> Sequences:
+        """Return the same steps as a replay has them; what led to the first is left out."""
+
+        def arrived(part: Tensor) -> Tensor:
+            moved = th.cat([th.zeros_like(part[:, :1]), part[:, :-1]], dim=1)
+            first = self.is_first.view(*self.is_first.shape, *[1] * (part.dim() - 2))
+            return moved.masked_fill(first, 0)
+
+        actions, rewards = arrived(self.actions), arrived(self.rewards)
+        return Sequences(self.observations, actions, rewards, self.is_first)
 
 
 class WindowRecorder:

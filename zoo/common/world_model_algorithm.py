@@ -3,10 +3,16 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
+import numpy as np
+import torch as th
+
+from dreamzoo.common.buffers import SequenceBatch
 from dreamzoo.common.has_world_model import HasWorldModel
 from dreamzoo.common.policies.world_model import WorldModelPolicy
 from dreamzoo.common.replay_agent import ReplayAgent
 from dreamzoo.common.settings import Setting
+from dreamzoo.nn.state import State, select
+from dreamzoo.nn.world_model import Filtered, WorldModel
 
 
 class WorldModelAlgorithm(HasWorldModel, ReplayAgent):
@@ -26,3 +32,37 @@ class WorldModelAlgorithm(HasWorldModel, ReplayAgent):
     policy: WorldModelPolicy
     policy_base: ClassVar[type[WorldModelPolicy]]
     settings: ClassVar[Mapping[str, Setting]] = ReplayAgent.settings
+
+    @property
+    def world_model(self) -> WorldModel:
+        """The learned model: ``model.policy.world_model``."""
+        world_model = self.policy.world_model
+        assert isinstance(world_model, WorldModel)
+        return world_model
+
+    def observe_batch(
+        self, batch: SequenceBatch, generator: th.Generator | None = None
+    ) -> Filtered:
+        """
+        Filter the sequences of a batch, from the states that precede them.
+
+        :param batch: (B, T)
+        :param generator: source of the states' randomness
+        """
+        return self.world_model.observe_sequence(
+            self.start_latent(batch),
+            self.policy.action_codec.encode(batch.actions),
+            batch.observations,
+            batch.is_first,
+            generator,
+        )
+
+    def start_latent(self, batch: SequenceBatch) -> State:
+        """Return the states that precede the rows of a batch, (B, ...)."""
+        return self.policy.world_model.initial(len(batch.rewards))
+
+    def _recorded_latents(self, generator: th.Generator | None) -> State:
+        """Do what :meth:`replay_latents` does."""
+        seed = int(th.randint(2**31, (), generator=generator, device=self.device))
+        batch = self.recorded_sequences(np.random.default_rng(seed))
+        return select(self.observe_batch(batch, generator).latent, ~batch.is_last)

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from dreamzoo.nn.beliefs import Belief
 from dreamzoo.nn.distributions import at_least_float32
 from dreamzoo.nn.fast.pieces import by_rows
+from dreamzoo.nn.latent_model import LatentModel
 from dreamzoo.nn.observations import Observation, ObservationCodec
 from dreamzoo.nn.rssm.dynamics import Dynamics
-from dreamzoo.nn.state import State, first_part, select
+from dreamzoo.nn.state import State, select
 
 
 class Decodes(Protocol):
@@ -53,16 +54,14 @@ class Filtered(NamedTuple):
     targets: dict[str, Tensor]
 
 
-class WorldModel(nn.Module):
+class WorldModel(LatentModel):
     """
-    A learned environment; the calls that dreams, planners and videos rely on.
+    A learned environment around a recurrent state-space model.
 
-    Agents give it the networks of their paper. Observations are torch tensors of the environment's
-    own shape and dtype; actions are encoded (:class:`ActionCodec`).
-
-    Every call has a gradient, towards weights, states and actions, unless it is made under
-    ``torch.no_grad()``: the agents, dreams and planners here make it so. Gradients pass samples of
-    states, see :class:`Dynamics`, but nothing that is rounded: observations of integers, images.
+    Agents give it the networks of their paper. Every call has a gradient, towards weights, states
+    and actions, unless it is made under ``torch.no_grad()``: the agents, dreams and planners here
+    make it so. Gradients pass samples of states, see :class:`Dynamics`, but nothing that is
+    rounded: observations of integers, images.
 
     Example:
         >>> import torch
@@ -150,7 +149,6 @@ class WorldModel(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def initial(self, n: int) -> State:
-        """Return the latent before the first observation of n episodes."""
         return self.dynamics.initial(n)
 
     def inputs(
@@ -186,16 +184,6 @@ class WorldModel(nn.Module):
         *,
         mode: bool = False,
     ) -> State:
-        """
-        Filter one observation of n environments.
-
-        :param latent: state after the previous observation
-        :param prev_action: encoded action that led here, (n, A)
-        :param obs: observation, (n, ...)
-        :param is_first: bool, (n,)
-        :param generator: source of randomness
-        :param mode: take the most likely latent instead of a sample
-        """
         tokens = self.encoder(self.inputs(obs, 1, generator, mode=mode))
         states, _ = self.dynamics.observe(
             latent, prev_action[:, None], tokens[:, None], is_first[:, None], generator, mode=mode
@@ -232,17 +220,27 @@ class WorldModel(nn.Module):
         *,
         mode: bool = False,
     ) -> State:
-        """Predict the state after an encoded action (n, A), without an observation."""
         return self.dynamics.imagine_step(latent, action, generator, mode=mode)
 
-    def first_state(self, n: int, generator: th.Generator | None = None) -> State:
-        """Draw n states that the model believes in before the first observation of an episode."""
-        nothing = self.initial(n)
-        action = first_part(nothing).new_zeros(n, self.action_dim)
-        return self.imagine_step(nothing, action, generator)
+    def filter(
+        self,
+        latent: State,
+        prev_actions: Tensor,
+        obs: Observation,
+        is_first: Tensor,
+        generator: th.Generator | None = None,
+    ) -> State:
+        return self.observe_sequence(latent, prev_actions, obs, is_first, generator).latent
+
+    def imagine_sequence(
+        self, latent: State, actions: Tensor, generator: th.Generator | None = None
+    ) -> State:
+        return self.dynamics.imagine(latent, actions, generator=generator).states
+
+    def features(self, latent: State) -> Tensor:
+        return latent.feat
 
     def entropy(self, latent: State) -> Tensor:
-        """Compute how unsure the model is of states, see :meth:`Dynamics.entropy`."""
         return self.dynamics.entropy(latent)
 
     def reward_and_discount(self, feat: Tensor) -> tuple[Tensor, Tensor]:
@@ -259,15 +257,12 @@ class WorldModel(nn.Module):
         return self.reward.mean(feat), discount
 
     def predict(self, latent: State) -> tuple[Tensor, Tensor]:
-        """
-        Predict the reward of arriving in states and the probability that the episode goes on.
-
-        :return: (...) each
-        """
         reward, discount = self.reward_and_discount(latent.feat)
         return reward, (discount / self.learned_gamma).clamp(max=1.0)
 
+    def sample_reward(self, latent: State, generator: th.Generator | None = None) -> Tensor:
+        return self.reward.sample(latent.feat, generator)
+
     def decode(self, latent: State) -> Observation:
-        """Reconstruct observations of states (n, ...) in the environment's shape and dtype."""
         values = self.decoder.most_likely(self.decoder(latent.feat))
         return self.codec.decode(self.outputs(values))

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from dreamzoo.common.policies.world_model import WorldModelPolicy
 from dreamzoo.nn.fast import graphs
+from dreamzoo.nn.latent_model import LatentModel
 from dreamzoo.nn.state import State, first_part, map_parts
-from dreamzoo.nn.world_model import WorldModel
 from dreamzoo.planning.cem import CEM
 
 
@@ -40,7 +40,7 @@ class ModelRollout:
 
     def __init__(
         self,
-        world_model: WorldModel,
+        world_model: LatentModel,
         latent: State,
         generator: th.Generator | None = None,
         *,
@@ -67,7 +67,7 @@ class ModelRollout:
 
 
 def plan_actions(
-    world_model: WorldModel,
+    world_model: LatentModel,
     cem: CEM,
     latent: State,
     action_dim: int,

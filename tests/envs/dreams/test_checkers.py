@@ -68,7 +68,7 @@ def make_agent(name: str, observations: spaces.Space, actions: spaces.Space) -> 
         policy, Toy(observations, actions), policy_kwargs=TINY_POLICY[name], seed=0, buffer_size=10
     )
     assert isinstance(agent, WorldModelAlgorithm)
-    for parameter in agent.policy.world_model.decoder.parameters():
+    for parameter in agent.world_model.decoder.parameters():
         parameter.data *= 3.0  # out of the bounds
     return agent
 

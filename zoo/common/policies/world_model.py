@@ -7,9 +7,10 @@ from torch import nn
 
 from dreamzoo.common.policies.inputs import ExtractorEncoder
 from dreamzoo.common.policies.recurrent import Choice, RecurrentPolicy
+from dreamzoo.nn.latent_model import LatentModel
 from dreamzoo.nn.observations import Observation
 from dreamzoo.nn.process import in_own_precision
-from dreamzoo.nn.state import State, first_part
+from dreamzoo.nn.state import State
 from dreamzoo.nn.world_model import WorldModel
 
 
@@ -29,8 +30,9 @@ class WorldModelPolicy(RecurrentPolicy):
     """
     Owns a world model and whatever acts in it; remembers the latent that it has filtered.
 
-    Subclasses build ``world_model`` and choose actions from latents. One that remembers more than
-    :class:`ActingState` overrides :meth:`initial_state` and :meth:`act`.
+    Subclasses build ``world_model`` and choose actions from latents. One that remembers anything
+    else than :class:`ActingState` overrides :meth:`initial_state` and :meth:`act`, which gives
+    ``choose`` the model's state after the observation: planners and dreams go on from there.
 
     :param observation_space: observation space
     :param action_space: action space
@@ -39,7 +41,7 @@ class WorldModelPolicy(RecurrentPolicy):
     :param plumbing: what all policies share, see :class:`PolicyPlumbing`
     """
 
-    world_model: WorldModel
+    world_model: LatentModel
 
     def _own_encoder(self) -> nn.Module | None:
         """Build an encoder from the user's ``features_extractor_class``, if there is one."""
@@ -68,22 +70,22 @@ class WorldModelPolicy(RecurrentPolicy):
         # Not a second registration: its parameters would be saved twice.
         object.__setattr__(self, "features_extractor", getattr(encoder, "extractor", encoder))
 
-    def initial_state(self, n: int) -> ActingState:
+    def initial_state(self, n: int) -> State:
         latent = self.world_model.initial(n)
-        return ActingState(latent, first_part(latent).new_zeros(n, self.action_codec.dim))
+        return ActingState(latent, self._place.new_zeros(n, self.action_codec.dim))
 
     @th.no_grad()
     @in_own_precision
     def act(
         self,
         obs: Observation,
-        state: ActingState,
+        state: State,
         is_first: th.Tensor,
         generator: th.Generator | None = None,
         *,
         deterministic: bool = False,
         choose: Choice | None = None,
-    ) -> tuple[th.Tensor, ActingState]:
+    ) -> tuple[th.Tensor, State]:
         latent = self.world_model.observe(
             state.latent, state.prev_action, obs, is_first, generator, mode=deterministic
         )

@@ -1,0 +1,47 @@
+"""Real sequences from an environment, for agents that keep none."""
+
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.vec_env import VecEnv
+
+from dreamzoo.analysis.evaluation import check_spaces, seed_episodes
+from dreamzoo.common.has_world_model import HasWorldModel
+from dreamzoo.common.rollout_window import Sequences, WindowRecorder
+from dreamzoo.nn.checks import to_flags
+
+
+def play_sequences(model: HasWorldModel, env: VecEnv, length: int, *, seed: int = 0) -> Sequences:
+    """
+    Let an agent act, and record what happens: one sequence for every environment.
+
+    Example:
+        >>> from dreamzoo import DreamerV3
+        >>> from dreamzoo.analysis.open_loop import open_loop
+        >>> from dreamzoo.analysis.playing import play_sequences
+        >>> from stable_baselines3.common.env_util import make_vec_env
+        >>> model = DreamerV3("MlpPolicy", "CartPole-v1", policy_kwargs=dict(size="debug"))
+        >>> sequences = play_sequences(model, make_vec_env("CartPole-v1", n_envs=2), length=10)
+        >>> open_loop(model.policy, sequences, context=3).prediction.shape
+        torch.Size([2, 10, 4])
+
+    :param model: acts, with sampled actions
+    :param env: wrapped as the model's own environment was; images may have their channels last
+    :param length: steps T of a sequence
+    :param seed: of the environment
+    :return: (n_envs, T); where an episode ends, the next one follows
+    :raises ValueError: for an environment with other spaces
+    """
+    check_spaces(model, env)
+    env = model._wrap_env(env, verbose=0, monitor_wrapper=False)
+    seed_episodes(env, seed)
+    obs: Any = env.reset()
+    recorder, codec = WindowRecorder(), model.policy.action_codec
+    state, starts, unknown = None, np.ones(env.num_envs, bool), np.zeros(env.num_envs)
+    for _ in range(length):
+        action, state = model.predict(obs, state, starts)
+        after, reward, flags, _ = env.step(action)
+        ends = to_flags(flags, env.num_envs, "dones")
+        recorder.add(obs, np.asarray(codec.from_env(action)), reward, starts, ends, unknown)
+        obs, starts = after, ends
+    return recorder.window(model.device).sequences()
