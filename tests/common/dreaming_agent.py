@@ -259,6 +259,10 @@ class DreamingAgent(HasWorldModel, RolloutAgent):
         if self._init_setup_model:
             self._setup_model()
 
+    @property
+    def world_model(self) -> RecallingModel:
+        return self.policy.world_model
+
     def losses(self, batch: RolloutWindow) -> Losses:
         policy, model, arrived = self.policy, self.policy.world_model, batch.sequences()
         done, latent = batch.start

@@ -8,9 +8,82 @@ EVALUATION, TRAIN = "zoo/analysis/evaluation.py", "zoo/benchmark/runs.py"
 SB3_AGENTS, IN_DREAMS = "zoo/analysis/sb3_agents.py", "zoo/analysis/training_in_dreams.py"
 VEC, HAS_MODEL = "envs/vector_env_to_vec_env.py", "zoo/common/world_model_algorithm.py"
 DISCOUNT = "wrappers/episode_discount.py"
+ROLLOUTS, WINDOW = "zoo/common/rollout_agent.py", "zoo/common/rollout_window.py"
+OF_MODELS, ON_POLICY = ("tests/nn/test_world_model.py",), ("tests/common/test_dreaming_agent.py",)
+LATENT_MODEL = "zoo/nn/latent_model.py"
 TESTS = ("tests/envs/dreams", "tests/wrappers/test_dream.py", "tests/analysis/test_open_loop.py")
 
 MUTANTS = [
+    Mutant(
+        "latent models: filtering begins anew at every step",
+        LATENT_MODEL,
+        "for t in range(is_first.shape[1]):\n",
+        "start = latent\n        for t in range(is_first.shape[1]):\n            latent = start\n",
+        OF_MODELS,
+    ),
+    Mutant(
+        "latent models: every action is taken in the start",
+        LATENT_MODEL,
+        "states.append(self.imagine_step(states[-1], action, generator))",
+        "states.append(self.imagine_step(latent, action, generator))",
+        OF_MODELS,
+    ),
+    Mutant(
+        "dreams of the last window: what was done is chosen anew",
+        ROLLOUTS,
+        "return window.actions[:, len(latents) - 1]",
+        "return window.actions[:, 0]",
+        ON_POLICY,
+    ),
+    Mutant(
+        "dreams of the last window: it begins without a memory",
+        ROLLOUTS,
+        "memory = window.start\n",
+        "memory = self.policy.initial_state(self.n_envs)\n",
+        ON_POLICY,
+    ),
+    Mutant(
+        "dreams of the last window: episodes go on into the next",
+        WINDOW,
+        "return seen, self.is_first[:, t]",
+        "return seen, self.is_first[:, t] & (t == 0)",
+        ON_POLICY,
+    ),
+    Mutant(
+        "sequences of a window: rewards and actions are those that followed",
+        WINDOW,
+        "moved = th.cat([th.zeros_like(part[:, :1]), part[:, :-1]], dim=1)",
+        "moved = part",
+        ON_POLICY,
+    ),
+    Mutant(
+        "sequences of a window: first steps have what led to the last ones",
+        WINDOW,
+        "return moved.masked_fill(first, 0)",
+        "return moved",
+        ON_POLICY,
+    ),
+    Mutant(
+        "sequences of a window: all begin where it does",
+        WINDOW,
+        "steps = start[:, None] + th.arange(length, device=start.device)",
+        "steps = 0 * start[:, None] + th.arange(length, device=start.device)",
+        ON_POLICY,
+    ),
+    Mutant(
+        "played sequences: the agent does not hear of ends",
+        "zoo/analysis/playing.py",
+        "obs, starts = after, ends",
+        "obs, starts = after, np.zeros_like(ends)",
+        ON_POLICY,
+    ),
+    Mutant(
+        "videos of windows: one at the end of each",
+        "zoo/analysis/callbacks.py",
+        "on_policy and self.n_calls // self.every > self._looked_at // self.every",
+        "on_policy",
+        ON_POLICY,
+    ),
     Mutant(
         "dream: termination is the wrong way round",
         DREAM,

@@ -7,6 +7,7 @@ from gymnasium import spaces
 
 from dreamzoo.dreamer_v3.policies import DreamerV3WorldModel
 from dreamzoo.dreamer_v3.sizes import SIZES
+from dreamzoo.nn.latent_model import LatentModel
 from dreamzoo.nn.networks.encoders import Encoder
 from dreamzoo.nn.observations import ObservationCodec
 from dreamzoo.nn.rssm.dynamics import Latent
@@ -34,6 +35,25 @@ def test_observe_equals_observe_sequence(model: DreamerV3WorldModel) -> None:
         latent = model.observe(latent, actions[:, t], obs[:, t], first[:, t], generator)
         th.testing.assert_close(latent.deter, states.deter[:, t])
         th.testing.assert_close(latent.stoch, states.stoch[:, t])
+
+
+def test_what_is_done_at_once_is_what_follows_step_by_step(model: DreamerV3WorldModel) -> None:
+    """A model whose state is another has only the calls of a single step, and the general forms."""
+    obs, actions = th.randn(4, 5, 3), th.randn(4, 5, 2)
+    first = th.zeros(4, 5, dtype=th.bool)
+    first[2, 3] = True
+    latent, given = model.first_state(4, th.Generator().manual_seed(0)), actions.transpose(0, 1)
+    for kind in (DreamerV3WorldModel, LatentModel):
+        generator = th.Generator().manual_seed(1)
+        seen = kind.filter(model, model.initial(4), actions, obs, first, generator)
+        dreamt = kind.imagine_sequence(model, latent, given, generator)
+        if kind is DreamerV3WorldModel:
+            expected = seen, dreamt
+        else:
+            th.testing.assert_close((*seen, *dreamt), (*expected[0], *expected[1]))
+    assert dreamt.deter.shape == (6, 4, 8)
+    anew = LatentModel.first_state(model, 4, th.Generator().manual_seed(0))
+    assert all(map(th.equal, anew, latent))
 
 
 def test_initial_latent_is_zero(model: DreamerV3WorldModel) -> None:
