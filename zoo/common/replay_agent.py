@@ -441,7 +441,7 @@ class ReplayAgent(GradientUpdates, ReplayFiles):
 
         :param rng: source of randomness
         :param rows: number of windows; default: ``batch_size``
-        :param length: steps of a window; default: the buffer's
+        :param length: steps of a window, as far as there are as many; default: the buffer's
         :param normalizer: of the raw observations in the replay; default: the agent's
         :raises ValueError: if the replay holds too little, or nothing says how its observations are
             normalized
@@ -450,10 +450,9 @@ class ReplayAgent(GradientUpdates, ReplayFiles):
         if normalizer is None:
             self._check_statistics()
             normalizer = self.get_vec_normalize_env()
-        if buffer is None or not buffer.n_windows(length):
+        if buffer is None or not buffer.n_windows(None if length is None else 1):
             raise ValueError(
-                f"The replay buffer holds no sequence of {length or self.batch_length} steps. Let "
-                "the agent learn, or load_replay_buffer() first; a dream also begins with "
-                "start='initial' or in a context."
+                "The replay buffer holds no sequence to begin a dream in. Let the agent learn, or "
+                "load_replay_buffer() first, or use start='initial' or a context."
             )
         return buffer.sample(rows or self.batch_size, normalizer, length, online=False, rng=rng)
