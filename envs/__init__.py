@@ -1,6 +1,7 @@
 """Environments: real suites in the form the papers use, one call each, and dreams."""
 
 from dreamzoo.envs.atari import DreamerAtariPreprocessing, make_atari
+from dreamzoo.envs.bsuite import make_bsuite
 from dreamzoo.envs.dmc import make_dmc
 from dreamzoo.envs.dreams.env import DreamEnv
 from dreamzoo.envs.dreams.vec_env import DreamVecEnv
@@ -9,6 +10,8 @@ from dreamzoo.envs.make import make_env, make_pixels
 from dreamzoo.envs.memory.card_game import CardGame, CardGameVectorEnv
 from dreamzoo.envs.memory.t_maze import TMaze, TMazeVectorEnv
 from dreamzoo.envs.minatar import make_minatar
+from dreamzoo.envs.minigrid import make_minigrid
+from dreamzoo.envs.popgym import make_popgym
 from dreamzoo.envs.vector_env_to_vec_env import VectorEnvToVecEnv
 
 __all__ = [
@@ -22,8 +25,11 @@ __all__ = [
     "TMazeVectorEnv",
     "VectorEnvToVecEnv",
     "make_atari",
+    "make_bsuite",
     "make_dmc",
     "make_env",
     "make_minatar",
+    "make_minigrid",
     "make_pixels",
+    "make_popgym",
 ]

@@ -36,3 +36,22 @@ def unknown_name(kind: str, name: str, choices: Collection[str]) -> ValueError:
     nearest = [by_lower_case[match] for match in matches]
     hint = f"Did you mean {' or '.join(nearest)}?" if nearest else f"Choose from {sorted(choices)}."
     return ValueError(f"Unknown {kind} {name!r}. {hint}")
+
+
+def find_name(kind: str, name: str, choices: Collection[str]) -> str:
+    """
+    Return the choice that a name means, whatever its case and its underscores and hyphens.
+
+    :param kind: what the name stands for, such as "Atari game"
+    :param name: what was given
+    :param choices: all names that exist
+    :raises ValueError: if none is meant
+    """
+    by_plain_name = {_plain(choice): choice for choice in choices}
+    if _plain(name) not in by_plain_name:
+        raise unknown_name(kind, name, choices)
+    return by_plain_name[_plain(name)]
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "")

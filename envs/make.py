@@ -1,13 +1,25 @@
 """Real environments by one name, for scripts and command lines."""
 
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
 from gymnasium.wrappers import AddRenderObservation, ResizeObservation
 
 from dreamzoo.envs.atari import make_atari
+from dreamzoo.envs.bsuite import make_bsuite
 from dreamzoo.envs.dmc import make_dmc
 from dreamzoo.envs.minatar import make_minatar
+from dreamzoo.envs.minigrid import make_minigrid
+from dreamzoo.envs.popgym import make_popgym
+
+#: What makes the environments of a suite whose names are passed on as they are.
+_SUITES: dict[str, Callable[..., gym.Env]] = {
+    "bsuite": make_bsuite,
+    "minatar": make_minatar,
+    "minigrid": make_minigrid,
+    "popgym": make_popgym,
+}
 
 
 def make_env(name: str, **kwargs: Any) -> gym.Env:
@@ -17,7 +29,8 @@ def make_env(name: str, **kwargs: Any) -> gym.Env:
     ``CartPole-v1`` is any gymnasium id, ``pixels/CartPole-v1`` the same seen as 64x64 frames,
     ``dmc/cartpole-balance`` and ``dmc_pixels/cartpole-balance`` are dm_control tasks,
     ``atari/pong`` and ``atari100k/pong`` Atari games under either protocol, ``minatar/breakout``
-    those of MinAtar.
+    those of MinAtar. ``popgym/RepeatFirstEasy``, ``bsuite/memory_len/15`` and ``minigrid/MemoryS7``
+    are tasks of these suites.
 
     Example:
         >>> from dreamzoo.envs import make_env
@@ -40,8 +53,8 @@ def make_env(name: str, **kwargs: Any) -> gym.Env:
         return make_dmc(domain, task, pixels=suite == "dmc_pixels", **kwargs)
     if suite in ("atari", "atari100k"):
         return make_atari(rest, protocol=suite, **kwargs)  # type: ignore[arg-type]
-    if suite == "minatar":
-        return make_minatar(rest, **kwargs)
+    if suite in _SUITES:
+        return _SUITES[suite](rest, **kwargs)
     if suite == "pixels":
         return make_pixels(rest, **kwargs)
     return gym.make(name, **kwargs)

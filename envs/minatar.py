@@ -6,7 +6,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.utils.seeding import np_random
 
-from dreamzoo.envs.errors import requires_extra, unknown_name
+from dreamzoo.envs.errors import find_name, requires_extra
 
 _GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
 
@@ -50,11 +50,8 @@ def make_minatar(
     with requires_extra("minatar"):
         import minatar.gym
 
-    by_plain_name = {name.replace("_", ""): name for name in _GAMES}
     bare = game.removeprefix("MinAtar/").removesuffix("-v0").removesuffix("-v1")
-    found = by_plain_name.get(bare.replace("_", "").lower())
-    if found is None:
-        raise unknown_name("MinAtar game", game, _GAMES)
+    found = find_name("MinAtar game", bare, _GAMES)
     env_id = f"MinAtar/{found.title().replace('_', '')}-v1"
     if env_id not in gym.registry:
         minatar.gym.register_envs()

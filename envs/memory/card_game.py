@@ -95,12 +95,8 @@ class CardGame(gym.Env):
         self._previous, self._flips = card, self._flips + 1
         if self.removed[card]:
             return self.blank, 0.0, self._flips >= self.max_flips, False, {}
-        is_pair = (
-            previous >= 0
-            and previous != card
-            and not self.removed[previous]
-            and self.cards[previous] == self.cards[card]
-        )
+        # A card that is there has its mate, too: whether that was removed need not be asked.
+        is_pair = 0 <= previous != card and bool(self.cards[previous] == self.cards[card])
         if is_pair:
             self.removed[[previous, card]] = True
         ended = bool(self.removed.all()) or self._flips >= self.max_flips
@@ -185,15 +181,10 @@ class CardGameVectorEnv(BatchedEnv[Cards]):
         card = actions[:, None]
         before = state.previous.clamp(max=self.n_cards - 1)[:, None]
         has_before = state.previous < self.n_cards
-        is_gone, was_gone = (state.removed.gather(1, x)[:, 0] for x in (card, before))
+        is_gone = state.removed.gather(1, card)[:, 0]
         symbol, symbol_before = (state.symbols.gather(1, x)[:, 0] for x in (card, before))
-        is_pair = (
-            has_before
-            & (state.previous != actions)
-            & ~is_gone
-            & ~was_gone
-            & (symbol == symbol_before)
-        )
+        is_other = has_before & (state.previous != actions)
+        is_pair = is_other & ~is_gone & (symbol == symbol_before)
         numbers = th.arange(self.n_cards, device=self.device)
         removed = state.removed | (is_pair[:, None] & ((numbers == card) | (numbers == before)))
         flips = state.flips + 1

@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium as gym
 import pytest
 
-from dreamzoo.envs import make_atari, make_dmc, make_minatar
+from dreamzoo.envs import make_atari, make_dmc, make_env, make_minatar
 from dreamzoo.envs.errors import requires_extra
 
 # Given as mypy would not let us.
@@ -24,6 +24,9 @@ ATARI100: dict[str, Any] = {"protocol": "atari100"}
         (partial(make_atari, "pong", seed=0), "ale_py", "atari"),
         (partial(make_atari, "pong", seed=0), "PIL", "atari"),
         (partial(make_minatar, "breakout"), "minatar", "minatar"),
+        (partial(make_env, "bsuite/memory_len/0"), "bsuite", "memory"),
+        (partial(make_env, "popgym/RepeatFirstEasy"), "popgym", "memory"),
+        (partial(make_env, "minigrid/MemoryS7"), "minigrid", "memory"),
     ],
 )
 def test_missing_package_names_the_extra(

@@ -9,6 +9,9 @@ BATCHED, CARDS, MAZE = (f"envs/memory/{name}.py" for name in ("batched_env", "ca
 RESETS = "envs/vector_resets.py"
 MEMORY_TESTS = ("tests/envs/memory/test_tasks.py",)
 
+BSUITE, POPGYM, MINIGRID = (f"envs/{name}.py" for name in ("bsuite", "popgym", "minigrid"))
+SUITE_TESTS = ("tests/envs/test_memory_suites.py",)
+
 MUTANTS = [
     Mutant(
         "minatar: the last action of an episode is repeated in the next",
@@ -46,20 +49,6 @@ MUTANTS = [
         MINATAR_TESTS,
     ),
     Mutant(
-        "cards: the same card twice is a pair",
-        CARDS,
-        "            and previous != card\n",
-        "",
-        MEMORY_TESTS,
-    ),
-    Mutant(
-        "cards: removed cards make pairs again",
-        CARDS,
-        "            and not self.removed[previous]\n",
-        "",
-        MEMORY_TESTS,
-    ),
-    Mutant(
         "cards: any two flips of one symbol are a pair",
         CARDS,
         "self._previous, self._flips = card, self._flips + 1",
@@ -92,27 +81,6 @@ MUTANTS = [
         CARDS,
         "removed = state.removed | (",
         "removed = (",
-        MEMORY_TESTS,
-    ),
-    Mutant(
-        "cards: in batches the last card is the one before the first",
-        CARDS,
-        "        is_pair = (\n            has_before\n            & ",
-        "        is_pair = (\n            ",
-        MEMORY_TESTS,
-    ),
-    Mutant(
-        "cards: in batches the same card twice is a pair",
-        CARDS,
-        "            & (state.previous != actions)\n",
-        "",
-        MEMORY_TESTS,
-    ),
-    Mutant(
-        "cards: in batches removed cards make pairs again",
-        CARDS,
-        "            & ~was_gone\n",
-        "",
         MEMORY_TESTS,
     ),
     Mutant(
@@ -226,5 +194,110 @@ MUTANTS = [
         "if not has_begun:",
         "if False:",
         (*MEMORY_TESTS, "tests/envs/dreams"),
+    ),
+    Mutant(
+        "cards: the same card twice is a pair",
+        CARDS,
+        "0 <= previous != card and",
+        "0 <= previous and",
+        MEMORY_TESTS,
+    ),
+    Mutant(
+        "cards: in batches the first flip follows another",
+        CARDS,
+        "is_other = has_before & (state.previous != actions)",
+        "is_other = state.previous != actions",
+        MEMORY_TESTS,
+    ),
+    Mutant(
+        "cards: in batches the same card twice is a pair",
+        CARDS,
+        "is_other = has_before & (state.previous != actions)",
+        "is_other = has_before",
+        MEMORY_TESTS,
+    ),
+    Mutant(
+        "cards: in batches removed cards make pairs again",
+        CARDS,
+        "is_pair = is_other & ~is_gone &",
+        "is_pair = is_other &",
+        MEMORY_TESTS,
+    ),
+    Mutant(
+        "bsuite: all environments have the seed of its settings",
+        BSUITE,
+        '**self.settings, "seed": int(self.np_random.integers(2**31))',
+        '"seed": int(self.np_random.integers(2**31)), **self.settings',
+        SUITE_TESTS,
+    ),
+    Mutant(
+        "bsuite: environments without a seed are all alike",
+        BSUITE,
+        "int(self.np_random.integers(2**31))",
+        "int(self._np_random.integers(2**31)) if self._np_random else 0",
+        SUITE_TESTS,
+    ),
+    Mutant(
+        "bsuite: a seed changes nothing",
+        BSUITE,
+        "            self.inner = self._make()\n        return",
+        "            pass\n        return",
+        SUITE_TESTS,
+    ),
+    Mutant(
+        "bsuite: limits of time are ends",
+        BSUITE,
+        "ended = is_last and moment.discount == 0.0",
+        "ended = is_last",
+        SUITE_TESTS,
+    ),
+    Mutant(
+        "bsuite: bounds are left out",
+        BSUITE,
+        "getattr(spec, name, default)",
+        "default",
+        SUITE_TESTS,
+    ),
+    Mutant(
+        "popgym: one info is given for all steps",
+        POPGYM,
+        "*ends, deepcopy(info)",
+        "*ends, info",
+        SUITE_TESTS,
+    ),
+    Mutant(
+        "popgym: tuples stay",
+        POPGYM,
+        "if isinstance(obs, tuple) else obs",
+        "if False else obs",
+        SUITE_TESTS,
+    ),
+    Mutant(
+        "minigrid: kinds and colors are exchanged",
+        MINIGRID,
+        "tables = (constants.OBJECT_TO_IDX, constants.COLOR_TO_IDX,",
+        "tables = (constants.COLOR_TO_IDX, constants.OBJECT_TO_IDX,",
+        SUITE_TESTS,
+    ),
+    Mutant(
+        "minigrid: all seven actions are there",
+        MINIGRID,
+        "if movement_only:",
+        "if False:",
+        SUITE_TESTS,
+    ),
+    Mutant(
+        "minigrid: missions that change are ignored",
+        MINIGRID,
+        "if _mission_changes(env):",
+        "if False:",
+        SUITE_TESTS,
+    ),
+    Mutant(
+        "names: case and hyphens count",
+        "envs/errors.py",
+        'return name.lower().replace("_", "").replace("-", "")',
+        "return name",
+        ("tests/envs/test_memory_suites.py", "tests/envs/test_minatar.py"),
     ),
 ]

@@ -13,7 +13,6 @@ from gymnasium.utils.env_checker import check_env as check_gymnasium_env
 from gymnasium.vector import AutoresetMode
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_checker import check_env as check_sb3_env
-from stable_baselines3.common.evaluation import evaluate_policy
 
 from dreamzoo import DreamerV3
 from dreamzoo.envs import (
@@ -291,15 +290,6 @@ def test_agents_of_sb3_train_in_a_batch(task: str, settings: dict[str, Any]) -> 
     env = VecPreviousActionReward(VectorEnvToVecEnv(BATCHES[task](**settings)))
     model = PPO("MultiInputPolicy", env, n_steps=16, batch_size=32, seed=0).learn(128)
     assert model.num_timesteps == 128
-
-
-def test_ppo_finds_the_way_in_the_shortest_maze_and_no_more() -> None:
-    """Without a memory the cue is gone at the junction: half is all there is."""
-    env = VectorEnvToVecEnv(TMazeVectorEnv(32, length=1))
-    model = PPO("MlpPolicy", env, n_steps=16, batch_size=128, seed=0, learning_rate=3e-3)
-    model.learn(12_000)
-    score: Any = evaluate_policy(model, env, n_eval_episodes=400, warn=False)[0]
-    assert 0.4 < score < 0.6
 
 
 @pytest.mark.parametrize("task", BATCHES)
