@@ -32,7 +32,7 @@ def unknown_name(kind: str, name: str, choices: Collection[str]) -> ValueError:
     :return: the error, to be raised by the caller
     """
     by_lower_case = {choice.lower(): choice for choice in choices}
-    matches = get_close_matches(name.lower(), by_lower_case, n=3, cutoff=0.5)
+    matches = get_close_matches(name.lower(), by_lower_case, n=3)
     nearest = [by_lower_case[match] for match in matches]
     hint = f"Did you mean {' or '.join(nearest)}?" if nearest else f"Choose from {sorted(choices)}."
     return ValueError(f"Unknown {kind} {name!r}. {hint}")

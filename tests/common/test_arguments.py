@@ -120,3 +120,11 @@ def test_unknown_names_are_refused_with_the_nearest() -> None:
     refuse_unknown("f()", ["a"], ["a"], ["a"], "Nothing happened")
     with pytest.raises(TypeError, match=r"^f\(\) got gama, .* the nearest name is gamma\. Nothing"):
         refuse_unknown("f()", ["gama"], ["seed"], ["gamma", "seed"], "Nothing happened")
+
+
+def test_names_that_are_near_to_nothing_get_no_far_one() -> None:
+    names = ["gamma", "seed"]
+    with pytest.raises(TypeError, match=r"got xyz, which no .* there are gamma, seed\. Nothing"):
+        refuse_unknown("f()", ["xyz"], names, names, "Nothing happened")
+    with pytest.raises(TypeError, match=r"got gama, xyz, .* the nearest name is gamma\. Nothing"):
+        refuse_unknown("f()", ["gama", "xyz"], names, names, "Nothing happened")

@@ -12,6 +12,7 @@ BOTH = (
     "tests/dreamer_v2/test_agent.py",
     "tests/dreamer_v1/test_oracle.py",
     "tests/dreamer_v2/test_oracle.py",
+    "tests/common/test_gradient_updates.py",
 )
 
 
@@ -41,20 +42,20 @@ MUTANTS = [
     _mutant(
         SHARED,
         "actor and critic follow the model's rate",
-        '            "actor_optimizer": self.actor_learning_rate,\n',
+        '            "actor_optimizer": self._rate("actor_learning_rate"),\n',
         "",
     ),
     _mutant(
         SHARED,
         "actor and critic swap their rates",
-        '"critic_optimizer": self.critic_learning_rate',
-        '"critic_optimizer": self.actor_learning_rate',
+        '"critic_optimizer": self._rate("critic_learning_rate")',
+        '"critic_optimizer": self._rate("actor_learning_rate")',
     ),
     _mutant(
         SHARED,
         "the weight of the continue head is ignored",
-        'return {"kl": self.kl_coef, "cont": self.cont_coef}',
-        'return {"kl": self.kl_coef}',
+        '            del weights["cont"]\n        return weights',
+        '            pass\n        return {"kl": self.kl_coef}',
     ),
     _mutant(
         ACTIONS,
@@ -182,6 +183,24 @@ MUTANTS = [
         "V2 never looks through the dynamics while a schedule changes",
         "through_dynamics=self.rho != 1.0",
         "through_dynamics=not isinstance(self.rho, tuple) and self.rho < 1.0",
+    ),
+    _mutant(
+        UPDATES,
+        "weights of terms that are not there are let in",
+        "if unknown := sorted(weights.keys() - losses.keys()):",
+        "if unknown := sorted(weights.keys() - weights.keys()):",
+    ),
+    _mutant(
+        UPDATES,
+        "schedules of own rates do not go on",
+        "rate = rate(progress)",
+        "rate = rate(1.0)",
+    ),
+    _mutant(
+        UPDATES,
+        "settings that move are logged at their start",
+        'self.logger.record(f"train/{name}", self._on_line(name))',
+        'self.logger.record(f"train/{name}", getattr(self, name)[0])',
     ),
     _mutant(
         UPDATES,

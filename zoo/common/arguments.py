@@ -209,12 +209,13 @@ def refuse_unknown(
     :param taken: names that may be among them
     :param known: names that the caller can choose from
     :param outcome: what has not happened
-    :raises TypeError: names them and, for each, the nearest that exists
+    :raises TypeError: names them, and those near to them that exist; all, where none is near
     """
     unknown, names = sorted(set(given) - set(taken)), sorted(known)
     if unknown:
-        near = [difflib.get_close_matches(name, names, 1, cutoff=0.0)[0] for name in unknown]
+        near = [match for name in unknown for match in difflib.get_close_matches(name, names, 1)]
+        nearest = f"the nearest {'name is' if len(near) == 1 else 'names are'} {', '.join(near)}"
         raise TypeError(
-            f"{call} got {', '.join(unknown)}, which no setting is called; the nearest "
-            f"{'name is' if len(near) == 1 else 'names are'} {', '.join(near)}. {outcome}."
+            f"{call} got {', '.join(unknown)}, which no setting is called; "
+            f"{nearest if near else 'there are ' + ', '.join(names)}. {outcome}."
         )

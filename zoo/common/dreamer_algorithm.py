@@ -5,10 +5,11 @@ from typing import Any, ClassVar, Literal, get_args
 
 import torch as th
 from gymnasium import spaces
+from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor
 
 from dreamzoo.common.policies.dreamer import DreamerPolicy
-from dreamzoo.common.settings import Choice, Number, Setting, Whole
+from dreamzoo.common.settings import Choice, Number, Rate, Setting, Whole
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.nn.state import State, first_part
 
@@ -33,8 +34,8 @@ class DreamerAlgorithm(WorldModelAlgorithm):
         **WorldModelAlgorithm.settings,
         "horizon": Whole(2),
         "pretrain": Whole(0),
-        "actor_learning_rate": Number(0),
-        "critic_learning_rate": Number(0),
+        "actor_learning_rate": Rate(),
+        "critic_learning_rate": Rate(),
         "gamma": Number(0, 1),
         "gae_lambda": Number(0, 1),
         "reward_transform": Choice(get_args(RewardTransform)),
@@ -45,8 +46,8 @@ class DreamerAlgorithm(WorldModelAlgorithm):
     }
     action_spaces = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
     pretrain: int
-    actor_learning_rate: float
-    critic_learning_rate: float
+    actor_learning_rate: float | Schedule
+    critic_learning_rate: float | Schedule
     gamma: float
     reward_transform: RewardTransform
     kl_coef: float
@@ -57,8 +58,8 @@ class DreamerAlgorithm(WorldModelAlgorithm):
 
     def _own_rates(self) -> dict[str, float]:
         return {
-            "actor_optimizer": self.actor_learning_rate,
-            "critic_optimizer": self.critic_learning_rate,
+            "actor_optimizer": self._rate("actor_learning_rate"),
+            "critic_optimizer": self._rate("critic_learning_rate"),
         }
 
     def _as_learned(self, rewards: Tensor) -> Tensor:
@@ -66,7 +67,10 @@ class DreamerAlgorithm(WorldModelAlgorithm):
         return rewards.tanh() if self.reward_transform == "tanh" else rewards
 
     def _loss_weights(self) -> dict[str, float]:
-        return {"kl": self.kl_coef, "cont": self.cont_coef}
+        weights = {"kl": self.kl_coef, "cont": self.cont_coef}
+        if not self.policy.world_model.learns_discount:
+            del weights["cont"]
+        return weights
 
     def _take_due_updates(self, steps: int) -> int:
         """Return how many updates follow a collection; the first are ``pretrain`` at once."""

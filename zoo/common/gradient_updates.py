@@ -11,6 +11,7 @@ from stable_baselines3.common.utils import update_learning_rate
 from torch import Tensor
 
 from dreamzoo.common.policies.recurrent import RecurrentPolicy
+from dreamzoo.common.settings import check_rate
 from dreamzoo.common.training import (
     Losses,
     MeanMetrics,
@@ -99,6 +100,7 @@ class GradientUpdates(BaseAlgorithm):
         self._update_learning_rate(followers)
         for name, rate in own.items():
             update_learning_rate(optimizers[name], rate)
+            self.logger.record(f"train/{name.removesuffix('optimizer')}learning_rate", rate)
         for name in self._moving:
             self._now(name)
 
@@ -115,21 +117,51 @@ class GradientUpdates(BaseAlgorithm):
         if name not in self._moving:
             self._moving[name] = th.zeros((), device=self.device)
         if not graphs.is_recording():
-            start, end, steps = value
-            self._moving[name].fill_(start + (end - start) * min(self.num_timesteps / steps, 1.0))
+            self._moving[name].fill_(self._on_line(name))
         return self._moving[name]
 
+    def _on_line(self, name: str) -> float:
+        """Return where a setting that moves stands at this step, without asking the device."""
+        start, end, steps = getattr(self, name)
+        return start + (end - start) * min(self.num_timesteps / steps, 1.0)
+
     def _own_rates(self) -> dict[str, float]:
-        """Return the learning rates of optimizers that do not follow ``learning_rate``."""
+        """Return the learning rates of optimizers that do not follow ``learning_rate``, now."""
         return {}
 
+    def _rate(self, name: str) -> float:
+        """
+        Return a learning rate at this moment.
+
+        :param name: of the setting: a number, or a schedule that gives one
+        :raises ValueError: if the schedule gives what is no learning rate
+        """
+        rate, progress = getattr(self, name), self._current_progress_remaining
+        if callable(rate):
+            rate = rate(progress)
+            check_rate(f"{type(self).__name__}, {name}", rate, progress)
+        return float(rate)
+
+    def _setup_lr_schedule(self) -> None:
+        super()._setup_lr_schedule()
+        self._own_rates()  # a schedule that gives no rate is refused before anything is built
+
     def _loss_weights(self) -> dict[str, float]:
-        """Return the weights of the terms of the loss; those that are not named weigh 1."""
+        """Return the weights of terms that the loss has; those that are not named weigh 1."""
         return {}
 
     def _weigh(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Multiply every term of the loss by its weight."""
+        """
+        Multiply every term of the loss by its weight.
+
+        :raises ValueError: for the weight of a term that is not there: it would weigh nothing
+        """
         weights = self._loss_weights()
+        if unknown := sorted(weights.keys() - losses.keys()):
+            raise ValueError(
+                f"{type(self).__name__}._loss_weights() has weights of {', '.join(unknown)}, and "
+                f"the terms of the loss are {', '.join(sorted(losses))}. Name terms that are there."
+            )
         return {name: weights.get(name, 1.0) * term for name, term in losses.items()}
 
     def _add_up(self, losses: dict[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
@@ -193,6 +225,9 @@ class GradientUpdates(BaseAlgorithm):
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         means = metrics.means()
         check_means(self, means)
+        for name in self._moving:
+            if isinstance(getattr(self, name), tuple):  # still: it may have been set to a number
+                self.logger.record(f"train/{name}", self._on_line(name))
         for name, value in means.items():
             # SB3's tables cut long names off, and refuse two that are then the same.
             hidden = TABLES if len(name) > LONGEST_NAME else ()

@@ -50,8 +50,8 @@ class DreamerV1(DreamerAlgorithm):
     :param horizon: imagined steps H, at least 2 (15; discrete actions: 10)
     :param train_ratio: replayed steps for every step (500: 100 updates for 500 steps)
     :param pretrain: updates when learning starts (100)
-    :param actor_learning_rate: of the actor (8e-5)
-    :param critic_learning_rate: of the critic (8e-5)
+    :param actor_learning_rate: of the actor, a number or a schedule (8e-5)
+    :param critic_learning_rate: of the critic, the same (8e-5)
     :param gamma: discount; of imagination, too, unless a head predicts ends (0.99)
     :param gae_lambda: mixes one-step and long returns (0.95)
     :param reward_transform: what the reward head learns of rewards, and dreams consist of
@@ -100,8 +100,8 @@ class DreamerV1(DreamerAlgorithm):
         horizon: int = 15,
         train_ratio: float = 500.0,
         pretrain: int = 100,
-        actor_learning_rate: float = 8e-5,
-        critic_learning_rate: float = 8e-5,
+        actor_learning_rate: float | Schedule = 8e-5,
+        critic_learning_rate: float | Schedule = 8e-5,
         gamma: float = 0.99,
         gae_lambda: float = 0.95,
         reward_transform: RewardTransform = "identity",

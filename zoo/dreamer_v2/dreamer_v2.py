@@ -51,8 +51,8 @@ class DreamerV2(DreamerAlgorithm):
     :param train_ratio: replayed steps for every step (625: an update for every 4 steps; authors'
         code: 50, an update of 16 rows for every 16)
     :param pretrain: updates when learning starts (1; control: 100)
-    :param actor_learning_rate: of the actor (4e-5; control: 8e-5)
-    :param critic_learning_rate: of the critic (1e-4; control: 8e-5)
+    :param actor_learning_rate: of the actor, a number or a schedule (4e-5; control: 8e-5)
+    :param critic_learning_rate: of the critic, the same (1e-4; control: 8e-5)
     :param gamma: discount (text and code: 0.999; table D.1: 0.995; control: 0.99)
     :param gae_lambda: mixes one-step and long returns (0.95)
     :param rho: share of REINFORCE in the actor's objective; the rest learns through the dynamics
@@ -109,8 +109,8 @@ class DreamerV2(DreamerAlgorithm):
         horizon: int = 15,
         train_ratio: float = 625.0,
         pretrain: int = 1,
-        actor_learning_rate: float = 4e-5,
-        critic_learning_rate: float = 1e-4,
+        actor_learning_rate: float | Schedule = 4e-5,
+        critic_learning_rate: float | Schedule = 1e-4,
         gamma: float = 0.999,
         gae_lambda: float = 0.95,
         rho: Moving = 1.0,

@@ -253,8 +253,11 @@ class PlaNet(WorldModelAlgorithm):
         return Losses(terms, metrics, {})
 
     def _loss_weights(self) -> dict[str, float]:
-        return {
+        weights = {
             "kl": self.kl_coef,
             "reward": self.reward_coef,
             "overshooting": self.overshooting_coef,
         }
+        if self.overshooting_distance <= 1:
+            del weights["overshooting"]
+        return weights
