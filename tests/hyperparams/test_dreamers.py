@@ -10,7 +10,6 @@ from dreamzoo.cli import train
 from dreamzoo.dreamer_v1 import DreamerV1, DreamerV1Policy
 from dreamzoo.dreamer_v2 import DreamerV2, DreamerV2Policy
 from dreamzoo.hyperparams import HYPERPARAMS, VARIANTS, published
-from dreamzoo.hyperparams.dreamer_v1 import DISCRETE
 from dreamzoo.hyperparams.dreamer_v2 import GAMES
 from dreamzoo.testing.random_env import RandomEnv
 
@@ -54,7 +53,8 @@ def test_dreamer_v1_updates_a_hundred_times_after_five_hundred_steps() -> None:
 
 def test_dreamer_v1_has_other_settings_for_discrete_actions() -> None:
     """Appendix A of the paper; exploration and the head for ends are defaults."""
-    settings = {**DreamerV1.smallest, **DISCRETE, "buffer_size": 100, "learning_starts": 6}
+    published_ones = dict(published("dreamer_v1", "CartPole-v1", "discrete")["agent_kwargs"])
+    settings = {**DreamerV1.smallest, **published_ones, "buffer_size": 100, "learning_starts": 6}
     agent = DreamerV1("MlpPolicy", "CartPole-v1", seed=0, **settings).learn(10)
     assert agent._n_updates > 0
     assert (agent.horizon, agent.kl_coef, agent.reward_transform) == (10, 0.1, "tanh")
@@ -111,6 +111,26 @@ def test_an_agent_learns_with_every_variant(env: str, name: str) -> None:
     for key, value in TABLE_2.get(name, {}).items():
         if key in DreamerV2.settings:
             assert getattr(agent, key) == value
+
+
+def test_a_variant_for_any_environment_needs_no_entry_and_leaves_the_rest() -> None:
+    task = ["--agent", "dreamer_v1", "--env", "CartPole-v1", "--published"]
+    run = train.parse_args([*task, "discrete", "-a", "horizon=7", "--seed", "4"])
+    expected = {"horizon": 7, "kl_coef": 0.1, "reward_transform": "tanh"}
+    assert dict(run.agent_kwargs) == expected
+    assert (run.policy, run.steps, run.seed) == ("MlpPolicy", 24_000, 4)
+    assert run.env_kwargs == run.policy_kwargs == []
+    with pytest.raises(SystemExit, match=r"on CartPole-v1; .* On any environment .* discrete\."):
+        train.parse_args(task)
+    with pytest.raises(SystemExit, match="No published settings of dreamer_v2 on CartPole-v1"):
+        train.parse_args([*task, "schedules", "--agent", "dreamer_v2"])
+
+
+def test_a_variant_for_any_environment_counts_where_there_is_an_entry() -> None:
+    env = "dmc_pixels/walker-walk"
+    entry = flat(published("dreamer_v1", env))
+    discrete = {"horizon": 10, "kl_coef": 0.1, "reward_transform": "tanh"}
+    assert flat(published("dreamer_v1", env, "discrete")) == entry | discrete
 
 
 def test_the_command_line_names_variants() -> None:

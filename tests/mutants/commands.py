@@ -8,6 +8,13 @@ OF_RUNS = ("tests/cli/test_train.py", "tests/benchmark/test_runs.py")
 
 MUTANTS = [
     Mutant(
+        "published: variants need no environment of the paper's",
+        "zoo/hyperparams/__init__.py",
+        "not any(name in free for name in variants)",
+        "not variants",
+        ("tests/hyperparams",),
+    ),
+    Mutant(
         "load: files of PPO are taken for A2C's",
         STORED,
         "fits = [min(of_sb3, key=",

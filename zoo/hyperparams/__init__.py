@@ -13,12 +13,18 @@ HYPERPARAMS: dict[str, dict[str, dict[str, Any]]] = {
     "planet": planet.hyperparams,
 }
 #: What a paper also did with an agent, by agent and name: settings that count instead of those.
-VARIANTS: dict[str, dict[str, dict[str, Any]]] = {"dreamer_v2": dreamer_v2.variants}
+VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
+    "dreamer_v1": dreamer_v1.variants,
+    "dreamer_v2": dreamer_v2.variants,
+}
+#: Variants by agent that are for any environment: of those without an entry they are all that is
+#: published.
+ANYWHERE: dict[str, tuple[str, ...]] = {"dreamer_v1": dreamer_v1.anywhere}
 
 #: Settings that hold others, which a variant changes one by one.
 _GROUPS = ("env_kwargs", "policy_kwargs")
 
-__all__ = ["HYPERPARAMS", "VARIANTS", "published"]
+__all__ = ["ANYWHERE", "HYPERPARAMS", "VARIANTS", "published"]
 
 
 def published(agent: str, env: str, *variants: str) -> dict[str, Any]:
@@ -33,26 +39,32 @@ def published(agent: str, env: str, *variants: str) -> dict[str, Any]:
         >>> row = published("dreamer_v2", "atari/pong", "schedules", "no_kl_balancing")
         >>> dict(row["agent_kwargs"])["kl_balance"] is None
         True
+        >>> dict(published("dreamer_v1", "CartPole-v1", "discrete")["agent_kwargs"])["horizon"]
+        10
 
     :param agent: its name in ``dreamzoo.AGENTS``
     :param env: name of the environment
     :param variants: names in ``VARIANTS``; what the last of them says counts
-    :return: ``policy``, ``steps``, and pairs of keys and values: ``env_kwargs``,
-        ``policy_kwargs``, ``agent_kwargs``
-    :raises ValueError: if there are none
+    :return: ``policy`` and ``steps``, where the environment has an entry, and pairs of keys and
+        values: ``env_kwargs``, ``policy_kwargs``, ``agent_kwargs``
+    :raises ValueError: if there are none, or there is no such variant
     """
     known, others = HYPERPARAMS.get(agent, {}), VARIANTS.get(agent, {})
-    if env not in known:
-        raise ValueError(f"No published settings of {agent} on {env}; there are: {sorted(known)}.")
-    settings = dict(known[env])
     for name in variants:
         if name not in others:
             raise ValueError(f"No published variant {name!r} of {agent}; there are: {[*others]}.")
+    free = ANYWHERE.get(agent, ())
+    if env not in known and not any(name in free for name in variants):
+        elsewhere = f" On any environment there is the variant {' or '.join(free)}." if free else ""
+        raise ValueError(
+            f"No published settings of {agent} on {env}; there are: {sorted(known)}.{elsewhere}"
+        )
+    settings = dict(known.get(env, {}))
+    for name in variants:
         groups = {key: {**settings.get(key, {}), **others[name].get(key, {})} for key in _GROUPS}
         settings |= others[name] | {key: group for key, group in groups.items() if group}
-    return {
-        "policy": settings.pop("policy"),
-        "steps": settings.pop("n_timesteps"),
+    names = {"policy": "policy", "n_timesteps": "steps"}
+    return {name: settings.pop(key) for key, name in names.items() if key in settings} | {
         "env_kwargs": list(settings.pop("env_kwargs", {}).items()),
         "policy_kwargs": list(settings.pop("policy_kwargs", {}).items()),
         "agent_kwargs": list(settings.items()),

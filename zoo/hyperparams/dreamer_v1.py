@@ -4,8 +4,9 @@ Dreamer V1's published settings: the control suite from pixels, every action rep
 Everything but the number of steps is the agent's default (authors' code). Updates come 100 at a
 time, after every 500 decisions; curves were published up to 5M steps of the simulator.
 
-``DISCRETE`` is what the paper's appendix says of discrete actions, for environments of any kind;
-that a head predicts where episodes end is the default there.
+The variant ``discrete`` is what the paper's appendix says of discrete actions, on no environment in
+particular, so it is for any: ``dreamzoo train --agent dreamer_v1 --env CartPole-v1 --published
+discrete``. That a head predicts where episodes end is the default there.
 """
 
 from typing import Any
@@ -43,5 +44,9 @@ hyperparams: dict[str, dict[str, Any]] = {
     }
     for task in TASKS
 }
-#: Beside those of an environment whose actions are discrete (appendix A).
-DISCRETE: dict[str, Any] = {"horizon": 10, "kl_coef": 0.1, "reward_transform": "tanh"}
+#: What the paper also did, by name, and what is then different: with discrete actions, appendix A.
+variants: dict[str, dict[str, Any]] = {
+    "discrete": {"horizon": 10, "kl_coef": 0.1, "reward_transform": "tanh"}
+}
+#: Those that are for any environment.
+anywhere = ("discrete",)
