@@ -12,6 +12,7 @@ from dreamzoo.envs.dmc import make_dmc
 from dreamzoo.envs.minatar import make_minatar
 from dreamzoo.envs.minigrid import make_minigrid
 from dreamzoo.envs.popgym import make_popgym
+from dreamzoo.wrappers.stateful_observation import PreviousActionReward
 
 #: What makes the environments of a suite whose names are passed on as they are.
 _SUITES: dict[str, Callable[..., gym.Env]] = {
@@ -22,7 +23,7 @@ _SUITES: dict[str, Callable[..., gym.Env]] = {
 }
 
 
-def make_env(name: str, **kwargs: Any) -> gym.Env:
+def make_env(name: str, *, previous_action: bool = False, **kwargs: Any) -> gym.Env:
     """
     Make an environment by name.
 
@@ -42,9 +43,16 @@ def make_env(name: str, **kwargs: Any) -> gym.Env:
         (24,)
 
     :param name: one of these forms
+    :param previous_action: add the previous action and reward to the observation, see
+        :class:`~dreamzoo.wrappers.PreviousActionReward`. dreamzoo's agents know their own actions
     :param kwargs: of the function that makes it
     :raises ValueError: for a dm_control name without a task
     """
+    env = _make(name, kwargs)
+    return PreviousActionReward(env) if previous_action else env
+
+
+def _make(name: str, kwargs: dict[str, Any]) -> gym.Env:
     suite, _, rest = name.partition("/")
     if suite in ("dmc", "dmc_pixels"):
         domain, _, task = rest.partition("-")

@@ -24,7 +24,7 @@ KNOWS: dict[str, set[str]] = {
     "nn.networks": {"nn", "nn.fast"},
     "nn": {"nn.fast", "nn.networks", "nn.rssm"},
     "wrappers": set(),
-    "envs": {"nn", "nn.fast"},
+    "envs": {"nn", "nn.fast", "wrappers"},
     "common": {"nn", "nn.fast", "envs"},
     "planning": {"nn", "nn.fast", "common", "envs"},
     # An agent's files are mathematics; speed comes from below.

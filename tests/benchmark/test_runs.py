@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 from stable_baselines3 import A2C
 
+import dreamzoo
 from dreamzoo.benchmark.run_config import Run, continued, note_run
 from dreamzoo.benchmark.runs import train
 from dreamzoo.hyperparams import HYPERPARAMS, published
@@ -78,3 +80,55 @@ def test_published_settings_are_those_of_the_table() -> None:
     for agent, env in (("planet", "CartPole-v1"), ("sac", name)):
         with pytest.raises(ValueError, match=f"No published settings of {agent} on {env}"):
             published(agent, env)
+
+
+def test_recurrent_ppo_is_trained_evaluated_resumed_and_loaded(tmp_path: Path) -> None:
+    contrib = pytest.importorskip("sb3_contrib", reason='needs pip install "dreamzoo[contrib]"')
+    run = Run(
+        "recurrent_ppo",
+        "dreamzoo/CardGame-v0",
+        tmp_path / "run",
+        env_kwargs=[("n_cards", 4), ("previous_action", True)],
+        policy="MultiInputPolicy",
+        policy_kwargs=[("lstm_hidden_size", 8)],
+        agent_kwargs=[("n_steps", 16), ("batch_size", 16)],
+        n_envs=2,
+        steps=64,
+        eval_every=32,
+        eval_episodes=2,
+        save_every=32,
+        device="cpu",
+    )
+    model = train(run)
+    assert isinstance(model, contrib.RecurrentPPO)
+    assert isinstance(model.observation_space, spaces.Dict)
+    assert set(model.observation_space) == {"obs", "previous_action", "previous_reward"}
+    again = train(replace(run, steps=96, resume=True))
+    assert again.num_timesteps == 96
+    assert np.load(run.out / "evaluations.npz")["timesteps"].tolist() == [32, 64, 96]
+    loaded = dreamzoo.load(run.out / "model", device="cpu")
+    assert type(loaded) is contrib.RecurrentPPO
+
+
+@pytest.mark.learning
+def test_recurrent_ppo_solves_a_short_maze(tmp_path: Path) -> None:
+    pytest.importorskip("sb3_contrib", reason='needs pip install "dreamzoo[contrib]"')
+    run = Run(
+        "recurrent_ppo",
+        "dreamzoo/TMaze-v0",
+        tmp_path / "run",
+        env_kwargs=[("length", 3)],
+        policy_kwargs=[("lstm_hidden_size", 32)],
+        agent_kwargs=[
+            *(("n_steps", 16), ("batch_size", 256), ("n_epochs", 5)),
+            *(("learning_rate", 2e-3), ("ent_coef", 0.01)),
+        ],
+        n_envs=16,
+        steps=14_000,
+        eval_every=14_000,
+        eval_episodes=100,
+        save_every=14_000,
+        device="cpu",
+    )
+    train(run)
+    assert np.load(run.out / "evaluations.npz")["results"].mean() > 0.9

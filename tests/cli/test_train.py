@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -216,3 +217,13 @@ def test_a_run_without_a_model_or_without_steps_to_do_is_not_resumed(
         config.write_text(text)
         with pytest.raises(SystemExit, match="is not what dreamzoo train writes"):
             main(["train", "--resume", "--out", str(tmp_path)])
+
+
+def test_without_sb3_contrib_one_line_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sb3_contrib", None)
+    said = r'^sb3_contrib is not .* pip install "dreamzoo\[contrib\]"'
+    with pytest.raises(SystemExit, match=said):
+        main(["train", "--agent", "recurrent_ppo", "--out", str(tmp_path / "run")])
+    assert not (tmp_path / "run").exists()

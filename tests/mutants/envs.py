@@ -12,6 +12,8 @@ MEMORY_TESTS = ("tests/envs/memory/test_tasks.py",)
 BSUITE, POPGYM, MINIGRID = (f"envs/{name}.py" for name in ("bsuite", "popgym", "minigrid"))
 SUITE_TESTS = ("tests/envs/test_memory_suites.py",)
 
+RUN_TESTS = ("tests/benchmark/test_runs.py", "tests/cli/test_train.py")
+
 MUTANTS = [
     Mutant(
         "minatar: the last action of an episode is repeated in the next",
@@ -299,5 +301,26 @@ MUTANTS = [
         'return name.lower().replace("_", "").replace("-", "")',
         "return name",
         ("tests/envs/test_memory_suites.py", "tests/envs/test_minatar.py"),
+    ),
+    Mutant(
+        "envs by name: previous actions are not shown",
+        "envs/make.py",
+        "PreviousActionReward(env) if previous_action else env",
+        "env",
+        RUN_TESTS,
+    ),
+    Mutant(
+        "contrib: policies keep the names of SB3's",
+        "zoo/benchmark/runs.py",
+        "return with_lstm if with_lstm in kind.policy_aliases else name",
+        "return name",
+        RUN_TESTS,
+    ),
+    Mutant(
+        "contrib: files of RecurrentPPO are unknown",
+        "zoo/common/storage/agents.py",
+        "return [agent_class(name) for name in CONTRIB_AGENTS]",
+        "return []",
+        RUN_TESTS,
     ),
 ]

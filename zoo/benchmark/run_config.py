@@ -36,7 +36,7 @@ class Run:
     """
     What is trained in which environment, how it is evaluated, and where it is kept.
 
-    :param agent: name in ``dreamzoo.AGENTS`` or of an agent of SB3 in lower case
+    :param agent: name in ``dreamzoo.AGENTS``, of an agent of SB3 in lower case, or recurrent_ppo
     :param env: name for :func:`dreamzoo.envs.make_env`
     :param out: folder
     :param env_kwargs: of the function that makes the environment

@@ -9,7 +9,6 @@ from stable_baselines3.common.logger import Logger, make_output_format
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from dreamzoo import AGENTS
 from dreamzoo.analysis.callbacks import REPLAY, TRAINING, SaveCallback, SeededEvalCallback
 from dreamzoo.benchmark.run_config import (
     MODEL,
@@ -21,7 +20,7 @@ from dreamzoo.benchmark.run_config import (
 )
 from dreamzoo.common.environments.normalizer import NORMALIZER
 from dreamzoo.common.exact_resume import ExactResume
-from dreamzoo.common.storage.agents import SB3_AGENTS
+from dreamzoo.common.storage.agents import agent_class
 from dreamzoo.envs import make_env
 
 #: Files of a run's logs.
@@ -45,10 +44,10 @@ def make_envs(run: Run) -> tuple[VecEnv, VecEnv]:
 
 def make_agent(run: Run, env: VecEnv) -> BaseAlgorithm:
     """Make the agent of a run, or load it as it was saved."""
-    kind = (AGENTS | SB3_AGENTS)[run.agent]
+    kind = agent_class(run.agent)
     if not run.resume:
         return kind(
-            run.policy,
+            _policy_name(kind, run.policy),
             env,
             policy_kwargs=dict(run.policy_kwargs),
             seed=run.seed,
@@ -62,6 +61,12 @@ def make_agent(run: Run, env: VecEnv) -> BaseAlgorithm:
     elif isinstance(model, ExactResume):
         model.load_training_state(run.out / TRAINING)
     return model
+
+
+def _policy_name(kind: type[BaseAlgorithm], name: str) -> str:
+    """Say "MlpPolicy" as the agent does: those of sb3-contrib that have an LSTM name it."""
+    with_lstm = name.removesuffix("Policy") + "LstmPolicy"
+    return with_lstm if with_lstm in kind.policy_aliases else name
 
 
 def prepare(run: Run) -> Callable[[], BaseAlgorithm]:

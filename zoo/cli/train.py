@@ -4,6 +4,7 @@ Train an agent, evaluate it on the way, keep everything that is needed to resume
     dreamzoo train --env CartPole-v1 --n-envs 16 --steps 24000 --eval-every 2000
     dreamzoo train --env dmc/cartpole-balance --policy MultiInputPolicy -p size=1m
     dreamzoo train --agent sac --env Pendulum-v1 --deterministic-eval
+    dreamzoo train --agent recurrent_ppo --env dreamzoo/TMaze-v0 -e length=10
     dreamzoo train --agent planet --env dmc_pixels/cartpole-swingup --published
     dreamzoo train --agent dreamer_v2 --env atari/pong --published schedules no_layer_norm
     dreamzoo train --out runs/cartpole --resume
@@ -25,14 +26,15 @@ from dreamzoo import AGENTS
 from dreamzoo.benchmark.run_config import PAIRED, Run, continued
 from dreamzoo.benchmark.runs import prepare
 from dreamzoo.cli.arguments import make_parser, parse_value, plain_errors, seed, whole
-from dreamzoo.common.storage.agents import SB3_AGENTS
+from dreamzoo.common.storage.agents import CONTRIB_AGENTS, SB3_AGENTS
 from dreamzoo.hyperparams import published
 
 
 def make_train_parser() -> argparse.ArgumentParser:
     """Make the parser, which returns only what is said: a resumed run has the rest already."""
     parser = make_parser("train", __doc__, argument_default=argparse.SUPPRESS)
-    parser.add_argument("--agent", choices=AGENTS | SB3_AGENTS, help="default: dreamer_v3")
+    agents = [*AGENTS, *SB3_AGENTS, *CONTRIB_AGENTS]
+    parser.add_argument("--agent", choices=agents, help="default: dreamer_v3")
     parser.add_argument("--env", help="default: CartPole-v1; see dreamzoo.envs.make_env")
     parser.add_argument("-e", "--env-kwargs", nargs="*", type=parse_value)
     parser.add_argument("--policy", help="default: MlpPolicy")

@@ -15,12 +15,37 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.type_aliases import GymEnv
 
+from dreamzoo.envs.errors import requires_extra
+
 #: SB3's agents by their names in lower case.
 SB3_AGENTS: dict[str, type[BaseAlgorithm]] = {
     agent.__name__.lower(): agent for agent in (A2C, DDPG, DQN, PPO, SAC, TD3)
 }
+#: Agents of sb3-contrib, an optional package, by the names of their folders there.
+CONTRIB_AGENTS = {"recurrent_ppo": "RecurrentPPO"}
 #: Those that a file of SB3 may be of; one of DDPG is one of TD3 with other settings.
 _OF_FILES = (A2C, DQN, PPO, SAC, TD3)
+
+
+def agent_class(name: str) -> type[BaseAlgorithm]:
+    """
+    Return the class of the agent that a command names.
+
+    Example:
+        >>> from dreamzoo.common.storage.agents import agent_class
+        >>> [agent_class(name).__name__ for name in ("dreamer_v3", "sac", "recurrent_ppo")]
+        ['DreamerV3', 'SAC', 'RecurrentPPO']
+
+    :param name: in ``dreamzoo.AGENTS``, :data:`SB3_AGENTS` or :data:`CONTRIB_AGENTS`
+    :raises ImportError: if it is of sb3-contrib, which is not installed; says how to
+    """
+    from dreamzoo import AGENTS  # the agents import this package
+
+    if name not in CONTRIB_AGENTS:
+        return (AGENTS | SB3_AGENTS)[name]
+    with requires_extra("contrib"):
+        import sb3_contrib
+    return getattr(sb3_contrib, CONTRIB_AGENTS[name])
 
 
 def load(
@@ -33,7 +58,8 @@ def load(
     Load whatever agent a file holds: of ``dreamzoo.AGENTS``, of SB3, or a user's own, imported.
 
     Its class's own ``load`` does the same for those who know the class. Files of SB3 do not name
-    it: what is derived from SB3's agents is loaded as one of these, and DDPG as TD3.
+    it: what is derived from SB3's agents is loaded as one of these, and DDPG as TD3. Of
+    sb3-contrib's agents ``RecurrentPPO`` is known.
 
     Example:
         >>> import dreamzoo
@@ -78,7 +104,8 @@ def _by_policy(
         if isinstance(policy_class, type) and issubclass(policy_class, _policies(agent))
     ]
     # Not what is derived from SB3's policies: sb3-contrib's act in other ways.
-    of_sb3 = [agent for agent in _OF_FILES if policy_class in agent.policy_aliases.values()]
+    known: list[type[BaseAlgorithm]] = [*_OF_FILES, *_contrib_agents()]
+    of_sb3 = [agent for agent in known if policy_class in agent.policy_aliases.values()]
     if of_sb3 and not fits:
         # A2C and PPO share their policies: a file lacks more arguments of the other one.
         fits = [min(of_sb3, key=lambda x: len(inspect.signature(x).parameters.keys() - data))]
@@ -94,6 +121,13 @@ def _by_policy(
         f"{path} holds an agent with the policy {policy_class}, which no agent of dreamzoo or SB3 "
         f"has ({names}). Load it with the class that saved it."
     )
+
+
+def _contrib_agents() -> list[type[BaseAlgorithm]]:
+    """List the agents of sb3-contrib, where that is installed."""
+    with contextlib.suppress(ImportError):
+        return [agent_class(name) for name in CONTRIB_AGENTS]
+    return []
 
 
 def _policies(agent: type[BaseAlgorithm]) -> tuple[type, ...]:
