@@ -123,7 +123,8 @@ class RecallingModel(LatentModel):
         generator: th.Generator | None = None,
         mode: bool = False,
     ) -> tuple[Recalling, Tensor]:
-        before = where(is_first, self.initial(len(is_first)), self._act_on(latent, prev_action))
+        nothing = self.initial(is_first.shape[0])  # a traced length is a number of its own
+        before = where(is_first, nothing, self._act_on(latent, prev_action))
         before = self._expect(before)
         tokens = th.cat([*self.codec.encode(obs, 1).values()], -1)
         known = [tokens, before.layers[-1][0], before.read, before.expected.flatten(1)]

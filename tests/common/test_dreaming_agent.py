@@ -81,6 +81,19 @@ def test_latents_of_the_last_window_are_those_of_its_steps(agent: DreamingAgent)
     assert latents.is_written.sum(1).tolist() == [min(age - 1, 5) for age in _ages(agent)]
 
 
+def test_latents_of_the_last_window_come_from_what_was_really_done(agent: DreamingAgent) -> None:
+    latents = agent.replay_latents(th.Generator().manual_seed(0))
+    window, generator = agent.rollout_buffer.window(agent.device), th.Generator().manual_seed(0)
+    done, state = window.start
+    for t in range(STEPS):
+        led_here = agent.policy.action_codec.encode(done)
+        state = agent.world_model.observe(state, led_here, *window.step(t), generator)
+        for one, other in zip(leaves(state), leaves(latents), strict=True):
+            assert th.equal(one, other.unflatten(0, (3, STEPS))[:, t])
+        done = window.actions[:, t]
+    assert len(window.actions.unique(dim=1)[0]) > 1
+
+
 def test_dreams_begin_in_the_last_window_and_in_what_is_believed_at_first(
     agent: DreamingAgent,
 ) -> None:
@@ -245,6 +258,7 @@ def test_sequences_say_what_led_where() -> None:
     short = agent.recorded_sequences(rng, 100, 9)
     _check_ladder(short, 9)
     assert len(short.rewards) == 3 * 4  # every place once
+    assert len(short.observations.unique(dim=0)) > 3  # type: ignore[union-attr]
     assert len(agent.recorded_sequences(rng, 5, 9).rewards) == 5
     _check_ladder(play_sequences(agent, make_vec_env(Ladder, 4), 17), 17)
     with pytest.raises(ValueError, match=r"no sequence of 13 steps: .* has 12"):
