@@ -258,6 +258,21 @@ def test_without_automatic_resets_a_mask_resets_its_rows_only(task: str) -> None
 
 
 @pytest.mark.parametrize("task", BATCHES)
+def test_without_automatic_resets_rows_stay_where_they_ended(task: str) -> None:
+    envs = BATCHES[task](**MANUAL)
+    envs.reset(seed=0)
+    for _ in range(9):  # flips of six cards; a walk ends before
+        obs, _, terminated, _, info = envs.step([0, 0, 0, 0])
+        assert not info
+    assert terminated.all()
+    assert th.equal(obs, envs._observe(envs.state))
+    if task == "maze":
+        assert obs[:, 1].tolist() == [1, 1, 1, 1]  # at the junction
+    else:
+        assert envs.state.flips.tolist() == [9, 9, 9, 9]
+
+
+@pytest.mark.parametrize("task", BATCHES)
 def test_steps_stay_on_the_device_and_copy_nothing_to_the_host(device: str, task: str) -> None:
     envs = BATCHES[task](device=device)
     envs.reset(seed=0)
