@@ -22,8 +22,12 @@ TESTS = Path(__file__).parents[2]
 #: Where each module's fast form is compared with its plain one, under ``tests/``.
 COMPARED = {
     "compiled": "nn/fast/test_kernels.py",
+    "dense": "nn/fast/test_elus.py",
+    "elus": "nn/fast/test_elus.py",
+    "gru_cells": "nn/fast/test_elus.py",
     "images": "nn/fast/test_triton_images.py",
     "kernels": "nn/fast/test_kernels.py",
+    "memory": "nn/fast/test_memory.py",
     "pieces": "nn/fast/test_switch.py",
     "one_hots": "nn/fast/test_one_hots.py",
     "products": "nn/fast/test_products.py",

@@ -41,6 +41,22 @@ def sigmoid(x: Any) -> Any:
     return ONE / (ONE + exp(-x))
 
 
+@inline
+def expm1(x: Any) -> Any:
+    """``exp(x) - 1`` of x up to 0, precise where that is almost 0, by the same polynomial."""
+    x = f32(-87.0) if x < f32(-87.0) else x
+    n = np.floor(x * f32(1.44269504) + f32(0.5))
+    r = x - n * f32(0.693359375) + n * f32(2.12194440e-4)
+    p = f32(1.9875691500e-4)
+    p = p * r + f32(1.3981999507e-3)
+    p = p * r + f32(8.3334519073e-3)
+    p = p * r + f32(4.1665795894e-2)
+    p = p * r + f32(1.6666665459e-1)
+    p = p * r + f32(5.0000001201e-1)
+    scale = i32((i32(n) + i32(127)) << i32(23)).view(np.float32)
+    return (p * r * r + r) * scale + (scale - ONE)
+
+
 @numba.njit(fastmath=True, error_model="numpy")
 def largest(row: Any) -> Any:
     """Find the maximum; where there is NaN it may be any entry, and NaN shows in what follows."""
@@ -328,3 +344,85 @@ def scatter(grad: Any, columns: Any, out: Any, first: int, last: int) -> None:
             total = out[columns[i, k], first:last]
             for j in range(last - first):
                 total[j] += into[j]
+
+
+@kernel
+def elu(x: Any) -> None:
+    for i in range(len(x)):
+        row = x[i]
+        for j in range(len(row)):
+            v = row[j]
+            below = f32(0) if v > f32(0) else v
+            row[j] = v if v > f32(0) else expm1(below)
+
+
+@kernel
+def elu_biased(x: Any, bias: Any) -> None:
+    for i in range(len(x)):
+        row = x[i]
+        for j in range(len(bias)):
+            row[j] += bias[j]
+        for j in range(len(row)):
+            v = row[j]
+            below = f32(0) if v > f32(0) else v
+            row[j] = v if v > f32(0) else expm1(below)
+
+
+@kernel
+def elu_slope(grad: Any, result: Any, out: Any) -> None:
+    for i in range(len(result)):
+        into, row, back = grad[i if len(grad) > 1 else 0], result[i], out[i]
+        for j in range(len(row)):
+            back[j] = into[j] * (ONE if row[j] > f32(0) else row[j] + ONE)
+
+
+@kernel
+def gru_cell(gates: Any, own: Any, before: Any, out: Any) -> None:
+    rows, width = before.shape
+    for i in range(rows):
+        gate, more = gates[i, : 2 * width], own[i, : 2 * width]
+        for j in range(2 * width):
+            gate[j] = sigmoid(gate[j] + more[j])
+        reset, keep, candidate = (
+            gates[i, :width],
+            gates[i, width : 2 * width],
+            gates[i, 2 * width :],
+        )
+        remembered, old, new = own[i, 2 * width :], before[i], out[i]
+        for j in range(width):
+            candidate[j] += reset[j] * remembered[j]
+        for j in range(width):
+            candidate[j] = TWO * sigmoid(TWO * candidate[j]) - ONE
+        for j in range(width):
+            new[j] = candidate[j] + keep[j] * (old[j] - candidate[j])
+
+
+@kernel
+def gru_cell_backward(
+    gates: Any, own: Any, before: Any, grad: Any, gates_grad: Any, own_grad: Any, out: Any
+) -> None:
+    rows, width = before.shape
+    for i in range(rows):
+        reset, keep, candidate = (
+            gates[i, :width],
+            gates[i, width : 2 * width],
+            gates[i, 2 * width :],
+        )
+        old, more, into, back = before[i], own[i, 2 * width :], grad[i], out[i]
+        to_candidate, of_own = gates_grad[i, 2 * width :], own_grad[i, 2 * width :]
+        for j in range(width):
+            kept = into[j] * keep[j]
+            back[j] = kept
+            to_candidate[j] = (into[j] - kept) * (ONE - candidate[j] * candidate[j])
+        to_keep, own_keep = gates_grad[i, width : 2 * width], own_grad[i, width : 2 * width]
+        for j in range(width):
+            d = back[j] * (old[j] - candidate[j]) * (ONE - keep[j])
+            to_keep[j] = d
+            own_keep[j] = d
+        to_reset, own_reset = gates_grad[i, :width], own_grad[i, :width]
+        for j in range(width):
+            taken = to_candidate[j] * reset[j]
+            of_own[j] = taken
+            d = taken * more[j] * (ONE - reset[j])
+            to_reset[j] = d
+            own_reset[j] = d

@@ -3,7 +3,15 @@
 import torch as th
 from torch import Tensor, nn
 
+from dreamzoo.nn.fast import gru_cells
 from dreamzoo.nn.networks.world_models import GlorotLinear
+
+
+class GRUCell(nn.GRUCell):
+    """torch's cell (PlaNet, Dreamer V1), fast on a CPU: reset before, update weighs the memory."""
+
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:  # torch's names
+        return super().forward(input, hx) if hx is None else gru_cells.step(self, input, hx)
 
 
 class LayerNormGRU(nn.Module):

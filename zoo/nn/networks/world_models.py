@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dreamzoo.nn.fast import one_hots
+from dreamzoo.nn.fast.dense import Dense, is_worth
+from dreamzoo.nn.fast.elus import elu_
 from dreamzoo.nn.fast.pieces import by_images, by_rows
 from dreamzoo.nn.fast.precision import current
 from dreamzoo.nn.fast.products import wide
@@ -19,9 +21,17 @@ from dreamzoo.nn.networks.decoders import reconstruction_loss
 from dreamzoo.nn.networks.layers import Conv2d, ConvTranspose2d
 from dreamzoo.nn.observations import Key, ObservationCodec
 
+
+class ELU(nn.ELU):
+    """torch's ELU in place, fast on a CPU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return elu_(x)
+
+
 Activation = Literal["relu", "elu"]
 #: In place, as no layer before them asks for what it returned: half of the memory to write.
-_ACTIVATIONS: dict[Activation, type[nn.Module]] = {"relu": nn.ReLU, "elu": nn.ELU}
+_ACTIVATIONS: dict[Activation, type[nn.Module]] = {"relu": nn.ReLU, "elu": ELU}
 
 #: Height and width of the images that the CNN reads and writes.
 IMAGE_SIZE = (64, 64)
@@ -72,9 +82,22 @@ def expect_one_hots(ones: slice, *networks: nn.Module) -> None:
         first.ones = ones
 
 
-def glorot_mlp(
-    in_dim: int, widths: Sequence[int], activation: Activation = "relu"
-) -> nn.Sequential:
+class Stack(nn.Sequential):
+    """Fully connected layers, each with its activation."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        layers = list(self) if is_worth(x) else []
+        if not layers or not isinstance(layers[1], ELU):
+            return super().forward(x)
+        rows = x.flatten(0, -2)
+        if layers[0].ones is not None:  # of these few columns are summed
+            first, layers = layers[:2], layers[2:]
+            rows = first[1](first[0](rows))
+        weights = [w for layer in layers[::2] for w in (layer.weight, layer.bias)]
+        return (Dense.apply(rows, *weights) if weights else rows).view(*x.shape[:-1], -1)
+
+
+def glorot_mlp(in_dim: int, widths: Sequence[int], activation: Activation = "relu") -> Stack:
     """
     Stack fully connected layers, each with its activation.
 
@@ -85,7 +108,7 @@ def glorot_mlp(
     layers: list[nn.Module] = []
     for i, o in pairwise([in_dim, *widths]):
         layers += [GlorotLinear(i, o), _ACTIVATIONS[activation](inplace=True)]
-    return nn.Sequential(*layers)
+    return Stack(*layers)
 
 
 class GrowPixel(ConvTranspose2d):
@@ -328,23 +351,28 @@ class NormalHead(nn.Module):
         """Predict the scalar, (..., F) to (...)."""
         return self(feat)
 
-    def twice(self, feat: Tensor) -> tuple[Tensor, Tensor]:
+    def twice(self, feat: Tensor, learned: int | None = None) -> tuple[Tensor, Tensor]:
         """
-        Predict the mean once, for two that learn from it, (..., F) to (...) each.
+        Predict the mean once, for two that learn from it.
 
-        :param feat: features
-        :return: means with the gradient of the features alone, and with that of this head alone
+        :param feat: features, (M, ..., F)
+        :param learned: this head learns from the first of them alone, along the first axis; None:
+            from all M
+        :return: means with the gradient of the features alone, (M, ...), and those that this head
+            learns from with its own gradient alone, (learned, ...)
         """
+        learned = len(feat) if learned is None else learned
         if not th.is_grad_enabled():
             means = by_rows(lambda rows: self(rows)[:, None], feat)[..., 0]
-            return means, means
+            return means, means[:learned]
         if computes_plainly() or current() != "fp32" or not feat.is_cpu or not self._has_elus():
             held = {name: p.detach() for name, p in self.named_parameters()}
-            return th.func.functional_call(self, held, feat), self(feat.detach())
+            return th.func.functional_call(self, held, feat), self(feat.detach()[:learned])
         layers = [layer for layer in self.modules() if isinstance(layer, GlorotLinear)]
         weights = [x for layer in layers for x in (layer.weight, layer.bias)]
-        means, own = Twice.apply(feat.flatten(0, -2), layers[0].ones, *weights)
-        return means.view(feat.shape[:-1]), own.view(feat.shape[:-1])
+        rows = feat[:learned].numel() // feat.shape[-1]
+        means, own = Twice.apply(feat.flatten(0, -2), rows, layers[0].ones, *weights)
+        return means.view(feat.shape[:-1]), own.view(learned, *feat.shape[1:-1])
 
     def _has_elus(self) -> bool:
         return len(self.body) > 0 and all(isinstance(x, nn.ELU) for x in list(self.body)[1::2])

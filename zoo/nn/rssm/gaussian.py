@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dreamzoo.nn.beliefs import Belief, Gaussian
 from dreamzoo.nn.fast.switch import computes_plainly
+from dreamzoo.nn.networks.gru import GRUCell
 from dreamzoo.nn.networks.world_models import Activation, GlorotLinear, glorot_mlp
 from dreamzoo.nn.rssm.dynamics import Dynamics, Latent
 
@@ -156,7 +157,7 @@ class GaussianRSSM(GaussianDynamics):
     ) -> None:
         super().__init__(deter, stoch, sample=sample)
         self.input = glorot_mlp(stoch + action_dim, [units], activation)
-        self.cell = nn.GRUCell(units, deter)
+        self.cell = GRUCell(units, deter)
         self._init_cell(units)
         self.prior_head = GaussianHead(deter, units, stoch, activation)
         self.post_head = GaussianHead(deter + token_dim, units, stoch, activation)
