@@ -17,7 +17,8 @@ GOES_ON = th.zeros(N, dtype=th.bool)
 
 
 def _dream() -> Imagined:
-    parts = (th.rand(H + 1, N, requires_grad=True) for _ in range(4))
+    parts = [th.rand(H + 1, N, requires_grad=True) for _ in range(4)]
+    parts[-1] = parts[-1][:-1].detach().requires_grad_()  # nobody learns the last state's value
     actions = th.zeros(H, N, 2)
     return Imagined(th.randn(H + 1, N, F), TanhNormalActions(actions, actions), actions, *parts)
 
@@ -30,6 +31,17 @@ def test_the_state_that_a_dream_starts_from_does_not_count() -> None:
     for gradient in th.autograd.grad(total, [dream.reward, dream.discount, dream.value]):
         assert not gradient[0].any()
         assert gradient[1:].any()
+
+
+def test_a_dream_whose_start_was_not_judged_has_the_same_losses() -> None:
+    dream = _dream()
+    names = ("reward", "discount", "value", "prediction")
+    later = dream._replace(**{name: getattr(dream, name)[1:] for name in names})
+    expected, _ = behavior_loss(dream, GOES_ON, gae_lambda=0.95)
+    found, metrics = behavior_loss(later, GOES_ON, gae_lambda=0.95)
+    for name, term in expected.items():
+        assert th.equal(found[name], term)
+    assert metrics["imagined_reward"].shape == (H, N)
 
 
 def test_the_actor_climbs_the_weighted_returns_and_weights_have_no_gradient() -> None:
@@ -54,11 +66,11 @@ def test_the_critic_learns_returns_that_are_held_fixed() -> None:
     sources = [dream.reward, dream.discount, dream.value]
     found = th.autograd.grad(terms["critic"], sources, allow_unused=True, retain_graph=True)
     assert found == (None, None, None)
-    error = dream.prediction[1:-1] - metrics["imagined_return"]
+    error = dream.prediction[1:] - metrics["imagined_return"]
     th.testing.assert_close(terms["critic"], (0.5 * metrics["weight"] * error**2).mean())
     (gradient,) = th.autograd.grad(terms["critic"], dream.prediction)
-    assert gradient[1:-1].all()
-    assert not gradient[[0, -1]].any()
+    assert gradient[1:].all()
+    assert not gradient[0].any()
 
 
 def test_nothing_counts_that_is_imagined_after_an_end() -> None:

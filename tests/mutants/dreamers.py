@@ -26,7 +26,7 @@ MUTANTS = [
         "kl.mean().clamp(min=free_nats)",
         "(kl.mean() - free_nats).clamp(min=0.0)",
     ),
-    _mutant(V1, "V1 counts the start of a dream", "(part[1:] for part", "(part[0:] for part"),
+    _mutant(V1, "V1 counts the start of a dream", "(x[-later:] for x", "(x[:later] for x"),
     _mutant(
         V1,
         "V1 does not weigh the actor's returns",
@@ -48,20 +48,20 @@ MUTANTS = [
     _mutant(
         V1,
         "V1 lets the critic's loss move its targets",
-        "(prediction[:-1], returns.detach())",
-        "(prediction[:-1], returns)",
+        "(prediction, returns.detach())",
+        "(prediction, returns)",
     ),
     _mutant(
         V1,
         "V1 lets the critic's loss move the actor",
-        "(prediction[:-1], returns.detach())",
+        "(prediction, returns.detach())",
         "(value[:-1], returns.detach())",
     ),
     _mutant(
         V1,
         "V1 compares values with returns one state later",
-        "(prediction[:-1], returns",
-        "(prediction[1:], returns",
+        "dream.prediction[1 - later :]",
+        "dream.prediction[: later - 1]",
     ),
     _mutant(V1, "V1 descends its returns", '"actor": -(weight', '"actor": (weight'),
     # ------------------------------------------------------------------ DreamerV2

@@ -13,6 +13,8 @@ RETURNS, OPTIM = "zoo/nn/returns.py", "zoo/nn/optim.py"
 ONES, TWICE = "zoo/nn/fast/one_hots.py", "zoo/nn/fast/scalars.py"
 COMPILED, PLAIN = "zoo/nn/fast/compiled.py", "zoo/nn/networks/world_models.py"
 ATARI = "zoo/benchmark/atari.py"
+MEMORY, ELUS = "zoo/nn/fast/memory.py", "zoo/nn/fast/elus.py"
+DENSE, CELLS = "zoo/nn/fast/dense.py", "zoo/nn/fast/gru_cells.py"
 
 #: Tests that are tried first, by file.
 TESTS = {
@@ -26,7 +28,11 @@ TESTS = {
     RETURNS: ("tests/nn/test_inclusive_returns.py",),
     OPTIM: ("tests/nn/test_shrinking_adam.py",),
     ONES: ("tests/nn/fast/test_one_hots.py",),
-    COMPILED: ("tests/nn/fast/test_one_hots.py",),
+    COMPILED: ("tests/nn/fast/test_one_hots.py", "tests/nn/fast/test_elus.py"),
+    MEMORY: ("tests/nn/fast/test_memory.py",),
+    ELUS: ("tests/nn/fast/test_elus.py",),
+    DENSE: ("tests/nn/fast/test_elus.py",),
+    CELLS: ("tests/nn/fast/test_elus.py",),
     TWICE: ("tests/nn/fast/test_scalars.py",),
     PLAIN: ("tests/nn/networks/test_world_models.py",),
     ATARI: ("tests/benchmark/test_atari.py",),
@@ -63,6 +69,54 @@ MUTANTS = [
         "columns beyond a multiple of four are left out",
         "range(count - count % 4, count)",
         "range(count, count)",
+    ),
+    _mutant(
+        MEMORY, "memory in use is lent again", "lent, self._give_back, block)", "block, print)"
+    ),
+    _mutant(MEMORY, "memory is never given back", "append(block)", "append(block[:0])"),
+    _mutant(MEMORY, "memory piles up", "self._free.clear()", "pass"),
+    _mutant(MEMORY, "the first entry's gradient is left to chance", "whole[0] = 0.0", "pass"),
+    _mutant(
+        ELUS, "of images the wrong layout is flattened", "x.permute(0, 2, 3, 1)", "x.contiguous()"
+    ),
+    _mutant(
+        ELUS,
+        "gradients of another layout are not moved",
+        "th.empty_like(result).copy_(grad)",
+        "grad",
+    ),
+    _mutant(DENSE, "given gradients are overwritten", "i == len(weights) - 1 else", "i < 0 else"),
+    _mutant(
+        DENSE, "all parts but the first are lost", "for other in others if", "for other in () if"
+    ),
+    _mutant(DENSE, "of a part one piece counts", "sums[2 * i].addmm_(", "(0 * sums[0]).addmm_("),
+    _mutant(CELLS, "biases have each other's gradients", "into_own.sum(0)", "into_gates.sum(0)"),
+    _mutant(
+        CELLS,
+        "memory has no gradient of its own weight",
+        "into_deter.addmm_(into_own, own_weight)",
+        "into_deter",
+    ),
+    _mutant(COMPILED, "a bias is forgotten", "row[j] += bias[j]", "row[j] += f32(0)"),
+    _mutant(COMPILED, "slopes of ELUs are ones", "else row[j] + ONE)", "else ONE)"),
+    _mutant(
+        COMPILED,
+        "ELUs are imprecise close to zero",
+        "return (p * r * r + r) * scale + (scale - ONE)",
+        "return ((p * r * r + r) + ONE) * scale - ONE",
+    ),
+    _mutant(
+        COMPILED,
+        "the reset gate forgets the memory's part",
+        "d = taken * more[j] * (ONE - reset[j])",
+        "d = taken * (ONE - reset[j])",
+    ),
+    _mutant(TWICE, "what does not learn is learned from", "where.start >= len(whole)", "False"),
+    _mutant(
+        MODEL,
+        "of dreams whose start is not judged the last state is not",
+        "memory.after_first(feat)",
+        "feat[:-1]",
     ),
     _mutant(TWICE, "both gradients are added", "to_weights[rows, None]", "to_x[rows, None]"),
     _mutant(TWICE, "every piece's gradient replaces the last one's", "bias += ", "bias = "),
@@ -242,8 +296,8 @@ MUTANTS = [
     _mutant(
         MODEL,
         "the critic learns from the actor's loss",
-        "*critic.twice(feat)",
-        "critic(feat), critic(feat.detach())",
+        "critic.twice(judged, learned=len(judged) - 1)",
+        "(critic(judged), critic(judged.detach())[:-1])",
     ),
     _mutant(
         MODEL,

@@ -80,8 +80,8 @@ MUTANTS = [
     Mutant(
         "imagination: the actor's features are not cut off from the graph",
         DYNAMICS,
-        "actor.body(states[-1].feat.detach())",
-        "actor.body(states[-1].feat)",
+        "actor.evaluate(feats[-1].detach())",
+        "actor.evaluate(feats[-1])",
         OF_IMAGINATION,
     ),
     Mutant(
@@ -101,8 +101,8 @@ MUTANTS = [
     Mutant(
         "imagination: the actor's own evaluation has no gradient without a graph",
         DYNAMICS,
-        "th.stack(hidden) if graph else actor.body(feat[:-1])",
-        "th.stack(hidden)",
+        "th.stack(chosen) if graph else actor.evaluate(feat[:-1])",
+        "th.stack(chosen)",
         OF_IMAGINATION,
     ),
     Mutant(

@@ -90,10 +90,32 @@ def test_imagination_judges_every_state_with_a_gradient_for_each_that_learns() -
     th.stack([dream.reward, dream.discount, dream.value]).sum().backward(retain_graph=True)
     assert all(p.grad is not None and p.grad.any() for p in n.actor.parameters())
     assert all(p.grad is None for p in (*n.world_model.parameters(), *n.critic.parameters()))
-    th.testing.assert_close(dream.prediction, dream.value)
+    th.testing.assert_close(dream.prediction, dream.value[:-1])
     dream.prediction.sum().backward()
     assert all(p.grad is not None and p.grad.any() for p in n.critic.parameters())
     assert all(p.grad is None for p in n.world_model.parameters())
+
+
+@pytest.mark.parametrize("graph", [True, False])
+def test_where_the_start_is_not_judged_all_else_stays_the_same(graph: bool) -> None:
+    n = _make(VECTOR, use_cont=True)
+    start = n.world_model.initial(4)
+    dreams, gradients = [], []
+    for judged in (True, False):
+        generator = th.Generator().manual_seed(0)
+        networks = start, n.actor, n.critic, 3, 0.9, generator
+        dreams.append(n.world_model.imagine(*networks, graph=graph, judge_start=judged))
+        parts = [dreams[-1].reward, dreams[-1].discount, dreams[-1].value, dreams[-1].prediction]
+        later = [part[1:] if judged else part for part in parts]
+        if graph:
+            loss = th.stack([part.square().sum() for part in later]).sum()
+            learning = [*n.actor.parameters(), *n.critic.parameters()]
+            later += th.autograd.grad(loss, learning)
+        gradients.append(later)
+    assert th.equal(dreams[0].feat, dreams[1].feat)
+    assert len(dreams[1].reward) == len(dreams[1].prediction) + 1 == 3
+    for one, other in zip(*gradients, strict=True):
+        th.testing.assert_close(one, other)
 
 
 def test_nothing_reaches_back_into_the_states_where_a_dream_begins() -> None:

@@ -170,9 +170,8 @@ class DreamerV1(DreamerAlgorithm):
         rewards = self._as_learned(batch.rewards)
         terms, metrics = world_model_loss(model, filtered, rewards, alive, self.free_nats)
         start, ended = flatten(filtered.latent, 0, 1), batch.is_terminal.flatten()
-        dream = model.imagine(
-            start, policy.actor, policy.critic, self.horizon, self.gamma, self._generator
-        )
+        networks, steps = (policy.actor, policy.critic), (self.horizon, self.gamma)
+        dream = model.imagine(start, *networks, *steps, self._generator, judge_start=False)
         behavior, more = behavior_loss(dream, ended, gae_lambda=self.gae_lambda)
         if model.learns_discount:
             model.follow_gamma(metrics["discount"], batch.is_terminal, self.gamma)

@@ -71,17 +71,19 @@ def behavior_loss(dream: Imagined, is_terminal: Tensor, *, gae_lambda: float) ->
         (['actor', 'critic'], torch.Size([4, 4]))
 
     :param dream: N trajectories of H steps, at least 2, judged by the critic that learns the
-        returns of their states 1..H-1, see :meth:`DreamerWorldModel.imagine`
+        returns of their states 1..H-1, see :meth:`DreamerWorldModel.imagine`; whether their start
+        was judged, too, makes no difference
     :param is_terminal: whether an episode had ended for good where a dream starts, (N,); nothing
         counts that is imagined after it
     :param gae_lambda: mixes one-step and long returns
     :return: ``actor`` and ``critic``; metrics
     """
-    parts = dream.reward, dream.discount, dream.value, dream.prediction
-    reward, discount, value, prediction = (part[1:] for part in parts)
+    later = len(dream.actions)  # states 1..H, of which all but the last have returns
+    reward, discount, value = (x[-later:] for x in (dream.reward, dream.discount, dream.value))
+    prediction = dream.prediction[1 - later :]
     returns = inclusive_lambda_return(reward, discount, value, gae_lambda)
     weight = discount_weights(discount)[:-1] * (~is_terminal).float()
-    error = unit_variance_loss(prediction[:-1], returns.detach())
+    error = unit_variance_loss(prediction, returns.detach())
     terms = {"actor": -(weight * returns).mean(), "critic": (weight * error).mean()}
     metrics = {"return": returns, "reward": reward, "value": value}
     named = {f"imagined_{name}": part.detach() for name, part in metrics.items()}

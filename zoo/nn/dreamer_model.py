@@ -6,6 +6,7 @@ import torch as th
 from torch import Tensor
 
 from dreamzoo.nn.distributions import at_least_float32, soft_bernoulli_loss
+from dreamzoo.nn.fast import memory
 from dreamzoo.nn.networks.actors import DenseActionDistribution, DenseActor
 from dreamzoo.nn.networks.world_models import (
     Endless,
@@ -29,10 +30,12 @@ class Imagined(NamedTuple):
     :param feat: features of states 0..H, (H + 1, N, F)
     :param policy: the actor's distributions in states 0..H-1, with its gradient
     :param actions: drawn from these, as the dynamics read them, (H, N, A)
-    :param reward: of arriving in states 0..H, (H + 1, N)
-    :param discount: after states 0..H, (H + 1, N)
-    :param value: of states 0..H, their own rewards included, (H + 1, N)
-    :param prediction: the same values, with the gradient of the critic's weights alone
+    :param reward: of arriving in states 0..H, (H + 1, N); this and what follows is of states 1..H
+        alone if the start was not to be judged, (H, N)
+    :param discount: after these states
+    :param value: of these states, their own rewards included
+    :param prediction: the same values but for the last state's, with the gradient of the critic's
+        weights alone
     """
 
     feat: Tensor
@@ -119,6 +122,7 @@ class DreamerWorldModel(WorldModel):
         generator: th.Generator | None = None,
         *,
         graph: bool = True,
+        judge_start: bool = True,
     ) -> Imagined:
         """
         Roll an actor out from every state, with the gradient that it learns from.
@@ -131,11 +135,15 @@ class DreamerWorldModel(WorldModel):
         :param gamma: the constant discount of a model that predicts none
         :param generator: source of randomness
         :param graph: False keeps no way from actions to what follows
+        :param judge_start: False predicts nothing of the states where dreams begin
         """
         with frozen(self):
             path = self.dynamics.imagine(start.detach(), actor, horizon, generator, graph=graph)
             feat = path.feat
             with th.set_grad_enabled(graph and th.is_grad_enabled()):
-                reward, _ = self.reward.twice(feat)
-                predicted = reward, self.discount(feat, gamma), *critic.twice(feat)
+                judged = feat if judge_start else memory.after_first(feat)
+                reward, _ = self.reward.twice(judged)
+                # Of the last state nothing is learned: no return begins there.
+                values = critic.twice(judged, learned=len(judged) - 1)
+                predicted = reward, self.discount(judged, gamma), *values
             return Imagined(feat, path.policy, path.actions, *predicted)

@@ -124,7 +124,7 @@ def test_actor_draws_what_the_dynamics_read(
     assert policy.log_prob(action).shape == (3, 2) == policy.entropy().shape
     noise = actor.draw((3, 2), th.Generator().manual_seed(0), feat.device)
     assert th.equal(policy.from_noise(noise), action)
-    th.testing.assert_close(actor.distribution(actor.body(feat)).mode(), policy.mode())
+    th.testing.assert_close(actor.distribution(actor.evaluate(feat)).mode(), policy.mode())
     gradients = th.autograd.grad(action.square().sum(), list(actor.parameters()))
     assert all(g.any() for g in gradients)
     if isinstance(policy, OneHotActions):

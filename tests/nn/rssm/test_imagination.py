@@ -66,7 +66,7 @@ def grads(outputs: list[Tensor], inputs: list[Tensor]) -> list[Tensor]:
     noise = th.Generator().manual_seed(9)
     weights = [th.randn(x.shape, generator=noise, dtype=x.dtype) for x in outputs]
     loss = th.stack([(x * w).sum() for x, w in zip(outputs, weights, strict=True)]).sum()
-    return list(th.autograd.grad(loss, inputs, materialize_grads=True))
+    return list(th.autograd.grad(loss, inputs, retain_graph=True, materialize_grads=True))
 
 
 @dynamics_of_all

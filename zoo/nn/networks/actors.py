@@ -79,11 +79,14 @@ class DenseActor(DenseHead):
         self.codec, self.continuous = codec, continuous
 
     def forward(self, feat: Tensor) -> DenseActionDistribution:  # type: ignore[override]
-        return self.distribution(self.body(feat))
+        return self.distribution(self.evaluate(feat))
 
-    def distribution(self, hidden: Tensor) -> DenseActionDistribution:
-        """Read the distribution of actions off the hidden layers' result."""
-        raw = self.out(hidden)
+    def evaluate(self, feat: Tensor) -> Tensor:
+        """From features (..., F) to the numbers that :meth:`distribution` reads."""
+        return super().forward(feat)
+
+    def distribution(self, raw: Tensor) -> DenseActionDistribution:
+        """Read the distribution of actions off the network's result."""
         if self.codec.is_discrete:
             return OneHotActions(raw, self.codec.sizes)
         return self.continuous(*raw.chunk(2, dim=-1))

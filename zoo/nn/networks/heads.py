@@ -117,7 +117,11 @@ class Actor(nn.Module):
         self.std = None if codec.is_discrete else Linear(self.body.out_dim, codec.dim, outscale)
 
     def forward(self, feat: Tensor) -> ActionDistribution:
-        return self.distribution(self.body(feat))
+        return self.distribution(self.evaluate(feat))
+
+    def evaluate(self, feat: Tensor) -> Tensor:
+        """From features (..., F) to what :meth:`distribution` reads, (..., hidden units)."""
+        return self.body(feat)
 
     def distribution(self, hidden: Tensor) -> ActionDistribution:
         """Read the distribution of actions off the trunk's result."""

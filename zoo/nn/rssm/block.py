@@ -326,7 +326,7 @@ class BlockRSSM(Dynamics):
             trunk.join(feat[:-1].flatten(0, 1))
         # The trunk was evaluated once; here it gets its gradient.
         policy = actor.distribution(actor.body.attach(trunk).view(*lead, -1))
-        return Trajectory(self._split(feat), feat, actions, policy)
+        return Trajectory(self.split(feat), feat, actions, policy)
 
     def _imagine_plainly(
         self, latent: Latent, actor: Actor, horizon: int, generator: th.Generator | None
@@ -344,7 +344,7 @@ class BlockRSSM(Dynamics):
                 latent = Latent(deter, _choose(self.prior(deter), draws[t]))
                 feats.append(latent.feat)
         feat = th.stack(feats)
-        return Trajectory(self._split(feat), feat, th.stack(actions), actor(feat[:-1]))
+        return Trajectory(self.split(feat), feat, th.stack(actions), actor(feat[:-1]))
 
     @th.no_grad()
     def _follow(
@@ -358,12 +358,7 @@ class BlockRSSM(Dynamics):
         for t, action in enumerate(actions):
             draws = None if mode else _draws((len(start), self.stoch), generator, feat.device)
             imagination.step(feat[t], action, draws, out=feat[t + 1])
-        return Trajectory(self._split(feat), feat, actions, None)
-
-    def _split(self, feat: Tensor) -> Latent:
-        """View features (..., F) as states."""
-        deter, stoch = feat.split([self.deter, self.stoch * self.classes], dim=-1)
-        return Latent(deter, stoch.unflatten(-1, (self.stoch, self.classes)))
+        return Trajectory(self.split(feat), feat, actions, None)
 
     def _imagine_rows(
         self, actor: Actor, trunk: StackTape, work: tuple[Tensor, list[Piece], Tensor, Tensor]
@@ -403,7 +398,7 @@ class BlockRSSM(Dynamics):
             return Latent(deter, _choose(self.prior(deter), draws))
         feat = latent.feat
         out = self.imagination(len(feat)).step(feat, action, draws, th.empty_like(feat))
-        return self._split(out)
+        return self.split(out)
 
 
 def _choose(belief: Categorical, draws: Tensor | None) -> Tensor:

@@ -7,8 +7,9 @@ import torch as th
 from torch import Tensor, nn
 
 from dreamzoo.nn.beliefs import Belief
+from dreamzoo.nn.fast import memory
 from dreamzoo.nn.rssm.imagination import Acts, Trajectory, steps_of
-from dreamzoo.nn.state import map_parts, stack
+from dreamzoo.nn.state import map_parts
 
 
 class Latent(NamedTuple):
@@ -137,25 +138,31 @@ class Dynamics(nn.Module):
             ``torch.no_grad()``; the distributions returned keep the actor's own gradient
         """
         steps = steps_of(actor, horizon)
-        states = [latent if graph else map_parts(Tensor.detach, latent)]
-        actions, hidden = [], []
+        state = latent if graph else map_parts(Tensor.detach, latent)
+        feats, actions, chosen = [state.feat], [], []
         with th.set_grad_enabled(graph and th.is_grad_enabled()):
             for t in range(steps):
                 if isinstance(actor, Tensor):
                     action = encoded = actor[t]
                 else:
-                    hidden.append(actor.body(states[-1].feat.detach()))
-                    policy = actor.distribution(hidden[-1])
+                    chosen.append(actor.evaluate(feats[-1].detach()))
+                    policy = actor.distribution(chosen[-1])
                     action = policy.mode() if mode else policy.sample(generator)
                     encoded = actor.encode(action)
                 actions.append(action)
-                states.append(self.imagine_step(states[-1], encoded, generator, mode=mode))
-            path = stack(states, 0)
-            feat = path.feat
+                state = self.imagine_step(state, encoded, generator, mode=mode)
+                feats.append(state.feat)
+            feat = memory.stack(feats)
+            states = self.split(feat)
         if isinstance(actor, Tensor):
-            return Trajectory(path, feat, actor, None)
-        of_states = th.stack(hidden) if graph else actor.body(feat[:-1])
-        return Trajectory(path, feat, th.stack(actions), actor.distribution(of_states))
+            return Trajectory(states, feat, actor, None)
+        of_states = th.stack(chosen) if graph else actor.evaluate(feat[:-1])
+        return Trajectory(states, feat, th.stack(actions), actor.distribution(of_states))
+
+    def split(self, feat: Tensor) -> Latent:
+        """View features (..., F) as states."""
+        deter, stoch = feat.split([self.deter, self.stoch * self.classes], dim=-1)
+        return Latent(deter, stoch.unflatten(-1, (self.stoch, self.classes)))
 
     @abstractmethod
     def entropy(self, latent: Latent) -> Tensor:

@@ -1,6 +1,6 @@
 """What imagination asks of an actor, what it returns, and what is held fixed meanwhile."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
@@ -12,11 +12,10 @@ from dreamzoo.nn.state import State
 class Acts(Protocol):
     """Chooses actions by features: what imagination needs of an actor."""
 
-    @property
-    def body(self) -> Callable[[Tensor], Any]:
+    def evaluate(self, feat: Tensor) -> Tensor:
         """From features (..., F) to what :meth:`distribution` reads."""
 
-    def distribution(self, hidden: Tensor) -> Any:
+    def distribution(self, evaluated: Tensor) -> Any:
         """Return a distribution of actions, with ``sample(generator)`` and ``mode()``."""
 
     def encode(self, actions: Tensor) -> Tensor:
