@@ -28,7 +28,8 @@ def elu_(x: Tensor) -> Tensor:
 
     :param x: of any shape; nobody may need what it was
     """
-    if x.numel() < LEAST or not kernels.uses_numba(x) or is_traced() or not _is_dense(x):
+    # Traced first of all: a number of rows that is compared is no longer any number.
+    if is_traced() or x.numel() < LEAST or not kernels.uses_numba(x) or not _is_dense(x):
         return F.elu_(x)
     if x.requires_grad and th.is_grad_enabled():
         return Elu.apply(x)

@@ -25,10 +25,10 @@ def is_worth(x: Tensor, deter: Tensor) -> bool:
     :param x: inputs, (N, I)
     :param deter: memory, (N, D)
     """
-    if x.dim() != 2 or deter.dim() != 2 or not LEAST_ROWS <= len(x) == len(deter):
+    # Traced first of all: a number of rows that is compared is no longer any number.
+    if is_traced() or x.dim() != 2 or deter.dim() != 2 or not LEAST_ROWS <= len(x) == len(deter):
         return False
-    fits = kernels.uses_numba(x) and kernels.uses_numba(deter) and not is_traced()
-    return fits and current() == "fp32"
+    return kernels.uses_numba(x) and kernels.uses_numba(deter) and current() == "fp32"
 
 
 class Cell(th.autograd.Function):
