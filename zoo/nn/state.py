@@ -86,6 +86,23 @@ def stack(states: Sequence[S], dim: int) -> S:
     return map_parts(lambda *parts: th.stack(parts, dim=dim), *states)
 
 
+def concatenate(states: Sequence[S]) -> S:
+    """
+    Put the rows of states one behind the other.
+
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn import Latent
+        >>> from dreamzoo.nn.state import concatenate
+        >>> latent = Latent(deter=torch.zeros(4, 2), stoch=torch.zeros(4, 3, 5))
+        >>> concatenate([latent, latent]).stoch.shape
+        torch.Size([8, 3, 5])
+
+    :param states: parts (n, ...), whose n may differ
+    """
+    return map_parts(lambda *parts: th.cat(parts), *states)
+
+
 def flatten(state: S, first: int, last: int) -> S:
     """
     Make one of several batch axes.
@@ -123,6 +140,24 @@ def where(rows: Tensor, new: S, old: S) -> S:
     :param old: the same
     """
     return map_parts(lambda a, b: th.where(rows.view(-1, *[1] * (a.dim() - 1)), a, b), new, old)
+
+
+def zeroed(rows: Tensor, state: S) -> S:
+    """
+    Set rows of a state to zero.
+
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn import Latent
+        >>> from dreamzoo.nn.state import zeroed
+        >>> latent = Latent(deter=torch.ones(2, 1), stoch=torch.ones(2, 3, 5))
+        >>> zeroed(torch.tensor([True, False]), latent).deter.flatten()
+        tensor([0., 1.])
+
+    :param rows: bool, which ones, (N,)
+    :param state: parts (N, ...)
+    """
+    return map_parts(lambda x: x.masked_fill(rows.view(-1, *[1] * (x.dim() - 1)), 0), state)
 
 
 def first_part(state: State) -> Tensor:
