@@ -1,7 +1,7 @@
 """What the updates of all agents share: weights of losses, guarded gradients, one log a call."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import Any, ClassVar
 
@@ -146,7 +146,7 @@ class GradientUpdates(BaseAlgorithm):
         super()._setup_lr_schedule()
         self._own_rates()  # a schedule that gives no rate is refused before anything is built
 
-    def _loss_weights(self) -> dict[str, float]:
+    def _loss_weights(self) -> Mapping[str, float | Tensor]:
         """Return the weights of terms that the loss has; those that are not named weigh 1."""
         return {}
 
@@ -208,13 +208,18 @@ class GradientUpdates(BaseAlgorithm):
             grads = [p.grad for p in parameters if p.grad is not None]
             norms[f"{name}grad_norm"] = th.nn.utils.get_total_norm(grads)
         guard_gradients(self, [p for group in trained.values() for p in group], loss, norms)
-        if self.max_grad_norm is not None:
-            for norm, parameters in zip(norms.values(), trained.values(), strict=True):
+        largest = self._largest_norms()
+        for name, norm in norms.items():
+            limit = largest.get(name.removesuffix("grad_norm") + "optimizer", self.max_grad_norm)
+            if limit is not None:
                 # Of a norm that is not finite nothing may reach gradients that the guard emptied.
-                th.nn.utils.clip_grads_with_norm_(
-                    parameters, self.max_grad_norm, norm.nan_to_num(0.0, 0.0)
-                )
+                parameters = trained[name.removesuffix("grad_norm")]
+                th.nn.utils.clip_grads_with_norm_(parameters, limit, norm.nan_to_num(0.0, 0.0))
         return norms
+
+    def _largest_norms(self) -> dict[str, float]:
+        """Return how long the gradients of optimizers may be that ``max_grad_norm`` is not for."""
+        return {}
 
     def _log_means(self, metrics: MeanMetrics) -> None:
         """

@@ -213,8 +213,20 @@ class MemoryAgent(ExactResume, CheckedAlgorithm):
         return reset_num_timesteps or lost or self._last_obs is None
 
     def _note_normalizer(self) -> None:
-        """Know which observations a ``VecNormalize`` normalizes."""
-        self._normalized = normalized_parts(self.get_vec_normalize_env())
+        """
+        Know which observations a ``VecNormalize`` normalizes.
+
+        One that sees other observations than the agent is refused: what it sees is tested, and a
+        replay keeps and normalizes that.
+        """
+        normalizer = self.get_vec_normalize_env()
+        if normalizer is not None and normalizer.observation_space != self.observation_space:
+            raise ValueError(
+                f"VecNormalize sees {normalizer.observation_space}, and a wrapper around it turns "
+                f"that into {self.observation_space}. Put VecNormalize outermost, for images "
+                "VecNormalize(VecTransposeImage(env))."
+            )
+        self._normalized = normalized_parts(normalizer)
         self.policy.observation_codec.normalized = self._normalized
 
     def _begin_episodes(self) -> None:

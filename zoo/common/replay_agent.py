@@ -185,21 +185,6 @@ class ReplayAgent(GradientUpdates, ReplayFiles):
         self.action_noise = fit_noise(self.action_noise, self.action_space, self.n_envs)
         return result
 
-    def _note_normalizer(self) -> None:
-        """
-        Refuse a ``VecNormalize`` that sees other observations than the agent.
-
-        The replay keeps what it sees, and normalizes that.
-        """
-        normalizer = self.get_vec_normalize_env()
-        if normalizer is not None and normalizer.observation_space != self.observation_space:
-            raise ValueError(
-                f"VecNormalize sees {normalizer.observation_space}, and a wrapper around it turns "
-                f"that into {self.observation_space}. Put VecNormalize outermost, for images "
-                "VecNormalize(VecTransposeImage(env))."
-            )
-        super()._note_normalizer()
-
     def _announce_replay(self, buffer: SequenceReplayBuffer, steps: int) -> None:
         """Print how large the replay gets in this run, and stop if that cannot fit."""
         size = buffer.check_memory(steps)

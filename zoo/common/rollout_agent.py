@@ -20,8 +20,9 @@ from dreamzoo.common.gradient_updates import GradientUpdates
 from dreamzoo.common.memory_agent import MemoryAgent
 from dreamzoo.common.policies.recurrent import RecurrentPolicy
 from dreamzoo.common.rollout_window import RolloutWindow, Sequences, WindowRecorder
-from dreamzoo.common.settings import Number, Setting, Whole
+from dreamzoo.common.settings import Line, Moving, Number, Setting, Whole
 from dreamzoo.common.training import MeanMetrics, to_means
+from dreamzoo.nn.checks import to_rewards
 from dreamzoo.nn.fast.precision import using
 from dreamzoo.nn.observations import SINGLE, Observation
 from dreamzoo.nn.process import in_own_precision, restores_process
@@ -40,6 +41,24 @@ class RecurrentActorCriticPolicy(RecurrentPolicy):
     :param optimizer_kwargs: of that class
     :param plumbing: what all policies share, see :class:`PolicyPlumbing`
     """
+
+    def told(self, state: State, reward: Tensor) -> State:
+        """
+        Remember what the last action has earned; most policies do not.
+
+        :param state: memory after that step, (n, ...)
+        :param reward: (n,)
+        """
+        return state
+
+    def noted(self, state: State) -> Tensor | None:
+        """
+        Return what going through a step again needs and nothing else tells, such as its noise.
+
+        :param state: memory after the step, (n, ...)
+        :return: (n, ...); None: nothing
+        """
+        return None
 
     @abstractmethod
     def predict_values(self, obs: Observation, state: State, is_first: Tensor) -> Tensor:
@@ -67,7 +86,7 @@ class RolloutAgent(GradientUpdates, MemoryAgent, OnPolicyAlgorithm):
     :param n_steps: steps T of every environment in a window
     :param gamma: discount
     :param gae_lambda: mixes one-step and long advantages
-    :param ent_coef: weight of the policy's entropy
+    :param ent_coef: weight of the policy's entropy, which agents read by ``_now("ent_coef")``
     :param vf_coef: weight of the value's loss
     :param max_grad_norm: gradients are scaled down to this norm
     :param plumbing: what all agents share, see :class:`Plumbing`
@@ -82,7 +101,7 @@ class RolloutAgent(GradientUpdates, MemoryAgent, OnPolicyAlgorithm):
         "n_steps": Whole(1),
         "gamma": Number(0, 1),
         "gae_lambda": Number(0, 1),
-        "ent_coef": Number(0),
+        "ent_coef": Line(0),
         "vf_coef": Number(0),
         "max_grad_norm": Number(0, above=True, infinite=True),
     }
@@ -95,7 +114,7 @@ class RolloutAgent(GradientUpdates, MemoryAgent, OnPolicyAlgorithm):
         n_steps: int,
         gamma: float,
         gae_lambda: float,
-        ent_coef: float,
+        ent_coef: Moving,
         vf_coef: float,
         max_grad_norm: float,
         **plumbing: Unpack[Plumbing],
@@ -202,10 +221,16 @@ class RolloutAgent(GradientUpdates, MemoryAgent, OnPolicyAlgorithm):
         with self._refusing():
             dones = self._check_step(new_obs, rewards, dones, infos)  # type: ignore[arg-type]
         self._update_info_buffer(infos, dones)
+        note = self.policy.noted(self._last_state)
+        rewards = to_rewards(rewards, self.n_envs)
+        earned = th.as_tensor(rewards, device=self.device)
+        self._last_state = self.policy.told(self._last_state, earned)
         cut = np.array([bool(info.get("TimeLimit.truncated")) for info in infos]) & dones
         values = self._values(_last_observations(new_obs, infos, cut)) if cut.any() else 0.0
         step = self._last_obs, actions, rewards, self._last_episode_starts, dones, cut * values
-        self.rollout_buffer.add(*step)  # type: ignore[arg-type]
+        self.rollout_buffer.add(*step, note)  # type: ignore[arg-type]
+        for i in np.flatnonzero(dones):
+            self.rollout_buffer.end(int(i), infos[i]["terminal_observation"], not cut[i])
         self._last_obs, self._last_episode_starts = new_obs, dones  # type: ignore[assignment]
         self._in_step = False
         if moved:

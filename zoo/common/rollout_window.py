@@ -1,5 +1,6 @@
 """Steps of all environments since the last update, with the memory that they began with."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,6 +9,22 @@ from torch import Tensor
 
 from dreamzoo.nn.observations import Observation
 from dreamzoo.nn.state import State
+
+
+class Endings(NamedTuple):
+    """
+    The last observations of K episodes, on which nothing was done, in the order of time.
+
+    :param rows: environments, on the host, (K,)
+    :param steps: that led to them, on the host, (K,)
+    :param observations: (K, ...), one tensor or one for every key
+    :param is_terminal: bool, whether the episode was over for good, not only its time, (K,)
+    """
+
+    rows: np.ndarray
+    steps: np.ndarray
+    observations: Observation
+    is_terminal: Tensor
 
 
 class Sequences(NamedTuple):
@@ -57,6 +74,9 @@ class RolloutWindow(NamedTuple):
     :param is_last: bool, step after which an episode ended, for whatever reason, (n, T)
     :param bootstrap: value of what followed a step where the window cannot see it, that is after
         time limits and after the last step of the window; zero elsewhere, (n, T)
+    :param notes: what the policy has noted of steps, such as the noise that it drew, (n, T, ...);
+        None if it notes nothing
+    :param endings: last observations of the episodes that ended
     :param start: memory before the first step, (n, ...)
     """
 
@@ -66,7 +86,18 @@ class RolloutWindow(NamedTuple):
     is_first: Tensor
     is_last: Tensor
     bootstrap: Tensor
+    notes: Tensor | None
+    endings: Endings
     start: State
+
+    def all_observations(self) -> Observation:
+        """Return those of all steps, row by row, then the last of episodes, (n * T + K, ...)."""
+        steps, ends = self.observations, self.endings.observations
+        if isinstance(steps, dict):
+            assert isinstance(ends, dict)
+            return {key: th.cat([x.flatten(0, 1), ends[key]]) for key, x in steps.items()}
+        assert isinstance(ends, Tensor)
+        return th.cat([steps.flatten(0, 1), ends])
 
     def step(self, t: int) -> tuple[Observation, Tensor]:
         """Return observations of one step, (n, ...), and whether they begin episodes, (n,)."""
@@ -100,6 +131,8 @@ class WindowRecorder:
         """
         self._start = start
         self._steps: list[tuple[Any, ...]] = []
+        self._notes: list[Tensor | None] = []
+        self._endings: list[tuple[int, int, Any, bool]] = []
 
     def __len__(self) -> int:
         return len(self._steps)
@@ -112,10 +145,22 @@ class WindowRecorder:
         is_first: np.ndarray,
         is_last: np.ndarray,
         bootstrap: np.ndarray,
+        note: Tensor | None = None,
     ) -> None:
         """Store a step of all environments, (n, ...) each, see :class:`RolloutWindow`."""
         step = observation, action, np.float32(reward), is_first, is_last, np.float32(bootstrap)
         self._steps.append(step)
+        self._notes.append(note)
+
+    def end(self, row: int, observation: Any, is_terminal: bool) -> None:
+        """
+        Store the last observation of an episode that the newest step has ended.
+
+        :param row: environment
+        :param observation: of the space, or one for every key
+        :param is_terminal: whether the episode is over for good
+        """
+        self._endings.append((row, len(self) - 1, observation, is_terminal))
 
     def see_beyond(self, values: np.ndarray, is_end: bool = False) -> None:
         """
@@ -137,14 +182,52 @@ class WindowRecorder:
         :param device: where the window is wanted
         """
         observations, *rest = zip(*self._steps, strict=True)
-
-        def join(parts: Any) -> Tensor:
-            return th.as_tensor(np.stack(parts, axis=1), device=device)
-
-        first = observations[0]
-        seen: Observation = (
-            {key: join([x[key] for x in observations]) for key in first}
-            if isinstance(first, dict)
-            else join(observations)
+        seen = join(observations, 1, device)
+        actions, rewards, is_first, is_last, bootstrap = (
+            th.as_tensor(np.stack(part, axis=1), device=device) for part in rest
         )
-        return RolloutWindow(seen, *map(join, rest), start=self._start)  # type: ignore[misc]
+        notes = [note for note in self._notes if note is not None]
+        return RolloutWindow(
+            seen,
+            actions,
+            rewards,
+            is_first,
+            is_last,
+            bootstrap,
+            th.stack(notes, dim=1) if notes else None,
+            self._last(observations[0], device),
+            self._start,
+        )
+
+    def _last(self, observations: Any, device: th.device) -> Endings:
+        """Return the last observations of episodes, of which there may be none."""
+        like = (
+            {k: x[0] for k, x in observations.items()}
+            if isinstance(observations, dict)
+            else (observations[0])
+        )
+        # One too many, taken away again: of none nobody knew shape and dtype.
+        ends = [*self._endings, (0, 0, like, False)]
+        rows, steps, last, is_terminal = zip(*ends, strict=True)
+        seen = join(last, 0, device)
+        kept = {k: x[:-1] for k, x in seen.items()} if isinstance(seen, dict) else seen[:-1]
+        return Endings(
+            np.array(rows[:-1], np.int64),
+            np.array(steps[:-1], np.int64),
+            kept,
+            th.tensor(is_terminal[:-1], dtype=th.bool, device=device),
+        )
+
+
+def join(observations: Sequence[Any], axis: int, device: th.device) -> Observation:
+    """
+    Stack observations of the host along a new axis.
+
+    :param observations: arrays, or dicts of arrays
+    :param axis: where the new axis comes
+    :param device: where the result is wanted
+    """
+    first = observations[0]
+    if isinstance(first, dict):
+        return {key: join([x[key] for x in observations], axis, device) for key in first}  # type: ignore[misc]
+    return th.as_tensor(np.stack(observations, axis=axis), device=device)

@@ -83,6 +83,10 @@ class Whole(Number):
         return "whole number"
 
 
+#: A number, or the line ``(from, to, steps)`` that a value moves along, see :class:`Line`.
+Moving = float | tuple[float, float, int]
+
+
 @dataclass(frozen=True)
 class Line:
     """

@@ -52,7 +52,8 @@ class ActingStep(nn.Module):
         device, memory = self.policy.device, self.policy.initial_state(2)
         spaces = [key.space for key in self.policy.observation_codec.keys]
         zeros = [np.zeros((2, *(space.shape or ())), space.dtype) for space in spaces]
-        flat = [*map(rows_of, leaves(memory))]
+        # Parts that begin as one and the same tensor would be taken for one input.
+        flat = [rows_of(part).clone() for part in leaves(memory)]
         is_first = th.ones(2, dtype=th.bool, device=device)
         return *(th.as_tensor(x, device=device) for x in zeros), *flat, is_first
 

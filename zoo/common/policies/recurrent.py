@@ -22,6 +22,7 @@ from dreamzoo.common.arguments import (
     documented,
     refuse_unknown,
 )
+from dreamzoo.common.policies.inputs import ExtractorEncoder
 from dreamzoo.common.policies.memory_layout import MemoryLayout
 from dreamzoo.common.policies.recorded_acting import Manner, RecordedActing, named
 from dreamzoo.common.settings import Flag, Setting, read_settings
@@ -123,6 +124,31 @@ class RecurrentPolicy(BasePolicy):
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {**self._arguments, "lr_schedule": self._dummy_schedule}
+
+    def _own_encoder(self) -> nn.Module | None:
+        """Build an encoder from the user's ``features_extractor_class``, if there is one."""
+        if self.own_extractor is None:
+            return None
+        built = self.own_extractor(self.observation_space, **self.features_extractor_kwargs)
+        return ExtractorEncoder(built, self.observation_codec)
+
+    def _show_encoder(self, encoder: nn.Module) -> None:
+        """Give an encoder, or the user's extractor in it, the name that SB3 has for it."""
+        # Not a second registration: its parameters would be saved twice.
+        object.__setattr__(self, "features_extractor", getattr(encoder, "extractor", encoder))
+
+    def _refuse_extractor_kwargs(self) -> None:
+        """
+        Refuse arguments of an extractor where there is none, and the paper's encoder has its own.
+
+        :raises ValueError: names them
+        """
+        if self.own_extractor is None and self.features_extractor_kwargs:
+            raise ValueError(
+                f"features_extractor_kwargs={self.features_extractor_kwargs} belong to a "
+                "features_extractor_class, which is not given; this agent's own encoder takes "
+                "its widths from the policy's other arguments."
+            )
 
     def _set_optimizer(self, lr_schedule: Schedule, **networks: nn.Module) -> None:
         """

@@ -3,9 +3,7 @@
 from typing import NamedTuple
 
 import torch as th
-from torch import nn
 
-from dreamzoo.common.policies.inputs import ExtractorEncoder
 from dreamzoo.common.policies.recurrent import Choice, RecurrentPolicy
 from dreamzoo.nn.latent_model import LatentModel
 from dreamzoo.nn.observations import Observation
@@ -43,32 +41,10 @@ class WorldModelPolicy(RecurrentPolicy):
 
     world_model: LatentModel
 
-    def _own_encoder(self) -> nn.Module | None:
-        """Build an encoder from the user's ``features_extractor_class``, if there is one."""
-        if self.own_extractor is None:
-            return None
-        built = self.own_extractor(self.observation_space, **self.features_extractor_kwargs)
-        return ExtractorEncoder(built, self.observation_codec)
-
-    def _refuse_extractor_kwargs(self) -> None:
-        """
-        Refuse arguments of an extractor where there is none, and the paper's encoder has its own.
-
-        :raises ValueError: names them
-        """
-        if self.own_extractor is None and self.features_extractor_kwargs:
-            raise ValueError(
-                f"features_extractor_kwargs={self.features_extractor_kwargs} belong to a "
-                "features_extractor_class, which is not given; this agent's own encoder takes "
-                "units and cnn_depth."
-            )
-
     def _set_world_model(self, world_model: WorldModel) -> None:
         """Own a world model; its encoder also gets the name that SB3 has for it."""
         self.world_model = world_model
-        encoder = world_model.encoder
-        # Not a second registration: its parameters would be saved twice.
-        object.__setattr__(self, "features_extractor", getattr(encoder, "extractor", encoder))
+        self._show_encoder(world_model.encoder)
 
     def initial_state(self, n: int) -> State:
         latent = self.world_model.initial(n)
