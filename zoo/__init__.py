@@ -13,21 +13,38 @@ if TYPE_CHECKING:
     from dreamzoo.dreamer_v1 import DreamerV1
     from dreamzoo.dreamer_v2 import DreamerV2
     from dreamzoo.dreamer_v3 import DreamerV3
+    from dreamzoo.merlin import MERLIN, RLLSTM, RLMEM
     from dreamzoo.planet import PlaNet
 
     #: Every agent by its RL Zoo name, with a world model or without one.
     AGENTS: dict[str, type[BaseAlgorithm]]
 
 __version__ = "0.1.0"
-__all__ = ["AGENTS", "DreamerV1", "DreamerV2", "DreamerV3", "PlaNet", "__version__", "load"]
+__all__ = [
+    "AGENTS",
+    "MERLIN",
+    "RLLSTM",
+    "RLMEM",
+    "DreamerV1",
+    "DreamerV2",
+    "DreamerV3",
+    "PlaNet",
+    "__version__",
+    "load",
+]
 
-#: Class of every agent by its RL Zoo name, which is its folder's name, too.
+#: Class of every agent by its RL Zoo name, which is its folder's name, too, unless ``_FOLDERS``
+#: names another.
 _CLASSES = {
     "dreamer_v3": "DreamerV3",
     "planet": "PlaNet",
     "dreamer_v1": "DreamerV1",
     "dreamer_v2": "DreamerV2",
+    "merlin": "MERLIN",
+    "rl_mem": "RLMEM",
+    "rl_lstm": "RLLSTM",
 }
+_FOLDERS = {"rl_mem": "merlin", "rl_lstm": "merlin"}
 
 gymnasium.register(
     id="dreamzoo/DreamEnv-v0",
@@ -55,7 +72,8 @@ if not TYPE_CHECKING:
             value = importlib.import_module("dreamzoo.common.storage.agents").load
         elif name in _CLASSES.values():
             (key,) = (key for key, agent in _CLASSES.items() if agent == name)
-            value = getattr(importlib.import_module(f"dreamzoo.{key}"), name)
+            folder = _FOLDERS.get(key, key)
+            value = getattr(importlib.import_module(f"dreamzoo.{folder}"), name)
         elif not name.startswith("_") and find_spec(f"dreamzoo.{name}"):
             value = importlib.import_module(f"dreamzoo.{name}")
         else:

@@ -223,8 +223,8 @@ MUTANTS = [
     _mutant(
         UPDATES,
         "one norm clips all networks",
-        "parameters, self.max_grad_norm, norm.nan_to_num(0.0, 0.0)",
-        "parameters, self.max_grad_norm, sum(norms.values())",
+        "parameters, limit, norm.nan_to_num(0.0, 0.0)",
+        "parameters, limit, sum(norms.values())",
     ),
     _mutant(
         RECURRENT,

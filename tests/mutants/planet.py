@@ -52,8 +52,8 @@ MUTANTS = [
     Mutant(
         "PlaNet: gradients are not clipped",
         UPDATES,
-        "        if self.max_grad_norm is not None:\n",
-        "        if False:\n",
+        "            if limit is not None:\n",
+        "            if False:\n",
         TESTS,
     ),
     _loss(

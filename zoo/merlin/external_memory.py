@@ -1,0 +1,98 @@
+"""What MERLIN and RL-MEM have in common: an external memory, which an episode may fill."""
+
+import warnings
+from abc import abstractmethod
+from typing import Any
+
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.type_aliases import MaybeCallback
+from stable_baselines3.common.vec_env import VecEnv
+
+from dreamzoo.common.environments.workers import dead_workers_named
+from dreamzoo.common.rollout_agent import RecurrentActorCriticPolicy, RolloutAgent
+from dreamzoo.nn.memory.external import ExternalMemory, Rows
+from dreamzoo.nn.state import State
+
+
+class ExternalMemoryPolicy(RecurrentActorCriticPolicy):
+    """Acts with an external memory."""
+
+    @property
+    @abstractmethod
+    def external_memory(self) -> ExternalMemory | None:
+        """The memory; None if there is none."""
+
+    @abstractmethod
+    def rows_of(self, state: State) -> Rows | tuple[()]:
+        """
+        Return what a memory holds.
+
+        :param state: as :meth:`initial_state` returns it
+        """
+
+
+class ExternalMemoryAgent(RolloutAgent):
+    """
+    On-policy algorithm with an external memory; says once when episodes are too long for it.
+
+    :param args: of the algorithm
+    :param kwargs: of the algorithm
+    """
+
+    policy: ExternalMemoryPolicy
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._said = False
+        super().__init__(*args, **kwargs)
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "_said"]
+
+    def _setup_learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        reset_num_timesteps: bool = True,
+        tb_log_name: str = "run",
+        progress_bar: bool = False,
+    ) -> tuple[int, BaseCallback]:
+        result = super()._setup_learn(
+            total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
+        )
+        assert self.env is not None
+        with dead_workers_named(self.env):
+            specs = self.env.get_attr("spec") if self.env.has_attr("spec") else []
+        limits = [getattr(spec, "max_episode_steps", None) or 0 for spec in specs]
+        self._compare(max(limits, default=0))
+        return result
+
+    def collect_rollouts(
+        self, env: VecEnv, callback: BaseCallback, rollout_buffer: Any, n_rollout_steps: int
+    ) -> bool:
+        """
+        Collect a window.
+
+        :param env: training environment
+        :param callback: called at every step, and at the beginning and end of the window
+        :param rollout_buffer: the agent's own
+        :param n_rollout_steps: steps of every environment
+        :return: False if the callback has stopped the training
+        """
+        goes_on = super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
+        rows = self.policy.rows_of(self._last_state)
+        if isinstance(rows, Rows) and not self._said:
+            self._compare(int(rows.written.max()) + 1)  # with the newest, written at the next step
+        return goes_on
+
+    def _compare(self, steps: int) -> None:
+        """Warn of episodes of so many steps, if the memory has fewer rows."""
+        memory = self.policy.external_memory
+        if memory is None or steps <= memory.rows or self._said:
+            return
+        self._said = True
+        warnings.warn(
+            f"Episodes have {steps} steps or more, and the memory has {memory.rows} rows. Once it "
+            "is full, every step overwrites the row that was read least, and what stood there is "
+            f"forgotten. To keep all of it, pass policy_kwargs=dict(rows={steps}).",
+            stacklevel=2,
+        )

@@ -1,0 +1,112 @@
+"""Sizes of MERLIN as data: one frozen dataclass, one table."""
+
+from dataclasses import dataclass
+
+from dreamzoo.nn.networks.merlin import ImageNet
+
+
+@dataclass(frozen=True)
+class Size:
+    """
+    Widths of MERLIN's networks.
+
+    Example:
+        >>> import dataclasses
+        >>> from dreamzoo import MERLIN
+        >>> from dreamzoo.merlin import SIZES
+        >>> SIZES["paper"].latents, SIZES["paper"].rows
+        (200, 1350)
+        >>> narrow = dataclasses.replace(SIZES["small"], units=16, rows=64)
+        >>> model = MERLIN("MlpPolicy", "CartPole-v1", policy_kwargs=dict(size=narrow))
+
+    :param latents: number Z of latents, and half the width of a row of the memory
+    :param units: width of a layer of either LSTM
+    :param layers: of either LSTM
+    :param heads: reads of the predictor at every step
+    :param policy_heads: reads of the policy
+    :param rows: of the memory
+    :param widths: hidden layers of prior and posterior
+    :param vector_widths: layers for vectors, integers and binaries
+    :param policy_width: hidden layer of the policy
+    :param value_width: hidden layer of the value V
+    :param advantage_width: hidden layer of the advantage A
+    :param image_net: of images, see :class:`MerlinEncoder`
+    :param image_features: width of their code
+    """
+
+    latents: int
+    units: int
+    rows: int
+    widths: tuple[int, ...]
+    policy_width: int
+    value_width: int
+    advantage_width: int
+    image_net: ImageNet
+    image_features: int
+    layers: int = 2
+    heads: int = 3
+    policy_heads: int = 1
+    vector_widths: tuple[int, ...] = (64, 64)
+
+
+#: ``paper``: Wayne et al., Methods, as re-implementations of them agree; the number of rows is that
+#: of one of these. ``small``: for laptops, and tasks of less than 512 steps.
+SIZES: dict[str, Size] = {
+    "debug": Size(
+        latents=4,
+        units=6,
+        rows=8,
+        widths=(5,),
+        policy_width=6,
+        value_width=5,
+        advantage_width=3,
+        image_net="plain",
+        image_features=7,
+        heads=2,
+        vector_widths=(6,),
+    ),
+    "paper": Size(
+        latents=200,
+        units=256,
+        rows=1350,
+        widths=(400, 400),
+        policy_width=200,
+        value_width=200,
+        advantage_width=50,
+        image_net="residual",
+        image_features=500,
+    ),
+    "small": Size(
+        latents=32,
+        units=64,
+        rows=512,
+        widths=(64, 64),
+        policy_width=64,
+        value_width=64,
+        advantage_width=32,
+        image_net="plain",
+        image_features=128,
+    ),
+}
+
+
+def get_size(size: str | Size) -> Size:
+    """
+    Look up a preset by name; a :class:`Size` passes through.
+
+    Example:
+        >>> from dreamzoo.merlin import get_size
+        >>> get_size("small").latents
+        32
+
+    :param size: name of a preset or widths of the user's own
+    :raises ValueError: for an unknown name
+    """
+    if isinstance(size, Size):
+        return size
+    if size not in SIZES:
+        raise ValueError(
+            f"Unknown model size {size!r}. Use one of {', '.join(SIZES)}, or pass a "
+            "dreamzoo.merlin.Size with widths of your own."
+        )
+    return SIZES[size]
