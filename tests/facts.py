@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dreamzoo import AGENTS
+from dreamzoo.common.rollout_agent import RolloutAgent
 
 
 @dataclass(frozen=True)
 class Facts:
     """
-    Facts of one agent; ``FACTS`` in ``tests/<agent>/facts.py``, if it has any of its own.
+    Facts of one agent; in ``FACTS`` of ``tests/<its folder>/facts.py``, if it has any of its own.
 
     :param wrong: values that its settings do not take
     :param wrong_policy: values that its policy's arguments do not take
@@ -39,20 +40,49 @@ def facts_of(agent: str) -> Facts:
     :param agent: its name in ``AGENTS``
     :return: its own, or none
     """
-    name = f"tests.{agent}.facts"
-    found = importlib.util.find_spec(f"tests.{agent}") and importlib.util.find_spec(name)
-    return importlib.import_module(name).FACTS if found else Facts()
+    folder = f"tests.{folder_of(agent)}"
+    found = importlib.util.find_spec(folder) and importlib.util.find_spec(f"{folder}.facts")
+    facts = importlib.import_module(f"{folder}.facts").FACTS if found else Facts()
+    return facts[agent] if isinstance(facts, Mapping) else facts
 
 
-#: Agents that learn a world model from a replay, by name: what most of the shared tests are about.
-#: The agent contract (tests/sb3/test_contract.py) is for all.
+def folder_of(agent: str) -> str:
+    """
+    Return the folder of ``zoo/`` in which an agent lies; those that share much share one.
+
+    :param agent: its name in ``AGENTS``
+    """
+    return AGENTS[agent].__module__.split(".")[1]
+
+
+#: What tests are about decides which agents they are for; the agent contract
+#: (tests/sb3/test_contract.py), saving, acting and spaces are for all of ``AGENTS``.
+#:
+#: Agents that store what they have done, and learn from windows of it.
+HAS_REPLAY: dict[str, Any] = {
+    name: agent for name, agent in AGENTS.items() if hasattr(agent, "save_replay_buffer")
+}
+#: Agents that learn once from what they have just done.
+ON_POLICY: dict[str, Any] = {
+    name: agent for name, agent in AGENTS.items() if issubclass(agent, RolloutAgent)
+}
+#: Agents that dream.
+HAS_MODEL: dict[str, Any] = {
+    name: agent for name, agent in AGENTS.items() if hasattr(agent, "dream_env")
+}
+#: Agents that learn their world model from a replay.
 WORLD_MODELS: dict[str, Any] = {
-    name: agent
-    for name, agent in AGENTS.items()
-    if hasattr(agent, "dream_env") and hasattr(agent, "save_replay_buffer")
+    name: agent for name, agent in HAS_MODEL.items() if name in HAS_REPLAY
 }
 #: One of these for each kind of replay, with latents and without: for tests of what lies between an
 #: environment and the replay, which all agents share.
 KINDS_OF_REPLAY = [
     *{agent.latent_spec: name for name, agent in reversed(WORLD_MODELS.items())}.values()
 ]
+#: The same with one agent that has none, the cheapest: for tests of what lies between an
+#: environment and whatever learns from it.
+KINDS_OF_LOOP = [*KINDS_OF_REPLAY, next(reversed(ON_POLICY))]
+#: Agents with a replay, and of those without one the first of every folder, the one with most
+#: parts: for the many tests of what SB3's users do. Acting, windows and the contract are tested of
+#: all.
+SHARED = [*HAS_REPLAY, *{folder_of(name): name for name in reversed(ON_POLICY)}.values()]

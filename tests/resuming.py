@@ -1,11 +1,12 @@
 """What must not depend on whether a training was interrupted."""
 
+from pathlib import Path
 from typing import Any
 
 import torch as th
 from stable_baselines3.common.callbacks import BaseCallback
 
-from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
+from dreamzoo.nn.state import leaves
 
 
 class Returns(BaseCallback):
@@ -22,21 +23,54 @@ class Returns(BaseCallback):
         return True
 
 
-def everything(agent: WorldModelAlgorithm) -> dict[str, Any]:
+def has_replay(agent: Any) -> bool:
+    """Whether an agent, or a class of agents, stores what it has done."""
+    return hasattr(agent, "save_replay_buffer")
+
+
+def save(agent: Any, folder: Path) -> None:
+    """Save an agent and where its training stands, as a :class:`SaveCallback` does."""
+    agent.save(folder / "model")
+    if has_replay(agent):
+        agent.save_replay_buffer(folder / "replay_buffer.pkl")
+    else:
+        agent.save_training_state(folder / "training_state.pkl")
+
+
+def load(kind: Any, folder: Path, env: Any) -> Any:
+    """Load an agent of a class and where its training stood."""
+    agent = kind.load(folder / "model", env=env)
+    load_state(agent, folder)
+    return agent
+
+
+def load_state(agent: Any, folder: Path) -> None:
+    """Load where the training of an agent stood."""
+    if has_replay(agent):
+        agent.load_replay_buffer(folder / "replay_buffer.pkl")
+    else:
+        agent.load_training_state(folder / "training_state.pkl")
+
+
+def everything(agent: Any) -> dict[str, Any]:
     """Collect what must not depend on the interruption."""
-    assert agent.replay_buffer is not None
     assert agent._generator is not None
-    return {
+    found = {
         "policy": agent.policy.state_dict(),
-        "optimizer": agent.policy.optimizer.state_dict(),
-        "replay": {k: th.as_tensor(v) for k, v in agent.replay_buffer._arrays.items()},
-        "latents": {k: th.as_tensor(v) for k, v in agent.replay_buffer.latents.items()},
-        "counts": agent.replay_buffer._count.tolist(),
+        "optimizers": {name: x.state_dict() for name, x in agent.policy.optimizers.items()},
         "updates": agent._n_updates,
         "steps": agent.num_timesteps,
         "generator": agent._generator.get_state(),
         "last_obs": th.as_tensor(agent._last_obs),
+        "memory": leaves(agent._last_state),
     }
+    if has_replay(agent):
+        found |= {
+            "replay": {k: th.as_tensor(v) for k, v in agent.replay_buffer._arrays.items()},
+            "latents": {k: th.as_tensor(v) for k, v in agent.replay_buffer.latents.items()},
+            "counts": agent.replay_buffer._count.tolist(),
+        }
+    return found
 
 
 def assert_equal(one: Any, other: Any, path: str = "") -> None:

@@ -131,6 +131,7 @@ def install(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(th, "Generator", HostGenerator)
     patch.setattr(th, "load", _load_on_host)
     patch.setattr(th.nn.GRUCell, "forward", _plain_gru)
+    patch.setattr(th.nn.LSTMCell, "forward", _plain_lstm)
 
 
 def _plain_gru(cell: th.nn.GRUCell, x: th.Tensor, h: th.Tensor) -> th.Tensor:
@@ -139,6 +140,18 @@ def _plain_gru(cell: th.nn.GRUCell, x: th.Tensor, h: th.Tensor) -> th.Tensor:
     from_h = th.nn.functional.linear(h, cell.weight_hh, cell.bias_hh).chunk(3, dim=1)
     reset, update = (th.sigmoid(a + b) for a, b in zip(from_x[:2], from_h[:2], strict=True))
     return (1 - update) * th.tanh(from_x[2] + reset * from_h[2]) + update * h
+
+
+def _plain_lstm(
+    cell: th.nn.LSTMCell, x: th.Tensor, state: tuple[th.Tensor, th.Tensor]
+) -> tuple[th.Tensor, th.Tensor]:
+    """Compute an LSTM from single operations, for the same reason."""
+    output, kept = state
+    from_x = th.nn.functional.linear(x, cell.weight_ih, cell.bias_ih)
+    from_h = th.nn.functional.linear(output, cell.weight_hh, cell.bias_hh)
+    enter, keep, new, show = (from_x + from_h).chunk(4, dim=1)
+    kept = th.sigmoid(keep) * kept + th.sigmoid(enter) * th.tanh(new)
+    return th.sigmoid(show) * th.tanh(kept), kept
 
 
 def _unwrap(x: Any) -> Any:

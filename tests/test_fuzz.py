@@ -19,11 +19,10 @@ from gymnasium.vector import AutoresetMode
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dreamzoo.common.policies.world_model import ActingState
-from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
+from dreamzoo import AGENTS
 from dreamzoo.envs import DreamEnv, DreamVectorEnv
-from dreamzoo.nn.rssm.dynamics import Latent
-from tests.facts import WORLD_MODELS
+from dreamzoo.nn.state import leaves
+from tests.facts import HAS_MODEL, HAS_REPLAY
 from tests.sb3.conftest import ACTIONS as TAKEN
 from tests.sb3.conftest import TINY, TINY_POLICY, RandomEnv
 
@@ -51,7 +50,8 @@ ACTIONS: dict[str, tuple[spaces.Space, ...]] = {
     "half": (BYTES, spaces.MultiDiscrete([2, 2]), spaces.Discrete(4)),
     "mixed": (spaces.MultiDiscrete([3, 2]), BOX, spaces.Discrete(3)),
 }
-CASES = [(agent, name) for agent in WORLD_MODELS for name in OBSERVATIONS]
+CASES = [(agent, name) for agent in AGENTS for name in OBSERVATIONS]
+DREAMS = [(agent, name) for agent, name in CASES if agent in HAS_MODEL]
 N = 3
 
 fuzz = settings(
@@ -64,15 +64,17 @@ fuzz = settings(
 
 
 @cache
-def make_agent(agent: str, name: str) -> WorldModelAlgorithm:
+def make_agent(agent: str, name: str) -> Any:
     mixed = name == "mixed"
     actions = next(space for space in ACTIONS[name] if isinstance(space, TAKEN[agent]))
     widths = TINY_POLICY[agent] | ({"normalize_images": False} if mixed else {})
-    return WORLD_MODELS[agent](
+    kind: Any = AGENTS[agent]
+    size = {"buffer_size": 100} if agent in HAS_REPLAY else {}
+    return kind(
         "MultiInputPolicy" if mixed else "MlpPolicy",
         RandomEnv(OBSERVATIONS[name], actions),
         policy_kwargs=widths,
-        **{**TINY[agent], "buffer_size": 100, "seed": 0},
+        **{**TINY[agent], **size, "seed": 0},
     )
 
 
@@ -282,7 +284,7 @@ def test_predict(agent_name: str, name: str) -> None:
     agent, space = make_agent(agent_name, name), OBSERVATIONS[name]
     good = space.sample()
     before, _ = agent.predict(good, deterministic=True)
-    shapes = agent.policy.memory.sizes
+    memory_of = agent.policy.memory.zeros
 
     @fuzz
     @given(st.data())
@@ -294,8 +296,7 @@ def test_predict(agent_name: str, name: str) -> None:
         n = math.prod(found[0]) if found else N
         state, state_fits = None, True
         if data.draw(st.booleans()):
-            parts = [np.zeros((n, width), np.float32) for width in shapes]
-            state, state_fits = spoil_state(data.draw, parts)
+            state, state_fits = spoil_state(data.draw, memory_of(n))
         starts, starts_fit = data.draw(st.sampled_from(STARTS))
         wrong = [] if found else ["observation"]
         wrong += [] if state_fits else ["state"]
@@ -344,7 +345,7 @@ def test_step(agent_name: str, name: str) -> None:
             action = action.double()
         if kind == "rows":
             action = action[:-1]
-        state = ActingState(Latent(*state.latent), action)
+        state = state._replace(prev_action=action)
         given_state = data.draw(st.sampled_from(JUNK)) if kind == "junk" else state
         lead = lead_of(space, obs, 1)
         parts = obs.values() if isinstance(obs, dict) else [obs]
@@ -357,7 +358,7 @@ def test_step(agent_name: str, name: str) -> None:
             return
         chosen, memory = policy.step(obs, state, flags[i])
         assert chosen.shape == (N, policy.action_codec.replay_dim)
-        assert all(part.isfinite().all() for part in (*memory.latent, memory.prev_action))
+        assert all(part.isfinite().all() for part in leaves(memory))
 
     run()
 
@@ -372,7 +373,7 @@ def is_row(space: spaces.Space, obs: Any) -> bool:
 
 
 @pytest.mark.parametrize("form", ["single", "vector", "sb3"])
-@pytest.mark.parametrize(("agent_name", "name"), CASES)
+@pytest.mark.parametrize(("agent_name", "name"), DREAMS)
 def test_steps_of_dreams(agent_name: str, name: str, form: str) -> None:
     agent = make_agent(agent_name, name)
     space, actions = agent.observation_space, agent.action_space
@@ -439,7 +440,7 @@ def draw_context(data: Any, space: spaces.Space, actions: spaces.Space, n: int) 
 
 
 @pytest.mark.parametrize("form", ["single", "vector", "sb3"])
-@pytest.mark.parametrize(("agent_name", "name"), CASES)
+@pytest.mark.parametrize(("agent_name", "name"), DREAMS)
 def test_resets_of_dreams(agent_name: str, name: str, form: str) -> None:
     agent = make_agent(agent_name, name)
     space, actions = agent.observation_space, agent.action_space

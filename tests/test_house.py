@@ -10,25 +10,32 @@ from typing import NamedTuple
 import pytest
 
 from dreamzoo import AGENTS
+from tests.facts import folder_of
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = {"zoo": "dreamzoo", "wrappers": "dreamzoo.wrappers", "envs": "dreamzoo.envs"}
 
 #: An agent's room is whatever has losses of its own, even where nothing in it can be built.
-AGENT_ROOMS = sorted({*AGENTS, *(path.parent.name for path in ROOT.glob("zoo/*/losses.py"))})
+AGENT_ROOMS = sorted(
+    {*map(folder_of, AGENTS), *(path.parent.name for path in ROOT.glob("zoo/*/losses.py"))}
+)
 
 #: Rooms from the ground up. A module imports from its own room and from those that are named here.
 KNOWS: dict[str, set[str]] = {
     "nn.fast": set(),
     "nn.rssm": {"nn", "nn.fast", "nn.networks"},
     "nn.networks": {"nn", "nn.fast"},
+    "nn.memory": {"nn", "nn.fast", "nn.networks", "nn.rssm"},
     "nn": {"nn.fast", "nn.networks", "nn.rssm"},
     "wrappers": set(),
     "envs": {"nn", "nn.fast", "wrappers"},
     "common": {"nn", "nn.fast", "envs"},
     "planning": {"nn", "nn.fast", "common", "envs"},
     # An agent's files are mathematics; speed comes from below.
-    **{agent: {"nn", "nn.networks", "nn.rssm", "common", "planning"} for agent in AGENT_ROOMS},
+    **{
+        agent: {"nn", "nn.networks", "nn.rssm", "nn.memory", "common", "planning"}
+        for agent in AGENT_ROOMS
+    },
     "hyperparams": {"planning"},
     "testing": set(),  # agents are known by what they have
 }
@@ -154,7 +161,7 @@ def _private_names(tree: ast.AST) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("agent", AGENT_ROOMS)
 def test_tests_of_an_agents_behavior_use_no_private_names(agent: str) -> None:
     for name in OF_BEHAVIOR:
         for path in (ROOT / "tests" / agent).glob(f"*{name}.py"):

@@ -15,18 +15,21 @@ import pytest
 import torch as th
 from stable_baselines3.common.noise import NormalActionNoise
 
-from dreamzoo import DreamerV3
+from dreamzoo import AGENTS, DreamerV3
+from dreamzoo.common.policies.memory_layout import rows_of
 from dreamzoo.common.policies.world_model import WorldModelPolicy
+from dreamzoo.nn.state import leaves
 from dreamzoo.planning import CEM
 from dreamzoo.planning.planner import CEMPlanner
 from tests import replayer, second_device
-from tests.facts import WORLD_MODELS
+from tests.facts import HAS_REPLAY
 from tests.sb3.conftest import TINY, TINY_POLICY
+from tests.sb3.stored import numbers
 from tests.test_second_device import Pixels
 
 CASES = [
     (name, images)
-    for name in WORLD_MODELS
+    for name in AGENTS
     for images in (False, True)
     if (name, images) != ("planet", True)
 ]
@@ -47,7 +50,7 @@ def make(
     env = Pixels() if images else gym.make(env)
     env.observation_space.seed(0)
     policy = "MultiInputPolicy" if images else "MlpPolicy"
-    agent: Any = WORLD_MODELS[name](policy, env, **{**settings, **kwargs})
+    agent: Any = AGENTS[name](policy, env, **{**settings, **kwargs})
     with th.no_grad():  # actions that depend on what is seen and remembered
         generator = th.Generator().manual_seed(0)
         for parameter in agent.policy.parameters():
@@ -102,7 +105,7 @@ def test_predictions_are_those_of_single_steps(
     assert alone[0].shape == agents[0].action_space.shape
 
 
-@pytest.mark.parametrize("name", WORLD_MODELS)
+@pytest.mark.parametrize("name", AGENTS)
 def test_predictions_are_those_of_tensors(name: str, where: str) -> None:
     """What travels in one piece arrives as it was."""
     agent = make(name, where)
@@ -112,19 +115,19 @@ def test_predictions_are_those_of_tensors(name: str, where: str) -> None:
     there = th.as_tensor(obs, device=where)
     chosen, after = policy.act(there, policy.initial_state(2), first, deterministic=True)
     assert np.array_equal(action, policy.to_env_action(chosen.cpu().numpy()))
-    for part, other in zip(state, (*after.latent, after.prev_action), strict=True):
-        assert np.array_equal(part, other.flatten(1).cpu().numpy())
+    for part, other in zip(state, leaves(after), strict=True):
+        assert np.array_equal(part, rows_of(other).cpu().numpy())
 
 
 @pytest.mark.parametrize(("name", "images"), CASES)
 def test_collecting_is_that_of_single_steps(name: str, images: bool, where: str) -> None:
-    settings = {"learning_starts": 10}
+    settings = {"learning_starts": 10} if name in HAS_REPLAY else {"n_steps": 10}
     agents = [
         make(name, where, images, cuda_graph=on, **settings).learn(40) for on in (True, False)
     ]
     assert n_recorded(agents[0].policy) >= 1
-    actions = [agent.replay_buffer.actions[:40] for agent in agents]
-    assert np.array_equal(*actions)
+    for left, right in zip(*map(numbers, agents), strict=True):
+        assert np.array_equal(left, right)
     assert np.array_equal(*(agent._generator.get_state() for agent in agents))
     for left, right in zip(*(agent.policy.parameters() for agent in agents), strict=True):
         assert th.equal(left, right)
@@ -272,15 +275,19 @@ def test_gradients_and_inference_mode_change_nothing(where: str) -> None:
 
 def test_acting_on_the_second_device_copies_once(monkeypatch: pytest.MonkeyPatch) -> None:
     second_device.install(monkeypatch)
-    for name in WORLD_MODELS:
-        agent = make(name, second_device.NAME, learning_starts=10**6).learn(5)
+    for name in AGENTS:
+        settings: Any = {"learning_starts": 10**6} if name in HAS_REPLAY else {"n_steps": 5}
+        agent = make(name, second_device.NAME, **settings).learn(5)
         seen = observations(agent, 3)
         _, state = agent.predict(seen[0])
         with second_device.counting() as copies:
             agent.predict(seen[1], state)
         assert sum(copies.values()) == 1
         with second_device.counting() as copies:
-            agent._sample_action(0, None, 1)
+            if name in HAS_REPLAY:
+                agent._sample_action(0, None, 1)
+            else:
+                agent._act(None, agent.policy.choice())
         assert sum(copies.values()) == 1
 
 

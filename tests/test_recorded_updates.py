@@ -16,6 +16,7 @@ from dreamzoo.common.buffers import SequenceBatch
 from dreamzoo.common.training import MeanMetrics
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from tests import replayer
+from tests.facts import HAS_REPLAY
 from tests.sb3.conftest import TINY, TINY_POLICY
 from tests.test_second_device import Pixels
 
@@ -59,7 +60,7 @@ def _same(left: WorldModelAlgorithm, right: WorldModelAlgorithm) -> None:
 
 
 @pytest.mark.parametrize("images", [False, True], ids=["vector", "image"])
-@pytest.mark.parametrize("name", AGENTS)
+@pytest.mark.parametrize("name", HAS_REPLAY)
 def test_numbers_are_those_of_single_steps(name: str, images: bool, where: str) -> None:
     if images and name == "planet":
         pytest.skip("its tiny networks read no images of this size")
@@ -79,7 +80,7 @@ def test_numbers_are_those_of_single_steps(name: str, images: bool, where: str) 
     _same(*agents)
 
 
-@pytest.mark.parametrize("name", AGENTS)
+@pytest.mark.parametrize("name", HAS_REPLAY)
 def test_acting_sees_what_recorded_updates_have_learned(name: str, where: str) -> None:
     agents = [_collected(name, where, cuda_graph=on) for on in (True, False)]
     for agent in agents:
@@ -90,7 +91,7 @@ def test_acting_sees_what_recorded_updates_have_learned(name: str, where: str) -
         assert (left == right).all()
 
 
-@pytest.mark.parametrize("name", AGENTS)
+@pytest.mark.parametrize("name", HAS_REPLAY)
 def test_settings_that_change_are_not_taken_for_fixed(name: str, where: str) -> None:
     agents = [_collected(name, where, cuda_graph=on) for on in (True, False)]
     for agent in agents:
@@ -124,7 +125,7 @@ def test_settings_that_move_do_so_in_a_recording(where: str) -> None:
     assert not all(th.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-@pytest.mark.parametrize("name", AGENTS)
+@pytest.mark.parametrize("name", HAS_REPLAY)
 def test_parameters_and_averages_that_are_loaded_are_gone_on_from(name: str, where: str) -> None:
     agents = [_collected(name, where, cuda_graph=on) for on in (True, False)]
     for agent in agents:

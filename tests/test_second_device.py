@@ -26,7 +26,8 @@ from dreamzoo.envs import DreamVectorEnv
 from dreamzoo.testing import CHECKS, Case
 from dreamzoo.wrappers import vector
 from tests import second_device
-from tests.facts import WORLD_MODELS
+from tests.facts import ON_POLICY
+from tests.resuming import has_replay
 from tests.sb3.conftest import TINY, TINY_POLICY
 
 
@@ -150,6 +151,7 @@ def test_an_update_copies_nothing_to_the_host_but_what_is_logged(device: str, en
         ("dreamer_v1", dict(policy_kwargs=dict(cont=True))),
         ("dreamer_v2", {}),
         ("dreamer_v2", dict(rho=(0.0, 1.0, 100), policy_kwargs=dict(latents="gaussian"))),
+        *((name, {}) for name in ON_POLICY),
     ],
 )
 def test_other_agents_updates_copy_nothing_to_the_host_but_what_is_logged(
@@ -158,12 +160,32 @@ def test_other_agents_updates_copy_nothing_to_the_host_but_what_is_logged(
     policy_kwargs = {**TINY_POLICY[name], **kwargs.get("policy_kwargs", {})}
     env = make_vec_env("Pendulum-v1", 2, seed=0)
     settings = {**TINY[name], **kwargs, "policy_kwargs": policy_kwargs}
-    agent: Any = WORLD_MODELS[name]("MlpPolicy", env, device=device, **settings)
+    agent: Any = AGENTS[name]("MlpPolicy", env, device=device, **settings)
     agent.learn(30)
     assert agent._n_updates > 0
+    sizes = (3, 2) if has_replay(agent) else ()
     with second_device.counting() as copies:
-        agent.train(3, 2)
+        agent.train(*sizes)
     assert copies == logged(device)
+
+
+@pytest.mark.parametrize("name", ON_POLICY)
+def test_windows_are_learned_from_alike_on_the_second_device(name: str) -> None:
+    """With images, and ends of episodes in the middle of them."""
+    weights = []
+    for where in ("cpu", second_device.NAME):
+        with pytest.MonkeyPatch.context() as patch:
+            second_device.install(patch)
+            env = make_vec_env(Pixels, 2, seed=0)
+            for i, seen in enumerate(env.get_attr("observation_space")):
+                seen.seed(i)
+            settings = {**TINY[name], "n_steps": 7, "policy_kwargs": TINY_POLICY[name]}
+            agent: Any = AGENTS[name]("MultiInputPolicy", env, device=where, seed=0, **settings)
+            agent.learn(28)
+        assert agent._n_updates == 2
+        weights.append([p.detach().cpu() for p in agent.policy.trained_parameters()])
+    for one, other in zip(*weights, strict=True):
+        th.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
 def test_a_loss_that_is_not_finite_stops_after_the_round(device: str, tmp_path: Path) -> None:
@@ -228,12 +250,13 @@ def test_latents_on_the_device_take_no_memory_of_the_host(device: str) -> None:
     assert agent.replay_buffer.check_memory(10**9) == full - latents
 
 
-def test_the_gru_of_the_second_device_is_torchs() -> None:
-    cell, x, h = th.nn.GRUCell(3, 4), th.randn(5, 3), th.randn(5, 4)
-    expected = cell(x, h)
+def test_cells_of_the_second_device_are_torchs() -> None:
+    gru, lstm = th.nn.GRUCell(3, 4), th.nn.LSTMCell(3, 4)
+    x, h, c = th.randn(5, 3), th.randn(5, 4), th.randn(5, 4)
+    expected = gru(x, h), lstm(x, (h, c))
     with pytest.MonkeyPatch.context() as patch:
         second_device.install(patch)
-        th.testing.assert_close(cell(x, h), expected)
+        th.testing.assert_close((gru(x, h), lstm(x, (h, c))), expected)
 
 
 def test_the_second_device_computes_what_the_cpu_does() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from dreamzoo import AGENTS
 from tests.docs.documents import DOCUMENTS, ROOT, blocks
+from tests.facts import folder_of
 
 FOLDERS = {"zoo": "dreamzoo", "wrappers": "dreamzoo.wrappers", "envs": "dreamzoo.envs"}
 
@@ -28,7 +29,7 @@ LISTED = (
     "dreamzoo.testing",
     "dreamzoo.wrappers",
     "dreamzoo.wrappers.vector",
-    *(f"dreamzoo.{agent}" for agent in AGENTS),
+    *sorted({f"dreamzoo.{folder_of(agent)}" for agent in AGENTS}),
 )
 #: Modules that list nothing: what they define under a name without an underscore is public.
 WHOLE = (

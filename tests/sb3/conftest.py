@@ -1,4 +1,4 @@
-"""Every agent with a world model and a replay, in the smallest size that still learns."""
+"""Every agent, in the smallest size that still learns."""
 
 import inspect
 from collections.abc import Callable
@@ -11,34 +11,50 @@ from gymnasium import spaces
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
-from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
+from dreamzoo import AGENTS
+from dreamzoo.common.memory_agent import MemoryAgent
 from dreamzoo.testing.random_env import RandomEnv
-from tests.facts import WORLD_MODELS, Facts, facts_of
+from tests.facts import (
+    HAS_MODEL,
+    HAS_REPLAY,
+    ON_POLICY,
+    SHARED,
+    WORLD_MODELS,
+    Facts,
+    facts_of,
+)
 
-Agent = WorldModelAlgorithm
+Agent = MemoryAgent
 MakeAgent = Callable[..., Agent]
 MakeEnv = Callable[..., RandomEnv]
 
+#: Every agent by its name.
+KINDS: dict[str, Any] = {**AGENTS}
 #: What makes an update of an agent take milliseconds, by its name.
-TINY: dict[str, dict[str, Any]] = {
-    name: dict(agent.smallest) for name, agent in WORLD_MODELS.items()
-}
+TINY: dict[str, dict[str, Any]] = {name: dict(agent.smallest) for name, agent in KINDS.items()}
 TINY_POLICY: dict[str, dict[str, Any]] = {n: tiny.pop("policy_kwargs") for n, tiny in TINY.items()}
 
 #: Action spaces that an agent takes; the tests of the others are skipped.
 ACTIONS: dict[str, tuple[type[spaces.Space], ...]] = {
-    name: agent.action_spaces for name, agent in WORLD_MODELS.items()
+    name: agent.action_spaces for name, agent in KINDS.items()
 }
 
 
-@pytest.fixture(params=WORLD_MODELS)
+#: For tests of what not every agent has.
+of_replays = pytest.mark.parametrize("agent_name", HAS_REPLAY)
+of_windows = pytest.mark.parametrize("agent_name", ON_POLICY)
+of_models = pytest.mark.parametrize("agent_name", HAS_MODEL)
+of_world_models = pytest.mark.parametrize("agent_name", WORLD_MODELS)
+
+
+@pytest.fixture(params=SHARED)
 def agent_name(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
 @pytest.fixture
 def agent_class(agent_name: str) -> type[Agent]:
-    return WORLD_MODELS[agent_name]
+    return KINDS[agent_name]
 
 
 @pytest.fixture
@@ -50,6 +66,24 @@ def facts(agent_name: str) -> Facts:
 def tiny_policy(agent_name: str) -> dict[str, Any]:
     """``policy_kwargs`` of the smallest networks."""
     return TINY_POLICY[agent_name]
+
+
+@pytest.fixture
+def still(agent_name: str) -> Callable[[int], dict[str, Any]]:
+    """Settings with which an agent only collects in so many steps, and learns at most behind."""
+
+    def settings(steps: int) -> dict[str, Any]:
+        return {"gradient_steps": 0} if agent_name in HAS_REPLAY else {"n_steps": steps}
+
+    return settings
+
+
+@pytest.fixture
+def update(agent_name: str) -> Callable[[Agent], None]:
+    """Update an agent once on what it has stored."""
+    if agent_name in HAS_REPLAY:
+        return lambda agent: agent.train(1)  # type: ignore[attr-defined]
+    return lambda agent: agent.train()  # type: ignore[attr-defined]
 
 
 @pytest.fixture
@@ -79,7 +113,8 @@ def make_agent(agent_name: str, agent_class: type[Agent]) -> MakeAgent:
         if not isinstance(env.action_space, ACTIONS[agent_name]):
             pytest.skip(f"{agent_name} does not take {env.action_space}")
         kwargs["policy_kwargs"] = {**TINY_POLICY[agent_name], **kwargs.pop("policy_kwargs", {})}
-        settings = {**TINY[agent_name], "buffer_size": 1000, "seed": 0, **kwargs}
+        size = {"buffer_size": 1000} if agent_name in HAS_REPLAY else {}
+        settings = {**TINY[agent_name], **size, "seed": 0, **kwargs}
         return agent_class(policy, env, **settings)
 
     return make

@@ -19,6 +19,8 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecNormalize
 
+from tests.resuming import has_replay
+
 
 class Steps(BaseCallback):
     """Stops after ``limit`` steps."""
@@ -81,8 +83,9 @@ def test_checkpoints_hold_agent_replay_and_statistics(make_agent: Any, tmp_path:
     )
     agent = make_agent(env).learn(20, callback=checkpoint)
     loaded = type(agent).load(tmp_path / "rl_model_20_steps")
-    loaded.load_replay_buffer(tmp_path / "rl_model_replay_buffer_20_steps.pkl")
-    assert loaded.replay_buffer.size() == 9  # a callback runs before its step is stored
+    if has_replay(agent):
+        loaded.load_replay_buffer(tmp_path / "rl_model_replay_buffer_20_steps.pkl")
+        assert loaded.replay_buffer.size() == 9  # a callback runs before its step is stored
     VecNormalize.load(str(tmp_path / "rl_model_vecnormalize_20_steps.pkl"), env.venv)
 
 
@@ -119,5 +122,6 @@ def test_stop_on_evaluations(make_agent: Any, make_env: Any, best: bool) -> None
         callback_after_eval=None if best else stale,
         verbose=0,
     )
-    agent = make_agent().learn(100, callback=evaluation)
+    # What does not learn does not get better either.
+    agent = make_agent(learning_rate=0.0).learn(100, callback=evaluation)
     assert agent.num_timesteps < 100

@@ -10,6 +10,7 @@ import torch as th
 from dreamzoo.analysis.open_loop import open_loop
 from dreamzoo.envs import DreamVectorEnv
 from dreamzoo.planning import CEM
+from tests.resuming import has_replay
 
 ENTER = th.no_grad.__enter__
 
@@ -35,28 +36,30 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
 
 def _calls(agent: Any) -> dict[str, Callable[[], Any]]:
-    dream, obs = DreamVectorEnv(agent, 2, horizon=3), np.zeros((2, 3), np.float32)
-    dream.reset(seed=0)
-    batch = agent.replay_buffer.sample(2)
-    return {
+    obs = np.zeros((2, 3), np.float32)
+    calls = {
         "learn": lambda: agent.learn(8, reset_num_timesteps=False),
-        "train": lambda: agent.train(1),
         "predict": lambda: agent.predict(obs),
-        "replay_latents": agent.replay_latents,
-        "dream.reset": lambda: dream.reset(seed=0),
-        "dream.step": lambda: dream.step(dream.action_space.sample()),
-        "open_loop": lambda: open_loop(agent.policy, batch, 1),
         "plan": lambda: CEM(2, 1, 4, 2).plan(lambda actions: actions.sum((2, 3)), 1),
-        "building": lambda: agent._setup_model(),
     }
+    if hasattr(agent, "dream_env"):
+        dream = DreamVectorEnv(agent, 2, horizon=3)
+        dream.reset(seed=0)
+        calls["dream.reset"] = lambda: dream.reset(seed=0)
+        calls["dream.step"] = lambda: dream.step(dream.action_space.sample())
+    if has_replay(agent):
+        batch = agent.replay_buffer.sample(2)
+        calls["replay_latents"] = agent.replay_latents
+        calls["open_loop"] = lambda: open_loop(agent.policy, batch, 1)
+    return {**calls, "building": lambda: agent._setup_model()}
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_autograd_and_threads_come_back(
-    make_agent: Any, interrupt: Callable[[], None], threads: int
+    make_agent: Any, update: Any, interrupt: Callable[[], None], threads: int
 ) -> None:
     agent = make_agent().learn(24)
-    calls = _calls(agent)
+    calls = {"train": lambda: update(agent), **_calls(agent)}
     th.set_num_threads(threads)
     interrupt()
     for name, call in calls.items():

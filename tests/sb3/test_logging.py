@@ -16,18 +16,28 @@ from stable_baselines3.common.logger import (
     configure,
 )
 
-from tests.facts import Facts
+from tests.facts import HAS_REPLAY, Facts
+from tests.resuming import has_replay
+from tests.sb3.conftest import of_models
 
 KEYS = {
-    "time/episodes", "time/fps", "time/time_elapsed", "time/total_timesteps",
+    "time/fps", "time/time_elapsed", "time/total_timesteps",
     "rollout/ep_rew_mean", "rollout/ep_len_mean", "rollout/success_rate",
     "train/learning_rate", "train/n_updates",
 }  # fmt: skip
 
 #: What SB3 keeps out of TensorBoard, whose axes show it already.
 TEXT_ONLY = {
-    "time/episodes", "time/time_elapsed", "time/total_timesteps", "train/n_updates",
+    "time/episodes", "time/iterations", "time/time_elapsed", "time/total_timesteps",
+    "train/n_updates",
 }  # fmt: skip
+
+
+@pytest.fixture
+def keys(agent_name: str, facts: Facts) -> set[str]:
+    """What a log holds: SB3 counts episodes off-policy, and collections on-policy."""
+    counted = "time/episodes" if agent_name in HAS_REPLAY else "time/iterations"
+    return KEYS | facts.losses | {counted}
 
 
 class HyperParameters(BaseCallback):
@@ -43,14 +53,13 @@ class HyperParameters(BaseCallback):
 
 
 def test_formats_hold_sb3s_keys(
-    make_agent: Any, facts: Facts, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    make_agent: Any, keys: set[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     agent = make_agent()
     agent.set_logger(configure(str(tmp_path), ["stdout", "csv", "json", "log"]))
     agent.learn(40, log_interval=1)
     with (tmp_path / "progress.csv").open() as file:
         rows = list(csv.DictReader(file))
-    keys = KEYS | facts.losses
     assert set(rows[-1]) >= keys
     lines = (tmp_path / "progress.json").read_text().splitlines()
     last = json.loads(lines[-1])
@@ -64,9 +73,11 @@ def test_formats_hold_sb3s_keys(
     assert (tmp_path / "log.txt").stat().st_size > 0
 
 
-def test_tensorboard(make_agent: Any, facts: Facts, agent_class: Any, tmp_path: Path) -> None:
+def test_tensorboard(make_agent: Any, keys: set[str], agent_class: Any, tmp_path: Path) -> None:
     reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    agent = make_agent(tensorboard_log=str(tmp_path))
+    # Of windows one line each; of replays one when an episode is over.
+    every = {} if has_replay(agent_class) else {"n_steps": 10}
+    agent = make_agent(tensorboard_log=str(tmp_path), **every)
     agent.learn(20, callback=HyperParameters(), log_interval=1)
     agent.learn(20, reset_num_timesteps=False, log_interval=1)
     agent.learn(10)
@@ -75,7 +86,7 @@ def test_tensorboard(make_agent: Any, facts: Facts, agent_class: Any, tmp_path: 
     assert {path.name for path in tmp_path.iterdir()} == {f"{name}_1", f"{name}_2", "named_1"}
     events = reader.EventAccumulator(str(tmp_path / f"{name}_1"))
     events.Reload()
-    assert set(events.Tags()["scalars"]) >= (KEYS | facts.losses) - TEXT_ONLY
+    assert set(events.Tags()["scalars"]) >= keys - TEXT_ONLY
     assert [e.step for e in events.Scalars("rollout/ep_len_mean")] == [10, 20, 30, 40]
 
 
@@ -94,19 +105,20 @@ def test_a_logger_of_the_user_stays(make_agent: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("window", [1, 3])
-def test_returns_are_averaged_over_a_window(make_agent: Any, window: int) -> None:
-    agent = make_agent(stats_window_size=window, gradient_steps=0).learn(50)
+def test_returns_are_averaged_over_a_window(make_agent: Any, still: Any, window: int) -> None:
+    agent = make_agent(stats_window_size=window, **still(50)).learn(50)
     assert len(agent.ep_info_buffer) == agent.ep_info_buffer.maxlen == window
     assert agent.ep_success_buffer.maxlen == window
 
 
 def test_a_clock_that_stands_still_is_survived(
-    make_agent: Any, monkeypatch: pytest.MonkeyPatch
+    make_agent: Any, still: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("time.time_ns", lambda: 42)
-    assert make_agent(gradient_steps=0).learn(10, log_interval=1).num_timesteps == 10
+    assert make_agent(**still(10)).learn(10, log_interval=1).num_timesteps == 10
 
 
+@of_models
 def test_long_keys_of_a_dict_do_not_stop_the_log(
     make_agent: Any, make_env: Any, tmp_path: Path
 ) -> None:

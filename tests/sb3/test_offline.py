@@ -9,6 +9,14 @@ import torch as th
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
+from tests.facts import HAS_REPLAY
+
+
+@pytest.fixture(params=HAS_REPLAY)
+def agent_name(request: pytest.FixtureRequest) -> str:
+    """Not every agent: those that have a replay."""
+    return request.param
+
 
 @pytest.fixture
 def replay(make_agent: Any, tmp_path: Path) -> Path:

@@ -20,6 +20,7 @@ from stable_baselines3.common.torch_layers import (
 from dreamzoo.common.arguments import POLICY_DEFAULTS
 from dreamzoo.common.settings import Whole
 from tests.facts import Facts
+from tests.resuming import has_replay
 
 VECTOR = spaces.Box(-1.0, 1.0, (3,), np.float32)
 IMAGE = spaces.Box(0, 255, (36, 36, 1), np.uint8)
@@ -141,12 +142,16 @@ def test_extractors_of_the_user(
     assert same_parameters(agent, type(agent).load(tmp_path / "agent"))
 
 
-def test_acting_leaves_statistics_and_dropout_alone(make_agent: Any) -> None:
+def test_acting_leaves_statistics_and_dropout_alone(
+    make_agent: Any, agent_class: Any, still: Any
+) -> None:
     kwargs = {"features_extractor_class": NoisyExtractor}
-    agent = make_agent(policy_kwargs=kwargs, gradient_steps=0, learning_starts=0)
+    starts = {"learning_starts": 0} if has_replay(agent_class) else {}
+    agent = make_agent(policy_kwargs=kwargs, **still(16), **starts)
     norm = agent.policy.features_extractor.norm
     mean = norm.running_mean.clone()
-    agent.learn(16)
+    # Sixteen steps are collected, and not one of them is learned from.
+    agent.learn(17, callback=lambda *_: agent.num_timesteps < 16)
     observation = agent.env.reset()
     actions = [agent.predict(observation, deterministic=True)[0] for _ in range(3)]
     assert np.array_equal(actions[0], actions[1])
@@ -172,7 +177,9 @@ def test_optimizers_of_the_user(make_agent: Any, tmp_path: Path, kwargs: Any) ->
 
 def test_a_dict_of_vectors_is_learned_like_a_vector(agent_class: Any, make_env: Any) -> None:
     # With the public defaults, so that the networks are the same, too; plans need not be long.
-    settings = dict(seed=1, buffer_size=100)
+    settings = dict(seed=1)
+    if has_replay(agent_class):
+        settings |= dict(buffer_size=100)
     if "candidates" in agent_class.settings:
         settings |= dict(candidates=20, elites=5)
     vector = agent_class("MlpPolicy", make_env(VECTOR), **settings)
@@ -186,7 +193,7 @@ def test_a_dict_of_vectors_is_learned_like_a_vector(agent_class: Any, make_env: 
 
 def test_the_features_extractor_is_registered_once(make_agent: Any) -> None:
     policy = make_agent().policy
-    assert policy.features_extractor is policy.world_model.encoder
+    assert policy.features_extractor is getattr(policy, "world_model", policy).encoder
     assert not any(name.startswith("features_extractor") for name in policy.state_dict())
 
 

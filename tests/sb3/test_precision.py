@@ -15,7 +15,7 @@ from dreamzoo.nn.fast import precision
 from dreamzoo.nn.fast.precision import current, has_bf16
 from dreamzoo.planning import CEM, CEMPlanner
 from dreamzoo.testing.random_env import VECTOR
-from tests.facts import Facts
+from tests.facts import HAS_MODEL, HAS_REPLAY, Facts
 
 needs_bf16 = pytest.mark.skipif(not has_bf16(), reason="this processor multiplies no bf16")
 
@@ -51,9 +51,15 @@ class Look(BaseCallback):
 
 @pytest.mark.parametrize("name", ["fp32", "tf32", pytest.param("bf16", marks=needs_bf16)])
 def test_torch_is_as_it_was_after_every_call(
-    make_agent: Any, before: list[str], name: str, monkeypatch: pytest.MonkeyPatch
+    make_agent: Any,
+    agent_name: str,
+    update: Any,
+    before: list[str],
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    agent = make_agent(precision=name, learning_starts=8)
+    begin = {"learning_starts": 8} if agent_name in HAS_REPLAY else {"n_steps": 7}
+    agent = make_agent(precision=name, **begin)
     meant = precision.resolve(name, "cpu")
     used: dict[str, set[str]] = {}
 
@@ -67,22 +73,29 @@ def test_torch_is_as_it_was_after_every_call(
 
         monkeypatch.setattr(owner, method, noted)
 
-    spy(agent, "_update")
-    for method in ("observe", "observe_sequence", "imagine_step", "decode"):
-        spy(agent.policy.world_model, method)
+    expected = {"_learn_from", "choose"}
+    spy(agent, "_learn_from")
+    spy(agent.policy, "choose")
+    if agent_name in HAS_MODEL:
+        model = {"observe", "imagine_step", "decode"}
+        model |= {"observe_sequence"} if agent_name in HAS_REPLAY else set()
+        expected |= model
+        for method in model:
+            spy(agent.policy.world_model, method)
     look = Look()
     agent.learn(14, callback=look)
     assert look.seen == [before] * 14
-    agent.train(1)
+    update(agent)
     agent.predict(np.zeros(3, np.float32))
-    CEMPlanner(agent, CEM(2, 1, 4, 2)).predict(np.zeros(3, np.float32))
-    dreams = DreamVectorEnv(agent, 2, start="replay", render_mode="rgb_array")
-    dreams.reset(seed=0)
-    dreams.step(dreams.action_space.sample())
-    dreams.render()
+    if agent_name in HAS_MODEL:
+        CEMPlanner(agent, CEM(2, 1, 4, 2)).predict(np.zeros(3, np.float32))
+        start: Any = "replay" if agent_name in HAS_REPLAY else "initial"
+        dreams = DreamVectorEnv(agent, 2, start=start, render_mode="rgb_array")
+        dreams.reset(seed=0)
+        dreams.step(dreams.action_space.sample())
+        dreams.render()
     assert switches() == before
-    assert used.pop("_update") == {meant}
-    assert set(used) == {"observe", "observe_sequence", "imagine_step", "decode"}
+    assert set(used) == expected
     assert set().union(*used.values()) == {meant}
 
 
@@ -134,25 +147,32 @@ def test_a_processor_without_bf16_is_told_apart(
 )
 @pytest.mark.parametrize("policy", ["MlpPolicy", "CnnPolicy"])
 def test_losses_of_a_rounded_update_are_nearly_those_in_fp32(
-    make_agent: Any, make_env: Any, facts: Facts, policy: str, device: str, name: str
+    make_agent: Any,
+    make_env: Any,
+    agent_name: str,
+    facts: Facts,
+    update: Any,
+    policy: str,
+    device: str,
+    name: str,
 ) -> None:
     space = spaces.Box(0, 255, (64, 64, 3), np.uint8) if policy == "CnnPolicy" else VECTOR
     before, losses = switches(), {}
+    sizes: dict[str, Any] = dict(n_steps=8, learning_rate=0.0)
+    if agent_name in HAS_REPLAY:
+        sizes = dict(batch_size=4, batch_length=8, gradient_steps=0, learning_starts=11)
     for each in ("fp32", name):
         agent = make_agent(
             make_env(space),
             policy,
             device=device,
             precision="fp32",  # collect the same in both
-            batch_size=4,
-            batch_length=8,
-            gradient_steps=0,
-            learning_starts=11,
+            **sizes,
             policy_kwargs=dict(facts.usual),
         )
         agent.learn(40)
         agent.precision = each
-        agent.train(1)
+        update(agent)
         assert switches() == before
         losses[each] = dict(agent.logger.name_to_value)
         assert all(p.dtype is th.float32 for p in agent.policy.parameters())

@@ -22,7 +22,8 @@ def test_the_state_stays_batched(actor: Any, obs: np.ndarray, n: int) -> None:
 
 
 def test_the_action_of_before_is_remembered(actor: Any) -> None:
-    assert np.abs(actor.predict(OBS)[1][-1]).min() > 0
+    state = dict(zip(actor.policy.memory.names, actor.predict(OBS)[1], strict=True))
+    assert np.abs(state["prev_action"]).min() > 0
 
 
 def test_other_actions_are_drawn(actor: Any) -> None:

@@ -16,8 +16,10 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormali
 
 from dreamzoo import PlaNet
 from dreamzoo.analysis.callbacks import DreamVideoCallback, SaveCallback
-from tests.resuming import assert_equal, everything
-from tests.sb3.conftest import TINY, TINY_POLICY, RandomEnv
+from tests.facts import HAS_REPLAY
+from tests.resuming import assert_equal, everything, has_replay, load, load_state, save
+from tests.sb3.conftest import TINY, TINY_POLICY, RandomEnv, of_replays, of_windows
+from tests.sb3.stored import Windows, n_steps, records
 
 MakeAgent = Callable[..., Any]
 
@@ -47,8 +49,7 @@ def _check(make: Callable[[], Any], n_envs: int, every: int, folder: Path) -> No
     whole, broken = make().learn(70), make()
     with pytest.raises(KeyboardInterrupt):
         broken.learn(70, callback=[SaveCallback(folder, every), _Crash()])
-    again = type(whole).load(folder / "model", env=_make_env(n_envs))
-    again.load_replay_buffer(folder / "replay_buffer.pkl")
+    again = load(type(whole), folder, _make_env(n_envs))
     assert again.num_timesteps == EVERY[every]
     assert 0 < again._n_updates < whole._n_updates
     again.learn(70 - again.num_timesteps, reset_num_timesteps=False)
@@ -58,10 +59,12 @@ def _check(make: Callable[[], Any], n_envs: int, every: int, folder: Path) -> No
 @pytest.mark.parametrize("every", EVERY)
 @pytest.mark.parametrize("n_envs", [1, 2])
 def test_a_run_goes_on_from_its_last_save(
-    make_agent: MakeAgent, n_envs: int, every: int, tmp_path: Path
+    make_agent: MakeAgent, agent_name: str, n_envs: int, every: int, tmp_path: Path
 ) -> None:
     """With the fraction of an update that was left over."""
     settings: dict[str, Any] = dict(learning_starts=11, train_ratio=1.0)
+    if agent_name not in HAS_REPLAY:  # windows of two steps together, to be saved at any of EVERY
+        settings = dict(n_steps=2 // n_envs)
     _check(lambda: make_agent(_make_env(n_envs), **settings), n_envs, every, tmp_path)
 
 
@@ -76,6 +79,7 @@ def test_updates_after_every_episode_go_on(n_envs: int, every: int, tmp_path: Pa
     _check(lambda: PlaNet("MlpPolicy", _make_env(n_envs), **settings), n_envs, every, tmp_path)
 
 
+@of_replays
 def test_noise_with_a_memory_goes_on(make_agent: MakeAgent, tmp_path: Path) -> None:
     """SB3 resets the process of the noise at every call of learn()."""
 
@@ -87,7 +91,7 @@ def test_noise_with_a_memory_goes_on(make_agent: MakeAgent, tmp_path: Path) -> N
 
 
 def test_a_training_that_was_stopped_keeps_the_save_of_before(
-    make_agent: MakeAgent, tmp_path: Path
+    make_agent: MakeAgent, agent_class: Any, tmp_path: Path
 ) -> None:
     """It stops inside a step, which would be lost."""
 
@@ -96,8 +100,7 @@ def test_a_training_that_was_stopped_keeps_the_save_of_before(
             return self.num_timesteps < 33
 
     make_agent(_make_env(1)).learn(70, callback=[SaveCallback(tmp_path, 20), _Stop()])
-    again = make_agent(_make_env(1)).load(tmp_path / "model", env=_make_env(1))
-    again.load_replay_buffer(tmp_path / "replay_buffer.pkl")
+    again = load(agent_class, tmp_path, _make_env(1))
     assert again.num_timesteps == 20
     assert again._last_obs is not None
 
@@ -111,7 +114,7 @@ class _NotCopied(RandomEnv, EzPickle):
 
 
 def test_normalization_goes_on_where_environments_begin_anew(
-    make_agent: MakeAgent, tmp_path: Path
+    make_agent: MakeAgent, agent_class: Any, tmp_path: Path
 ) -> None:
     def make() -> VecNormalize:
         return VecNormalize(DummyVecEnv([lambda: Monitor(_NotCopied())]))
@@ -119,8 +122,7 @@ def test_normalization_goes_on_where_environments_begin_anew(
     env = make()
     make_agent(env).learn(30, callback=SaveCallback(tmp_path, 10))
     other = make()
-    again = make_agent(make()).load(tmp_path / "model", env=other)
-    again.load_replay_buffer(tmp_path / "replay_buffer.pkl")
+    load(agent_class, tmp_path, other)
     before, after = vars(env), vars(other)
     assert before["obs_rms"].count > 30
     assert after["obs_rms"].count == before["obs_rms"].count
@@ -151,19 +153,28 @@ def test_every_must_be_a_number_of_steps(tmp_path: Path) -> None:
         DreamVideoCallback(context=9, length=9)
 
 
+def _windows_of(steps: int, agent: str) -> dict[str, Any]:
+    """Settings with which a save can fall on multiples of so many steps of the VecEnv."""
+    return {} if agent in HAS_REPLAY else {"n_steps": steps}
+
+
+def _begins_anew(agent: Any, steps: int) -> bool:
+    """Learn so many steps more; return whether they are of new episodes."""
+    windows, stored = Windows(), n_steps(agent) if has_replay(agent) else 0
+    agent.learn(steps, windows, reset_num_timesteps=False)
+    return all(records(agent, windows, env).first[stored] for env in range(agent.n_envs))
+
+
 def test_other_environments_begin_new_episodes_and_the_rest_goes_on(
-    make_agent: MakeAgent, tmp_path: Path
+    make_agent: MakeAgent, agent_name: str, tmp_path: Path
 ) -> None:
-    agent = make_agent(_make_env(2)).learn(30)
-    agent.save(tmp_path / "model")
-    agent.save_replay_buffer(tmp_path / "replay")
+    agent = make_agent(_make_env(2), **_windows_of(3, agent_name)).learn(30)
+    save(agent, tmp_path)
     again = type(agent).load(tmp_path / "model", env=VecMonitor(_make_env(2)))
     with pytest.warns(UserWarning, match="begin new episodes; everything else continues"):
-        again.load_replay_buffer(tmp_path / "replay")
-    records = again.replay_buffer.pos
-    again.learn(6, reset_num_timesteps=False)
+        load_state(again, tmp_path)
+    assert _begins_anew(again, 6)
     assert again.num_timesteps == 36
-    assert again.replay_buffer.episode_starts[records].all()
 
 
 def _limited(length: int, **attributes: Any) -> DummyVecEnv:
@@ -179,34 +190,35 @@ def _limited(length: int, **attributes: Any) -> DummyVecEnv:
 
 @pytest.mark.parametrize("when", ["given", "loaded"])
 def test_the_settings_that_are_given_count(
-    make_agent: MakeAgent, when: str, tmp_path: Path
+    make_agent: MakeAgent, agent_name: str, when: str, tmp_path: Path
 ) -> None:
-    """Also those that are set between load() and load_replay_buffer()."""
-    agent = make_agent(_limited(7, wind=1.0)).learn(30)
-    agent.save(tmp_path / "model")
-    agent.save_replay_buffer(tmp_path / "replay")
+    """Also those that are set between load() and what loads the state of the training."""
+    agent = make_agent(_limited(7, wind=1.0), **_windows_of(3, agent_name)).learn(30)
+    save(agent, tmp_path)
     env = _limited(9 if when == "given" else 7, wind=1.0)
     again = type(agent).load(tmp_path / "model", env=env)
     env.envs[0].unwrapped.length = 9  # type: ignore[attr-defined]
     with pytest.warns(UserWarning, match=r"RandomEnv.length was 7 and is now 9\. .* begin new"):
-        again.load_replay_buffer(tmp_path / "replay")
-    records = again.replay_buffer.pos
-    again.learn(6, reset_num_timesteps=False)
+        load_state(again, tmp_path)
+    assert _begins_anew(again, 6)
     assert env.get_attr("length") == [9]
-    assert again.replay_buffer.episode_starts[records].all()
-    again.save_replay_buffer(tmp_path / "replay")
-    again.load_replay_buffer(tmp_path / "replay")
+    save(again, tmp_path)
+    load_state(again, tmp_path)
     assert again._last_obs is not None
 
 
-def test_environments_can_be_left_out(make_agent: MakeAgent, tmp_path: Path) -> None:
-    agent = make_agent(_make_env(2))
+def test_environments_can_be_left_out(
+    make_agent: MakeAgent, agent_name: str, tmp_path: Path
+) -> None:
+    agent = make_agent(_make_env(2), **_windows_of(5, agent_name))
     agent.learn(30, callback=SaveCallback(tmp_path, 10, env_state=False))
-    again = type(agent).load(tmp_path / "model", env=_make_env(2))
-    again.load_replay_buffer(tmp_path / "replay_buffer.pkl")
+    again = load(type(agent), tmp_path, _make_env(2))
     assert again._last_obs is None
     assert again.num_timesteps == 30
-    again.save_replay_buffer(tmp_path / "replay", env_state=False)
+    kept = again.save_replay_buffer if has_replay(again) else again.save_training_state
+    kept(tmp_path / "kept", env_state=False)
+    load_state(again, tmp_path)
+    assert again._last_obs is None
 
 
 class _Curriculum:
@@ -223,7 +235,7 @@ class _Shared(RandomEnv):
     def step(self, action: Any) -> Any:
         obs, *rest = super().step(action)
         if (model := getattr(self, "model", None)) is not None:
-            obs = obs * 0.5 + model.policy.world_model.initial(1).feat.mean().item()
+            obs = obs * 0.5 + next(model.policy.parameters()).mean().item()
         if (curriculum := getattr(self, "curriculum", None)) is not None:
             obs = obs * 0.5 + curriculum.level / 100
         return obs.astype(np.float32), *rest
@@ -253,19 +265,16 @@ def test_callback_and_environments_see_one_curriculum(
     whole_has, part_has = _Curriculum(), _Curriculum()
     whole = make_agent(_shared(n_envs, curriculum=whole_has)).learn(40, callback=_Raise(whole_has))
     part = make_agent(_shared(n_envs, curriculum=part_has)).learn(24, callback=_Raise(part_has))
-    part.save(tmp_path / "model")
-    part.save_replay_buffer(tmp_path / "replay")
+    save(part, tmp_path)
 
     given = _Curriculum()
     env = _shared(n_envs, curriculum=given)
-    again = type(whole).load(tmp_path / "model", env=env)
     with pytest.warns(UserWarning, match="_Shared.curriculum.level was 3 and is now 0"):
-        again.load_replay_buffer(tmp_path / "replay")
+        again = load(type(whole), tmp_path, env)
     assert given.level == 0
     assert again._last_obs is None
     given.level = 3
-    again = type(whole).load(tmp_path / "model", env=env)
-    again.load_replay_buffer(tmp_path / "replay")
+    again = load(type(whole), tmp_path, env)
     again.learn(16, callback=_Raise(given), reset_num_timesteps=False)
     assert env.get_attr("curriculum") == [given] * n_envs
     assert given.level == 5
@@ -285,16 +294,16 @@ def test_self_play_goes_on_with_the_agent_itself(
     env, other, given = (_shared(n_envs) for _ in range(3))
     whole = play(make_agent(env), env).learn(40)
     part = play(make_agent(other), other).learn(24)
-    part.save(tmp_path / "model")
-    part.save_replay_buffer(tmp_path / "replay")
-    assert (tmp_path / "replay.pkl").stat().st_size < 200_000
+    save(part, tmp_path)
+    assert all(path.stat().st_size < 200_000 for path in tmp_path.glob("*.pkl"))
     again = play(type(whole).load(tmp_path / "model", env=given), given)
-    again.load_replay_buffer(tmp_path / "replay")
+    load_state(again, tmp_path)
     again.learn(16, reset_num_timesteps=False)
     assert given.get_attr("model") == [again] * n_envs
     assert_equal(everything(whole), everything(again))
 
 
+@of_replays
 def test_a_replay_and_a_training_state_of_two_saves_begin_new_episodes(
     make_agent: MakeAgent, tmp_path: Path
 ) -> None:
@@ -311,6 +320,7 @@ def test_a_replay_and_a_training_state_of_two_saves_begin_new_episodes(
     assert again.learn(6, reset_num_timesteps=False).num_timesteps == 36
 
 
+@of_replays
 def test_a_replay_without_its_training_state_begins_new_episodes(
     make_agent: MakeAgent, tmp_path: Path
 ) -> None:
@@ -325,6 +335,7 @@ def test_a_replay_without_its_training_state_begins_new_episodes(
     assert again.learn(6, reset_num_timesteps=False).num_timesteps == 36
 
 
+@of_replays
 def test_a_replay_of_another_moment_or_agent_begins_new_episodes(
     make_agent: MakeAgent, tmp_path: Path
 ) -> None:
@@ -349,6 +360,34 @@ def test_a_replay_of_another_moment_or_agent_begins_new_episodes(
     assert other.replay_buffer.size() == agent.replay_buffer.size()
 
 
+@of_windows
+def test_the_state_of_another_moment_or_agent_is_refused(
+    make_agent: MakeAgent, tmp_path: Path
+) -> None:
+    """And changes nothing."""
+    agent = make_agent(_make_env(1), n_steps=3).learn(30)
+    save(agent, tmp_path)
+    agent.learn(6, reset_num_timesteps=False)
+    agent.save_training_state(tmp_path / "later")
+    again = load(type(agent), tmp_path, _make_env(1))
+    before = everything(again)
+    with pytest.raises(ValueError, match=r"of a training of 36 steps, and the agent has 30\. Load"):
+        again.load_training_state(tmp_path / "later")
+    (tmp_path / "short.pkl").write_bytes((tmp_path / "later.pkl").read_bytes()[:-9])
+    with pytest.raises(ValueError, match="is not a complete training state"):
+        again.load_training_state(tmp_path / "short")
+    assert_equal(before, everything(again))
+
+    class Other(type(agent)):  # type: ignore[misc]
+        pass
+
+    other = Other.load(tmp_path / "model", env=_make_env(1))
+    with pytest.raises(ValueError, match=rf"is of a training of {type(agent).__name__}, and this"):
+        other.load_training_state(tmp_path / "training_state")
+    assert other._last_obs is None
+
+
+@of_replays
 def test_a_replay_of_an_earlier_version_still_loads(make_agent: MakeAgent, tmp_path: Path) -> None:
     """It had no name for its moment, and its training within itself."""
     agent = make_agent(_make_env(1)).learn(30)

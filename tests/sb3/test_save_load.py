@@ -17,6 +17,9 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from dreamzoo.envs.dreams.load_model import load_model
+from tests.resuming import has_replay, load_state, save
+from tests.sb3.conftest import of_models, of_replays
+from tests.sb3.stored import numbers
 
 OBS = np.array([[0.5, -0.5, 1.0], [-1.0, 0.2, 0.0]], np.float32)
 
@@ -61,13 +64,12 @@ def test_data_holds_settings_and_nothing_that_is_large(saved: Path, trained: Any
 @pytest.mark.skipif(not Path("/dev/fd").exists(), reason="the system does not list open files")
 def test_no_file_stays_open(trained: Any, tmp_path: Path) -> None:
     def work() -> None:
-        trained.save(tmp_path / "agent")
-        trained.save_replay_buffer(tmp_path / "replay")
-        trained.load_replay_buffer(tmp_path / "replay")
+        save(trained, tmp_path)
+        load_state(trained, tmp_path)
         given = {"policy_kwargs": trained.policy_kwargs}
-        type(trained).load(tmp_path / "agent", custom_objects=given)
+        type(trained).load(tmp_path / "model", custom_objects=given)
         with pytest.raises(ValueError, match="policy kwargs"):
-            type(trained).load(tmp_path / "agent", custom_objects={"policy_kwargs": {}})
+            type(trained).load(tmp_path / "model", custom_objects={"policy_kwargs": {}})
 
     work()
     gc.collect()
@@ -81,17 +83,18 @@ def test_no_file_stays_open(trained: Any, tmp_path: Path) -> None:
 
 
 def test_files_of_the_user_are_neither_closed_nor_replaced(trained: Any, tmp_path: Path) -> None:
-    for save, load, name in [
+    kept = "replay_buffer" if has_replay(trained) else "training_state"
+    for saving, loading, name in [
         (trained.save, type(trained).load, "agent"),
-        (trained.save_replay_buffer, trained.load_replay_buffer, "replay"),
+        (getattr(trained, f"save_{kept}"), getattr(trained, f"load_{kept}"), "kept"),
     ]:
         with (tmp_path / name).open("wb") as file:
-            save(file)
+            saving(file)
             assert not file.closed
         with (tmp_path / name).open("rb") as file:
-            load(file)
+            loading(file)
             assert not file.closed
-    assert {path.name for path in tmp_path.iterdir()} == {"agent", "replay"}
+    assert {path.name for path in tmp_path.iterdir()} == {"agent", "kept"}
 
 
 def test_settings_are_left_out_and_put_back(trained: Any, tmp_path: Path) -> None:
@@ -176,6 +179,7 @@ def test_a_part_of_the_parameters_can_be_set(trained: Any) -> None:
 # ---------------------------------------------------------------------- the replay buffer
 
 
+@of_replays
 def test_replay_buffers_come_back(trained: Any, tmp_path: Path) -> None:
     assert isinstance(trained.replay_buffer, ReplayBuffer)
     before = deepcopy(trained.replay_buffer)
@@ -189,6 +193,7 @@ def test_replay_buffers_come_back(trained: Any, tmp_path: Path) -> None:
     trained.learn(12, reset_num_timesteps=False)
 
 
+@of_replays
 def test_replay_buffers_can_be_extended(make_agent: Any) -> None:
     """As SB3's: transitions one after the other, here behind the five steps that are there."""
     buffer, rng = make_agent().learn(5).replay_buffer, np.random.default_rng(0)
@@ -218,6 +223,7 @@ def test_replay_buffers_can_be_extended(make_agent: Any) -> None:
     assert np.flatnonzero(stored("episode_starts")).tolist() == [6, 12]
 
 
+@of_replays
 @pytest.mark.parametrize("optimize", [True, False])
 def test_cutting_the_last_trajectory_is_announced(
     make_agent: Any, recwarn: pytest.WarningsRecorder, optimize: bool
@@ -235,6 +241,7 @@ def _truncations(warnings: pytest.WarningsRecorder) -> list[str]:
     return [message for message in messages if "will be truncated" in message]
 
 
+@of_replays
 def test_a_loaded_replay_samples_windows_of_the_agents_length(
     make_agent: Any, tmp_path: Path
 ) -> None:
@@ -247,20 +254,24 @@ def test_a_loaded_replay_samples_windows_of_the_agents_length(
     again.learn(20, reset_num_timesteps=False)
 
 
+@of_models
 def test_models_whose_names_have_points_are_told_apart(make_agent: Any, tmp_path: Path) -> None:
-    for steps, name in [(5, "run_1"), (7, "run_1.5")]:
+    for steps, name in [(4, "run_1"), (8, "run_1.5")]:
         make_agent().learn(steps).save(tmp_path / f"{name}.zip")
-    assert load_model(tmp_path / "run_1.5").num_timesteps == 7
+    assert load_model(tmp_path / "run_1.5").num_timesteps == 8
 
 
-def test_one_seed_for_two_agents_collects_the_same(make_agent: Any) -> None:
-    one, two = make_agent(seed=None, gradient_steps=0), make_agent(seed=None, gradient_steps=0)
+def test_one_seed_for_two_agents_collects_the_same(make_agent: Any, still: Any) -> None:
+    one, two = (make_agent(seed=None, **still(12)) for _ in range(2))
     two.policy.load_state_dict(one.policy.state_dict())
-    actions = []
+    kept = []
     for agent in (one, two):
         agent.set_random_seed(3)
+        env = agent.get_env()
+        env.seed(3)
         agent.learn(12)
-        actions.append(agent.replay_buffer.actions[:12].copy())
-        agent.actions = agent.replay_buffer.sample(5).actions
-    np.testing.assert_array_equal(*actions)
-    assert th.equal(one.actions, two.actions)
+        kept.append([x.copy() for x in numbers(agent)])
+        if has_replay(agent):
+            kept[-1].append(agent.replay_buffer.sample(5).actions.numpy())
+    for left, right in zip(*kept, strict=True):
+        np.testing.assert_array_equal(left, right)

@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.facts import Facts
+from tests.facts import HAS_REPLAY, Facts
+from tests.resuming import has_replay
+from tests.sb3.conftest import of_replays, of_windows
+from tests.sb3.stored import Windows, n_steps
 
 NAN, INF = float("nan"), float("inf")
 
@@ -20,6 +23,7 @@ WRONG: list[tuple[str, Any]] = [
     ("learning_starts", -1), ("gradient_steps", 0.5), ("gradient_steps", -2), ("train_freq", 0),
     ("train_freq", (1, "close")), ("seed", -1), ("seed", "0"),
     ("optimize_memory_usage", "no"), ("free_nats", INF), ("replay_buffer_kwargs", 5),
+    ("n_steps", 0), ("n_steps", 20.0), ("n_steps", True), ("vf_coef", INF), ("vf_coef", -1.0),
     ("precision", "half"), ("precision", None), ("precision", 32),
 ]  # fmt: skip
 
@@ -55,8 +59,8 @@ def test_loading_refuses_the_same(saved: Path, agent_class: Any, wrong: Any) -> 
                 agent_class.load(saved, custom_objects={name: value})
 
 
-def test_learning_refuses_what_was_changed_since(make_agent: Any, wrong: Any) -> None:
-    agent = make_agent(gradient_steps=0).learn(4)
+def test_learning_refuses_what_was_changed_since(make_agent: Any, wrong: Any, still: Any) -> None:
+    agent = make_agent(**still(4)).learn(4)
     for name, value in wrong:
         attribute = {"stats_window_size": "_stats_window_size"}.get(name, name)
         before = getattr(agent, attribute)
@@ -66,7 +70,7 @@ def test_learning_refuses_what_was_changed_since(make_agent: Any, wrong: Any) ->
         setattr(agent, attribute, before)
     agent.learn(4, reset_num_timesteps=False)
     assert agent.num_timesteps == 8
-    assert agent.replay_buffer.size() == 8
+    assert n_steps(agent) == (8 if has_replay(agent) else 4)
 
 
 def test_a_policy_refuses_what_makes_no_sense(make_agent: Any, facts: Facts) -> None:
@@ -76,8 +80,8 @@ def test_a_policy_refuses_what_makes_no_sense(make_agent: Any, facts: Facts) -> 
 
 
 def test_the_constructor_names_the_nearest_setting(make_agent: Any) -> None:
-    with pytest.raises(TypeError, match=r"\(\) got batch_lenght, .* name is batch_length\."):
-        make_agent(batch_lenght=4)
+    with pytest.raises(TypeError, match=r"\(\) got leaning_rate, .* name is learning_rate\."):
+        make_agent(leaning_rate=4)
     with pytest.raises(TypeError, match=r"got polcy_kwarg, .* nearest name is policy_kwargs\."):
         make_agent(polcy_kwarg={})
 
@@ -90,8 +94,8 @@ def test_what_is_only_shown_by_name_is_not_taken_by_place(agent_class: Any) -> N
 def test_loading_knows_the_names_of_settings(saved: Path, agent_class: Any) -> None:
     with pytest.raises(TypeError, match=r"load\(\) got gama, which no setting is called"):
         agent_class.load(saved, gama=0.9)
-    loaded = agent_class.load(saved, batch_size=3, seed=4, stats_window_size=7)
-    assert (loaded.batch_size, loaded.seed, loaded._stats_window_size) == (3, 4, 7)
+    loaded = agent_class.load(saved, learning_rate=0.3, seed=4, stats_window_size=7)
+    assert (loaded.learning_rate, loaded.seed, loaded._stats_window_size) == (0.3, 4, 7)
 
 
 @pytest.mark.parametrize("way", ["kwargs", "custom_objects"])
@@ -111,15 +115,17 @@ def test_the_same_networks_may_be_named(saved: Path, agent_class: Any, tiny_poli
         assert agent_class.load(file, custom_objects=given).policy_kwargs == tiny_policy
 
 
-def test_numbers_of_numpy_are_numbers(make_agent: Any, facts: Facts, tmp_path: Path) -> None:
+def test_numbers_of_numpy_are_numbers(
+    make_agent: Any, agent_name: str, facts: Facts, tmp_path: Path
+) -> None:
     given: dict[str, Any] = {
         **facts.numbers,
         "learning_rate": np.float32(1e-3),
-        "buffer_size": np.int64(1000),
-        "batch_length": np.int32(4),
-        "train_freq": np.int64(2),
         "seed": np.uint32(3),
     }
+    if agent_name in HAS_REPLAY:
+        given |= {"buffer_size": np.int64(1000), "batch_length": np.int32(4)}
+        given |= {"train_freq": np.int64(2)}
     agent = make_agent(**given).learn(20)
     assert agent._n_updates > 0
     agent.save(tmp_path / "agent")
@@ -127,7 +133,8 @@ def test_numbers_of_numpy_are_numbers(make_agent: Any, facts: Facts, tmp_path: P
     for name in given.keys() - {"train_freq"}:
         assert type(getattr(loaded, name)) in (int, float)
         assert getattr(loaded, name) == given[name]
-    assert loaded.train_freq.frequency == 2
+    if agent_name in HAS_REPLAY:
+        assert loaded.train_freq.frequency == 2
 
 
 def test_learning_rates_of_schedules_are_checked_before_they_are_used(make_agent: Any) -> None:
@@ -144,7 +151,7 @@ def test_learning_rates_of_schedules_are_checked_before_they_are_used(make_agent
 
 
 def test_a_learning_rate_that_was_changed_is_learned_with(
-    make_agent: Any, agent_class: Any, tmp_path: Path
+    make_agent: Any, agent_class: Any, update: Any, tmp_path: Path
 ) -> None:
     def rate(agent: Any) -> float:
         return agent.policy.optimizer.param_groups[0]["lr"]
@@ -154,7 +161,7 @@ def test_a_learning_rate_that_was_changed_is_learned_with(
     agent.learn(4, reset_num_timesteps=False)
     assert rate(agent) == 1e-4
     agent.learning_rate = lambda progress: 1e-2 + progress
-    agent.train(1)
+    update(agent)
     assert 1e-2 <= rate(agent) <= 1.01
     agent.save(tmp_path / "agent")
     loaded = agent_class.load(tmp_path / "agent", env=agent.get_env(), learning_rate=1e-5)
@@ -166,6 +173,16 @@ def test_a_learning_rate_that_was_changed_is_learned_with(
     assert rate(loaded) == 3e-5
 
 
+@of_windows
+def test_windows_have_as_many_steps_as_they_are_to_have_now(make_agent: Any) -> None:
+    agent, windows = make_agent(n_steps=4).learn(8), Windows()
+    agent.n_steps = 6
+    agent.learn(12, windows, reset_num_timesteps=False)
+    assert [window.rewards.shape for window in windows.kept] == [(1, 6)] * 2
+    assert (agent.num_timesteps, agent._n_updates) == (20, 4)
+
+
+@of_replays
 def test_windows_follow_a_length_that_was_changed(make_agent: Any) -> None:
     agent = make_agent(gradient_steps=0).learn(24)
     agent.batch_length = 6

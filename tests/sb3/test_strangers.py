@@ -13,6 +13,11 @@ from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecNormalize
 
+from tests.facts import HAS_REPLAY
+from tests.resuming import load, save
+from tests.sb3.conftest import of_replays
+from tests.sb3.stored import Windows, records
+
 LENGTH = 10
 
 
@@ -39,19 +44,28 @@ class Counter(gym.Env):
         return self.observe(), float(self.age), self.age >= LENGTH, False, {}
 
 
-def _records(agent: Any) -> list[tuple[int, int, bool]]:
+def _records(agent: Any, windows: Windows) -> list[tuple[int, int, bool]]:
     """List episode, step and start of all that is stored; check that it happened so."""
-    buffer = agent.replay_buffer
-    n = buffer.size()
-    for env in range(buffer.n_envs):
-        obs, first = buffer.observations[:n, env], buffer.episode_starts[:n, env]
+    for env in range(agent.n_envs):
+        obs, rewards, first, last = records(agent, windows, env)
         np.testing.assert_array_equal(obs[:, 1] == 0, first)
         follows = (np.diff(obs[:, 1]) == 1) & (np.diff(obs[:, 0]) == 0)
         assert (follows | first[1:]).all()
-        np.testing.assert_array_equal(buffer.rewards[:n, env], obs[:, 1])
-        np.testing.assert_array_equal(buffer.dones[:n, env], obs[:, 1] == LENGTH)
-    obs, first = buffer.observations[:n, 0], buffer.episode_starts[:n, 0]
+        np.testing.assert_array_equal(rewards, obs[:, 1])
+        np.testing.assert_array_equal(last, obs[:, 1] == LENGTH)
+    obs, _, first, _ = records(agent, windows)
     return [(int(e), int(s), bool(f)) for (e, s), f in zip(obs, first, strict=True)]
+
+
+@pytest.fixture
+def make_agent(make_agent: Any, agent_name: str) -> Any:
+    """Make agents that have not begun to learn; without a replay, after windows of ``every``."""
+
+    def make(env: Any, every: int) -> Any:
+        settings = {"learning_starts": 10**6} if agent_name in HAS_REPLAY else {"n_steps": every}
+        return make_agent(env, **settings)
+
+    return make
 
 
 def _evaluate(agent: Any, env: Any) -> None:
@@ -72,13 +86,13 @@ BETWEEN: dict[str, Callable[[Any, Any], Any]] = {
 @pytest.mark.parametrize("wrap", [lambda e: e, lambda e: DummyVecEnv([lambda: e])])
 @pytest.mark.parametrize("name", BETWEEN)
 def test_between_two_calls_of_learn(make_agent: Any, name: str, wrap: Any) -> None:
-    env = wrap(Counter())
-    agent = make_agent(env, learning_starts=10**6).learn(14)
+    env, windows = wrap(Counter()), Windows()
+    agent = make_agent(env, every=2).learn(14, windows)
     BETWEEN[name](agent, env)
-    agent.learn(6, reset_num_timesteps=False)
-    records = _records(agent)
-    assert [step for _, step, _ in records] == [*range(11), *range(4), *range(6)]
-    assert records[15][0] > records[14][0]
+    agent.learn(6, windows, reset_num_timesteps=False)
+    found = _records(agent, windows)
+    assert [step for _, step, _ in found] == [*range(11), *range(4), *range(6)]
+    assert found[15][0] > found[14][0]
 
 
 class At(BaseCallback):
@@ -113,27 +127,30 @@ def _do(what: Callable[[Any, Any], Any], env: gym.Env, agent: Any) -> None:
 def test_in_the_middle_of_learn(make_agent: Any, name: str, moment: str) -> None:
     """The step that had been taken is kept, and so is the end of an episode."""
     for steps in (13, 10):
-        env = Counter()
+        env, windows = Counter(), Windows()
         stranger = At(steps, partial(_do, BETWEEN[name], env), moment)
-        agent = make_agent(env, learning_starts=10**6).learn(20, stranger)
+        every = 4 if moment == "step" else 1
+        agent = make_agent(env, every).learn(20, [stranger, windows])
         assert stranger.done
         first = [*range(11), *range(3)] if steps == 13 else [*range(11)]
         then = [*range(7)] if steps == 13 else [*range(11)]
-        assert [step for _, step, _ in _records(agent)] == [*first, *then]
+        assert [step for _, step, _ in _records(agent, windows)] == [*first, *then]
         assert agent.num_timesteps == 20
 
 
 def test_before_the_first_step(make_agent: Any) -> None:
     stranger = At(0, lambda agent: _evaluate(agent, agent.get_env()), "start")
-    agent = make_agent(Counter(), learning_starts=10**6).learn(5, stranger)
-    assert [step for _, step, _ in _records(agent)] == [*range(5)]
+    windows = Windows()
+    agent = make_agent(Counter(), every=5).learn(5, [stranger, windows])
+    assert [step for _, step, _ in _records(agent, windows)] == [*range(5)]
 
 
 def test_evaluation_on_the_training_environment(make_agent: Any) -> None:
     env = DummyVecEnv([Counter] * 2)
     evaluation = EvalCallback(env, eval_freq=7, n_eval_episodes=3, verbose=0, warn=False)
-    agent = make_agent(env, learning_starts=10**6).learn(60, evaluation)
-    assert sum(first for _, _, first in _records(agent)) == 1 + 30 // 7
+    windows = Windows()
+    agent = make_agent(env, every=5).learn(60, [evaluation, windows])
+    assert sum(first for _, _, first in _records(agent, windows)) == 1 + 30 // 7
 
 
 class Skipping(gym.Wrapper):
@@ -149,62 +166,64 @@ class Skipping(gym.Wrapper):
 
 
 def test_wrappers_that_step_more_often_are_no_strangers(make_agent: Any) -> None:
-    agent = make_agent(Skipping(Counter()), learning_starts=10**6)
+    agent, windows = make_agent(Skipping(Counter()), every=3), Windows()
     for _ in range(3):
-        agent.learn(9, reset_num_timesteps=False)
-    buffer = agent.replay_buffer
-    assert buffer.observations[:12, 0, 1].tolist() == [*range(0, 12, 2), *range(0, 12, 2)]
-    assert np.flatnonzero(buffer.episode_starts[:12, 0]).tolist() == [0, 6]
+        agent.learn(9, windows, reset_num_timesteps=False)
+    obs, _, first, _ = records(agent, windows)
+    assert obs[:12, 1].tolist() == [*range(0, 12, 2), *range(0, 12, 2)]
+    assert np.flatnonzero(first[:12]).tolist() == [0, 6]
 
 
 def test_two_agents_on_one_environment(make_agent: Any) -> None:
     env = Counter()
-    one, two = (make_agent(env, learning_starts=10**6) for _ in range(2))
+    one, two = (make_agent(env, every=4) for _ in range(2))
+    seen = Windows(), Windows()
     for _ in range(2):
-        for agent in (one, two):
-            agent.learn(4, reset_num_timesteps=False)
-    one.learn(3)
-    one.learn(3, reset_num_timesteps=False)  # nobody was there in between
-    assert [step for _, step, _ in _records(one)] == [*range(4), *range(4), *range(6)]
-    assert [step for _, step, _ in _records(two)] == [*range(4), *range(4)]
+        for agent, windows in zip((one, two), seen, strict=True):
+            agent.learn(4, windows, reset_num_timesteps=False)
+    one.learn(4, seen[0])
+    one.learn(4, seen[0], reset_num_timesteps=False)  # nobody was there in between
+    assert [step for _, step, _ in _records(one, seen[0])] == [*range(4), *range(4), *range(8)]
+    assert [step for _, step, _ in _records(two, seen[1])] == [*range(4), *range(4)]
 
 
 def test_another_environment(make_agent: Any) -> None:
     """Whether the one before is stepped is of no interest any more."""
-    old, new = Counter(), Counter()
-    agent = make_agent(old, learning_starts=10**6).learn(4)
+    old, new, windows = Counter(), Counter(), Windows()
+    agent = make_agent(old, every=4).learn(4, windows)
     agent.set_env(new)
-    agent.learn(4, reset_num_timesteps=False)
+    agent.learn(4, windows, reset_num_timesteps=False)
     old.reset()
-    agent.learn(4, reset_num_timesteps=False)
-    assert [step for _, step, _ in _records(agent)] == [*range(4), *range(8)]
+    agent.learn(4, windows, reset_num_timesteps=False)
+    assert [step for _, step, _ in _records(agent, windows)] == [*range(4), *range(8)]
 
 
 def test_after_loading(make_agent: Any, tmp_path: Path) -> None:
     """What is restored is gone on from, unless someone steps it before."""
-    agent = make_agent(Counter(), learning_starts=10**6).learn(4)
-    agent.save(tmp_path / "model")
-    agent.save_replay_buffer(tmp_path / "replay")
+    before = Windows()
+    agent = make_agent(Counter(), every=2).learn(4, before)
+    save(agent, tmp_path)
     for stranger in (False, True):
-        env = Counter()
-        again = type(agent).load(tmp_path / "model", env=env)
-        again.load_replay_buffer(tmp_path / "replay")
+        env, windows = Counter(), Windows()
+        windows.kept += before.kept
+        again = load(type(agent), tmp_path, env)
         if stranger:
             env.step(np.zeros(1))
-        again.learn(4, reset_num_timesteps=False)
+        again.learn(4, windows, reset_num_timesteps=False)
         expected = [*range(4), *range(4)] if stranger else [*range(8)]
-        assert [step for _, step, _ in _records(again)] == expected
+        assert [step for _, step, _ in _records(again, windows)] == expected
 
 
 def _normalized() -> VecEnv:
     return VecNormalize(DummyVecEnv([Counter]))
 
 
+@of_replays
 @pytest.mark.parametrize("steps", [13, 10])
 def test_behind_a_normalizer_the_step_is_left_out(make_agent: Any, steps: int) -> None:
     """It remembers the raw numbers of the last step only, which is the stranger's."""
     stranger = At(steps, lambda agent: _evaluate(agent, agent.get_env()))
-    agent = make_agent(_normalized(), learning_starts=10**6).learn(20, stranger)
+    agent = make_agent(_normalized(), every=1).learn(20, stranger)
     buffer = agent.replay_buffer
     found = buffer.observations[: buffer.size(), 0, 1].tolist()
     assert (
@@ -219,14 +238,15 @@ def test_behind_a_normalizer_the_step_is_left_out(make_agent: Any, steps: int) -
 
 
 def test_in_subprocesses(make_agent: Any) -> None:
-    env = SubprocVecEnv([Counter], "fork")
+    env, windows = SubprocVecEnv([Counter], "fork"), Windows()
     try:
-        agent = make_agent(env, learning_starts=10**6).learn(4)
-        agent.learn(4, reset_num_timesteps=False)
+        agent = make_agent(env, every=2).learn(4, windows)
+        agent.learn(4, windows, reset_num_timesteps=False)
         env.env_method("reset")
-        agent.learn(3, reset_num_timesteps=False)
+        agent.learn(4, windows, reset_num_timesteps=False)
         env.reset()
-        agent.learn(3, reset_num_timesteps=False)
+        agent.learn(2, windows, reset_num_timesteps=False)
     finally:
         env.close()
-    assert [step for _, step, _ in _records(agent)] == [*range(8), *range(3), *range(3)]
+    found = [step for _, step, _ in _records(agent, windows)]
+    assert found == [*range(8), *range(4), *range(2)]

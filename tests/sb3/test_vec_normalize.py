@@ -8,12 +8,18 @@ import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
+from stable_baselines3.common.callbacks import ConvertCallback
 from stable_baselines3.common.vec_env import (
     DummyVecEnv,
     VecMonitor,
     VecNormalize,
     VecTransposeImage,
 )
+
+from tests.facts import HAS_REPLAY
+from tests.resuming import has_replay, load, save
+from tests.sb3.conftest import of_replays, of_windows, of_world_models
+from tests.sb3.stored import Windows, last_window, records
 
 IMAGE = spaces.Box(0, 255, (1, 36, 36), np.uint8)
 FAR = spaces.Box(90.0, 110.0, (3,), np.float32)
@@ -23,6 +29,31 @@ def normalized(env: Any, **kwargs: Any) -> VecNormalize:
     return VecNormalize(DummyVecEnv([lambda: env]), **kwargs)
 
 
+@of_windows
+def test_windows_hold_normalized_numbers(make_agent: Any, make_env: Any) -> None:
+    """What was acted on, in the numbers of that moment; last observations and rewards, too."""
+    env, windows = normalized(make_env(FAR)), Windows()
+    shown: list[Any] = []
+
+    def keep(locals_: dict[str, Any], _: Any) -> bool:
+        ends = [info["terminal_observation"] for info in locals_["infos"] if locals_["dones"][0]]
+        shown.append((locals_["new_obs"][0], locals_["rewards"][0], *ends))
+        return True
+
+    agent = make_agent(env, n_steps=6).learn(24, [windows, ConvertCallback(keep)])
+    told = records(agent, windows)
+    assert np.abs(told.observations).max() < 10.0
+    expected = [obs for step in shown for obs in (*step[2:], step[0])]
+    np.testing.assert_array_equal(told.observations[1:], expected[:-1])
+    rewards = np.array([step[1] for step in shown], np.float32)
+    np.testing.assert_array_equal(told.rewards[1:11], rewards[:10])
+    assert told.last.nonzero()[0].tolist() == [10, 21]
+    values = np.concatenate([window.bootstrap[:, -1] for window in windows.kept])
+    assert np.isfinite(values).all()
+    assert values.all()
+
+
+@of_replays
 def test_the_replay_holds_raw_numbers_and_normalizes_samples(
     make_agent: Any, make_env: Any
 ) -> None:
@@ -37,6 +68,7 @@ def test_the_replay_holds_raw_numbers_and_normalizes_samples(
     assert raw.observations.min() >= 90.0
 
 
+@of_replays
 def test_updates_see_normalized_numbers(
     make_agent: Any, make_env: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -57,6 +89,7 @@ def test_updates_see_normalized_numbers(
         np.testing.assert_allclose(batch.observations[row], expected, rtol=1e-6)
 
 
+@of_replays
 def test_rewards_are_normalized(make_agent: Any, make_env: Any) -> None:
     env = normalized(make_env(), norm_obs=False)
     agent = make_agent(env, gradient_steps=0).learn(30)
@@ -82,8 +115,9 @@ def test_some_keys_of_a_dict(make_agent: Any, make_env: Any) -> None:
     env = normalized(make_env(space), norm_obs_keys=["vector"])
     agent = make_agent(env, "MultiInputPolicy").learn(20)
     assert agent._n_updates > 0
-    batch = agent.replay_buffer.sample(8, env)
-    assert np.abs(batch.observations["vector"].numpy()).max() < 10.0
+    window: Any = agent.replay_buffer.sample(8, env) if has_replay(agent) else last_window(agent)
+    assert np.abs(window.observations["vector"].numpy()).max() < 10.0
+    assert window.observations["number"].dtype.is_floating_point is False
 
 
 class OneNaN(gym.Wrapper):
@@ -120,12 +154,13 @@ def _statistics(env: VecNormalize) -> list[Any]:
 @pytest.mark.parametrize("where", ["observation", "reward", "reset"])
 @pytest.mark.parametrize("composed", [False, True])
 def test_a_refused_step_leaves_no_trace_in_the_statistics(
-    make_agent: Any, make_env: Any, where: str, composed: bool
+    make_agent: Any, make_env: Any, agent_name: str, where: str, composed: bool
 ) -> None:
     """They had taken it in before anyone could look at it, and would be NaN for ever."""
     space = spaces.Dict({"far": FAR, "near": spaces.Box(-1.0, 1.0, (2,))}) if composed else FAR
     policy = "MultiInputPolicy" if composed else "MlpPolicy"
-    settings: dict[str, Any] = dict(policy=policy, learning_starts=10**6)
+    settings: dict[str, Any] = dict(policy=policy)
+    settings |= {"learning_starts": 10**6} if agent_name in HAS_REPLAY else {"n_steps": 1}
 
     def make(kind: str) -> VecNormalize:
         inner = make_env(space, length=100)
@@ -149,7 +184,9 @@ def test_a_refused_step_leaves_no_trace_in_the_statistics(
     np.testing.assert_equal(_statistics(broken), before)
     assert broken.obs_rms is shared
     agent.learn(30, reset_num_timesteps=False)
-    assert agent.replay_buffer.sample(4, broken).rewards.isfinite().all()
+    window = agent.replay_buffer.sample(4, broken) if has_replay(agent) else last_window(agent)
+    assert window.rewards.isfinite().all()
+    assert all(th.isfinite(p).all() for p in agent.policy.parameters())
 
 
 def test_a_normalizer_of_rewards_alone_is_saved_too(
@@ -158,11 +195,9 @@ def test_a_normalizer_of_rewards_alone_is_saved_too(
     """It has no statistics of observations."""
     env = normalized(make_env(), norm_obs=False)
     agent = make_agent(env).learn(30)
-    agent.save(tmp_path / "model")
-    agent.save_replay_buffer(tmp_path / "replay")
+    save(agent, tmp_path)
     other = normalized(make_env(), norm_obs=False)
-    again = type(agent).load(tmp_path / "model", env=other)
-    again.load_replay_buffer(tmp_path / "replay")
+    load(type(agent), tmp_path, other)
     assert vars(other.ret_rms) == vars(env.ret_rms)
 
 
@@ -190,6 +225,7 @@ def test_a_wrapper_around_it_that_changes_observations_is_refused(
     assert agent._n_updates > 0
 
 
+@of_replays
 def test_observations_of_another_shape_are_not_stored(make_agent: Any, make_env: Any) -> None:
     agent = make_agent(make_env(spaces.Box(-1, 1, (2, 3))))
     wrong = np.zeros((1, 3, 2), np.float32)
@@ -197,6 +233,7 @@ def test_observations_of_another_shape_are_not_stored(make_agent: Any, make_env:
         agent.replay_buffer.add(wrong, wrong, np.zeros((1, 2)), np.zeros(1), np.zeros(1), [{}])
 
 
+@of_world_models
 def test_dreams_that_begin_in_the_replay_need_its_normalizer(
     make_agent: Any, make_env: Any, tmp_path: Any
 ) -> None:

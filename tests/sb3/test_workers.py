@@ -15,13 +15,21 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecNormalize
 
 from dreamzoo.envs import VectorEnvToVecEnv
-from tests.facts import KINDS_OF_REPLAY
+from tests.facts import HAS_REPLAY, KINDS_OF_LOOP
+from tests.resuming import load, save
+from tests.sb3.stored import Windows, records
 
 
-@pytest.fixture(params=KINDS_OF_REPLAY)
+@pytest.fixture(params=KINDS_OF_LOOP)
 def agent_name(request: pytest.FixtureRequest) -> str:
     """Not every agent: processes of environments die alike for all."""
     return request.param
+
+
+@pytest.fixture
+def settings(agent_name: str) -> dict[str, Any]:
+    """What collects and has not begun to learn, windows of two steps where there is no replay."""
+    return {"learning_starts": 10**6} if agent_name in HAS_REPLAY else {"n_steps": 2}
 
 
 class Mortal(gym.Env):
@@ -73,36 +81,42 @@ def closing() -> Iterator[list[VecEnv]]:
 @pytest.mark.parametrize("dies", ["killed", "raises"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_dead_worker_is_named_and_nothing_is_lost(
-    make_agent: Any, tmp_path: Path, kind: str, dies: str, closing: list[VecEnv]
+    make_agent: Any,
+    settings: dict[str, Any],
+    tmp_path: Path,
+    kind: str,
+    dies: str,
+    closing: list[VecEnv],
 ) -> None:
     env = KINDS[kind](dies)
     closing.append(env)
-    agent = make_agent(env, learning_starts=10**6)
+    agent, windows = make_agent(env, **settings), Windows()
     how = r"killed by SIGKILL" if dies == "killed" else "exit code 3"
     with pytest.raises(RuntimeError, match=rf"worker 1 of 3 \({how}\) died.*set_env"):
-        agent.learn(60)
+        agent.learn(60, windows)
     start = time.monotonic()
     env.close()
     env.close()
     assert time.monotonic() - start < 0.5
     with pytest.raises(Exception, match="close"):
         agent.learn(30, reset_num_timesteps=False)
-    agent.save(tmp_path / "model")
-    agent.save_replay_buffer(tmp_path / "replay")
-    again = type(agent).load(tmp_path / "model", env=DummyVecEnv([Mortal] * 3))
-    again.load_replay_buffer(tmp_path / "replay")
+    save(agent, tmp_path)
+    again = load(type(agent), tmp_path, DummyVecEnv([Mortal] * 3))
     agent.set_env(DummyVecEnv([Mortal] * 3))
     for goes_on in (agent, again):
-        assert goes_on.replay_buffer.size() == 4
-        goes_on.learn(15, reset_num_timesteps=False)
-        starts = goes_on.replay_buffer.episode_starts
-        assert np.flatnonzero(starts[:9, 1]).tolist() == [0, 4]
+        seen = Windows()
+        seen.kept += windows.kept
+        assert len(records(goes_on, seen, 1).first) == 4
+        goes_on.learn(18, seen, reset_num_timesteps=False)
+        assert np.flatnonzero(records(goes_on, seen, 1).first[:9]).tolist() == [0, 4]
 
 
-def test_between_two_calls_of_learn(make_agent: Any, closing: list[VecEnv]) -> None:
+def test_between_two_calls_of_learn(
+    make_agent: Any, settings: dict[str, Any], closing: list[VecEnv]
+) -> None:
     env = SubprocVecEnv(_makers(None), "fork")
     closing.append(env)
-    agent = make_agent(env, learning_starts=10**6).learn(6)
+    agent = make_agent(env, **settings).learn(6)
     for reset in (False, True):
         assert not env.closed or reset
         if not reset:
@@ -113,14 +127,16 @@ def test_between_two_calls_of_learn(make_agent: Any, closing: list[VecEnv]) -> N
     assert not any(process.is_alive() for process in env.processes)
 
 
-def test_other_errors_pass(make_agent: Any, closing: list[VecEnv]) -> None:
+def test_other_errors_pass(
+    make_agent: Any, settings: dict[str, Any], closing: list[VecEnv]
+) -> None:
     env = SubprocVecEnv(_makers(None), "fork")
     closing.append(env)
 
     def full(*_: Any) -> bool:
         raise OSError("disk full")
 
-    agent = make_agent(env)
+    agent = make_agent(env, **settings)
     with pytest.raises(OSError, match="disk full"):
         agent.learn(6, callback=full)
     assert agent.learn(6).num_timesteps == 6

@@ -9,7 +9,7 @@ import pytest
 import torch as th
 from gymnasium import spaces
 
-from dreamzoo import PlaNet
+from dreamzoo import AGENTS, PlaNet
 from dreamzoo.nn.fast.switch import Form, use
 from tests.facts import WORLD_MODELS
 from tests.sb3.conftest import TINY, TINY_POLICY, RandomEnv
@@ -33,6 +33,7 @@ CASES = {
     "image-discrete": ("CnnPolicy", IMAGE, spaces.Discrete(4, start=2)),
     "vector-multidiscrete": ("MlpPolicy", VECTOR, spaces.MultiDiscrete([3, 2], start=[1, -1])),
 }
+OTHER_CASES = {"vector-box": ("MlpPolicy", VECTOR, spaces.Box(LOW, HIGH))}
 
 #: What the exporter and the tracer say about themselves and to whoever wants another batch size.
 pytestmark = [
@@ -50,7 +51,8 @@ def _agent(
     """An agent whose actions depend on what it sees and remembers."""
     env = RandomEnv(observation_space, action_space)
     settings: dict[str, Any] = {**TINY[name], "policy_kwargs": TINY_POLICY[name]}
-    agent = WORLD_MODELS[name](policy, env, seed=0, buffer_size=100, **settings)
+    kind: Any = AGENTS[name]
+    agent = kind(policy, env, seed=0, **settings)
     generator = th.Generator().manual_seed(0)
     for p in agent.policy.parameters():
         p.data += 0.4 * th.randn(p.shape, generator=generator)
@@ -71,10 +73,13 @@ def _observe(space: spaces.Space, rows: int) -> Any:
         # What these have of their own: a mode that is searched, a GRU, images that are resized.
         ("dreamer_v1", "dict-box"),
         ("dreamer_v2", "image-discrete"),
+        # Memories of many parts, two of which begin as one tensor; with rows and without them.
+        ("merlin", "vector-box"),
+        ("rl_lstm", "vector-box"),
     ],
 )
 def test_twenty_steps_equal_predict(name: str, case: str, tmp_path: pathlib.Path) -> None:
-    policy, observation_space, action_space = CASES[case]
+    policy, observation_space, action_space = (CASES | OTHER_CASES)[case]
     agent = _agent(policy, observation_space, action_space, name)
     agent.policy.set_training_mode(True)
     agent.export_onnx(tmp_path / "agent")
@@ -82,7 +87,11 @@ def test_twenty_steps_equal_predict(name: str, case: str, tmp_path: pathlib.Path
     assert [file.name for file in tmp_path.iterdir()] == ["agent.onnx"]
     session = ort.InferenceSession(tmp_path / "agent.onnx")
     rows, taken, state = 3, [], None
-    memory = [np.zeros((rows, size), np.float32) for size in agent.policy.memory.sizes]
+    names = agent.policy.memory.names
+    assert len(set(names)) == len(names)
+    if name in WORLD_MODELS:
+        assert tuple(names) == ("deter", "stoch", "prev_action")
+    memory = agent.policy.memory.zeros(rows)
     starts = np.ones(rows, bool)
     observation_space.seed(1)
     for t in range(20):
@@ -92,11 +101,8 @@ def test_twenty_steps_equal_predict(name: str, case: str, tmp_path: pathlib.Path
             if isinstance(obs, dict)
             else {"observation": obs}
         )
-        names = ("deter", "stoch", "prev_action")
         inputs = {**parts, **dict(zip(names, memory, strict=True)), "is_first": starts}
-        action, *memory = session.run(
-            ["action", "next_deter", "next_stoch", "next_prev_action"], inputs
-        )
+        action, *memory = session.run(["action", *(f"next_{part}" for part in names)], inputs)
         expected, state = agent.predict(obs, state, starts, deterministic=True)
         assert action.dtype == expected.dtype
         assert action.shape == expected.shape

@@ -11,10 +11,10 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector.utils import iterate
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
-from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
+from dreamzoo.common.has_world_model import HasWorldModel
 from dreamzoo.envs import DreamEnv, DreamVectorEnv
 from tests.envs.dreams.conftest import BOX, Toy
-from tests.facts import WORLD_MODELS
+from tests.facts import HAS_MODEL, HAS_REPLAY
 from tests.sb3.conftest import ACTIONS, TINY_POLICY
 
 IMAGE = spaces.Box(0, 255, (36, 36, 3), np.uint8)
@@ -60,20 +60,21 @@ SAID_OF_SPACES = [
 ]
 
 
-def make_agent(name: str, observations: spaces.Space, actions: spaces.Space) -> WorldModelAlgorithm:
+def make_agent(name: str, observations: spaces.Space, actions: spaces.Space) -> HasWorldModel:
     """Make an untrained agent; one that has not learned dreams of everything that it can."""
     policy = "MultiInputPolicy" if isinstance(observations, spaces.Dict) else "MlpPolicy"
     policy = "CnnPolicy" if observations is IMAGE else policy
-    agent = WORLD_MODELS[name](
-        policy, Toy(observations, actions), policy_kwargs=TINY_POLICY[name], seed=0, buffer_size=10
-    )
-    assert isinstance(agent, WorldModelAlgorithm)
-    for parameter in agent.world_model.decoder.parameters():
+    size = {"buffer_size": 10} if name in HAS_REPLAY else {}
+    env = Toy(observations, actions)
+    agent = HAS_MODEL[name](policy, env, policy_kwargs=TINY_POLICY[name], seed=0, **size)
+    assert isinstance(agent, HasWorldModel)
+    decoder: Any = agent.world_model.decoder
+    for parameter in decoder.parameters():
         parameter.data *= 3.0  # out of the bounds
     return agent
 
 
-def check_dreams(agent: WorldModelAlgorithm) -> None:
+def check_dreams(agent: HasWorldModel) -> None:
     """Check every form of a dream."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -109,13 +110,13 @@ def _on_host(obs: Any) -> Any:
     return obs.numpy()
 
 
-@pytest.mark.parametrize("name", WORLD_MODELS)
+@pytest.mark.parametrize("name", HAS_MODEL)
 @pytest.mark.parametrize("observations", OBSERVATIONS)
 def test_checkers_find_nothing_in_any_observation(name: str, observations: str) -> None:
     check_dreams(make_agent(name, OBSERVATIONS[observations], BOX))
 
 
-@pytest.mark.parametrize("name", WORLD_MODELS)
+@pytest.mark.parametrize("name", HAS_MODEL)
 @pytest.mark.parametrize("actions", ACTION_SPACES)
 def test_checkers_find_nothing_in_any_action(name: str, actions: str) -> None:
     if not isinstance(ACTION_SPACES[actions], ACTIONS[name]):

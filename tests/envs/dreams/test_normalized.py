@@ -16,7 +16,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.envs import DreamEnv, DreamVectorEnv
 from tests.envs.dreams.conftest import BOX, Toy
-from tests.facts import WORLD_MODELS
+from tests.facts import HAS_MODEL
 from tests.sb3.conftest import TINY, TINY_POLICY
 
 FAR = spaces.Box(90.0, 110.0, (3,), np.float64)
@@ -35,7 +35,7 @@ def make_normalized(space: spaces.Space, **kwargs: Any) -> VecNormalize:
 def make_agent(name: str, env: Any, **kwargs: Any) -> WorldModelAlgorithm:
     """Make a tiny agent of either kind."""
     is_dict = isinstance(env.observation_space, spaces.Dict)
-    return WORLD_MODELS[name](
+    return HAS_MODEL[name](
         "MultiInputPolicy" if is_dict else "MlpPolicy",
         env,
         policy_kwargs=TINY_POLICY[name],
@@ -44,7 +44,7 @@ def make_agent(name: str, env: Any, **kwargs: Any) -> WorldModelAlgorithm:
     )
 
 
-@pytest.mark.parametrize("name", WORLD_MODELS)
+@pytest.mark.parametrize("name", HAS_MODEL)
 @pytest.mark.parametrize("space", [FAR, COUNTS, MIXED], ids=["box", "integers", "dict"])
 def test_the_space_is_what_the_dream_gives(name: str, space: spaces.Space, tmp_path: Path) -> None:
     agent = make_agent(name, make_normalized(space, clip_obs=0.25)).learn(30)
