@@ -45,9 +45,6 @@ class ExternalMemoryAgent(RolloutAgent):
         self._said = False
         super().__init__(*args, **kwargs)
 
-    def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_said"]
-
     def _setup_learn(
         self,
         total_timesteps: int,
