@@ -10,7 +10,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from dreamzoo.nn.state import leaves
-from tests.facts import ON_POLICY
+from tests.facts import HAS_MODEL, ON_POLICY
 from tests.resuming import assert_equal
 from tests.sb3.conftest import RandomEnv
 from tests.sb3.stored import Windows
@@ -97,6 +97,23 @@ def test_other_numbers_of_rows_can_be_acted_for(make_agent: Any, shake: Any) -> 
             np.testing.assert_allclose(one, action[i], rtol=1e-3, atol=1e-4)
             for part, whole in zip(alone[i], together, strict=True):
                 np.testing.assert_allclose(part[0], whole[i], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("agent_name", HAS_MODEL.keys() & ON_POLICY)
+def test_dreams_go_on_from_what_was_remembered(make_agent: Any, shake: Any) -> None:
+    """With what actions have earned; here nothing is drawn, or other states would be as good."""
+    calm = {"policy_kwargs": {"stochastic": False}, "learning_rate": 0.0}
+    agent, seen = shake(make_agent(_envs(3, 5), n_steps=4, **calm)), []
+
+    def keep(*_: Any) -> bool:
+        seen.append(agent._last_state.latent)
+        return True
+
+    agent.learn(8, keep)
+    latents = leaves(agent.replay_latents())
+    for t, latent in enumerate(seen):
+        for part, then in zip(latents, leaves(latent), strict=True):
+            th.testing.assert_close(part.view(2, 4, *part.shape[1:])[:, t], then)
 
 
 def test_what_ends_an_episode_reaches_its_value(make_agent: Any) -> None:

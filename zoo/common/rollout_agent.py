@@ -305,6 +305,7 @@ class RolloutAgent(GradientUpdates, MemoryAgent, OnPolicyAlgorithm):
         for t in range(window.rewards.shape[1]):
             obs, is_first = window.step(t)
             _, memory = self.policy.act(obs, memory, is_first, generator, choose=as_it_was)
+            memory = self.policy.told(memory, window.rewards[:, t])
         return flatten(stack(latents, 1), 0, 1)
 
     # ------------------------------------------------------------------ updates
