@@ -231,3 +231,8 @@ def test_asking_for_values_changes_nothing_that_is_remembered() -> None:
     one, other = agent._next_values(), agent._next_values()
     assert (one == other).all()
     assert all(map(th.equal, before, leaves(agent._last_state)))
+
+
+def test_rows_of_an_agent_without_a_memory_are_refused() -> None:
+    with pytest.raises(ValueError, match="RLMEM is the same agent with one"):
+        RLLSTM("MlpPolicy", "CartPole-v1", policy_kwargs=dict(rows=5))

@@ -97,7 +97,7 @@ MUTANTS = [
     _mutant(
         AGENT,
         "V is weighted and A is not",
-        '            "advantage": self.vf_coef,\n',
+        '            "advantage": returns,\n',
         "",
     ),
     _mutant(
@@ -109,7 +109,7 @@ MUTANTS = [
     _mutant(
         AGENT,
         "the policy follows the predictor's rate",
-        'return {} if rate is None else {"actor_optimizer": rate}',
+        'return {"actor_optimizer": self._rate("actor_learning_rate")}',
         "return {}",
     ),
     _mutant(
@@ -121,7 +121,7 @@ MUTANTS = [
     _mutant(
         AGENT,
         "rows gather with a discount of their own",
-        'return {"retro_gamma": self.gamma, **super()._policy_kwargs()}',
+        'return {"retro_gamma": retro_gamma(self.gamma), **super()._policy_kwargs()}',
         "return super()._policy_kwargs()",
     ),
     _mutant(

@@ -21,8 +21,8 @@ class Plumbing(TypedDict, total=False):
     An agent takes them as ``**plumbing: Unpack[Plumbing]``, or ``Unpack[ReplayPlumbing]``, and
     passes them on; its signature and its documentation show each of them.
 
-    :param cuda_graph: on CUDA repeat updates, steps of acting and of dreams as recorded graphs,
-        with the same numbers; False runs them step by step
+    :param cuda_graph: on CUDA repeat steps of acting and of dreams, and updates of agents with a
+        replay, as recorded graphs, with the same numbers; False runs them step by step
     :param policy_kwargs: of the policy, see the agent's policy class
     :param stats_window_size: episodes over which returns are averaged in the log
     :param tensorboard_log: folder of TensorBoard logs

@@ -185,17 +185,21 @@ class Arguments:
         raise ValueError("must be a dict of named arguments")
 
 
+@dataclass(frozen=True)
 class Rate:
-    """A learning rate: a number, or a schedule that gives one for the remaining progress."""
+    """
+    A learning rate: a number, or a schedule that gives one for the remaining progress.
 
-    number = Number(0)
+    :param none: whether None is allowed, too
+    """
 
-    def read(self, value: Any) -> float | Schedule:
+    none: bool = False
+
+    def read(self, value: Any) -> float | Schedule | None:
         if callable(value):
             return value
-        rate = self.number.read(value)
-        assert rate is not None
-        return float(rate)
+        rate = Number(0, none=self.none).read(value)
+        return None if rate is None else float(rate)
 
 
 def read_settings(
@@ -230,7 +234,7 @@ def check_rate(owner: str, rate: float, progress: float) -> None:
     :raises ValueError: if that is no learning rate
     """
     try:
-        Rate.number.read(rate)
+        Number(0).read(rate)
     except ValueError as error:
         raise ValueError(
             f"{owner}: the learning rate {rate} that the schedule gives for the remaining progress "

@@ -93,3 +93,12 @@ class ExternalMemoryAgent(RolloutAgent):
             f"forgotten. To keep all of it, pass policy_kwargs=dict(rows={steps}).",
             stacklevel=2,
         )
+
+
+def retro_gamma(gamma: float) -> float:
+    """
+    Return the discount of what rows of the memory gather, for an agent's own.
+
+    :param gamma: of the agent; undiscounted sums would gather nothing, and have 0.99
+    """
+    return 0.99 if gamma == 1.0 else gamma

@@ -11,9 +11,9 @@ from typing_extensions import Unpack
 from dreamzoo.common.arguments import Plumbing
 from dreamzoo.common.has_world_model import HasWorldModel
 from dreamzoo.common.rollout_window import RolloutWindow
-from dreamzoo.common.settings import Flag, Moving, Number, Setting
+from dreamzoo.common.settings import Flag, Moving, Number, Rate, Setting
 from dreamzoo.common.training import Losses
-from dreamzoo.merlin.external_memory import ExternalMemoryAgent
+from dreamzoo.merlin.external_memory import ExternalMemoryAgent, retro_gamma
 from dreamzoo.merlin.losses import (
     explained_variance,
     kl_loss,
@@ -63,9 +63,9 @@ class MERLIN(HasWorldModel, ExternalMemoryAgent):
     :param gae_lambda: mixes one-step and long advantages (0.9)
     :param ent_coef: weight of the policy's entropy (0.01). A number, or ``(from, to, steps)`` of
         all environments together
-    :param vf_coef: weight of the return prediction's loss; with images, whose loss is a sum over
-        pixels, 10 (figure 3e)
-    :param actor_learning_rate: of the policy; None: as ``learning_rate``
+    :param vf_coef: weight of the return prediction's loss; None: 1, with images, whose loss is a
+        sum over pixels, 10 (figure 3e)
+    :param actor_learning_rate: of the policy, a number or a schedule; None: as ``learning_rate``
     :param image_coef: weight of the loss of images
     :param vector_coef: weight of the loss of every other part of an observation
     :param action_coef: weight of the loss of the previous action
@@ -84,7 +84,8 @@ class MERLIN(HasWorldModel, ExternalMemoryAgent):
     apart = ("policy", "entropy")
     settings: ClassVar[Mapping[str, Setting]] = {
         **ExternalMemoryAgent.settings,
-        "actor_learning_rate": Number(0, none=True),
+        "actor_learning_rate": Rate(none=True),
+        "vf_coef": Number(0, none=True),
         "image_coef": Number(0),
         "vector_coef": Number(0),
         "action_coef": Number(0),
@@ -108,8 +109,8 @@ class MERLIN(HasWorldModel, ExternalMemoryAgent):
         gamma: float = 0.96,
         gae_lambda: float = 0.9,
         ent_coef: Moving = 0.01,
-        vf_coef: float = 1.0,
-        actor_learning_rate: float | None = None,
+        vf_coef: float | None = None,
+        actor_learning_rate: float | Schedule | None = None,
         image_coef: float = 1.0,
         vector_coef: float = 1.0,
         action_coef: float = 1.0,
@@ -143,7 +144,7 @@ class MERLIN(HasWorldModel, ExternalMemoryAgent):
             self._setup_model()
 
     def _policy_kwargs(self) -> dict[str, Any]:
-        return {"retro_gamma": self.gamma, **super()._policy_kwargs()}
+        return {"retro_gamma": retro_gamma(self.gamma), **super()._policy_kwargs()}
 
     # ------------------------------------------------------------------ the algorithm
 
@@ -202,18 +203,22 @@ class MERLIN(HasWorldModel, ExternalMemoryAgent):
         }
         if self.policy.stochastic:
             weights["kl"] = self.kl_coef
+        returns = self.vf_coef
+        if returns is None:
+            returns = 10.0 if codec.image_keys else 1.0
         return weights | {
             "action": self.action_coef,
             "reward": self.reward_coef,
             "cont": self.cont_coef,
-            "value": self.vf_coef,
-            "advantage": self.vf_coef,
+            "value": returns,
+            "advantage": returns,
             "entropy": self._now("ent_coef"),
         }
 
     def _own_rates(self) -> dict[str, float]:
-        rate = self.actor_learning_rate
-        return {} if rate is None else {"actor_optimizer": rate}
+        if self.actor_learning_rate is None:
+            return {}
+        return {"actor_optimizer": self._rate("actor_learning_rate")}
 
     def _largest_norms(self) -> dict[str, float]:
         return {"actor_optimizer": self.actor_max_grad_norm}

@@ -101,7 +101,8 @@ class MerlinPolicy(HearsRewards, WorldModelPolicy, ExternalMemoryPolicy):
     :param rows: of the memory; None: the size's. 0 leaves it out (ablation). An episode of more
         steps forgets what was read least
     :param retroactive: whether rows also gather what followed them; False is an ablation
-    :param retro_gamma: discount of what follows; the algorithm passes its ``gamma``
+    :param retro_gamma: discount of what follows, below 1; the algorithm passes its ``gamma``, or
+        0.99 if that is 1
     :param mask_unwritten: leave rows out of reading that were never written; the paper does not
     :param stochastic: draw z; False takes its mean, and leaves the KL term out (ablation)
     :param memory_write_grad: let gradients within a window flow through what is written

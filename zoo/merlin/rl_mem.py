@@ -12,7 +12,7 @@ from dreamzoo.common.arguments import Plumbing
 from dreamzoo.common.rollout_window import RolloutWindow
 from dreamzoo.common.settings import Moving, Setting
 from dreamzoo.common.training import Losses
-from dreamzoo.merlin.external_memory import ExternalMemoryAgent
+from dreamzoo.merlin.external_memory import ExternalMemoryAgent, retro_gamma
 from dreamzoo.merlin.losses import explained_variance, policy_loss
 from dreamzoo.merlin.rl_policies import CnnPolicy, MlpPolicy, MultiInputPolicy, RLMEMPolicy
 from dreamzoo.nn.returns import window_advantages
@@ -81,7 +81,7 @@ class RLMEM(ExternalMemoryAgent):
             self._setup_model()
 
     def _policy_kwargs(self) -> dict[str, Any]:
-        return {"retro_gamma": self.gamma, **super()._policy_kwargs()}
+        return {"retro_gamma": retro_gamma(self.gamma), **super()._policy_kwargs()}
 
     def losses(self, batch: RolloutWindow) -> Losses:
         """
@@ -134,4 +134,10 @@ class RLLSTM(RLMEM):
     """
 
     def _policy_kwargs(self) -> dict[str, Any]:
-        return {"rows": 0, **super()._policy_kwargs()}
+        given = super()._policy_kwargs()
+        if given.get("rows"):
+            raise ValueError(
+                f"RLLSTM has no memory, and was given policy_kwargs=dict(rows={given['rows']}). "
+                "RLMEM is the same agent with one."
+            )
+        return {**given, "rows": 0}

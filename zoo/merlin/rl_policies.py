@@ -65,7 +65,8 @@ class RLMEMPolicy(HearsRewards, ExternalMemoryPolicy):
     :param size: ``small``, ``paper`` or a :class:`Size`, as MERLIN's
     :param rows: of the memory; None: the size's
     :param retroactive: whether rows also gather what followed them
-    :param retro_gamma: discount of what follows; the algorithm passes its ``gamma``
+    :param retro_gamma: discount of what follows, below 1; the algorithm passes its ``gamma``, or
+        0.99 if that is 1
     :param mask_unwritten: leave rows out of reading that were never written; the paper does not
     :param memory_write_grad: let gradients within a window flow through what is written; without
         them nothing teaches what to write

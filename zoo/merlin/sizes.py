@@ -92,21 +92,18 @@ SIZES: dict[str, Size] = {
 
 def get_size(size: str | Size) -> Size:
     """
-    Look up a preset by name; a :class:`Size` passes through.
+    Return the widths that a name stands for.
 
     Example:
         >>> from dreamzoo.merlin import get_size
         >>> get_size("small").latents
         32
 
-    :param size: name of a preset or widths of the user's own
-    :raises ValueError: for an unknown name
+    :param size: name in :data:`SIZES`; a :class:`Size` is returned as it is
+    :raises ValueError: for any other name
     """
-    if isinstance(size, Size):
-        return size
-    if size not in SIZES:
-        raise ValueError(
-            f"Unknown model size {size!r}. Use one of {', '.join(SIZES)}, or pass a "
-            "dreamzoo.merlin.Size with widths of your own."
-        )
-    return SIZES[size]
+    found = size if isinstance(size, Size) else SIZES.get(size)
+    if found is None:
+        known = ", ".join(SIZES)
+        raise ValueError(f"Unknown size {size!r}; known are {known}, or a dreamzoo.merlin.Size.")
+    return found
