@@ -238,12 +238,16 @@ def test_the_defaults_are_those_of_the_paper() -> None:
     assert other.policy.world_model.dynamics.memory.retro_gamma == 0.8  # type: ignore[union-attr]
 
 
-def test_a_discount_of_one_needs_another_one_for_the_memory() -> None:
+def test_a_discount_of_one_is_another_one_for_the_memory() -> None:
+    """Pitfall 4: rows would gather nothing."""
     env = make_env(VECTOR, ACTIONS["discrete"])
+    for gamma, gathered in ((1.0, 0.99), (0.9, 0.9), (0.0, 0.0)):
+        agent = MERLIN("MlpPolicy", env, gamma=gamma, policy_kwargs={"size": "debug"})
+        memory = agent.policy.external_memory
+        assert memory is not None
+        assert memory.retro_gamma == gathered
     with pytest.raises(ValueError, match=r"retro_gamma=1\.0 must be at least 0 and below 1"):
-        MERLIN("MlpPolicy", env, gamma=1.0)
-    for policy in ({"retro_gamma": 0.9}, {"retroactive": False}, {"rows": 0}):
-        MERLIN("MlpPolicy", env, gamma=1.0, policy_kwargs={"size": "debug", **policy})
+        MERLIN("MlpPolicy", env, policy_kwargs={"size": "debug", "retro_gamma": 1.0})
 
 
 def test_episodes_that_do_not_fit_into_the_memory_are_spoken_of_once(
@@ -299,7 +303,7 @@ def test_a_file_of_another_size_is_refused(tmp_path: Path) -> None:
     large = _make(make_env(VECTOR, ACTIONS["discrete"]), size="small")
     with pytest.raises(RuntimeError, match="size mismatch"):
         large.set_parameters(path, device="cpu")
-    with pytest.raises(ValueError, match=r"Unknown model size 'huge'.*debug, paper, small"):
+    with pytest.raises(ValueError, match=r"Unknown size 'huge'.*debug, paper, small"):
         _make(make_env(VECTOR, ACTIONS["discrete"]), size="huge")
 
 

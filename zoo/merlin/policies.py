@@ -5,9 +5,10 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch as th
+import torch.nn as nn
 from gymnasium import spaces
 from stable_baselines3.common.type_aliases import Schedule
-from torch import Tensor, nn
+from torch import Tensor
 from typing_extensions import Unpack
 
 from dreamzoo.common.arguments import PolicyPlumbing

@@ -14,7 +14,7 @@ from dreamzoo.nn.fast.dense import Dense, is_worth
 from dreamzoo.nn.fast.elus import elu_
 from dreamzoo.nn.fast.pieces import by_images, by_rows
 from dreamzoo.nn.fast.precision import current
-from dreamzoo.nn.fast.products import wide
+from dreamzoo.nn.fast.products import linear, wide
 from dreamzoo.nn.fast.scalars import Twice
 from dreamzoo.nn.fast.switch import computes_plainly
 from dreamzoo.nn.networks.decoders import reconstruction_loss
@@ -66,7 +66,10 @@ class GlorotLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.ones is None:
-            return super().forward(x)
+            if current() != "bf16" or computes_plainly():
+                return super().forward(x)
+            rows = linear(x.flatten(0, -2), self.weight, self.bias)
+            return rows.view(*x.shape[:-1], -1)
         return one_hots.linear(x, self.weight, self.bias, self.ones)
 
 
