@@ -133,8 +133,8 @@ MUTANTS = [
     _mutant(
         RL,
         "RL-LSTM has a memory",
-        'return {"rows": 0, **super()._policy_kwargs()}',
-        "return super()._policy_kwargs()",
+        'return {**given, "rows": 0}',
+        "return given",
     ),
     _mutant(
         RL_POLICY,
