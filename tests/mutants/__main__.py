@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
 from tests.mutants import (
+    attention,
     border,
     commands,
     dreamer_v3,
@@ -54,6 +55,7 @@ MUTANTS: list[Mutant] = [
         merlin,
         merlin_memory,
         merlin_windows,
+        attention,
         networks,
         latents,
         forms,

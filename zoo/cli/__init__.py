@@ -7,6 +7,7 @@ COMMANDS = {
     "evaluate": Command("dreamzoo.cli.evaluate", "play episodes with a saved agent"),
     "dream": Command("dreamzoo.cli.dream", "write videos and figures of a model's predictions"),
     "compare": Command("dreamzoo.cli.compare", "compare a policy's episodes in reality and dream"),
+    "attention": Command("dreamzoo.cli.attention", "show what is read from an external memory"),
     "plan": Command("dreamzoo.cli.plan", "plan in dm_control's own simulator"),
     "ppo-in-dream": Command("dreamzoo.cli.ppo_in_dream", "train an SB3 agent inside a dream"),
     "results": Command("dreamzoo.cli.results", "make tables and plots of finished runs"),

@@ -7,6 +7,7 @@ from typing import Any
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor
 
 from dreamzoo.common.environments.workers import dead_workers_named
 from dreamzoo.common.rollout_agent import RecurrentActorCriticPolicy, RolloutAgent
@@ -28,6 +29,17 @@ class ExternalMemoryPolicy(RecurrentActorCriticPolicy):
         Return what a memory holds.
 
         :param state: as :meth:`initial_state` returns it
+        """
+
+    @abstractmethod
+    def read_weights(self, before: State, after: State) -> Tensor:
+        """
+        Return with which weights what the policy follows was read from rows in one step.
+
+        :param before: memory before the step, (n, ...)
+        :param after: memory after it, (n, ...)
+        :return: (n, K, N) of K reads and N rows
+        :raises ValueError: if there is no memory
         """
 
 

@@ -187,6 +187,9 @@ class MerlinPolicy(HearsRewards, WorldModelPolicy, ExternalMemoryPolicy):
     def rows_of(self, state: MerlinState) -> Rows | tuple[()]:
         return state.latent.rows
 
+    def read_weights(self, before: MerlinState, after: MerlinState) -> Tensor:
+        return self.actor.reader.weights(after.own, after.latent.rows)
+
     # ------------------------------------------------------------------ acting
 
     def initial_state(self, n: int) -> MerlinState:

@@ -138,6 +138,9 @@ class RLMEMPolicy(HearsRewards, ExternalMemoryPolicy):
     def rows_of(self, state: RLMEMState) -> Rows | tuple[()]:
         return state.rows
 
+    def read_weights(self, before: RLMEMState, after: RLMEMState) -> Tensor:
+        return self.reader.weights(after.reading, before.rows)
+
     # ------------------------------------------------------------------ acting
 
     def initial_state(self, n: int) -> RLMEMState:

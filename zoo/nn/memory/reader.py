@@ -79,3 +79,15 @@ class MemoryReader(nn.Module):
         assert isinstance(rows, Rows)
         reads = self.heads(hidden.output, rows)
         return Reading(hidden, reads.values.flatten(1)), reads.weights
+
+    def weights(self, state: Reading, rows: Rows | tuple[()]) -> Tensor:
+        """
+        Return with which weights rows were read by what led to a state, (n, K, N).
+
+        :param state: what :meth:`forward` returned
+        :param rows: memory that it read
+        :raises ValueError: if there is no memory
+        """
+        if self.heads is None or not isinstance(rows, Rows):
+            raise ValueError("There is no memory that could have been read.")
+        return self.heads(state.hidden.output, rows).weights

@@ -1,0 +1,53 @@
+"""
+Show what an agent with an external memory reads.
+
+    dreamzoo attention --model runs/t-maze/model.zip --env dreamzoo/TMaze-v0 -e length=50
+
+Plays one episode, writes a picture, a column for every step, and prints one JSON line: what the
+episode returned, and which rows had most weight in its last step. Row i was written after step i.
+"""
+
+import json
+from functools import partial
+from pathlib import Path
+
+import torch as th
+from stable_baselines3.common.env_util import make_vec_env
+
+from dreamzoo.analysis.attention import attention_figure, read_attention
+from dreamzoo.analysis.evaluation import check_spaces
+from dreamzoo.cli.arguments import make_parser, parse_value, plain_errors, seed
+from dreamzoo.common.environments.normalizer import as_in_training
+from dreamzoo.common.storage.agents import load
+from dreamzoo.envs import make_env
+from dreamzoo.merlin.external_memory import ExternalMemoryAgent
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = make_parser("attention", __doc__)
+    parser.add_argument("--env", required=True, help="see dreamzoo.envs.make_env")
+    parser.add_argument("-e", "--env-kwargs", nargs="*", type=parse_value, default=[])
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--sampled", action="store_true", help="default: most likely actions")
+    parser.add_argument("--seed", type=seed, default=10_000)
+    parser.add_argument("--out", type=Path, default=Path("attention.png"))
+    args = parser.parse_args(argv)
+    with plain_errors():
+        model = load(args.model)
+        if not isinstance(model, ExternalMemoryAgent) or model.policy.external_memory is None:
+            raise ValueError(f"The {type(model).__name__} in {args.model} has no external memory.")
+        maker = partial(make_env, args.env, **dict(args.env_kwargs))
+        env = as_in_training(make_vec_env(maker, n_envs=1, seed=args.seed), args.model)
+        check_spaces(model, env)
+    th.manual_seed(args.seed)
+    seen = read_attention(model, env, deterministic=not args.sampled)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    attention_figure(seen).savefig(args.out, dpi=150)
+    last = seen.weights[-1].mean(0)
+    result = {
+        "return": round(float(seen.rewards.sum()), 4),
+        "steps": len(seen.rewards),
+        "last_step": {int(row): round(float(last[row]), 3) for row in last.argsort()[:-4:-1]},
+        "picture": str(args.out),
+    }
+    print(json.dumps(result))
