@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -12,11 +13,12 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import configure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dreamzoo import DreamerV3
+from dreamzoo import MERLIN, DreamerV3
 from dreamzoo.analysis.callbacks import DreamVideoCallback
 from dreamzoo.analysis.figures import image_frames, image_keys, vector_figure
 from dreamzoo.analysis.open_loop import open_loop
 from dreamzoo.common.buffers import SequenceBatch
+from dreamzoo.nn.state import select
 
 
 class Moving(gym.Env):
@@ -211,3 +213,31 @@ def test_callback_changes_nothing_in_the_training() -> None:
 def test_callback_refuses_a_context_as_long_as_the_sequence() -> None:
     with pytest.raises(ValueError, match="context"):
         DreamVideoCallback(length=5, context=5)
+
+
+def test_merlin_goes_on_with_its_memory_where_it_is_shown_no_more() -> None:
+    """Its features are a part of its state, from which the rest cannot be told."""
+    kwargs: dict[str, Any] = dict(policy_kwargs=dict(size="debug"), n_steps=8, seed=0, device="cpu")
+    agent = MERLIN("MultiInputPolicy", make_vec_env(Moving, n_envs=2, seed=0), **kwargs).learn(16)
+    batch = agent.recorded_sequences(np.random.default_rng(0))
+    shown = open_loop(agent.policy, batch, 3, th.Generator().manual_seed(1))
+    assert isinstance(batch.observations, dict)
+    assert isinstance(shown.prediction, dict)
+
+    model, generator = agent.policy.world_model, th.Generator().manual_seed(1)
+    actions = agent.policy.action_codec.encode(batch.actions)
+    rows, length = batch.is_first.shape
+    is_first = batch.is_first.clone()
+    is_first[:, 0] = True
+    seen = (actions[:, :3], {k: x[:, :3] for k, x in batch.observations.items()}, is_first[:, :3])
+    with th.no_grad():
+        filtered = model.filter(model.initial(rows), *seen, generator)
+        state = select(filtered, (slice(None), 2))
+        assert length > 3
+        for t in range(3, length):
+            state = model.imagine_step(state, actions[:, t], generator)
+            decoded = model.decode(state)
+            assert isinstance(decoded, dict)
+            for name, expected in decoded.items():
+                th.testing.assert_close(shown.prediction[name][:, t], expected)
+            th.testing.assert_close(shown.reward[1][:, t], model.predict(state)[0])

@@ -1,6 +1,7 @@
 """RL-MEM and RL-LSTM against numbers, one row and one step at a time, in float64."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from gymnasium import spaces
 from stable_baselines3.common.logger import configure
 from torch import Tensor
 
-from dreamzoo.merlin import RLLSTM, RLMEM, SIZES
+from dreamzoo.merlin import MERLIN, RLLSTM, RLMEM, SIZES
 from dreamzoo.nn.state import leaves
 from tests.dreamers import ACTIONS, VECTOR
 from tests.dreamers_oracle import half_square
@@ -236,3 +237,10 @@ def test_asking_for_values_changes_nothing_that_is_remembered() -> None:
 def test_rows_of_an_agent_without_a_memory_are_refused() -> None:
     with pytest.raises(ValueError, match="RLMEM is the same agent with one"):
         RLLSTM("MlpPolicy", "CartPole-v1", policy_kwargs=dict(rows=5))
+
+
+def test_a_file_of_merlin_is_refused_by_name_not_for_its_settings(tmp_path: Path) -> None:
+    merlin = MERLIN("MlpPolicy", "CartPole-v1", policy_kwargs=dict(size="debug"), device="cpu")
+    merlin.save(tmp_path / "merlin")
+    with pytest.raises(ValueError, match=r"RLMEM needs a RLMEMPolicy, not the MlpPolicy"):
+        RLMEM.load(tmp_path / "merlin", device="cpu")

@@ -412,6 +412,13 @@ MUTANTS = [
         "return th.where(state.told.bool(), told_reward(state, prior), expected)",
         "return expected",
     ),
+    Mutant(
+        "MERLIN: what it predicts of given actions is read off its features",
+        MODEL,
+        "return LatentModel.imagine_sequence(self, latent, actions, generator)",
+        "return super().imagine_sequence(latent, actions, generator)",
+        ("tests/analysis/test_open_loop.py",),
+    ),
     _mutant(
         SIZES,
         "the paper's memory has as many rows as a copy of it",

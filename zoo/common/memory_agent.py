@@ -143,7 +143,6 @@ class MemoryAgent(ExactResume, CheckedAlgorithm):
 
     def _make_policy(self) -> None:
         """Build the networks, from seeded random numbers, and the agent's own source of them."""
-        self._check_policy_class()
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
         policy_class: Any = self.policy_class

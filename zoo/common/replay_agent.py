@@ -120,6 +120,7 @@ class ReplayAgent(GradientUpdates, ReplayFiles):
 
     @restores_process
     def _setup_model(self) -> None:
+        self._check_policy_class()  # first: settings of another algorithm's file do not fit
         self._check_settings()
         buffer_class = self.replay_buffer_class or SequenceReplayBuffer
         if not issubclass(buffer_class, SequenceReplayBuffer):

@@ -139,6 +139,7 @@ class RolloutAgent(GradientUpdates, MemoryAgent, OnPolicyAlgorithm):
 
     @restores_process
     def _setup_model(self) -> None:
+        self._check_policy_class()  # first: settings of another algorithm's file do not fit
         self._check_settings()
         self._make_policy()
         self.rollout_buffer = WindowRecorder()

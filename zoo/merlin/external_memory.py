@@ -102,7 +102,8 @@ class ExternalMemoryAgent(RolloutAgent):
         warnings.warn(
             f"Episodes have {steps} steps or more, and the memory has {memory.rows} rows. Once it "
             "is full, every step overwrites the row that was read least, and what stood there is "
-            f"forgotten. To keep all of it, pass policy_kwargs=dict(rows={steps}).",
+            "forgotten. To keep all of it, pass policy_kwargs=dict(rows=...), as many as the "
+            "longest episode has steps.",
             stacklevel=2,
         )
 

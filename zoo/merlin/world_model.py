@@ -6,10 +6,12 @@ import torch as th
 from torch import Tensor, nn
 
 from dreamzoo.nn.beliefs import Gaussian
+from dreamzoo.nn.latent_model import LatentModel
 from dreamzoo.nn.memory.predictor import MemoryBasedPredictor, PredictorState, told_reward
 from dreamzoo.nn.networks.merlin import MerlinDecoder
 from dreamzoo.nn.networks.world_models import NormalHead
 from dreamzoo.nn.observations import Observation, ObservationCodec
+from dreamzoo.nn.state import State
 from dreamzoo.nn.world_model import Filtered, WorldModel
 
 
@@ -86,3 +88,9 @@ class MerlinWorldModel(WorldModel):
         given: Any = latent, prev_actions, tokens, is_first, generator
         states, belief = self.dynamics.observe(*given, rewards=self.believed_reward)
         return Filtered(states, belief, targets)
+
+    def imagine_sequence(
+        self, latent: State, actions: Tensor, generator: th.Generator | None = None
+    ) -> State:
+        # Step by step: z, all that heads read, does not say what the LSTM and the memory hold.
+        return LatentModel.imagine_sequence(self, latent, actions, generator)
