@@ -15,6 +15,21 @@ if not th.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
 
 
+#: Whether Triton is turned off for all tests.
+TRITON = os.environ.get("DREAMZOO_TRITON", "1")
+
+
+@pytest.fixture(autouse=True)
+def _triton_as_it_was() -> Iterator[None]:
+    """A benchmark turns Triton off for its whole process, which here is that of other tests."""
+    yield
+    if os.environ.get("DREAMZOO_TRITON", "1") != TRITON:
+        from dreamzoo.nn.fast import kernels
+
+        os.environ["DREAMZOO_TRITON"] = TRITON
+        kernels.has_triton.cache_clear()
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """
     Skip tests marked ``gpu`` where there is no CUDA device.

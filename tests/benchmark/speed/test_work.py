@@ -1,23 +1,9 @@
 """What is timed is what was published."""
 
-import os
-from collections.abc import Iterator
-
-import pytest
 from gymnasium import spaces
 
 from dreamzoo import AGENTS
 from dreamzoo.benchmark.speed.work import MODEL_AGENTS, PLAIN, Work, make_model, settings_of
-from dreamzoo.nn.fast import kernels
-
-
-@pytest.fixture(autouse=True)
-def _own_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A mode turns Triton off for its process; other tests have the same one."""
-    monkeypatch.setattr(os, "environ", {**os.environ})
-    yield
-    monkeypatch.undo()
-    kernels.has_triton.cache_clear()
 
 
 def test_agents_have_their_published_settings() -> None:
