@@ -89,6 +89,24 @@ def test_frames_are_steps_times_action_repeat(tmp_path: Path) -> None:
     assert results.read_run(plain)[-1].frames == 25_000
 
 
+def test_a_label_stands_for_the_agent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [
+        write_run(tmp_path / "base", [1.0] * 10),
+        write_run(tmp_path / "ablation", [2.0] * 10, label="no images"),
+        write_run(tmp_path / "old", [3.0] * 10, seed=1, label=""),
+    ]
+    to = tmp_path / "results.csv"
+    main(["results", "collect", *map(str, runs), "--to", str(to)])
+    main(["results", "table", "--results", str(to), "--tasks", "dmc/walker-walk"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[3:5] == ["| DreamerV3 | 2 (1 to 3; 2) |", "| no images | 2 (2 to 2; 1) |"]
+
+
+def test_agents_are_told_apart_by_color() -> None:
+    colors = [style.color for style in results.AGENTS.values()]
+    assert len({*colors, *results.MORE_COLORS}) == len(colors) + len(results.MORE_COLORS)
+
+
 @pytest.mark.parametrize(
     ("options", "dreamer", "published"),
     [
@@ -108,14 +126,24 @@ def test_table_says_what_the_runs_did(
 ) -> None:
     capsys.readouterr()
     main(["results", "table", "--results", str(collected), *options])
-    head, _, walker, cartpole, _, _, caption = capsys.readouterr().out.splitlines()
-    assert head.startswith("| task | DreamerV3 | PPO | DreamerV3, published | D4PG")
-    cells = [cell.strip() for cell in walker.strip("|").split("|")]
-    assert cells[:2] == ["walker-walk", dreamer]
-    assert cells[2] == ("-" if dreamer == "-" else "10 (10 to 10; 1)")
-    assert cells[3] == published
-    assert cartpole.startswith("| cartpole-swingup | - | - |")
+    head, _, *lines, _, caption = capsys.readouterr().out.splitlines()
+    assert head == "| agent | walker-walk | cartpole-swingup | reacher-easy |"
+    rows = {name: cells for name, *cells in (line.strip("| ").split(" | ") for line in lines)}
+    assert rows["DreamerV3"] == [dreamer, "-", "-"]
+    assert rows["PPO"][0] == ("-" if dreamer == "-" else "10 (10 to 10; 1)")
+    assert rows["DreamerV3, published"][0] == published
     assert "2 episodes each; actions: DreamerV3 sampled, PPO most likely" in caption
+
+
+def test_published_evaluations_stand_where_they_were_made(
+    collected: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    main(["results", "table", "--results", str(collected), "--frames", "50000"])
+    out = capsys.readouterr().out
+    assert "| DreamerV2, published (pixels) | 245 +- 83 (5) | 200 +- 54 (5) |" in out
+    assert "DreamerV2 at 50,000 frames" in out
+    assert "DreamerV3 in the 24,500 frames that end at 49,000" in out
 
 
 def test_table_without_runs_is_empty_but_for_what_is_published(
@@ -124,11 +152,16 @@ def test_table_without_runs_is_empty_but_for_what_is_published(
     none = tmp_path / "none.csv"
     none.write_text(",".join(results.Evaluation._fields) + "\n")
     main(["results", "table", "--results", str(none), "--frames", "26000"])
-    walker = capsys.readouterr().out.splitlines()[2]
-    # D4PG's first window ends at 50,000 frames.
-    assert walker == "| walker-walk | 66 +- 15 (5) | - | 36 +- 0 (5) |"
+    lines = capsys.readouterr().out.splitlines()
+    # D4PG's first window ends at 50,000 frames, the first evaluation of DreamerV2 is of 5,000.
+    assert [line.split(" | ")[:2] for line in lines[2:-2]] == [
+        ["| DreamerV3, published", "66 +- 15 (5)"],
+        ["| DreamerV2, published (pixels)", "130 +- 60 (5)"],
+        ["| DreamerV1, published (pixels)", "26 +- 8 (5)"],
+        ["| PPO, published", "36 +- 0 (5)"],
+    ]
     main(["results", "table", "--results", str(none), "--tasks", "CartPole-v1"])
-    assert capsys.readouterr().out.splitlines()[2] == "| CartPole-v1 | - | - | - |"
+    assert capsys.readouterr().out.splitlines()[:3] == ["| agent | CartPole-v1 |", "|---|---|", ""]
 
 
 def test_plot_writes_a_picture(collected: Path, tmp_path: Path) -> None:

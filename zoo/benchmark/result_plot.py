@@ -4,39 +4,35 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dreamzoo.benchmark.results import (
-    COLORS,
-    METHODS,
-    PUBLISHED_WINDOW,
-    Evaluation,
-    Published,
-    of_task,
-    present,
-)
+from dreamzoo.benchmark.results import METHODS, Evaluation, Published, of_task, styles
 
 
 def draw(axis: Axes, own: list[Evaluation], published: list[Published], task: str) -> None:
     """Draw the curves of one task."""
-    for agent, name in present(own).items():
+    for agent, style in styles(own).items():
         by_frames: dict[int, list[float]] = {}
         for row in own:
             if (row.agent, row.task) == (agent, task):
                 by_frames.setdefault(row.frames, []).append(row.mean_return)
         x = sorted(by_frames)
-        color = COLORS[name]
-        axis.plot(x, [np.mean(by_frames[f]) for f in x], color=color, linewidth=2, label=name)
+        if not x:
+            continue
+        means = [np.mean(by_frames[f]) for f in x]
+        axis.plot(x, means, color=style.color, linewidth=2, label=style.name)
         low, high = ([pick(by_frames[f]) for f in x] for pick in (min, max))
-        axis.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
-    for method, name in METHODS.items():
+        axis.fill_between(x, low, high, color=style.color, alpha=0.15, linewidth=0)
+    for method, of_method in METHODS.items():
         curve = of_task(published, task, method)
+        if not curve:
+            continue
         axis.plot(
             # The mean of a window belongs to its middle.
-            [row.env_frames_window_end - PUBLISHED_WINDOW / 2 for row in curve],
+            [row.frames - row.window / 2 for row in curve],
             [row.mean for row in curve],
             "o--",
-            color=COLORS[name],
+            color=of_method.color,
             markersize=4,
-            label=f"{name}, published",
+            label=of_method.name,
         )
 
 
@@ -48,27 +44,33 @@ def plot_results(
 
     :param own: evaluations of runs
     :param published: published curves
-    :param tasks: of dm_control, whose returns lie between 0 and 1,000
+    :param tasks: as :func:`~dreamzoo.envs.make_env` names them
     :param frames: at which the curves end
     """
-    figure = Figure(figsize=(4 * len(tasks), 4.4), layout="constrained")
-    panels = figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
+    own = [row for row in own if row.task in tasks]
+    figure = Figure(figsize=(max(4 * len(tasks), 8), 4.8), layout="constrained")
+    panels = figure.subplots(1, len(tasks), squeeze=False)[0]
     for axis, task in zip(panels, tasks, strict=True):
         draw(axis, own, published, task)
         axis.set_title(task.rpartition("/")[2], fontsize=13)
         axis.set_xlabel("frames, thousands", fontsize=12)
         axis.set_xlim(0, frames)
-        axis.set_ylim(0, 1_000)  # every return of the suite lies there
+        if task.startswith("dmc"):
+            axis.set_ylim(0, 1_000)  # every return of the suite lies there
         axis.xaxis.set_major_formatter(lambda x, _: f"{x / 1_000:g}")
         axis.tick_params(labelsize=11)
         axis.grid(alpha=0.3)
     panels[0].set_ylabel("return", fontsize=12)
-    handles, names = panels[0].get_legend_handles_labels()
+    handles = {
+        name: handle
+        for axis in panels
+        for handle, name in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
     figure.legend(
-        handles,
-        names,
+        list(handles.values()),
+        list(handles),
         loc="outside lower center",
-        ncols=2 * len(tasks),
+        ncols=min(len(handles), max(3, 2 * len(tasks))),
         fontsize=11,
         frameon=False,
     )

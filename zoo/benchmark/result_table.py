@@ -5,15 +5,13 @@ from collections.abc import Iterable
 import numpy as np
 
 from dreamzoo.benchmark.results import (
-    AGENTS,
     METHODS,
-    PUBLISHED_WINDOW,
     Evaluation,
     Published,
     final_returns,
-    last_window,
+    last_point,
     of_task,
-    present,
+    styles,
 )
 
 
@@ -21,59 +19,75 @@ def result_table(
     own: list[Evaluation], published: list[Published], tasks: list[str], frames: int, window: int
 ) -> str:
     """
-    Write a markdown table, tasks by agents, and a caption that says what the numbers are.
+    Write a markdown table, agents by tasks, and a caption that says what the numbers are.
 
     Three seeds carry no interval worth its name and no bootstrap (so no rliable): shown are the
     mean over the seeds and the range from the lowest to the highest.
 
     :param own: evaluations of runs
     :param published: published curves
-    :param tasks: rows
+    :param tasks: columns
     :param frames: at which the returns are shown
     :param window: frames before, over whose evaluations is averaged
     """
-    agents = present(own)
-    columns = [*agents.values(), *(f"{name}, published" for name in METHODS.values())]
-    lines = ["| task | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    ends: dict[str, int] = {}
-    for task in tasks:
-        cells = [task.rpartition("/")[2]]
-        for agent in agents:
-            curves = [row for row in own if (row.agent, row.task) == (agent, task)]
+    shown = [row for row in own if row.task in tasks]
+    rows: list[list[str]] = []
+    for agent, style in styles(shown).items():
+        cells = []
+        for task in tasks:
+            curves = [row for row in shown if (row.agent, row.task) == (agent, task)]
             x = final_returns(curves, frames, window)
             cells.append(f"{np.mean(x):.0f} ({min(x):.0f} to {max(x):.0f}; {len(x)})" if x else "-")
-        for method, name in METHODS.items():
-            row = last_window(of_task(published, task, method), frames)
-            cells.append(f"{row.mean:.0f} +- {row.std:.0f} ({row.seeds})" if row else "-")
-            if row:
-                ends[name] = row.env_frames_window_end
-        lines.append("| " + " | ".join(cells) + " |")
-    shown = [row for row in own if row.task in tasks and row.agent in AGENTS]
-    return "\n".join([*lines, "", caption(shown, ends, frames, window)])
+        rows.append([style.name, *cells])
+    points: list[Published] = []
+    for method, of_method in METHODS.items():
+        found = [last_point(of_task(published, task, method), frames) for task in tasks]
+        if any(found):
+            cells = [f"{x.mean:.0f} +- {x.std:.0f} ({x.seeds})" if x else "-" for x in found]
+            rows.append([of_method.name, *cells])
+            points += [x for x in found if x]
+    heads = ["agent", *(task.rpartition("/")[2] for task in tasks)]
+    lines = [" | ".join(cells) for cells in (heads, *rows)]
+    lines = [f"| {line} |" for line in lines]
+    lines.insert(1, "|---" * len(heads) + "|")
+    return "\n".join([*lines, "", caption(shown, points, frames, window)])
 
 
-def caption(shown: list[Evaluation], ends: dict[str, int], frames: int, window: int) -> str:
+def caption(shown: list[Evaluation], points: list[Published], frames: int, window: int) -> str:
     """
     Explain the numbers of a table.
 
     :param shown: evaluations that it shows
-    :param ends: frames at which the windows of published curves end, by their agents
+    :param points: points of published curves that it shows
     :param frames: at which the returns are shown
     :param window: frames before, over whose evaluations is averaged
     """
+    names = styles(shown)
     episodes = max((row.episodes for row in shown), default=0)
-    modes = {AGENTS[r.agent] + (" most likely" if r.deterministic else " sampled") for r in shown}
+    modes = {
+        names[r.agent].name + (" most likely" if r.deterministic else " sampled") for r in shown
+    }
     commits = {row.commit for row in shown}
-    windows = ", ".join(f"{end:,} ({name})" for name, end in ends.items())
-    return (
+    text = (
         f"Returns at {frames:,} frames. Own runs: mean over the seeds (lowest to highest; "
         f"number of seeds) of the evaluations in the last {window:,} frames, {episodes} "
-        f"episodes each; actions: {listed(modes)}; commits: {listed(commits)}. Published: mean +- "
-        "standard deviation over the seeds (their number) in the window of about "
-        f"{PUBLISHED_WINDOW:,} frames that ends at {windows or '-'}; DreamerV3 is there the agent "
-        "of 2023 at size S, train ratio 512, action repeat 2, its returns those of training "
-        "episodes, not of evaluations."
+        f"episodes each; actions: {listed(modes)}; commits: {listed(commits)}."
     )
+    if not points:
+        return text
+    ends = {f"{METHODS[p.method].name.partition(',')[0]} {_where(p)}" for p in points}
+    return (
+        f"{text} Published: mean +- standard deviation over the seeds (their number); "
+        f"{listed(ends)}. Published DreamerV3 is the agent of 2023 at size S, train ratio 512, "
+        "action repeat 2, its returns those of training episodes, not of evaluations."
+    )
+
+
+def _where(point: Published) -> str:
+    """Say at which frames a published number stands."""
+    if point.window:
+        return f"in the {point.window:,} frames that end at {point.frames:,}"
+    return f"at {point.frames:,} frames"
 
 
 def listed(names: Iterable[str]) -> str:

@@ -3,40 +3,63 @@
 import csv
 import json
 from collections.abc import Iterable
+from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-#: Agents that tables and pictures show, by their names in ``dreamzoo train``, and their colors.
+
+class Style(NamedTuple):
+    """How tables and pictures show an agent."""
+
+    name: str
+    color: str
+
+
+#: Agents by their names in ``dreamzoo train``, in the order in which they are shown. Runs with a
+#: label of their own follow, in :data:`MORE_COLORS`.
 AGENTS = {
-    "dreamer_v3": "DreamerV3",
-    "planet": "PlaNet",
-    "sac": "SAC",
-    "ppo": "PPO",
-    "td3": "TD3",
-    "ddpg": "DDPG",
-    "a2c": "A2C",
-    "dqn": "DQN",
+    "dreamer_v3": Style("DreamerV3", "tab:red"),
+    "dreamer_v2": Style("DreamerV2", "tab:purple"),
+    "dreamer_v1": Style("DreamerV1", "tab:brown"),
+    "planet": Style("PlaNet", "tab:orange"),
+    "merlin": Style("MERLIN", "crimson"),
+    "rlmem": Style("RL-MEM", "darkorange"),
+    "rllstm": Style("RL-LSTM", "slateblue"),
+    "sac": Style("SAC", "tab:blue"),
+    "ppo": Style("PPO", "tab:green"),
+    "recurrent_ppo": Style("RecurrentPPO", "tab:olive"),
+    "dqn": Style("DQN", "tab:cyan"),
+    "td3": Style("TD3", "teal"),
+    "ddpg": Style("DDPG", "navy"),
+    "a2c": Style("A2C", "darkkhaki"),
 }
-COLORS = {
-    "DreamerV3": "tab:red",
-    "PlaNet": "tab:orange",
-    "SAC": "tab:blue",
-    "PPO": "tab:green",
-    "TD3": "tab:cyan",
-    "DDPG": "tab:brown",
-    "A2C": "tab:olive",
-    "DQN": "tab:pink",
-    "D4PG": "tab:purple",
+MORE_COLORS = ("black", "gray", "tab:pink", "gold", "limegreen", "steelblue", "orchid", "salmon")
+
+
+class Method(NamedTuple):
+    """An agent with published curves."""
+
+    name: str
+    color: str
+    suites: dict[str, str]  # suite of a task here: suite of the curve that stands beside it
+
+
+_PROPRIO = {"dmc": "dmc_proprio"}
+_VISION = {"dmc": "dmc_vision", "dmc_pixels": "dmc_vision"}
+#: What is published for which agent, by its name in published.csv.
+METHODS = {
+    "dreamerv3": Method("DreamerV3, published", "tab:red", _PROPRIO),
+    "dreamer_v2": Method("DreamerV2, published (pixels)", "tab:purple", _VISION),
+    "dreamer_v1": Method("DreamerV1, published (pixels)", "tab:brown", _VISION),
+    "d4pg": Method("D4PG, published", "dimgray", _PROPRIO),
+    "ppo_fixhp": Method("PPO, published", "tab:green", _PROPRIO),
 }
-#: What the authors of DreamerV3 released with their code (github.com/danijar/dreamerv3, folder
-#: scores): means over windows of frames.
+#: Released with the code of DreamerV3 (github.com/danijar/dreamerv3, folder scores), which has
+#: means over windows of frames, and with that of DreamerV1 and DreamerV2, which have evaluations.
 PUBLISHED = Path(__file__).parent / "published.csv"
-PUBLISHED_WINDOW = 25_000  # frames
-#: What is published for which agent, by its name there.
-METHODS = {"dreamerv3": "DreamerV3", "d4pg": "D4PG", "ppo_fixhp": "PPO"}
-SUITES = {"dmc": "dmc_proprio", "dmc_pixels": "dmc_vision"}
+WINDOW = 25_000  # frames, about as in what is published of DreamerV3
 #: Frames of a step where a run does not say: the defaults of ``dreamzoo.envs.make_env``.
 REPEATS = {"dmc": 2, "dmc_pixels": 2, "atari": 4, "atari100k": 4}
 LATE = 5_000  # frames; an evaluation that much before the asked frames says nothing of them
@@ -45,7 +68,7 @@ LATE = 5_000  # frames; an evaluation that much before the asked frames says not
 class Evaluation(NamedTuple):
     """One evaluation of a run: a row of the files that :func:`collect` writes."""
 
-    agent: str
+    agent: str  # or the run's label
     task: str
     seed: int
     steps: int
@@ -58,12 +81,13 @@ class Evaluation(NamedTuple):
 
 
 class Published(NamedTuple):
-    """One window of a published curve: a row of published.csv."""
+    """One point of a published curve: a row of published.csv."""
 
     suite: str
     method: str
     task: str
-    env_frames_window_end: int
+    frames: int  # at the end of the window
+    window: int  # frames over which the mean goes; 0: an evaluation
     seeds: int
     mean: float
     std: float  # over the seeds
@@ -107,7 +131,7 @@ def read_run(folder: Path) -> list[Evaluation]:
     )
     return [
         Evaluation(
-            agent=args["agent"],
+            agent=args.get("label") or args["agent"],
             task=args["env"],
             seed=args["seed"],
             steps=int(steps),
@@ -169,17 +193,19 @@ def final_returns(curves: Iterable[Evaluation], frames: int, window: int) -> lis
 def of_task(published: Iterable[Published], task: str, method: str) -> list[Published]:
     """Pick a published curve by this package's name of the task."""
     suite, _, rest = task.partition("/")
-    key = (SUITES.get(suite), method, "dmc_" + rest.replace("-", "_"))
+    key = (METHODS[method].suites.get(suite), method, "dmc_" + rest.replace("-", "_"))
     return [row for row in published if (row.suite, row.method, row.task) == key]
 
 
-def last_window(curve: Iterable[Published], frames: int) -> Published | None:
-    """Pick the last window that ends at or before some frames, unless it is long over."""
-    ends = [r for r in curve if 0 <= frames - r.env_frames_window_end < PUBLISHED_WINDOW]
-    return max(ends, key=lambda row: row.env_frames_window_end, default=None)
+def last_point(curve: Iterable[Published], frames: int) -> Published | None:
+    """Pick the last point of a published curve at or before some frames, unless it is long over."""
+    ends = [r for r in curve if 0 <= frames - r.frames < WINDOW]
+    return max(ends, key=lambda row: row.frames, default=None)
 
 
-def present(own: list[Evaluation]) -> dict[str, str]:
-    """Names of the agents that have runs, in the order of :data:`AGENTS`."""
+def styles(own: Iterable[Evaluation]) -> dict[str, Style]:
+    """How to show the agents that have runs, in order: those of :data:`AGENTS`, then labels."""
     found = {row.agent for row in own}
-    return {agent: name for agent, name in AGENTS.items() if agent in found}
+    labels = sorted(found - AGENTS.keys())
+    known = {agent: style for agent, style in AGENTS.items() if agent in found}
+    return known | {x: Style(x, c) for x, c in zip(labels, cycle(MORE_COLORS), strict=False)}

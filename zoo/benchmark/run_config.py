@@ -24,7 +24,7 @@ WRITTEN = (
     *("progress*.csv", "log*.txt", "events.out.tfevents.*"),
 )
 #: What a resumed run can have different; all else is in its model, its replay or its tables.
-FREE = ("steps", "eval_every", "save_every", "device", "threads")
+FREE = ("steps", "eval_every", "save_every", "label", "device", "threads")
 #: Arguments that stand in pairs of a name and a value.
 PAIRED = ("env_kwargs", "policy_kwargs", "agent_kwargs")
 
@@ -55,6 +55,7 @@ class Run:
     :param threads: of torch, for the record
     :param published: names of a paper's variants, for the record; None: the settings are not those
         of a paper
+    :param label: what tables and pictures call it; empty: its agent
     :param resume: from what lies in the folder
     :param overwrite: remove an earlier run from the folder
     """
@@ -77,6 +78,7 @@ class Run:
     device: str = "auto"
     threads: int = 1
     published: list[str] | None = None
+    label: str = ""
     resume: bool = False
     overwrite: bool = False
 

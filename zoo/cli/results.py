@@ -15,8 +15,11 @@ picture show the mean over the seeds and the range from the lowest to the highes
 what the episodes of training returned, as the replay says: the mean over environments of the mean
 of each one's last ten.
 
-Published curves are those that the authors of DreamerV3 released with their code
-(github.com/danijar/dreamerv3, folder scores): means over windows of 25,000 frames.
+An agent's name there is the one that ``dreamzoo train`` was given, or what ``--label`` calls it.
+
+Published curves are those that the authors released: with DreamerV3's code
+(github.com/danijar/dreamerv3, folder scores) means over windows of about 25,000 frames, with that of
+DreamerV1 and DreamerV2 evaluations of agents that see pixels.
 """
 
 import argparse
@@ -26,7 +29,7 @@ from dreamzoo.benchmark.result_plot import plot_results
 from dreamzoo.benchmark.result_table import result_table
 from dreamzoo.benchmark.results import (
     PUBLISHED,
-    PUBLISHED_WINDOW,
+    WINDOW,
     Evaluation,
     Published,
     collect,
@@ -50,15 +53,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         command = commands.add_parser(name, help=purpose)
         command.add_argument("--results", type=Path, default=OWN)
         command.add_argument("--published", type=Path, default=PUBLISHED)
-        command.add_argument("--tasks", nargs="+", default=TASKS, help="of dm_control")
+        command.add_argument("--tasks", nargs="+", default=TASKS)
         command.add_argument("--frames", type=whole(1), default=50_000)
         if name == "plot":
             command.add_argument("--out", type=Path, required=True)
         else:
             # As the published numbers: the last evaluation alone is higher while one learns.
-            command.add_argument(
-                "--window", type=whole(1), default=PUBLISHED_WINDOW, help="in frames"
-            )
+            command.add_argument("--window", type=whole(1), default=WINDOW, help="in frames")
     logged = commands.add_parser("metrics", help="print how training went")
     logged.add_argument("--names", nargs="+", required=True, help='without "train/"')
     scored = commands.add_parser("scores", help="print what the episodes of training returned")

@@ -13,7 +13,8 @@ Writes to ``--out``: config.json, progress.csv, TensorBoard logs, evaluations.np
 replay_buffer.pkl (of agents with a replay; what else resuming needs lies beside it) and with
 ``--normalize`` vecnormalize.pkl, all from model.zip on also on the way. A resumed run adds to them:
 an entry to config.json, progress_<step>.csv, further rows to evaluations.npz. It is what
-config.json says, unless --steps, --eval-every, --save-every, --device or --threads say otherwise.
+config.json says, unless --steps, --eval-every, --save-every, --label, --device or --threads say
+otherwise.
 """
 
 import argparse
@@ -60,6 +61,7 @@ def make_train_parser() -> argparse.ArgumentParser:
         metavar="VARIANT",
         help="the paper's settings (dreamzoo.hyperparams), and which of its variants",
     )
+    parser.add_argument("--label", help="its name in tables and pictures, default: the agent's")
     parser.add_argument("--out", type=Path, help="default: runs/train")
     earlier = parser.add_mutually_exclusive_group()
     earlier.add_argument("--resume", action="store_true", help="continue the run in --out")
