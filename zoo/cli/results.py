@@ -18,8 +18,8 @@ of each one's last ten.
 An agent's name there is the one that ``dreamzoo train`` was given, or what ``--label`` calls it.
 
 Published curves are those that the authors released: with DreamerV3's code
-(github.com/danijar/dreamerv3, folder scores) means over windows of about 25,000 frames, with that of
-DreamerV1 and DreamerV2 evaluations of agents that see pixels.
+(github.com/danijar/dreamerv3, folder scores) means over windows of about 25,000 frames, with that
+of DreamerV1 and DreamerV2 evaluations of agents that see pixels.
 """
 
 import argparse
