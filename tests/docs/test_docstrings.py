@@ -24,6 +24,7 @@ LISTED = (
     "dreamzoo.envs",
     "dreamzoo.hyperparams",
     "dreamzoo.nn",
+    "dreamzoo.nn.estimators",
     "dreamzoo.planning",
     "dreamzoo.testing",
     "dreamzoo.testing",

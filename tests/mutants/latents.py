@@ -73,8 +73,8 @@ MUTANTS = [
     Mutant(
         "beliefs: the entropy of one latent only",
         BELIEFS,
-        "return -(self.probs * self._logs()).sum((-2, -1))",
-        "return -(self.probs * self._logs()).sum(-1).mean(-1)",
+        "return -(self.probs * self.logs).sum((-2, -1))",
+        "return -(self.probs * self.logs).sum(-1).mean(-1)",
         OF_BELIEFS,
     ),
     Mutant(

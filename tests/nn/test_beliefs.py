@@ -8,14 +8,14 @@ import torch as th
 from torch import Tensor
 
 from dreamzoo.dreamer_v3.sizes import SIZES
-from dreamzoo.nn.beliefs import Categorical, Gaussian, divergences
+from dreamzoo.nn.beliefs import Bernoulli, Categorical, Gaussian, divergences
 from dreamzoo.nn.distributions import mix_uniform
 from dreamzoo.nn.rssm.block import BlockRSSM
 from dreamzoo.nn.rssm.dynamics import Dynamics
 from dreamzoo.nn.rssm.gaussian import GaussianRSSM, GaussianSSM
 from tests.nn.widths import of_dynamics
 
-KINDS = ["gaussian", "mixed", "logits"]
+KINDS = ["gaussian", "mixed", "logits", "bits"]
 
 
 def make(kind: str, *shape: int, seed: int = 0) -> tuple[Any, list[Tensor]]:
@@ -27,12 +27,16 @@ def make(kind: str, *shape: int, seed: int = 0) -> tuple[Any, list[Tensor]]:
         return Gaussian(leaves[0], leaves[1].exp()), leaves
     if kind == "mixed":
         return Categorical(mix_uniform(leaves[0], 0.01)), leaves[:1]
+    if kind == "bits":
+        return Bernoulli(leaves[0]), leaves[:1]
     return Categorical.from_logits(leaves[0]), leaves[:1]
 
 
-def torchs(belief: Gaussian | Categorical) -> th.distributions.Distribution:
+def torchs(belief: Gaussian | Categorical | Bernoulli) -> th.distributions.Distribution:
     if isinstance(belief, Gaussian):
         return th.distributions.Normal(belief.mean, belief.std)
+    if isinstance(belief, Bernoulli):
+        return th.distributions.Bernoulli(logits=belief.logits)
     return th.distributions.OneHotCategorical(belief.probs)
 
 
@@ -64,6 +68,7 @@ def test_samples_have_the_distributions_mean(kind: str) -> None:
     assert (error < 5 * torchs(belief).stddev / 200).all()
     if kind != "gaussian":
         assert set(draws.unique().tolist()) == {0.0, 1.0}
+    if kind in ("mixed", "logits"):
         assert (draws.sum(-1) == 1.0).all()
 
 
@@ -74,7 +79,7 @@ def test_gradients_pass_samples(kind: str, how: str) -> None:
     belief, leaves = make(kind, 2, 3, 4)
     weight = th.randn(2, 3, 4, dtype=th.float64)
 
-    def take(drawn: Gaussian | Categorical) -> Tensor:
+    def take(drawn: Gaussian | Categorical | Bernoulli) -> Tensor:
         return drawn.mode() if how == "mode" else drawn.sample(th.Generator().manual_seed(2))
 
     drawn = take(belief)
@@ -98,6 +103,16 @@ def test_the_mode_is_the_most_likely_value(kind: str) -> None:
     belief, _ = make(kind, 50, 3, 4)
     mode = belief.mode().detach()
     assert (torchs(belief).log_prob(mode) >= torchs(belief).log_prob(belief.sample())).all()
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_log_probabilities_are_torchs_own(kind: str) -> None:
+    belief, leaves = make(kind, 5, 3, 4)
+    value = belief.sample().detach()
+    ours, theirs = belief.log_prob(value), torchs(belief).log_prob(value)
+    th.testing.assert_close(ours, theirs)
+    grads = [th.autograd.grad(x.sum(), leaves, retain_graph=True)[0] for x in (ours, theirs)]
+    th.testing.assert_close(*grads)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,10 +1,11 @@
-"""What models believe about the stochastic part of a state: normals, or categoricals."""
+"""What models believe about the stochastic part of a state: normals, categoricals, or bits."""
 
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Generic, NamedTuple, TypeVar
 
 import torch as th
+import torch.nn.functional as F
 from torch import Tensor
 
 from dreamzoo.nn.fast import kernels
@@ -111,19 +112,76 @@ class Categorical(NamedTuple):
 
     def kl(self, other: "Categorical") -> Tensor:
         """Compute KL(self || other), summed over latents: nats, (...)."""
-        return (self.probs * (self._logs() - other._logs())).sum((-2, -1))
+        return (self.probs * (self.logs - other.logs)).sum((-2, -1))
 
     def entropy(self) -> Tensor:
         """Sum of the latents' entropies, nats, (...)."""
-        return -(self.probs * self._logs()).sum((-2, -1))
+        return -(self.probs * self.logs).sum((-2, -1))
 
-    def _logs(self) -> Tensor:
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Score one-hot vectors (..., S, C): nats of every latent, (..., S)."""
+        return (value * self.logs).sum(-1)
+
+    @property
+    def logs(self) -> Tensor:
+        """Logarithms of the probabilities, (..., S, C)."""
         return self.probs.log() if self.log_probs is None else self.log_probs
 
     def detach(self) -> "Categorical":
         """Cut the autograd graph."""
         logs = None if self.log_probs is None else self.log_probs.detach()
         return Categorical(self.probs.detach(), logs)
+
+
+class Bernoulli(NamedTuple):
+    """
+    Independent bits (sigmoid belief networks).
+
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.beliefs import Bernoulli
+        >>> belief = Bernoulli(torch.zeros(4, 3))
+        >>> belief.entropy()  # log 2 for each of three bits
+        tensor([2.0794, 2.0794, 2.0794, 2.0794])
+        >>> belief.log_prob(torch.ones(4, 3))[0]
+        tensor([-0.6931, -0.6931, -0.6931])
+
+    :param logits: log-odds of a one, (..., S)
+    """
+
+    logits: Tensor
+
+    @property
+    def probs(self) -> Tensor:
+        """Probability of a one, (..., S)."""
+        return self.logits.sigmoid()
+
+    def sample(self, generator: th.Generator | None = None) -> Tensor:
+        """Draw zeros and ones, (..., S); their gradient is that of the probabilities."""
+        probs = self.probs
+        return th.bernoulli(probs.detach(), generator=generator) + (probs - probs.detach())
+
+    def mode(self) -> Tensor:
+        """Take the more likely values, (..., S), with the gradient of a sample."""
+        probs = self.probs
+        return (self.logits > 0).to(probs.dtype) + (probs - probs.detach())
+
+    def kl(self, other: "Bernoulli") -> Tensor:
+        """Compute KL(self || other), summed over bits: nats, (...)."""
+        probs = self.probs
+        return (other.log_prob(probs) - self.log_prob(probs)).neg().sum(-1)
+
+    def entropy(self) -> Tensor:
+        """Sum of the bits' entropies, nats, (...)."""
+        return -self.log_prob(self.probs).sum(-1)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Score values from 0 to 1: nats of every bit, (..., S)."""
+        return -F.binary_cross_entropy_with_logits(self.logits, value, reduction="none")
+
+    def detach(self) -> "Bernoulli":
+        """Cut the autograd graph."""
+        return Bernoulli(self.logits.detach())
 
 
 D = TypeVar("D", Gaussian, Categorical)

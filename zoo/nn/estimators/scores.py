@@ -1,0 +1,187 @@
+"""Estimators that weigh scores, the gradients of log-probabilities, by learning signals."""
+
+from functools import partial
+
+import torch as th
+from torch import Tensor, nn
+
+from dreamzoo.nn.estimators.baselines import Centering
+from dreamzoo.nn.estimators.estimator import Discrete, Estimate, Estimator, Objective, draw_hard
+
+
+class Recorder:
+    """
+    Draws hard samples and remembers what they were drawn from.
+
+    :param generator: source of randomness
+    """
+
+    def __init__(self, generator: th.Generator | None) -> None:
+        self.generator = generator
+        self.beliefs: list[Discrete] = []
+        self.samples: list[Tensor] = []
+
+    def __call__(self, belief: Discrete) -> Tensor:
+        sample = draw_hard(belief, self.generator)
+        self.beliefs.append(belief)
+        self.samples.append(sample)
+        return sample
+
+    def log_probs(self, loss: Tensor) -> list[Tensor]:
+        """
+        Score the samples of every layer, given those above, (B,) each.
+
+        :param loss: of the examples, (B,)
+        :raises ValueError: if a layer has other examples than the loss
+        """
+        pairs = zip(self.beliefs, self.samples, strict=True)
+        return [per_example(belief.log_prob(sample), loss) for belief, sample in pairs]
+
+
+def per_example(x: Tensor, loss: Tensor) -> Tensor:
+    """
+    Sum what a layer's variables have over all but the examples.
+
+    :param x: (B, ...)
+    :param loss: of the examples, (B,)
+    :raises ValueError: if their numbers of examples differ
+    """
+    lead = loss.dim()
+    if x.shape[:lead] != loss.shape:
+        raise ValueError(
+            f"The model's losses have the shape {tuple(loss.shape)}, a layer's variables "
+            f"{tuple(x.shape)}: return one loss for each example, and do not average over them."
+        )
+    return x.flatten(lead).sum(-1) if x.dim() > lead else x
+
+
+class ScoreFunction(Estimator):
+    """
+    The score-function estimator, or REINFORCE (Williams 1992; NVIL, Mnih and Gregor 2014).
+
+    The gradient is (f(z) - b) grad log p(z): unbiased for any baseline b that has not seen z, and
+    noisy. f need not be differentiable.
+
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.beliefs import Bernoulli
+        >>> from dreamzoo.nn.estimators import InputBaseline, ScoreFunction
+        >>> logits, inputs = torch.zeros(8, 5, requires_grad=True), torch.randn(8, 3)
+        >>> estimator = ScoreFunction(normalize=True, baseline=InputBaseline(inputs=3))
+        >>> lost = lambda draw: draw(Bernoulli(logits)).sum(-1).round()
+        >>> estimate = estimator(lost, context=inputs)
+        >>> estimate.surrogate.mean().backward()  # trains the baseline, too
+        >>> estimate.loss.shape
+        torch.Size([8])
+
+    :param center: subtract the running mean of the signal (C)
+    :param normalize: divide by its running standard deviation where that is above 1 (VN)
+    :param baseline: predicts losses from the context and is trained with squared error on what
+        centering leaves of them (IDB); its parameters are among the estimator's
+    :param decay: of the running statistics
+    """
+
+    def __init__(
+        self,
+        *,
+        center: bool = True,
+        normalize: bool = False,
+        baseline: nn.Module | None = None,
+        decay: float = 0.9,
+    ) -> None:
+        super().__init__()
+        if normalize and not center:
+            raise ValueError("normalize=True divides by the spread around a mean: set center=True")
+        self.centering = Centering(decay, normalize=normalize) if center else None
+        self.baseline = baseline
+
+    def forward(
+        self,
+        objective: Objective,
+        generator: th.Generator | None = None,
+        context: Tensor | None = None,
+    ) -> Estimate:
+        draws = Recorder(generator)
+        loss = objective(draws)
+        signal, error = self.learning_signal(loss.detach(), context)
+        surrogate = loss + error
+        for log_prob in draws.log_probs(loss):
+            surrogate = surrogate + signal * log_prob
+        return Estimate(loss.detach(), surrogate)
+
+    def learning_signal(self, raw: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """
+        Take from signals what can be known without the sample.
+
+        :param raw: signals, without gradient, (B,)
+        :param context: what the baseline sees, (B, ...)
+        :return: signals, without gradient, (B,); the baseline's squared error in the units of the
+            signal, (B,), zeros without a baseline
+        :raises ValueError: if there is a baseline and it is shown nothing
+        """
+        if self.baseline is not None:
+            if context is None:
+                raise ValueError("The baseline predicts from a context: estimator(f, context=x)")
+            raw = raw - self.baseline(context)
+        if self.centering is not None:
+            raw = self.centering(raw)
+        error = th.zeros_like(raw) if self.baseline is None else raw.square()
+        return raw.detach(), error
+
+
+class MuProp(ScoreFunction):
+    """
+    The score function with a Taylor expansion as its control variate (Gu et al. 2016).
+
+    A first pass, without noise, replaces every sample by its mean zbar: it gives f(zbar) and its
+    slope d. The gradient is [f(z) - f(zbar) - d . (z - zbar) - b] grad log p(z) + d . grad mu, with
+    the mean mu that was drawn from (appendix A): unbiased, through several layers, too. The model
+    runs twice. Normalizing rescales the first part alone.
+
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.beliefs import Bernoulli
+        >>> from dreamzoo.nn.estimators import MuProp
+        >>> logits = torch.zeros(2, 3, requires_grad=True)
+        >>> estimator = MuProp()
+        >>> estimator(lambda draw: draw(Bernoulli(logits)).sum(-1)).surrogate.sum().backward()
+        >>> logits.grad  # of a linear function it has no noise: p (1 - p)
+        tensor([[0.2500, 0.2500, 0.2500],
+                [0.2500, 0.2500, 0.2500]])
+
+    :param center: subtract the running mean of the bracket (C)
+    :param normalize: divide it by its running standard deviation where that is above 1 (VN)
+    :param baseline: predicts the bracket from the context (IDB)
+    :param decay: of the running statistics
+    """
+
+    def forward(
+        self,
+        objective: Objective,
+        generator: th.Generator | None = None,
+        context: Tensor | None = None,
+    ) -> Estimate:
+        means: list[Tensor] = []
+        at_means = objective(partial(_mean, means=means))
+        slopes = th.autograd.grad(at_means.sum(), means, materialize_grads=True)
+        draws = Recorder(generator)
+        loss = objective(draws)
+        value = loss.detach()
+        brackets = [
+            value - at_means.detach() - per_example(slope * (sample - mean.detach()), value)
+            for slope, sample, mean in zip(slopes, draws.samples, means, strict=True)
+        ]
+        signals, error = self.learning_signal(th.stack(brackets), context)
+        surrogate = loss + error.sum(0)
+        parts = zip(signals, draws.log_probs(value), slopes, draws.beliefs, strict=True)
+        for signal, log_prob, slope, belief in parts:
+            surrogate = surrogate + signal * log_prob + per_example(slope * belief.probs, value)
+        return Estimate(value, surrogate)
+
+
+def _mean(belief: Discrete, means: list[Tensor]) -> Tensor:
+    """Stand for a sample, and be remembered in ``means``."""
+    mean = belief.probs
+    mean = mean if mean.requires_grad else mean.detach().requires_grad_()
+    means.append(mean)
+    return mean
