@@ -6,7 +6,7 @@ import platform
 import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,42 @@ class Run:
     label: str = ""
     resume: bool = False
     overwrite: bool = False
+
+
+def command_line(run: Run) -> list[str]:
+    """
+    Write a run as arguments of ``dreamzoo train``, without what it is by default there.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from dreamzoo.benchmark.run_config import Run, command_line
+        >>> run = Run("sac", "Pendulum-v1", Path("runs/sac"), agent_kwargs=[("gamma", 0.9)])
+        >>> " ".join(command_line(run))
+        '--agent sac --env Pendulum-v1 -a gamma=0.9 --threads 1 --out runs/sac'
+    """
+    words: list[str] = []
+    for item in fields(Run):
+        value, option = getattr(run, item.name), "--" + item.name.replace("_", "-")
+        default = item.default if item.default_factory is MISSING else item.default_factory()
+        if item.name in _REQUESTS or (value == default and item.name != "threads"):
+            continue
+        if item.name in PAIRED:
+            words += [f"-{item.name[0]}", *(f"{k}={_as_typed(x)}" for k, x in value)]
+        elif isinstance(value, list):
+            words += [option, *value]
+        else:
+            words += [option] if value is True else [option, str(value)]
+    return [*words, "--out", str(run.out)]
+
+
+def _as_typed(value: Any) -> str:
+    """Write a value so that the command line reads the same: strings bare where they stay so."""
+    if not isinstance(value, str):
+        return repr(value)
+    with suppress(ValueError, SyntaxError):
+        ast.literal_eval(value)
+        return repr(value)
+    return value
 
 
 #: What is asked of a training, not what it is.

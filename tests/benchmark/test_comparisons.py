@@ -1,0 +1,140 @@
+"""Comparisons: runs that one command trains, resumes, tabulates and draws."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+import dreamzoo
+from dreamzoo.benchmark import results
+from dreamzoo.benchmark.comparisons import COMPARISONS, Comparison
+from dreamzoo.benchmark.many_runs import is_finished, train_all
+from dreamzoo.benchmark.run_config import Run, command_line
+from dreamzoo.benchmark.runs import make_agent, make_envs
+from dreamzoo.cli import main
+from dreamzoo.cli.train import parse_args
+
+RUNS = [run for comparison in COMPARISONS.values() for run in comparison.runs]
+TINY = Run(
+    *("ppo", "CartPole-v1", Path()),
+    policy_kwargs=[("net_arch", [4])],
+    agent_kwargs=[("n_steps", 16), ("batch_size", 16)],
+    **dict(steps=32, eval_every=16, eval_episodes=1, save_every=16),
+)
+
+
+def named(run: Run) -> str:
+    return f"{run.env}-{run.label or run.agent}"
+
+
+@pytest.mark.parametrize("run", RUNS, ids=named)
+def test_a_command_line_says_all_of_a_run(run: Run) -> None:
+    assert parse_args(command_line(run)) == run
+
+
+def test_a_command_line_keeps_texts_that_look_like_numbers() -> None:
+    run = replace(TINY, env_kwargs=[("a", "1"), ("b", "x"), ("c", None), ("d", (1, 2.5))])
+    assert parse_args(command_line(run)) == run
+
+
+@pytest.mark.parametrize("run", RUNS, ids=named)
+def test_agents_take_the_settings_of_their_comparison(run: Run, tmp_path: Path) -> None:
+    env, eval_env = make_envs(replace(run, eval_episodes=1))
+    make_agent(run, env)
+    env.close()
+    eval_env.close()
+
+
+@pytest.mark.parametrize("name", COMPARISONS)
+def test_runs_of_a_comparison_lie_apart_and_are_told_apart(name: str) -> None:
+    runs = list(COMPARISONS[name].seeded([0, 1]))
+    assert len({run.out for run in runs}) == len(runs)
+    assert len({(run.env, run.label or run.agent, run.seed) for run in runs}) == len(runs)
+
+
+def test_every_agent_has_a_style() -> None:
+    assert dreamzoo.AGENTS.keys() <= results.AGENTS.keys()
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> Comparison:
+    """Two agents of which one has a label."""
+    runs = (TINY, replace(TINY, label="PPO, greedy", deterministic_eval=True))
+    comparison = Comparison("two of PPO", 32, 16, runs)
+    monkeypatch.setitem(COMPARISONS, "tiny", comparison)
+    return comparison
+
+
+@pytest.mark.usefixtures("tiny")
+def test_one_command_trains_tabulates_and_draws(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["benchmark", "run", "tiny", "--seeds", "3", "--out", str(tmp_path), "--jobs", "2"]
+    main(arguments)
+    out = capsys.readouterr().out
+    assert "CartPole-v1-ppo-3: finished" in out
+    assert "| PPO | " in out
+    assert "| PPO, greedy | " in out
+    assert (tmp_path / "curves.png").stat().st_size > 5_000
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*")}
+    main(arguments)  # has nothing left to do
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*")} == before
+    main(["benchmark", "list"])
+    assert "two of PPO" in capsys.readouterr().out
+
+
+def test_an_interrupted_run_is_resumed(tiny: Comparison, tmp_path: Path) -> None:
+    (run,) = tiny.seeded([0], agents=["ppo"], folder=tmp_path)
+    assert train_all([replace(run, steps=16)], 1) == []
+    assert not is_finished(run)
+    assert train_all([run], 1) == []
+    assert is_finished(run)
+    assert [row.steps for row in results.read_run(run.out)] == [16, 32]
+
+
+def test_a_run_of_another_process_is_left_to_it(
+    tiny: Comparison, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run,) = tiny.seeded([0], agents=["ppo"], folder=tmp_path)
+    with FileLock(f"{run.out}.lock"):
+        assert train_all([run], 1) == []
+    assert "another process is at it" in capsys.readouterr().out
+    assert not run.out.exists()
+
+
+def test_another_run_in_its_folder_is_refused(tiny: Comparison, tmp_path: Path) -> None:
+    (run,) = tiny.seeded([0], agents=["ppo"], folder=tmp_path)
+    train_all([replace(run, agent_kwargs=[("n_steps", 16), ("batch_size", 8)])], 1)
+    with pytest.raises(SystemExit, match="batch_size=16: it has batch_size=8"):
+        main(["benchmark", "run", "tiny", "--seeds", "0", "--out", str(tmp_path)])
+
+
+def test_a_failed_run_is_named_and_the_others_are_made(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = (replace(TINY, agent_kwargs=[("n_step", 1)]), replace(TINY, label="fine"))
+    monkeypatch.setitem(COMPARISONS, "tiny", Comparison("one fails", 32, 16, runs))
+    with pytest.raises(SystemExit, match="1 of 2 runs failed"):
+        main(["benchmark", "run", "tiny", "--seeds", "0", "--out", str(tmp_path)])
+    out = capsys.readouterr().out
+    assert f"failed, see {tmp_path / 'CartPole-v1-ppo-0'}.log" in out
+    assert "n_step" in (tmp_path / "CartPole-v1-ppo-0.log").read_text()
+    assert "| fine | " in out
+
+
+@pytest.mark.parametrize("asked", [["--agents", "sac"], ["--tasks", "Pendulum-v1"]])
+@pytest.mark.usefixtures("tiny")
+def test_what_is_not_compared_is_refused(asked: list[str]) -> None:
+    with pytest.raises(SystemExit, match="is not compared; there are"):
+        main(["benchmark", "commands", "tiny", *asked])
+
+
+@pytest.mark.usefixtures("tiny")
+def test_commands_can_be_pasted(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["benchmark", "commands", "tiny", "--seeds", "0", "--agents", "ppo"])
+    assert capsys.readouterr().out == (
+        "dreamzoo train --agent ppo --env CartPole-v1 -p 'net_arch=[4]' -a n_steps=16 "
+        "batch_size=16 --steps 32 --eval-every 16 --eval-episodes 1 --save-every 16 --threads 1 "
+        "--out runs/tiny/CartPole-v1-ppo-0\n"
+    )

@@ -1,0 +1,15 @@
+"""Comparisons of agents that one command trains, tabulates and draws."""
+
+from dreamzoo.benchmark.comparisons.ablations import ABLATIONS_SMALL
+from dreamzoo.benchmark.comparisons.comparison import Comparison
+from dreamzoo.benchmark.comparisons.discrete import DISCRETE
+from dreamzoo.benchmark.comparisons.dmc_proprio import DMC_PROPRIO
+
+#: By the names that ``dreamzoo benchmark`` knows.
+COMPARISONS: dict[str, Comparison] = {
+    "dmc_proprio": DMC_PROPRIO,
+    "discrete": DISCRETE,
+    "ablations": ABLATIONS_SMALL,
+}
+
+__all__ = ["COMPARISONS", "Comparison"]

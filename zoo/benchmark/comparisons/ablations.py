@@ -1,0 +1,52 @@
+"""The rows of table 2 of DreamerV2's paper in small: CartPole from pixels."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dreamzoo.benchmark.comparisons.comparison import Comparison
+from dreamzoo.benchmark.comparisons.discrete import AGENT_KWARGS, POLICY_KWARGS
+from dreamzoo.benchmark.run_config import Run
+from dreamzoo.hyperparams import dreamer_v2
+
+STEPS = 30_000
+ENV = "pixels/CartPole-v1"
+#: The paper's rows, by the names of their settings in :mod:`dreamzoo.hyperparams.dreamer_v2`.
+ABLATIONS = (
+    *("no_layer_norm", "no_reward_gradients", "no_discrete_latents", "no_image_gradients"),
+    *("no_kl_balancing", "no_policy_reinforce"),
+)
+
+
+def _run(label: str, changed: dict[str, Any]) -> Run:
+    return Run(
+        "dreamer_v2",
+        ENV,
+        Path(),
+        policy="CnnPolicy",
+        policy_kwargs=list(
+            {**POLICY_KWARGS, "cnn_depth": 8, **changed.get("policy_kwargs", {})}.items()
+        ),
+        agent_kwargs=list(
+            {**AGENT_KWARGS, **{k: v for k, v in changed.items() if k != "policy_kwargs"}}.items()
+        ),
+        n_envs=4,
+        steps=STEPS,
+        eval_every=3_000,
+        save_every=5_000,
+        label=label,
+    )
+
+
+def _runs() -> Iterator[Run]:
+    yield _run("", {})
+    for name in ABLATIONS:
+        yield _run(name.replace("_", " "), dreamer_v2.variants[name])
+
+
+ABLATIONS_SMALL = Comparison(
+    "DreamerV2 and the ablations of its paper's table 2 on CartPole from pixels",
+    STEPS,
+    9_000,
+    tuple(_runs()),
+)
