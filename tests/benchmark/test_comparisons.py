@@ -17,10 +17,15 @@ from dreamzoo.cli.train import parse_args
 
 RUNS = [run for comparison in COMPARISONS.values() for run in comparison.runs]
 TINY = Run(
-    *("ppo", "CartPole-v1", Path()),
+    "ppo",
+    "CartPole-v1",
+    Path(),
     policy_kwargs=[("net_arch", [4])],
     agent_kwargs=[("n_steps", 16), ("batch_size", 16)],
-    **dict(steps=32, eval_every=16, eval_episodes=1, save_every=16),
+    steps=32,
+    eval_every=16,
+    eval_episodes=1,
+    save_every=16,
 )
 
 
