@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dreamzoo import AGENTS
+from dreamzoo.common.memory_agent import MemoryAgent
 from dreamzoo.common.rollout_agent import RolloutAgent
 
 
@@ -56,11 +57,15 @@ def folder_of(agent: str) -> str:
 
 
 #: What tests are about decides which agents they are for; the agent contract
-#: (tests/sb3/test_contract.py), saving, acting and spaces are for all of ``AGENTS``.
+#: (tests/sb3/test_contract.py) and devices are for all of ``AGENTS``.
 #:
+#: Agents that act with a memory; the others are SB3's own algorithms but for their equations.
+WITH_MEMORY: dict[str, Any] = {
+    name: agent for name, agent in AGENTS.items() if issubclass(agent, MemoryAgent)
+}
 #: Agents that store what they have done, and learn from windows of it.
 HAS_REPLAY: dict[str, Any] = {
-    name: agent for name, agent in AGENTS.items() if hasattr(agent, "save_replay_buffer")
+    name: agent for name, agent in WITH_MEMORY.items() if hasattr(agent, "save_replay_buffer")
 }
 #: Agents that learn once from what they have just done.
 ON_POLICY: dict[str, Any] = {

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from dreamzoo import AGENTS
 from dreamzoo.envs import DreamEnv, DreamVectorEnv
 from dreamzoo.nn.state import leaves
-from tests.facts import HAS_MODEL, HAS_REPLAY
+from tests.facts import HAS_MODEL, HAS_REPLAY, WITH_MEMORY
 from tests.sb3.conftest import ACTIONS as TAKEN
 from tests.sb3.conftest import TINY, TINY_POLICY, RandomEnv
 
@@ -50,7 +50,7 @@ ACTIONS: dict[str, tuple[spaces.Space, ...]] = {
     "half": (BYTES, spaces.MultiDiscrete([2, 2]), spaces.Discrete(4)),
     "mixed": (spaces.MultiDiscrete([3, 2]), BOX, spaces.Discrete(3)),
 }
-CASES = [(agent, name) for agent in AGENTS for name in OBSERVATIONS]
+CASES = [(agent, name) for agent in WITH_MEMORY for name in OBSERVATIONS]
 DREAMS = [(agent, name) for agent, name in CASES if agent in HAS_MODEL]
 N = 3
 

@@ -22,14 +22,14 @@ from dreamzoo.nn.state import leaves
 from dreamzoo.planning import CEM
 from dreamzoo.planning.planner import CEMPlanner
 from tests import replayer, second_device
-from tests.facts import HAS_REPLAY
+from tests.facts import HAS_REPLAY, WITH_MEMORY
 from tests.sb3.conftest import TINY, TINY_POLICY
 from tests.sb3.stored import numbers
 from tests.test_second_device import Pixels
 
 CASES = [
     (name, images)
-    for name in AGENTS
+    for name in WITH_MEMORY
     for images in (False, True)
     if (name, images) != ("planet", True)
 ]
@@ -105,7 +105,7 @@ def test_predictions_are_those_of_single_steps(
     assert alone[0].shape == agents[0].action_space.shape
 
 
-@pytest.mark.parametrize("name", AGENTS)
+@pytest.mark.parametrize("name", WITH_MEMORY)
 def test_predictions_are_those_of_tensors(name: str, where: str) -> None:
     """What travels in one piece arrives as it was."""
     agent = make(name, where)
@@ -275,7 +275,7 @@ def test_gradients_and_inference_mode_change_nothing(where: str) -> None:
 
 def test_acting_on_the_second_device_copies_once(monkeypatch: pytest.MonkeyPatch) -> None:
     second_device.install(monkeypatch)
-    for name in AGENTS:
+    for name in WITH_MEMORY:
         settings: Any = {"learning_starts": 10**6} if name in HAS_REPLAY else {"n_steps": 5}
         agent = make(name, second_device.NAME, **settings).learn(5)
         seen = observations(agent, 3)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
 
     from dreamzoo.common.storage.agents import load
+    from dreamzoo.discrete_sac import DiscreteSAC
     from dreamzoo.dreamer_v1 import DreamerV1
     from dreamzoo.dreamer_v2 import DreamerV2
     from dreamzoo.dreamer_v3 import DreamerV3
@@ -25,6 +26,7 @@ __all__ = [
     "MERLIN",
     "RLLSTM",
     "RLMEM",
+    "DiscreteSAC",
     "DreamerV1",
     "DreamerV2",
     "DreamerV3",
@@ -43,6 +45,7 @@ _CLASSES = {
     "merlin": "MERLIN",
     "rl_mem": "RLMEM",
     "rl_lstm": "RLLSTM",
+    "discrete_sac": "DiscreteSAC",
 }
 _FOLDERS = {"rl_mem": "merlin", "rl_lstm": "merlin"}
 

@@ -8,7 +8,7 @@ from stable_baselines3.common.logger import Logger
 
 from dreamzoo import AGENTS, DreamerV1, DreamerV2, PlaNet
 from dreamzoo.testing import RandomEnv
-from tests.facts import HAS_REPLAY
+from tests.facts import HAS_REPLAY, WITH_MEMORY
 
 
 class Kept(Logger):
@@ -36,7 +36,7 @@ def rate_of(agent: Any, name: str) -> float:
     return float(agent.policy.optimizers[name].param_groups[0]["lr"])
 
 
-@pytest.mark.parametrize("name", AGENTS)
+@pytest.mark.parametrize("name", WITH_MEMORY)
 def test_the_weight_of_a_term_that_is_not_there_is_refused(name: str) -> None:
     """A misspelt name weighed nothing, and the term that was meant weighed 1."""
     kind: Any = AGENTS[name]

@@ -6,6 +6,7 @@ SHARED, SHARED_POLICY = "zoo/common/dreamer_algorithm.py", "zoo/common/policies/
 V1, V2 = "zoo/dreamer_v1/dreamer_v1.py", "zoo/dreamer_v2/dreamer_v2.py"
 V1_POLICY, V2_POLICY = "zoo/dreamer_v1/policies.py", "zoo/dreamer_v2/policies.py"
 EXPLORATION, ACTIONS = "zoo/dreamer_v1/exploration.py", "zoo/nn/actions.py"
+SETTINGS = "zoo/common/settings.py"
 UPDATES, RECURRENT = "zoo/common/gradient_updates.py", "zoo/common/policies/recurrent.py"
 BOTH = (
     "tests/dreamer_v1/test_agent.py",
@@ -209,10 +210,10 @@ MUTANTS = [
         "",
     ),
     _mutant(
-        UPDATES,
+        SETTINGS,
         "settings that move go on beyond the end of their line",
-        "min(self.num_timesteps / steps, 1.0)",
-        "self.num_timesteps / steps",
+        "min(step / steps, 1.0)",
+        "step / steps",
     ),
     _mutant(
         V2_POLICY,

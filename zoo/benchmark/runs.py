@@ -20,6 +20,7 @@ from dreamzoo.benchmark.run_config import (
 )
 from dreamzoo.common.environments.normalizer import NORMALIZER
 from dreamzoo.common.exact_resume import ExactResume
+from dreamzoo.common.replay_files import ReplayFiles
 from dreamzoo.common.storage.agents import agent_class
 from dreamzoo.envs import make_env
 
@@ -58,7 +59,7 @@ def make_agent(run: Run, env: VecEnv) -> BaseAlgorithm:
     model = kind.load(run.out / MODEL, env=env, device=run.device)
     if isinstance(model, OffPolicyAlgorithm):
         model.load_replay_buffer(run.out / REPLAY)
-    elif isinstance(model, ExactResume):
+    if isinstance(model, ExactResume) and not isinstance(model, ReplayFiles):
         model.load_training_state(run.out / TRAINING)
     return model
 

@@ -11,7 +11,7 @@ from stable_baselines3.common.utils import update_learning_rate
 from torch import Tensor
 
 from dreamzoo.common.policies.recurrent import RecurrentPolicy
-from dreamzoo.common.settings import check_rate
+from dreamzoo.common.settings import at_step, check_rate
 from dreamzoo.common.training import (
     Losses,
     MeanMetrics,
@@ -122,8 +122,7 @@ class GradientUpdates(BaseAlgorithm):
 
     def _on_line(self, name: str) -> float:
         """Return where a setting that moves stands at this step, without asking the device."""
-        start, end, steps = getattr(self, name)
-        return start + (end - start) * min(self.num_timesteps / steps, 1.0)
+        return at_step(getattr(self, name), self.num_timesteps)
 
     def _own_rates(self) -> dict[str, float]:
         """Return the learning rates of optimizers that do not follow ``learning_rate``, now."""

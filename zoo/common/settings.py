@@ -113,6 +113,37 @@ class Line:
             ) from None
 
 
+def at_step(value: Moving, step: int) -> float:
+    """
+    Return where a setting stands at a step.
+
+    :param value: a number, or a line, see :class:`Line`
+    :param step: of all environments together
+    """
+    if not isinstance(value, tuple):
+        return value
+    start, end, steps = value
+    return start + (end - start) * min(step / steps, 1.0)
+
+
+class EntropyWeight:
+    """SB3's ``ent_coef``: a number, or "auto", which learns it; "auto_0.1" begins at 0.1."""
+
+    def read(self, value: Any) -> str | float:
+        try:
+            if not isinstance(value, str):
+                return float(Number(0).read(value) or 0)
+            word, _, start = value.partition("_")
+            if word == "auto" and (not start or Number(0, above=True).read(float(start))):
+                return value
+            raise ValueError
+        except ValueError:
+            raise ValueError(
+                'must be at least 0, a finite number, or "auto", or such as "auto_0.1", which '
+                "begins at 0.1"
+            ) from None
+
+
 @dataclass(frozen=True)
 class Choice:
     """

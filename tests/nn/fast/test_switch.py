@@ -13,7 +13,7 @@ from gymnasium import spaces
 from dreamzoo import AGENTS
 from dreamzoo.nn.fast import kernels, tapes, threads, unroll
 from dreamzoo.nn.fast.switch import Form, in_use, use
-from tests.facts import HAS_REPLAY
+from tests.facts import HAS_REPLAY, WITH_MEMORY
 from tests.resuming import has_replay
 from tests.sb3.conftest import TINY, TINY_POLICY, RandomEnv
 
@@ -174,7 +174,7 @@ def _threads(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.mark.usefixtures("_threads")
 @pytest.mark.parametrize("space", [VECTOR, IMAGE], ids=["vector", "image"])
-@pytest.mark.parametrize("name", AGENTS)
+@pytest.mark.parametrize("name", WITH_MEMORY)
 def test_agents_live_alike_in_the_plain_form(
     name: str, space: spaces.Space, nothing_fast: Callable[[], None]
 ) -> None:

@@ -1,0 +1,185 @@
+"""Mistakes in DiscreteSAC, and in what makes SB3's off-policy loop keep dreamzoo's promises."""
+
+from tests.mutants.mutant import Mutant
+
+AGENT, LOSSES = "zoo/discrete_sac/discrete_sac.py", "zoo/discrete_sac/losses.py"
+POLICIES, LOOP = "zoo/discrete_sac/policies.py", "zoo/common/transition_agent.py"
+TESTS = ("tests/discrete_sac/test_losses.py", "tests/discrete_sac/test_agent.py")
+CONTRACT = ("tests/discrete_sac/test_agent.py", "tests/sb3/test_contract.py")
+
+
+def _mutant(file: str, what: str, old: str, new: str) -> Mutant:
+    tests = CONTRACT if file == LOOP else TESTS
+    return Mutant(f"DiscreteSAC: {what}", file, old, new, tests)
+
+
+MUTANTS = [
+    _mutant(
+        LOSSES,
+        "parts of an action are not independent in the sum over actions",
+        "probs = (logs @ actions.to(logs).T).exp()",
+        "probs = logs.exp() @ actions.to(logs).T",
+    ),
+    _mutant(
+        LOSSES,
+        "the entropy is that of the first part of an action",
+        "return th.stack([belief.entropy() for belief in beliefs]).sum(0)",
+        "return beliefs[0].entropy()",
+    ),
+    _mutant(
+        LOSSES,
+        "the entropy aimed at is that of one action of all parts' choices",
+        "return scale * sum(math.log(size) for size in sizes)",
+        "return scale * math.log(sum(sizes))",
+    ),
+    _mutant(
+        LOSSES,
+        "uncertainty is punished in the value of states",
+        "return values + ent_coef * entropies",
+        "return values - ent_coef * entropies",
+    ),
+    _mutant(
+        LOSSES,
+        "the actor is not rewarded for its entropy",
+        "return Estimate(estimate.loss - known - bonus.detach(), estimate.surrogate - bonus)",
+        "return Estimate(estimate.loss - known - bonus.detach(), estimate.surrogate)",
+    ),
+    _mutant(
+        LOSSES,
+        "the loss that is told is centered",
+        "return Estimate(estimate.loss - known - bonus.detach(), estimate.surrogate - bonus)",
+        "return Estimate(estimate.loss - bonus.detach(), estimate.surrogate - bonus)",
+    ),
+    _mutant(
+        LOSSES,
+        "values of all actions are multiplied by nothing",
+        "return (probs * each).sum(-1)",
+        "return each.mean(-1) + 0.0 * probs.sum(-1)",
+    ),
+    _mutant(
+        POLICIES,
+        "the highest of the critics counts",
+        ".min(-1).values",
+        ".max(-1).values",
+    ),
+    _mutant(
+        POLICIES,
+        "the critics move a shared extractor",
+        "own = not self.share_features_extractor",
+        "own = True",
+    ),
+    _mutant(
+        POLICIES,
+        "deterministic actions are drawn",
+        "one_hot_modes(beliefs) if deterministic else one_hot_samples(beliefs, generator)",
+        "one_hot_samples(beliefs, generator)",
+    ),
+    _mutant(
+        POLICIES,
+        "a policy that is loaded alone has extractors of its own for all",
+        'return own | {"share_features_extractor": self.share_features_extractor}',
+        "return own",
+    ),
+    _mutant(
+        AGENT,
+        "nothing follows any step",
+        "not_done = 1.0 - batch.dones.flatten()",
+        "not_done = batch.dones.flatten()",
+    ),
+    _mutant(
+        AGENT,
+        "n steps are discounted as one",
+        "discounts = self.gamma if batch.discounts is None else batch.discounts.flatten()",
+        "discounts = self.gamma",
+    ),
+    _mutant(
+        AGENT,
+        "the critics' own networks say what follows",
+        "values = self._expected(self.critic_target, features, beliefs)",
+        "values = self._expected(self.critic, features, beliefs)",
+    ),
+    _mutant(
+        AGENT,
+        "critics learn the value of drawn actions where all were asked for",
+        "        if self.expected_backup:\n            values",
+        "        if False:\n            values",
+    ),
+    _mutant(
+        AGENT,
+        "the straight-through form of the Gumbel-softmax is soft",
+        'hard=self.estimator == "st_gumbel"',
+        "hard=False",
+    ),
+    _mutant(
+        AGENT,
+        "the temperature stands still",
+        "temperature = at_step(self.temperature, self.num_timesteps)",
+        "temperature = at_step(self.temperature, 0)",
+    ),
+    _mutant(
+        AGENT,
+        "the weight of the entropy rises where there is enough",
+        "loss = (self.log_ent_coef * (entropies - wanted)).mean()",
+        "loss = (self.log_ent_coef * (wanted - entropies)).mean()",
+    ),
+    _mutant(
+        AGENT,
+        "targets move at every update",
+        "if self._n_updates % self.target_update_interval == 0:",
+        "if True:",
+    ),
+    _mutant(
+        AGENT,
+        "the actor's loss leaves gradients in the critics",
+        "loss.backward(inputs=[*self.actor.parameters()])",
+        "loss.backward()",
+    ),
+    _mutant(
+        AGENT,
+        "replayed actions that do not begin at zero are read as they are",
+        "actions = self.action_codec.encode(self.action_codec.from_env(chosen))",
+        "actions = self.action_codec.encode(batch.actions.clamp(0))",
+    ),
+    _mutant(
+        AGENT,
+        "the learned weight of the entropy is not saved",
+        'return [*modules, "ent_coef_optimizer"], ["log_ent_coef"]',
+        'return [*modules, "ent_coef_optimizer"], []',
+    ),
+    _mutant(
+        AGENT,
+        "the learned weight of the entropy begins at one",
+        'start = float(self.ent_coef.partition("_")[2] or 1.0)',
+        "start = 1.0",
+    ),
+    _mutant(
+        LOOP,
+        "collecting draws from torch's global source",
+        "chosen = self.choose(obs, self._generator)",
+        "chosen = self.choose(obs, None)",
+    ),
+    _mutant(
+        LOOP,
+        "the source of randomness is not resumed",
+        'self._generator.set_state(state["generator"])',
+        "pass",
+    ),
+    _mutant(
+        LOOP,
+        "rewards of NaN are stored",
+        'refuse_not_finite(reward, "reward")',
+        "pass",
+    ),
+    _mutant(
+        LOOP,
+        "settings that are changed later are not looked at",
+        "        self._check_settings()\n        return super()._setup_learn(",
+        "        return super()._setup_learn(",
+    ),
+    _mutant(
+        LOOP,
+        "uniform actions are never drawn",
+        "if self.num_timesteps < learning_starts:",
+        "if False:",
+    ),
+]
