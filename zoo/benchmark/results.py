@@ -27,6 +27,7 @@ AGENTS = {
     "merlin": Style("MERLIN", "crimson"),
     "rl_mem": Style("RL-MEM", "darkorange"),
     "rl_lstm": Style("RL-LSTM", "slateblue"),
+    "discrete_sac": Style("DiscreteSAC", "deeppink"),
     "sac": Style("SAC", "tab:blue"),
     "ppo": Style("PPO", "tab:green"),
     "recurrent_ppo": Style("RecurrentPPO", "tab:olive"),
