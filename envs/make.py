@@ -9,6 +9,7 @@ from gymnasium.wrappers import AddRenderObservation, ResizeObservation
 from dreamzoo.envs.atari import make_atari
 from dreamzoo.envs.bsuite import make_bsuite
 from dreamzoo.envs.dmc import make_dmc
+from dreamzoo.envs.memory.make import make_memory
 from dreamzoo.envs.minatar import make_minatar
 from dreamzoo.envs.minigrid import make_minigrid
 from dreamzoo.envs.popgym import make_popgym
@@ -17,6 +18,7 @@ from dreamzoo.wrappers.stateful_observation import PreviousActionReward
 #: What makes the environments of a suite whose names are passed on as they are.
 _SUITES: dict[str, Callable[..., gym.Env]] = {
     "bsuite": make_bsuite,
+    "memory": make_memory,
     "minatar": make_minatar,
     "minigrid": make_minigrid,
     "popgym": make_popgym,
@@ -31,7 +33,8 @@ def make_env(name: str, *, previous_action: bool = False, **kwargs: Any) -> gym.
     ``dmc/cartpole-balance`` and ``dmc_pixels/cartpole-balance`` are dm_control tasks,
     ``atari/pong`` and ``atari100k/pong`` Atari games under either protocol, ``minatar/breakout``
     those of MinAtar. ``popgym/RepeatFirstEasy``, ``bsuite/memory_len/15`` and ``minigrid/MemoryS7``
-    are tasks of these suites.
+    are tasks of these suites, ``memory/TMaze/50`` and ``memory/CardGame/8`` those of
+    :mod:`dreamzoo.envs.memory`.
 
     Example:
         >>> from dreamzoo.envs import make_env

@@ -56,6 +56,7 @@ def test_runs_of_a_comparison_lie_apart_and_are_told_apart(name: str) -> None:
     runs = list(COMPARISONS[name].seeded([0, 1]))
     assert len({run.out for run in runs}) == len(runs)
     assert len({(run.env, run.label or run.agent, run.seed) for run in runs}) == len(runs)
+    assert list(COMPARISONS[name].frames) == list(dict.fromkeys(run.env for run in runs))
 
 
 def test_every_agent_has_a_style() -> None:
@@ -66,7 +67,7 @@ def test_every_agent_has_a_style() -> None:
 def tiny(monkeypatch: pytest.MonkeyPatch) -> Comparison:
     """Two agents of which one has a label."""
     runs = (TINY, replace(TINY, label="PPO, greedy", deterministic_eval=True))
-    comparison = Comparison("two of PPO", 32, 16, runs)
+    comparison = Comparison("two of PPO", {"CartPole-v1": 32}, 16, runs)
     monkeypatch.setitem(COMPARISONS, "tiny", comparison)
     return comparison
 
@@ -119,7 +120,7 @@ def test_a_failed_run_is_named_and_the_others_are_made(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs = (replace(TINY, agent_kwargs=[("n_step", 1)]), replace(TINY, label="fine"))
-    monkeypatch.setitem(COMPARISONS, "tiny", Comparison("one fails", 32, 16, runs))
+    monkeypatch.setitem(COMPARISONS, "tiny", Comparison("one fails", {"CartPole-v1": 32}, 16, runs))
     with pytest.raises(SystemExit, match="1 of 2 runs failed"):
         main(["benchmark", "run", "tiny", "--seeds", "0", "--out", str(tmp_path)])
     out = capsys.readouterr().out

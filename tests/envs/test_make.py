@@ -13,6 +13,8 @@ from dreamzoo.envs import make_env
         ("CartPole-v1", (4,), np.float32),
         ("pixels/CartPole-v1", (64, 64, 3), np.uint8),
         ("dmc_pixels/cartpole-balance", (64, 64, 3), np.uint8),
+        ("memory/TMaze/7", (3,), np.float32),
+        ("memory/card_game/6", (), np.int64),
         ("atari/pong", (96, 96, 1), np.uint8),
         ("atari100k/pong", (64, 64, 3), np.uint8),
     ],
@@ -23,7 +25,7 @@ def test_every_form_of_name_makes_its_environment(
     env = make_env(name)
     obs, _ = env.reset(seed=0)
     assert env.observation_space.contains(obs)
-    assert (obs.shape, obs.dtype) == (shape, dtype)
+    assert (np.shape(obs), np.asarray(obs).dtype) == (shape, dtype)
     env.close()
 
 
@@ -38,3 +40,16 @@ def test_arguments_reach_the_environment() -> None:
 def test_a_control_name_without_a_task_is_refused() -> None:
     with pytest.raises(ValueError, match="names no task"):
         make_env("dmc/cartpole")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("memory/TMaze", "'TMaze' has no size; expected TMaze/<length>"),
+        ("memory/CardGame/x", "expected CardGame/<n_cards>"),
+        ("memory/YMaze/3", "Did you mean TMaze"),
+    ],
+)
+def test_a_memory_task_needs_a_name_and_a_size(name: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_env(name)

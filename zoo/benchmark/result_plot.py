@@ -4,7 +4,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dreamzoo.benchmark.results import METHODS, Evaluation, Published, of_task, styles
+from dreamzoo.benchmark.results import METHODS, Evaluation, Published, of_task, short_name, styles
+
+COLUMNS = 4
 
 
 def draw(axis: Axes, own: list[Evaluation], published: list[Published], task: str) -> None:
@@ -37,24 +39,27 @@ def draw(axis: Axes, own: list[Evaluation], published: list[Published], task: st
 
 
 def plot_results(
-    own: list[Evaluation], published: list[Published], tasks: list[str], frames: int
+    own: list[Evaluation], published: list[Published], frames: dict[str, int]
 ) -> Figure:
     """
     Draw one panel for each task: means over the seeds, the range of the seeds, published curves.
 
     :param own: evaluations of runs
     :param published: published curves
-    :param tasks: as :func:`~dreamzoo.envs.make_env` names them
-    :param frames: at which the curves end
+    :param frames: tasks, as :func:`~dreamzoo.envs.make_env` names them, and where curves end
     """
-    own = [row for row in own if row.task in tasks]
-    figure = Figure(figsize=(max(4 * len(tasks), 8), 4.8), layout="constrained")
-    panels = figure.subplots(1, len(tasks), squeeze=False)[0]
-    for axis, task in zip(panels, tasks, strict=True):
+    own = [row for row in own if row.task in frames]
+    columns = min(len(frames), COLUMNS)
+    rows = -(-len(frames) // columns)
+    figure = Figure(figsize=(max(4 * columns, 8), 4 * rows + 0.8), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).flat
+    for axis in panels[len(frames) :]:
+        axis.set_axis_off()
+    for axis, (task, end) in zip(panels[: len(frames)], frames.items(), strict=True):
         draw(axis, own, published, task)
-        axis.set_title(task.rpartition("/")[2], fontsize=13)
+        axis.set_title(short_name(task), fontsize=13)
         axis.set_xlabel("frames, thousands", fontsize=12)
-        axis.set_xlim(0, frames)
+        axis.set_xlim(0, end)
         if task.startswith("dmc"):
             axis.set_ylim(0, 1_000)  # every return of the suite lies there
         axis.xaxis.set_major_formatter(lambda x, _: f"{x / 1_000:g}")
@@ -70,7 +75,7 @@ def plot_results(
         list(handles.values()),
         list(handles),
         loc="outside lower center",
-        ncols=min(len(handles), max(3, 2 * len(tasks))),
+        ncols=min(len(handles), max(3, 2 * columns)),
         fontsize=11,
         frameon=False,
     )

@@ -11,12 +11,13 @@ from dreamzoo.benchmark.results import (
     final_returns,
     last_point,
     of_task,
+    short_name,
     styles,
 )
 
 
 def result_table(
-    own: list[Evaluation], published: list[Published], tasks: list[str], frames: int, window: int
+    own: list[Evaluation], published: list[Published], frames: dict[str, int], window: int
 ) -> str:
     """
     Write a markdown table, agents by tasks, and a caption that says what the numbers are.
@@ -26,40 +27,41 @@ def result_table(
 
     :param own: evaluations of runs
     :param published: published curves
-    :param tasks: columns
-    :param frames: at which the returns are shown
+    :param frames: tasks, which are the columns, and the frames at which their returns are shown
     :param window: frames before, over whose evaluations is averaged
     """
-    shown = [row for row in own if row.task in tasks]
+    shown = [row for row in own if row.task in frames]
     rows: list[list[str]] = []
     for agent, style in styles(shown).items():
         cells = []
-        for task in tasks:
+        for task, end in frames.items():
             curves = [row for row in shown if (row.agent, row.task) == (agent, task)]
-            x = final_returns(curves, frames, window)
+            x = final_returns(curves, end, window)
             cells.append(f"{np.mean(x):.0f} ({min(x):.0f} to {max(x):.0f}; {len(x)})" if x else "-")
         rows.append([style.name, *cells])
     points: list[Published] = []
     for method, of_method in METHODS.items():
-        found = [last_point(of_task(published, task, method), frames) for task in tasks]
+        found = [last_point(of_task(published, task, method), end) for task, end in frames.items()]
         if any(found):
             cells = [f"{x.mean:.0f} +- {x.std:.0f} ({x.seeds})" if x else "-" for x in found]
             rows.append([of_method.name, *cells])
             points += [x for x in found if x]
-    heads = ["agent", *(task.rpartition("/")[2] for task in tasks)]
+    heads = ["agent", *(short_name(task) for task in frames)]
     lines = [" | ".join(cells) for cells in (heads, *rows)]
     lines = [f"| {line} |" for line in lines]
     lines.insert(1, "|---" * len(heads) + "|")
     return "\n".join([*lines, "", caption(shown, points, frames, window)])
 
 
-def caption(shown: list[Evaluation], points: list[Published], frames: int, window: int) -> str:
+def caption(
+    shown: list[Evaluation], points: list[Published], frames: dict[str, int], window: int
+) -> str:
     """
     Explain the numbers of a table.
 
     :param shown: evaluations that it shows
     :param points: points of published curves that it shows
-    :param frames: at which the returns are shown
+    :param frames: at which the returns of each task are shown
     :param window: frames before, over whose evaluations is averaged
     """
     names = styles(shown)
@@ -68,17 +70,18 @@ def caption(shown: list[Evaluation], points: list[Published], frames: int, windo
         names[r.agent].name + (" most likely" if r.deterministic else " sampled") for r in shown
     }
     commits = {row.commit for row in shown}
+    ends = " or ".join(f"{end:,}" for end in sorted(set(frames.values())))
     text = (
-        f"Returns at {frames:,} frames. Own runs: mean over the seeds (lowest to highest; "
+        f"Returns at {ends} frames. Own runs: mean over the seeds (lowest to highest; "
         f"number of seeds) of the evaluations in the last {window:,} frames, {episodes} "
         f"episodes each; actions: {listed(modes)}; commits: {listed(commits)}."
     )
     if not points:
         return text
-    ends = {f"{METHODS[p.method].name.partition(',')[0]} {_where(p)}" for p in points}
+    where = {f"{METHODS[p.method].name.partition(',')[0]} {_where(p)}" for p in points}
     return (
         f"{text} Published: mean +- standard deviation over the seeds (their number); "
-        f"{listed(ends)}. Published DreamerV3 is the agent of 2023 at size S, train ratio 512, "
+        f"{listed(where)}. Published DreamerV3 is the agent of 2023 at size S, train ratio 512, "
         "action repeat 2, its returns those of training episodes, not of evaluations."
     )
 

@@ -191,6 +191,11 @@ def final_returns(curves: Iterable[Evaluation], frames: int, window: int) -> lis
     return [float(x) for x in finals]
 
 
+def short_name(task: str) -> str:
+    """Name a task without its suite: ``walker-walk``, ``TMaze/50``, ``CartPole-v1``."""
+    return task.partition("/")[2] or task
+
+
 def of_task(published: Iterable[Published], task: str, method: str) -> list[Published]:
     """Pick a published curve by this package's name of the task."""
     suite, _, rest = task.partition("/")

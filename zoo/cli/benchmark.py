@@ -81,7 +81,8 @@ def show(name: str, runs: list[Run], folder: Path) -> None:
     results = folder / "results.csv"
     collect(finished, results)
     own, published = read_rows(results, Evaluation), read_rows(PUBLISHED, Published)
-    tasks = [task for task in comparison.tasks if any(row.task == task for row in own)]
-    print(result_table(own, published, tasks, comparison.frames, comparison.window))
-    plot_results(own, published, tasks, comparison.frames).savefig(folder / "curves.png", dpi=120)
+    ran = {row.task for row in own}
+    frames = {task: end for task, end in comparison.frames.items() if task in ran}
+    print(result_table(own, published, frames, comparison.window))
+    plot_results(own, published, frames).savefig(folder / "curves.png", dpi=120)
     print(f"Wrote {results} and {folder / 'curves.png'}.")

@@ -88,8 +88,9 @@ def run(args: argparse.Namespace) -> str:
         if not path.is_file():
             raise ValueError(f"There is no file {path}; dreamzoo results collect writes one.")
     own, published = read_rows(args.results, Evaluation), read_rows(args.published, Published)
+    frames = dict.fromkeys(args.tasks, args.frames)
     if args.command == "table":
-        return result_table(own, published, args.tasks, args.frames, args.window)
+        return result_table(own, published, frames, args.window)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    plot_results(own, published, args.tasks, args.frames).savefig(args.out, dpi=120)
+    plot_results(own, published, frames).savefig(args.out, dpi=120)
     return f"Wrote {args.out}."

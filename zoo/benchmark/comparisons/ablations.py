@@ -46,7 +46,7 @@ def _runs() -> Iterator[Run]:
 
 ABLATIONS_SMALL = Comparison(
     "DreamerV2 and the ablations of its paper's table 2 on CartPole from pixels",
-    STEPS,
+    {ENV: STEPS},
     9_000,
     tuple(_runs()),
 )

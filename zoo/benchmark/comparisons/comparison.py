@@ -20,20 +20,16 @@ class Comparison:
         ['dreamer_v3', 'dreamer_v2']
 
     :param about: one line
-    :param frames: at which the table shows the returns
+    :param frames: by tasks, as :func:`~dreamzoo.envs.make_env` names them: when the table shows the
+        returns, and where the curves end
     :param window: frames before, over whose evaluations is averaged
     :param runs: one for each agent and task, of any seed and folder
     """
 
     about: str
-    frames: int
+    frames: dict[str, int]
     window: int
     runs: tuple[Run, ...]
-
-    @property
-    def tasks(self) -> list[str]:
-        """Environments, as :func:`~dreamzoo.envs.make_env` names them."""
-        return list(dict.fromkeys(run.env for run in self.runs))
 
     @property
     def agents(self) -> list[str]:
@@ -57,7 +53,7 @@ class Comparison:
         :param folder: above those of the runs
         :raises ValueError: for a task or an agent that is not compared
         """
-        _check("task", tasks, self.tasks)
+        _check("task", tasks, list(self.frames))
         _check("agent", agents, self.agents)
         for seed in seeds:
             for run in self.runs:

@@ -54,7 +54,7 @@ def _runs() -> Iterator[Run]:
 
 DISCRETE = Comparison(
     "DreamerV2 with discrete actions beside SB3's DQN and PPO, 100,000 steps",
-    STEPS,
+    dict.fromkeys(TASKS, STEPS),
     20_000,
     tuple(_runs()),
 )

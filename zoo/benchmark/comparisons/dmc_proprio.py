@@ -94,7 +94,7 @@ def _runs() -> Iterator[Run]:
 
 DMC_PROPRIO = Comparison(
     "world-model agents and SB3's on dm_control, from numbers, 50,000 frames",
-    FRAMES,
+    dict.fromkeys((f"dmc/{task}" for task in _ALL), FRAMES),
     25_000,
     tuple(_runs()),
 )
