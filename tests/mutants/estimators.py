@@ -5,6 +5,13 @@ from tests.mutants.mutant import Mutant
 FOLDER = "zoo/nn/estimators/"
 PATHS, SCORES, RELAXED = (FOLDER + name for name in ("paths.py", "scores.py", "relaxed.py"))
 BASELINES, SCHEDULES = (FOLDER + name for name in ("baselines.py", "schedules.py"))
+BENCHMARK = "zoo/benchmark/estimators/"
+DIGITS, MODELS, TRAINING, RESULTS, TABLE = (
+    f"{BENCHMARK}{name}.py" for name in ("digits", "models", "training", "results", "table")
+)
+OF_MODELS, OF_TRAINING = (
+    (f"tests/benchmark/estimators/test_{name}.py",) for name in ("models", "training")
+)
 OF_BIAS, OF_RELAXED, OF_BASELINES = (
     (f"tests/nn/estimators/test_{name}.py",) for name in ("bias", "relaxed", "baselines")
 )
@@ -46,10 +53,17 @@ MUTANTS = [
         OF_RELAXED,
     ),
     Mutant(
-        "estimators: bits are relaxed with one Gumbel variable",
+        "estimators: noise of bits may be infinite",
         RELAXED,
-        "(belief.logits + (up - down))",
-        "(belief.logits + up)",
+        "uniform.logit(eps=th.finfo(logits.dtype).eps)",
+        "uniform.logit()",
+        OF_RELAXED,
+    ),
+    Mutant(
+        "estimators: bits are relaxed with a Gumbel variable instead of a logistic one",
+        RELAXED,
+        "noise = uniform.logit(eps=th.finfo(logits.dtype).eps)",
+        "noise = gumbel_noise(logits, generator)",
         OF_RELAXED,
     ),
     Mutant(
@@ -128,5 +142,96 @@ MUTANTS = [
         "min(update / self.updates, 1.0)",
         "update / self.updates",
         OF_BASELINES,
+    ),
+    Mutant(
+        "digits: they stay sorted by class",
+        DIGITS,
+        "images = th.bernoulli(brightness[order], generator=generator)",
+        "images = th.bernoulli(brightness, generator=generator)",
+        OF_MODELS,
+    ),
+    Mutant(
+        "estimators' models: the bound is the mean of logarithms",
+        MODELS,
+        "math.log(samples) - th.cat(weights).logsumexp(0)",
+        "-th.cat(weights).mean(0)",
+        OF_MODELS,
+    ),
+    Mutant(
+        "estimators' models: importance weights forget the prior",
+        MODELS,
+        "images) - self.prior_nats",
+        "images)",
+        OF_MODELS,
+    ),
+    Mutant(
+        "estimators' models: the divergence is that of a prior of one class less",
+        MODELS,
+        "GROUPS * math.log(CLASSES)",
+        "GROUPS * math.log(CLASSES - 1)",
+        OF_MODELS,
+    ),
+    Mutant(
+        "estimators' models: structured prediction sees what it predicts",
+        MODELS,
+        "return self.upper(images[:, : N_PIXELS // 2])",
+        "return self.upper(images[:, N_PIXELS // 2 :])",
+        OF_MODELS,
+    ),
+    Mutant(
+        "estimators' training: the last weights are tested, not the best",
+        TRAINING,
+        "        self.model.load_state_dict(weights)\n",
+        "",
+        OF_TRAINING,
+    ),
+    Mutant(
+        "estimators' training: validation and test see other images",
+        TRAINING,
+        "test = self._bound(self.digits.test, effort.test_samples)",
+        "test = self._bound(self.digits.valid, effort.test_samples)",
+        OF_TRAINING,
+    ),
+    Mutant(
+        "estimators' training: a model that diverged is trained to the end",
+        TRAINING,
+        "if not math.isfinite(valid):",
+        "if math.isnan(0.0):",
+        OF_TRAINING,
+    ),
+    Mutant(
+        "estimators' training: initial weights do not follow the seed",
+        TRAINING,
+        "th.manual_seed(cell.seed)\n",
+        "pass\n",
+        OF_TRAINING,
+    ),
+    Mutant(
+        "estimators' results: the learning rate is chosen by the test",
+        RESULTS,
+        "row.rate: row.valid if math.isfinite(row.valid)",
+        "row.rate: row.test if math.isfinite(row.valid)",
+        OF_TRAINING,
+    ),
+    Mutant(
+        "estimators' results: the search ends before the lower neighbor",
+        RESULTS,
+        "RATES[max(best - 1, 0) : best + 2]",
+        "RATES[best : best + 2]",
+        OF_TRAINING,
+    ),
+    Mutant(
+        "estimators' table: intervals are standard errors",
+        TABLE,
+        "STUDENT[len(values)] * stdev(values)",
+        "stdev(values)",
+        OF_TRAINING,
+    ),
+    Mutant(
+        "estimators' table: ties of the paper count as pairs",
+        TABLE,
+        "pairs = sum(paper[x] != paper[y] for",
+        "pairs = sum(1 for",
+        OF_TRAINING,
     ),
 ]

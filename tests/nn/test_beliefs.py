@@ -105,6 +105,11 @@ def test_the_mode_is_the_most_likely_value(kind: str) -> None:
     assert (torchs(belief).log_prob(mode) >= torchs(belief).log_prob(belief.sample())).all()
 
 
+def test_bits_that_are_no_numbers_are_drawn_and_stop_nothing() -> None:
+    """The check for finite numbers finds them; an error of the device would end the process."""
+    assert Bernoulli(th.tensor([float("nan"), 99.0])).sample().isnan().tolist() == [True, False]
+
+
 @pytest.mark.parametrize("kind", KINDS[1:])
 def test_log_probabilities_are_torchs_own(kind: str) -> None:
     belief, leaves = make(kind, 5, 3, 4)

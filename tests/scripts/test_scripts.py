@@ -8,8 +8,10 @@ from types import ModuleType
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch as th
 
 from dreamzoo import DreamerV3
+from dreamzoo.benchmark.estimators.digits import synthetic_digits
 from dreamzoo.benchmark.speed.work import MODEL_AGENTS, Work, settings_of
 from dreamzoo.benchmark.synthetic import Synthetic
 from dreamzoo.common.arguments import constructor
@@ -150,3 +152,27 @@ def test_ppo_trains_in_a_vector_environment(capsys: pytest.CaptureFixture[str]) 
     assert result["steps"] == 1024
     assert min(result["steps_per_second"].values()) > 0
     assert result["random_return"] < -800
+
+
+def test_estimators_train_cells_once_and_print_the_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = load("estimators")
+    monkeypatch.setattr(script, "load_digits", synthetic_digits)
+    threads = th.get_num_threads()
+    where = ["--results", str(tmp_path / "results.csv")]
+    quick = ["--epochs", "10", "--test-samples", "5", *where]
+    one = ["cell", "sbn", "bernoulli", "st", "--rate", "0.03", *quick]
+    script.main(one)
+    assert "sbn bernoulli st rate 0.03 seed 0: test " in capsys.readouterr().out
+    script.main(one)
+    assert "already" in capsys.readouterr().out
+    chosen = ["--tasks", "sbn", "--kinds", "bernoulli", "--estimators", "st", "--seeds", "2"]
+    script.main(["all", *chosen, *quick])
+    assert "cells trained" in capsys.readouterr().out
+    picture = tmp_path / "table.png"
+    script.main(["table", "--picture", str(picture), *where])
+    printed = capsys.readouterr().out
+    assert "| straight-through | " in printed
+    assert picture.stat().st_size > 10_000
+    th.set_num_threads(threads)

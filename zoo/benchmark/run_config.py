@@ -124,15 +124,19 @@ _REQUESTS = ("out", "resume", "overwrite")
 _FIXED = tuple(f.name for f in fields(Run) if f.name not in (*FREE, *_REQUESTS))
 
 
+def current_commit() -> str:
+    """Name the commit that runs, with "-dirty" where files differ from it."""
+    command = ["git", "describe", "--always", "--dirty"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
 def describe(run: Run) -> dict[str, Any]:
     """Record what runs where: arguments, versions, machine and commit."""
-    command = ["git", "describe", "--always", "--dirty"]
-    commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
     args: dict[str, Any] = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(run).items()}
     args |= {name: [(key, _to_json(x)) for key, x in args[name]] for name in PAIRED}
     return {
         "args": args,
-        "commit": commit,
+        "commit": current_commit(),
         "versions": {"dreamzoo": dreamzoo.__version__, "torch": th.__version__},
         "machine": f"{platform.machine()}, {platform.system()}, {run.threads} threads",
     }

@@ -159,7 +159,9 @@ class Bernoulli(NamedTuple):
     def sample(self, generator: th.Generator | None = None) -> Tensor:
         """Draw zeros and ones, (..., S); their gradient is that of the probabilities."""
         probs = self.probs
-        return th.bernoulli(probs.detach(), generator=generator) + (probs - probs.detach())
+        # torch.bernoulli would stop the process on a GPU where a probability is not a number.
+        draws = th.rand(probs.shape, generator=generator, device=probs.device)
+        return (draws < probs).to(probs.dtype) + (probs - probs.detach())
 
     def mode(self) -> Tensor:
         """Take the more likely values, (..., S), with the gradient of a sample."""

@@ -165,5 +165,16 @@ def test_noise_is_finite_where_an_exponential_variable_is_zero(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Tensor, "exponential_", lambda self, generator=None: self.zero_())
-    for belief in (Bernoulli(th.zeros(3)), Categorical.from_logits(th.zeros(2, 3))):
-        assert relax(belief, 0.5).isfinite().all()
+    assert relax(Categorical.from_logits(th.zeros(2, 3)), 0.5).isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [th.float32, th.float64, th.bfloat16])
+@pytest.mark.parametrize("uniform", [0.0, 1.0])
+def test_bits_keep_a_gradient_where_uniform_noise_is_at_an_end(
+    uniform: float, dtype: th.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(th, "rand", lambda shape, **_: th.full(shape, uniform, dtype=dtype))
+    logits = th.tensor([0.0], dtype=dtype, requires_grad=True)
+    relax(Bernoulli(logits), 2.0).sum().backward()
+    assert logits.grad is not None
+    assert logits.grad > 0

@@ -46,9 +46,13 @@ def relax(belief: Discrete, temperature: float, generator: th.Generator | None =
     if not temperature > 0.0:
         raise ValueError(f"temperature={temperature}: the temperature of a sample is positive")
     if isinstance(belief, Bernoulli):
-        # The difference of two Gumbels is logistic.
-        up, down = (gumbel_noise(belief.logits, generator) for _ in range(2))
-        return ((belief.logits + (up - down)) / temperature).sigmoid()
+        # The difference of two Gumbels is logistic, the log-odds of a uniform number.
+        logits = belief.logits
+        uniform = th.rand(
+            logits.shape, generator=generator, dtype=logits.dtype, device=logits.device
+        )
+        noise = uniform.logit(eps=th.finfo(logits.dtype).eps)
+        return ((logits + noise) / temperature).sigmoid()
     logs = belief.logs
     return ((logs + gumbel_noise(logs, generator)) / temperature).softmax(-1)
 
