@@ -26,6 +26,18 @@ def test_bench_replay_prints_one_line(capsys: pytest.CaptureFixture[str]) -> Non
     assert line["windows_per_cpu_second"] > 0
 
 
+def test_bench_sac_prints_one_line_an_estimator_and_one_of_sb3(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    small = ["--widths", "8", "--batch", "8", "--rounds", "2", "--updates", "2", "--threads", "1"]
+    main(["bench", "sac", *small])
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    names = ["SAC", "gumbel", "st_gumbel", "st", "score", "exact"]
+    assert [line["estimator"] for line in lines] == names
+    assert all(line["cpu_milliseconds"] > 0 for line in lines)
+    assert lines[0]["share_of_sac"] == 1.0
+
+
 @pytest.mark.parametrize("arguments", [["--repeat", "2", "--breakdown"], ["--act", "1", "3"]])
 def test_bench_update_prints_one_line_a_case(
     capsys: pytest.CaptureFixture[str], arguments: list[str]

@@ -131,7 +131,7 @@ MUTANTS = [
     _mutant(
         AGENT,
         "the actor's loss leaves gradients in the critics",
-        "loss.backward(inputs=[*self.actor.parameters()])",
+        'loss.backward(inputs=self.actor.optimizer.param_groups[0]["params"])',
         "loss.backward()",
     ),
     _mutant(

@@ -255,7 +255,7 @@ class DiscreteSAC(TransitionAgent):
             start = float(self.ent_coef.partition("_")[2] or 1.0)
             self.log_ent_coef = th.full((1,), start, device=self.device).log().requires_grad_()
             rate = self.lr_schedule(1)
-            self.ent_coef_optimizer = th.optim.Adam([self.log_ent_coef], lr=rate)
+            self.ent_coef_optimizer = th.optim.Adam([self.log_ent_coef], lr=rate, fused=True)
         else:
             self.ent_coef_tensor = th.tensor(self.ent_coef, device=self.device)
 
@@ -282,7 +282,7 @@ class DiscreteSAC(TransitionAgent):
         check_finite_losses(self, loss, {"actor": loss})
         self.actor.optimizer.zero_grad()
         # Of the actor alone: the critics' gradients would be half of the work, and thrown away.
-        loss.backward(inputs=[*self.actor.parameters()])
+        loss.backward(inputs=self.actor.optimizer.param_groups[0]["params"])
         self.actor.optimizer.step()
 
         entropies = entropy(beliefs).detach()

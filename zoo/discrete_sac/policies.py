@@ -163,7 +163,7 @@ class DiscreteSACPolicy(SACPolicy):
     :param features_extractor_kwargs: of that class
     :param normalize_images: whether images are bytes, to be divided by 255
     :param optimizer_class: of actor and critics
-    :param optimizer_kwargs: of that class, without the learning rate
+    :param optimizer_kwargs: of that class, without the learning rate; None: of Adam its fused form
     :param n_critics: the lowest of so many critics counts
     :param share_features_extractor: one extractor for all, which learns from the actor alone
     """
@@ -187,6 +187,8 @@ class DiscreteSACPolicy(SACPolicy):
         n_critics: int = 2,
         share_features_extractor: bool = False,
     ) -> None:
+        if optimizer_class is th.optim.Adam and optimizer_kwargs is None:
+            optimizer_kwargs = {"fused": True}  # one call for all parameters, the same numbers
         super().__init__(
             observation_space,
             action_space,  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from dreamzoo.cli.commands import Command, run
 COMMANDS = {
     "train": Command("dreamzoo.cli.bench.train", "steps of a whole training, by its parts"),
     "update": Command("dreamzoo.cli.bench.update", "one update of DreamerV3, one step of acting"),
+    "sac": Command("dreamzoo.cli.bench.sac", "one update of DiscreteSAC and of SB3's SAC"),
     "dream": Command("dreamzoo.cli.bench.dream", "steps of dreams beside the real environment"),
     "planner": Command("dreamzoo.cli.bench.planner", "one plan of PlaNet"),
     "replay": Command("dreamzoo.cli.bench.replay", "windows from the replay"),
