@@ -83,22 +83,36 @@ MUTANTS = [
     Mutant(
         "estimators: MuProp trains what is below at the means",
         SCORES,
-        "surrogate = loss + error.sum(0)",
-        "surrogate = loss + at_means + error.sum(0)",
+        "loss + drawn / scale + error.sum(0)",
+        "loss + at_means + drawn / scale + error.sum(0)",
         OF_BIAS,
     ),
     Mutant(
         "estimators: learning signals reach the baseline",
         SCORES,
-        "return raw.detach(), error",
-        "return raw, error",
+        "return raw.detach(), scale, error",
+        "return raw, scale, error",
         OF_BASELINES,
     ),
     Mutant(
         "estimators: the baseline of the score function learns nothing",
         SCORES,
-        "surrogate = loss + error\n",
-        "surrogate = loss\n",
+        "loss + (drawn + known) / scale + error)",
+        "loss + (drawn + known) / scale)",
+        OF_BASELINES,
+    ),
+    Mutant(
+        "estimators: the score function weighs a divergence more than what is drawn",
+        SCORES,
+        "loss + (drawn + known) / scale + error)",
+        "loss + drawn / scale + known + error)",
+        OF_BASELINES,
+    ),
+    Mutant(
+        "estimators: MuProp normalizes its bracket alone",
+        SCORES,
+        "drawn = drawn + signal * log_prob + per_example(",
+        "drawn = drawn + signal * log_prob + scale * per_example(",
         OF_BASELINES,
     ),
     Mutant(
@@ -111,8 +125,8 @@ MUTANTS = [
     Mutant(
         "estimators: signals are centered by a mean that has seen them",
         BASELINES,
-        "centered = signal - mean",
-        "centered = signal - self.mean",
+        "return signal - mean, scale",
+        "return signal - self.mean, scale",
         OF_BASELINES,
     ),
     Mutant(

@@ -8,6 +8,7 @@ import torch as th
 from dreamzoo.benchmark.estimators.digits import synthetic_digits
 from dreamzoo.benchmark.estimators.models import StructuredPrediction
 from dreamzoo.benchmark.estimators.results import (
+    FIRST_RATE,
     RATES,
     Column,
     Results,
@@ -70,6 +71,17 @@ def test_rates_that_are_too_high_end_at_once() -> None:
     assert outcome.valid == float("inf")
 
 
+def test_seeds_begin_with_other_weights_and_see_other_batches() -> None:
+    one, other = (
+        Trainer(Cell("sbn", "bernoulli", "st", 0.01, seed), DIGITS, TINY) for seed in (0, 1)
+    )
+    assert not th.equal(one.model.first(DIGITS.test), other.model.first(DIGITS.test))
+    th.manual_seed(0)
+    again = Trainer(Cell("sbn", "bernoulli", "st", 0.01, 1), DIGITS, TINY)
+    assert th.equal(again.model.first(DIGITS.test), other.model.first(DIGITS.test))
+    assert not th.equal(one.generator.get_state(), other.generator.get_state())
+
+
 def test_a_cell_is_the_same_from_the_same_seed() -> None:
     outcomes = []
     for seed in (0, 0, 1):
@@ -107,7 +119,7 @@ def test_learning_rates_are_tried_until_both_neighbors_are_worse(best: float) ->
         assert rate not in tried
         tried[rate] = abs(RATES.index(rate) - RATES.index(best))
     assert min(tried, key=lambda rate: tried[rate]) == best
-    assert len(tried) <= abs(RATES.index(best) - 4) + 3
+    assert len(tried) <= abs(RATES.index(best) - RATES.index(FIRST_RATE)) + 3
 
 
 def outcome(valid: float, test: float) -> Outcome:

@@ -17,8 +17,8 @@ from dreamzoo.nn.estimators import (
     GrowingSlope,
     InputBaseline,
     MuProp,
-    Objective,
     ScoreFunction,
+    StraightThrough,
 )
 from tests.nn.estimators.exact import estimates, functions, make
 
@@ -28,8 +28,9 @@ def test_running_statistics_follow_the_batches() -> None:
     batches = [th.tensor([10.0, 14.0]), th.tensor([20.0, 30.0]), th.tensor([0.0, 2.0])]
     mean, var = 12.0, 4.0
     for batch in batches:
-        got = centering(batch)
-        th.testing.assert_close(got, (batch - mean) / max(1.0, math.sqrt(var)))
+        got, scale = centering(batch)
+        th.testing.assert_close(got, batch - mean)
+        assert scale.item() == pytest.approx(math.sqrt(var))
         var = 0.75 * var + 0.25 * (batch - mean).square().mean().item()
         mean = 0.75 * mean + 0.25 * batch.mean().item()
         assert centering.mean.item() == pytest.approx(mean)
@@ -37,15 +38,17 @@ def test_running_statistics_follow_the_batches() -> None:
 
 
 def test_small_signals_are_not_blown_up() -> None:
-    signal = th.tensor([-0.01, 0.01])
-    th.testing.assert_close(Centering(normalize=True)(signal), signal)
+    _, scale = Centering(normalize=True)(th.tensor([-0.01, 0.01]))
+    assert scale == 1.0
+    _, scale = Centering()(th.tensor([-99.0, 99.0]))  # not to normalize
+    assert scale == 1.0
 
 
 def test_signals_are_centered_by_what_came_before() -> None:
     """A mean that has seen the sample makes the estimate biased."""
     centering = Centering()
     centering(th.tensor([1.0, 3.0]))
-    th.testing.assert_close(centering(th.tensor([7.0, 7.0])), th.tensor([5.0, 5.0]))
+    th.testing.assert_close(centering(th.tensor([7.0, 7.0]))[0], th.tensor([5.0, 5.0]))
 
 
 def test_statistics_stand_still_in_evaluation_and_are_saved() -> None:
@@ -75,36 +78,48 @@ def test_centering_takes_the_noise_of_a_constant_away() -> None:
 
 
 @pytest.mark.parametrize("make_estimator", [ScoreFunction, MuProp])
-def test_normalizing_rescales_what_the_running_mean_leaves(
+def test_normalizing_scales_the_whole_gradient_of_what_is_drawn_from(
     make_estimator: type[ScoreFunction],
 ) -> None:
+    """Also what is known in closed form; what reads the samples keeps its own gradient."""
     logits = make("bernoulli").detach().expand(64, 3).clone().requires_grad_()
+    head = th.tensor(50.0, dtype=th.float64, requires_grad=True)
 
     def lost(draw: Draw) -> Tensor:
-        bits = draw(Bernoulli(logits))
-        return 50.0 * bits[:, 0] * bits[:, 1] * bits[:, 2]
+        return head * draw(Bernoulli(logits)).prod(-1)
 
-    gradients = []
+    gradients, of_head, scale = [], [], 1.0
     for normalize in (False, True):
         estimator = make_estimator(normalize=normalize)
-        for seed in (1, 2):
-            estimate = estimator(lost, th.Generator().manual_seed(seed))
-        gradients.append(th.autograd.grad(estimate.surrogate.sum(), logits)[0])
+        estimator(lost, th.Generator().manual_seed(1))
         assert estimator.centering is not None
-    scale = max(1.0, math.sqrt(_var_after_first_call(make_estimator, lost)))
+        scale = estimator.centering.var.sqrt().item()
+        estimate = estimator(
+            lost, th.Generator().manual_seed(2), closed_form=Bernoulli(logits).entropy()
+        )
+        one, other = th.autograd.grad(estimate.surrogate.sum(), [logits, head])
+        gradients.append(one)
+        of_head.append(other)
     assert scale > 2.0
-    if make_estimator is ScoreFunction:
-        th.testing.assert_close(gradients[1] * scale, gradients[0])
-    else:  # the part along the means keeps its size
-        ratio = gradients[1].var(0).sum() / gradients[0].var(0).sum()
-        assert ratio < 0.5
+    th.testing.assert_close(gradients[1] * scale, gradients[0])
+    th.testing.assert_close(of_head[0], of_head[1])
 
 
-def _var_after_first_call(make_estimator: type[ScoreFunction], lost: Objective) -> float:
-    estimator = make_estimator(normalize=True)
-    estimator(lost, th.Generator().manual_seed(1))
-    assert estimator.centering is not None
-    return estimator.centering.var.item()
+@pytest.mark.parametrize("estimator", [ScoreFunction(), MuProp(), StraightThrough()])
+def test_what_is_known_in_closed_form_is_part_of_loss_and_gradient(estimator: Estimator) -> None:
+    logits = make("bernoulli").detach().expand(5, 3).clone().requires_grad_()
+    known = Bernoulli(logits).entropy()
+    results = []
+    for closed_form in (None, known):
+        generator = th.Generator().manual_seed(0)
+        estimate = estimator.eval()(
+            lambda draw: draw(Bernoulli(logits)).sum(-1), generator, closed_form=closed_form
+        )
+        (gradient,) = th.autograd.grad(estimate.surrogate.sum(), logits, retain_graph=True)
+        results.append((estimate.loss, gradient))
+    (loss, gradient), (more_loss, more) = results
+    th.testing.assert_close(more_loss, loss + known.detach())
+    th.testing.assert_close(more - gradient, th.autograd.grad(known.sum(), logits)[0])
 
 
 @pytest.mark.parametrize("make_estimator", [ScoreFunction, MuProp])

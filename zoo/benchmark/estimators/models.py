@@ -176,8 +176,7 @@ class DiscreteVAE(DiscreteModel):
         def distortion(draw: Draw) -> Tensor:
             return -log_likelihood(self.decoder(self.flat(draw(posterior))), images)
 
-        estimate = estimator(distortion, generator)
-        return Estimate(estimate.loss + divergence.detach(), estimate.surrogate + divergence)
+        return estimator(distortion, generator, closed_form=divergence)
 
     def log_weights(
         self, first: Tensor, images: Tensor, generator: th.Generator | None = None

@@ -13,7 +13,7 @@ from dreamzoo.benchmark.estimators.training import ESTIMATORS, Cell, Effort, Out
 
 #: Learning rates, neighbors a factor of about three apart. The paper's end at 3e-3 (section 4), for
 #: more than ten times the updates.
-RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
 #: Where the search begins.
 FIRST_RATE = 1e-2
 

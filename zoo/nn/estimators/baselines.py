@@ -29,23 +29,23 @@ class InputBaseline(nn.Module):
 
 class Centering(nn.Module):
     """
-    Centers learning signals by their running mean and, by choice, divides them by their spread.
+    Centers learning signals by their running mean and tells, by choice, their spread.
 
     A signal is compared with what earlier calls saw, so the mean adds no bias; the very first one
     is centered by its own mean, which shortens its gradient by one part in the batch and does not
-    turn it. Dividing by the spread rescales gradients: it acts on the learning rate.
+    turn it.
 
     Example:
         >>> import torch
         >>> from dreamzoo.nn.estimators import Centering
-        >>> centering = Centering()
-        >>> centering(torch.tensor([99.0, 101.0]))
-        tensor([-1.,  1.])
+        >>> centering = Centering(normalize=True)
+        >>> centering(torch.tensor([96.0, 104.0]))
+        (tensor([-4.,  4.]), tensor(4.))
         >>> centering(torch.tensor([99.0, 111.0]))  # the running mean moves afterwards
-        tensor([-1., 11.])
+        (tensor([-1., 11.]), tensor(4.))
 
     :param decay: of running mean and variance
-    :param normalize: divide by max(1, running standard deviation)
+    :param normalize: tell the running standard deviation, at least 1, to divide by
     """
 
     mean: Tensor
@@ -61,11 +61,12 @@ class Centering(nn.Module):
         for name in ("mean", "var", "calls"):
             self.register_buffer(name, th.zeros(()))
 
-    def forward(self, signal: Tensor) -> Tensor:
+    def forward(self, signal: Tensor) -> tuple[Tensor, Tensor]:
         """
         Center signals, and learn from them where the module trains.
 
         :param signal: any shape; the statistics take no part in its gradient
+        :return: centered signals; what to divide gradients by, 1 if not to normalize
         """
         started, seen = self.calls > 0, signal.detach()
         mean = th.where(started, self.mean.to(seen.dtype), seen.mean())
@@ -75,5 +76,5 @@ class Centering(nn.Module):
             self.mean.copy_(th.lerp(seen.mean(), mean, self.decay))
             self.var.copy_(th.lerp(spread, var, self.decay))
             self.calls += 1
-        centered = signal - mean
-        return centered / var.sqrt().clamp(min=1.0) if self.normalize else centered
+        scale = var.sqrt().clamp(min=1.0) if self.normalize else th.ones_like(var)
+        return signal - mean, scale

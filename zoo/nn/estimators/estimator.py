@@ -67,14 +67,17 @@ class Estimator(nn.Module, ABC):
         objective: Objective,
         generator: th.Generator | None = None,
         context: Tensor | None = None,
+        closed_form: Tensor | None = None,
     ) -> Estimate:
         """
         Run a model and estimate the gradient of its mean loss.
 
-        :param objective: the model. What of a loss does not depend on a sample, such as a
-            divergence in closed form, is better added to the surrogate afterwards
+        :param objective: the model
         :param generator: source of randomness; None is torch's global one
         :param context: what an input-dependent baseline sees, (B, ...); others look at nothing
+        :param closed_form: part of the losses that needs no sample, such as a divergence, (B,).
+            Whoever normalizes learning signals scales it along: added to the surrogate afterwards
+            it would outweigh what is drawn
         """
 
 
@@ -110,8 +113,10 @@ class Pathwise(Estimator):
         objective: Objective,
         generator: th.Generator | None = None,
         context: Tensor | None = None,
+        closed_form: Tensor | None = None,
     ) -> Estimate:
         loss = objective(partial(self.draw, generator=generator))
+        loss = loss if closed_form is None else loss + closed_form
         return Estimate(loss.detach(), loss)
 
 

@@ -75,7 +75,8 @@ class ScoreFunction(Estimator):
         torch.Size([8])
 
     :param center: subtract the running mean of the signal (C)
-    :param normalize: divide by its running standard deviation where that is above 1 (VN)
+    :param normalize: divide the gradient of what is drawn from by the signal's running standard
+        deviation where that is above 1 (VN): a learning rate of its own, not another direction
     :param baseline: predicts losses from the context and is trained with squared error on what
         centering leaves of them (IDB); its parameters are among the estimator's
     :param decay: of the running statistics
@@ -100,33 +101,34 @@ class ScoreFunction(Estimator):
         objective: Objective,
         generator: th.Generator | None = None,
         context: Tensor | None = None,
+        closed_form: Tensor | None = None,
     ) -> Estimate:
         draws = Recorder(generator)
         loss = objective(draws)
-        signal, error = self.learning_signal(loss.detach(), context)
-        surrogate = loss + error
-        for log_prob in draws.log_probs(loss):
-            surrogate = surrogate + signal * log_prob
-        return Estimate(loss.detach(), surrogate)
+        known = th.zeros_like(loss) if closed_form is None else closed_form
+        signal, scale, error = self.learning_signal(loss.detach(), context)
+        drawn = sum(draws.log_probs(loss), th.zeros_like(loss)) * signal
+        return Estimate((loss + known).detach(), loss + (drawn + known) / scale + error)
 
-    def learning_signal(self, raw: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    def learning_signal(self, raw: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """
         Take from signals what can be known without the sample.
 
         :param raw: signals, without gradient, (B,)
         :param context: what the baseline sees, (B, ...)
-        :return: signals, without gradient, (B,); the baseline's squared error in the units of the
-            signal, (B,), zeros without a baseline
+        :return: signals, without gradient, (B,); what to divide gradients by; the baseline's
+            squared error, in units of that, (B,), zeros without a baseline
         :raises ValueError: if there is a baseline and it is shown nothing
         """
         if self.baseline is not None:
             if context is None:
                 raise ValueError("The baseline predicts from a context: estimator(f, context=x)")
             raw = raw - self.baseline(context)
+        scale = th.ones((), dtype=raw.dtype, device=raw.device)
         if self.centering is not None:
-            raw = self.centering(raw)
-        error = th.zeros_like(raw) if self.baseline is None else raw.square()
-        return raw.detach(), error
+            raw, scale = self.centering(raw)
+        error = th.zeros_like(raw) if self.baseline is None else (raw / scale).square()
+        return raw.detach(), scale, error
 
 
 class MuProp(ScoreFunction):
@@ -136,7 +138,7 @@ class MuProp(ScoreFunction):
     A first pass, without noise, replaces every sample by its mean zbar: it gives f(zbar) and its
     slope d. The gradient is [f(z) - f(zbar) - d . (z - zbar) - b] grad log p(z) + d . grad mu, with
     the mean mu that was drawn from (appendix A): unbiased, through several layers, too. The model
-    runs twice. Normalizing rescales the first part alone.
+    runs twice.
 
     Example:
         >>> import torch
@@ -150,7 +152,8 @@ class MuProp(ScoreFunction):
                 [0.2500, 0.2500, 0.2500]])
 
     :param center: subtract the running mean of the bracket (C)
-    :param normalize: divide it by its running standard deviation where that is above 1 (VN)
+    :param normalize: divide the gradient of what is drawn from by the bracket's running standard
+        deviation where that is above 1 (VN)
     :param baseline: predicts the bracket from the context (IDB)
     :param decay: of the running statistics
     """
@@ -160,6 +163,7 @@ class MuProp(ScoreFunction):
         objective: Objective,
         generator: th.Generator | None = None,
         context: Tensor | None = None,
+        closed_form: Tensor | None = None,
     ) -> Estimate:
         means: list[Tensor] = []
         at_means = objective(partial(_mean, means=means))
@@ -171,12 +175,13 @@ class MuProp(ScoreFunction):
             value - at_means.detach() - per_example(slope * (sample - mean.detach()), value)
             for slope, sample, mean in zip(slopes, draws.samples, means, strict=True)
         ]
-        signals, error = self.learning_signal(th.stack(brackets), context)
-        surrogate = loss + error.sum(0)
+        signals, scale, error = self.learning_signal(th.stack(brackets), context)
+        known = th.zeros_like(value) if closed_form is None else closed_form
+        drawn = known
         parts = zip(signals, draws.log_probs(value), slopes, draws.beliefs, strict=True)
         for signal, log_prob, slope, belief in parts:
-            surrogate = surrogate + signal * log_prob + per_example(slope * belief.probs, value)
-        return Estimate(value, surrogate)
+            drawn = drawn + signal * log_prob + per_example(slope * belief.probs, value)
+        return Estimate(value + known.detach(), loss + drawn / scale + error.sum(0))
 
 
 def _mean(belief: Discrete, means: list[Tensor]) -> Tensor:
