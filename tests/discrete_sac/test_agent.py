@@ -67,6 +67,7 @@ def moved(before: dict[str, th.Tensor], after: dict[str, th.Tensor]) -> set[str]
 # ------------------------------------------------------------------ the critics' targets
 
 
+@th.no_grad()
 def slow_target(agent: DiscreteSAC, batch: ReplayBufferSamples, row: int) -> float:
     """r + gamma (1 - end) (sum of all actions' pi Q + alpha H), one number after the other."""
     obs = batch.next_observations[row : row + 1]
@@ -78,11 +79,13 @@ def slow_target(agent: DiscreteSAC, batch: ReplayBufferSamples, row: int) -> flo
         one_hot = th.zeros(1, len(probs))
         one_hot[0, action] = 1.0
         lowest = min(float(q) for q in agent.critic_target(obs, one_hot))
-        value += p * (lowest - agent.ent_coef * math.log(p))  # type: ignore[operator]
+        bonus = agent.ent_coef * -math.log(p) if agent.backup_entropy else 0.0  # type: ignore[operator]
+        value += p * (lowest + bonus)
     ends = float(batch.dones[row])
     return float(batch.rewards[row]) + agent.gamma * (1.0 - ends) * value
 
 
+@th.no_grad()
 def slow_loss(agent: DiscreteSAC, batch: ReplayBufferSamples) -> float:
     """Half of the squared distance to that target, over both critics, on average over rows."""
     total = 0.0
@@ -95,6 +98,11 @@ def slow_loss(agent: DiscreteSAC, batch: ReplayBufferSamples) -> float:
     return total / len(batch.rewards)
 
 
+def critic_loss(agent: DiscreteSAC, batch: ReplayBufferSamples) -> float:
+    """The same by the agent, which is updated."""
+    return float(agent.update(batch)["critic_loss"].detach())
+
+
 @th.no_grad()
 def spread(agent: DiscreteSAC) -> None:
     """Let networks differ that have been alike since they were made, and choices matter."""
@@ -103,13 +111,14 @@ def spread(agent: DiscreteSAC) -> None:
         parameter.add_(th.randn(parameter.shape, generator=generator))
 
 
-def test_critics_learn_the_sum_over_next_actions() -> None:
-    agent = make(expected_backup=True, ent_coef=0.3)
+@pytest.mark.parametrize("backup_entropy", [True, False])
+def test_critics_learn_the_sum_over_next_actions(backup_entropy: bool) -> None:
+    agent = make(expected_backup=True, ent_coef=0.3, backup_entropy=backup_entropy)
     batch = batch_of(agent)
     assert 0.0 < float(batch.dones.mean()) < 1.0
     spread(agent)
     expected = slow_loss(agent, batch)
-    assert math.isclose(float(agent.update(batch)["critic_loss"]), expected, rel_tol=1e-5)
+    assert math.isclose(critic_loss(agent, batch), expected, rel_tol=1e-5)
 
 
 def test_a_drawn_next_action_is_right_on_average() -> None:
@@ -126,7 +135,7 @@ def test_a_drawn_next_action_is_right_on_average() -> None:
     # Of (q - y)^2 the mean over draws tells that of y: two critics see the same y.
     n = 4_000
     rows: Any = [None if x is None else x.expand(n, *x.shape[1:]) for x in one]
-    found = float(agent.update(ReplayBufferSamples(*rows))["critic_loss"])
+    found = critic_loss(agent, ReplayBufferSamples(*rows))
     target, values = slow_target(agent, one, 0), []
     with th.no_grad():
         probs = agent.actor.beliefs(one.next_observations)[0].probs.flatten()
@@ -155,7 +164,7 @@ def test_n_steps_discount_what_follows_by_their_number() -> None:
         agent.gamma = float(batch.discounts[row])
         one: Any = [None if x is None else x[row : row + 1] for x in batch]
         total += slow_loss(agent, ReplayBufferSamples(*one))
-    assert math.isclose(float(agent.update(batch)["critic_loss"]), total / 20, rel_tol=1e-5)
+    assert math.isclose(critic_loss(agent, batch), total / 20, rel_tol=1e-5)
 
 
 # ------------------------------------------------------------------ what moves what
@@ -274,6 +283,16 @@ def test_the_entropys_weight_holds_the_entropy() -> None:
         before = agent.update(batch)["ent_coef"]
         after = agent.update(batch)["ent_coef"]
         assert direction * float(after - before) > 0.0
+
+
+@pytest.mark.parametrize(("ent_coef", "start"), [("auto", 1.0), ("auto_0.1", 0.1)])
+def test_a_learned_weight_of_the_entropy_begins_where_it_is_told(
+    ent_coef: str, start: float
+) -> None:
+    agent = make(ent_coef=ent_coef)
+    agent.replay_buffer = make(learning_starts=100).learn(20).replay_buffer  # before any update
+    found = float(agent.update(agent.replay_buffer.sample(4))["ent_coef"])
+    assert math.isclose(found, start, rel_tol=1e-6)
 
 
 def test_a_fixed_weight_of_the_entropy_stays() -> None:

@@ -64,12 +64,6 @@ MUTANTS = [
     ),
     _mutant(
         POLICIES,
-        "the critics move a shared extractor",
-        "own = not self.share_features_extractor",
-        "own = True",
-    ),
-    _mutant(
-        POLICIES,
         "deterministic actions are drawn",
         "one_hot_modes(beliefs) if deterministic else one_hot_samples(beliefs, generator)",
         "one_hot_samples(beliefs, generator)",
@@ -103,6 +97,12 @@ MUTANTS = [
         "critics learn the value of drawn actions where all were asked for",
         "        if self.expected_backup:\n            values",
         "        if False:\n            values",
+    ),
+    _mutant(
+        AGENT,
+        "entropy is part of values that it shall not be part of",
+        "return soft_value(values, entropy(beliefs), ent_coef) if self.backup_entropy else values",
+        "return soft_value(values, entropy(beliefs), ent_coef)",
     ),
     _mutant(
         AGENT,

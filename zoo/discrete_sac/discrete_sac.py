@@ -110,6 +110,9 @@ class DiscreteSAC(TransitionAgent):
         from, to, and over so many steps. Near 0 relaxed samples are almost discrete
     :param expected_backup: whether the critics' target sums over all next actions, as in
         SAC-Discrete, instead of drawing one; costs as many evaluations as there are actions
+    :param backup_entropy: whether the critics' values contain what will be earned by entropy. Where
+        samples are relaxed or straight-through, and ``ent_coef`` is learned, False keeps values and
+        weight from driving each other up
     :param ent_coef: weight of the entropy; "auto" learns it, "auto_0.1" from 0.1 on
     :param target_update_interval: updates between two of the targets
     :param target_entropy_scale: the entropy that "auto" holds the policy at, as a share of the
@@ -143,6 +146,7 @@ class DiscreteSAC(TransitionAgent):
         "estimator": Choice(get_args(EstimatorName)),
         "temperature": Line(0.01),
         "expected_backup": Flag(),
+        "backup_entropy": Flag(),
         "ent_coef": EntropyWeight(),
         "target_update_interval": Whole(1),
         "target_entropy_scale": Line(0, 1),
@@ -171,6 +175,7 @@ class DiscreteSAC(TransitionAgent):
         estimator: EstimatorName = "gumbel",
         temperature: Moving = 1.0,
         expected_backup: bool = False,
+        backup_entropy: bool = True,
         ent_coef: str | float = "auto",
         target_update_interval: int = 1,
         target_entropy_scale: Moving = 0.5,
@@ -207,6 +212,7 @@ class DiscreteSAC(TransitionAgent):
         self.estimator = estimator
         self.temperature = temperature
         self.expected_backup = expected_backup
+        self.backup_entropy = backup_entropy
         self.ent_coef = ent_coef
         self.target_update_interval = target_update_interval
         self.target_entropy_scale = target_entropy_scale
@@ -314,7 +320,7 @@ class DiscreteSAC(TransitionAgent):
         else:
             drawn = one_hot_samples(beliefs, self._generator)
             values = self.critic_target.lowest(features, drawn)
-        return soft_value(values, entropy(beliefs), ent_coef)
+        return soft_value(values, entropy(beliefs), ent_coef) if self.backup_entropy else values
 
     def _expected(self, critic: IndicatorCritic, features: Tensor, beliefs: Beliefs) -> Tensor:
         """Sum the values of all actions by their probabilities, (B,)."""

@@ -117,13 +117,11 @@ class IndicatorCritic(ContinuousCritic):
 
     def features(self, obs: PyTorchObs) -> Tensor:
         """
-        Return what the critics see, (B, F); one extractor for all learns from the actor alone.
+        Return what the critics see, (B, F).
 
         :param obs: (B, ...)
         """
-        own = not self.share_features_extractor
-        with th.set_grad_enabled(own and th.is_grad_enabled()):
-            return self.extract_features(obs, self.features_extractor)
+        return self.extract_features(obs, self.features_extractor)
 
     def lowest(self, features: Tensor, actions: Tensor) -> Tensor:
         """

@@ -1,13 +1,14 @@
-"""Published settings, in the vocabulary of RL Zoo, by agent and environment."""
+"""Published settings, or ones found here, in RL Zoo's vocabulary, by agent and environment."""
 
 from typing import Any
 
-from dreamzoo.hyperparams import dreamer_v1, dreamer_v2, planet
+from dreamzoo.hyperparams import discrete_sac, dreamer_v1, dreamer_v2, planet
 
 #: Settings by agent (its name in ``dreamzoo.AGENTS``), then by environment
 #: (:func:`dreamzoo.envs.make_env`): ``policy``, ``n_timesteps``, ``env_kwargs``, and what else the
 #: agent's constructor takes.
 HYPERPARAMS: dict[str, dict[str, dict[str, Any]]] = {
+    "discrete_sac": discrete_sac.hyperparams,
     "dreamer_v1": dreamer_v1.hyperparams,
     "dreamer_v2": dreamer_v2.hyperparams,
     "planet": planet.hyperparams,

@@ -3,12 +3,14 @@
 from dreamzoo.benchmark.comparisons.ablations import ABLATIONS_SMALL
 from dreamzoo.benchmark.comparisons.comparison import Comparison
 from dreamzoo.benchmark.comparisons.discrete import DISCRETE
+from dreamzoo.benchmark.comparisons.discrete_sac import DISCRETE_SAC
 from dreamzoo.benchmark.comparisons.dmc_proprio import DMC_PROPRIO
 
 #: By the names that ``dreamzoo benchmark`` knows.
 COMPARISONS: dict[str, Comparison] = {
     "dmc_proprio": DMC_PROPRIO,
     "discrete": DISCRETE,
+    "discrete_sac": DISCRETE_SAC,
     "ablations": ABLATIONS_SMALL,
 }
 
