@@ -11,6 +11,7 @@ from dreamzoo.wrappers import vector
 from dreamzoo.wrappers.array_conversion import NumpyToTorch, TorchToNumpy
 from dreamzoo.wrappers.episode_discount import EpisodeDiscount
 from dreamzoo.wrappers.sb3 import VecPreviousActionReward
+from dreamzoo.wrappers.staggered_start import StaggeredStart
 from dreamzoo.wrappers.stateful_observation import PreviousActionReward
 from dreamzoo.wrappers.transform_action import NormalizeAction, OneHotAction
 from dreamzoo.wrappers.transform_observation import SymlogObservation
@@ -23,6 +24,7 @@ __all__ = [
     "OneHotAction",
     "PreviousActionReward",
     "RepeatAction",
+    "StaggeredStart",
     "SymlogObservation",
     "SymlogReward",
     "TanhReward",

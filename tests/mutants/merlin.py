@@ -97,7 +97,7 @@ MUTANTS = [
     _mutant(
         AGENT,
         "V is weighted and A is not",
-        '            "advantage": returns,\n',
+        '            "advantage": self.vf_coef,\n',
         "",
     ),
     _mutant(

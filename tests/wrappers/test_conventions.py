@@ -27,6 +27,7 @@ SINGLE: dict[str, tuple[str, Callable[[gym.Env], gym.Env]]] = {
     "previous": ("Pendulum-v1", wrappers.PreviousActionReward),
     "previous_discrete": ("CartPole-v1", wrappers.PreviousActionReward),
     "repeat": ("CartPole-v1", lambda env: wrappers.RepeatAction(env, 2)),
+    "staggered": ("CartPole-v1", lambda env: wrappers.StaggeredStart(env, 30)),
     "symlog_observation": ("CartPole-v1", wrappers.SymlogObservation),
     "symlog_reward": ("CartPole-v1", wrappers.SymlogReward),
     "tanh_reward": ("CartPole-v1", wrappers.TanhReward),

@@ -45,6 +45,8 @@ class Run:
     :param agent_kwargs: of the agent's constructor
     :param normalize: give observations mean 0 and variance 1 with ``VecNormalize``
     :param n_envs: environments of training
+    :param stagger: the first episode of an environment of training ends after a random number of
+        up to so many steps, see :class:`~dreamzoo.wrappers.StaggeredStart`; 0: it does not
     :param steps: of all environments together
     :param eval_every: steps between two evaluations
     :param eval_episodes: of each
@@ -69,6 +71,7 @@ class Run:
     agent_kwargs: Pairs = field(default_factory=list)
     normalize: bool = False
     n_envs: int = 1
+    stagger: int = 0
     steps: int = 24_000
     eval_every: int = 2_000
     eval_episodes: int = 10

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
+import gymnasium as gym
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import Logger, make_output_format
@@ -23,6 +24,7 @@ from dreamzoo.common.exact_resume import ExactResume
 from dreamzoo.common.replay_files import ReplayFiles
 from dreamzoo.common.storage.agents import agent_class
 from dreamzoo.envs import make_env
+from dreamzoo.wrappers import StaggeredStart
 
 #: Files of a run's logs.
 LOG_FORMATS = ("csv", "tensorboard", "log")
@@ -31,7 +33,8 @@ LOG_FORMATS = ("csv", "tensorboard", "log")
 def make_envs(run: Run) -> tuple[VecEnv, VecEnv]:
     """Make the environments of training and of evaluation."""
     maker = partial(make_env, run.env, **dict(run.env_kwargs))
-    env = make_vec_env(maker, n_envs=run.n_envs, seed=run.seed)
+    training = partial(_staggered, maker, run.stagger) if run.stagger else maker
+    env = make_vec_env(training, n_envs=run.n_envs, seed=run.seed)
     eval_env = make_vec_env(maker, n_envs=run.eval_episodes)
     if not run.normalize:
         return env, eval_env
@@ -41,6 +44,10 @@ def make_envs(run: Run) -> tuple[VecEnv, VecEnv]:
         env = VecNormalize(env, norm_reward=False)
     # EvalCallback hands it the statistics of training; it gathers none.
     return env, VecNormalize(eval_env, training=False, norm_reward=False)
+
+
+def _staggered(maker: Callable[[], gym.Env], max_steps: int) -> gym.Env:
+    return StaggeredStart(maker(), max_steps)
 
 
 def make_agent(run: Run, env: VecEnv) -> BaseAlgorithm:

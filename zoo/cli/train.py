@@ -46,6 +46,11 @@ def make_train_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--n-envs", type=whole(1), help="default: 1")
     parser.add_argument(
+        "--stagger",
+        type=whole(0),
+        help="first episodes end after a random number of up to so many steps; default: 0, as all",
+    )
+    parser.add_argument(
         "--steps", type=whole(1), help="of all environments together, default: 24000"
     )
     parser.add_argument("--eval-every", type=whole(1), help="steps, default: 2000")

@@ -115,7 +115,7 @@ class RolloutAgent(GradientUpdates, MemoryAgent, OnPolicyAlgorithm):
         gamma: float,
         gae_lambda: float,
         ent_coef: Moving,
-        vf_coef: float | None,
+        vf_coef: float,
         max_grad_norm: float,
         **plumbing: Unpack[Plumbing],
     ) -> None:

@@ -63,13 +63,14 @@ class MERLIN(HasWorldModel, ExternalMemoryAgent):
     :param gae_lambda: mixes one-step and long advantages (0.9)
     :param ent_coef: weight of the policy's entropy (0.01). A number, or ``(from, to, steps)`` of
         all environments together
-    :param vf_coef: weight of the return prediction's loss; None: 1, with images, whose loss is a
-        sum over pixels, 10 (figure 3e)
+    :param vf_coef: weight of the return prediction's loss (10, figure 3e)
     :param actor_learning_rate: of the policy, a number or a schedule; None: as ``learning_rate``
-    :param image_coef: weight of the loss of images
-    :param vector_coef: weight of the loss of every other part of an observation
+    :param image_coef: weight of the loss of images, a sum over pixels
+    :param vector_coef: weight of the loss of every other part of an observation. What has to be
+        remembered must cost more when it is not in z (here 500 times half its squared error) than
+        in the KL term when it is, some 5 nats a bit; else nothing of it reaches the memory
     :param action_coef: weight of the loss of the previous action
-    :param reward_coef: weight of the loss of the previous reward
+    :param reward_coef: weight of the loss of the previous reward, for the same reason
     :param kl_coef: weight of the KL term (1)
     :param cont_coef: weight of the loss of the head that predicts ends; the paper has none
     :param return_gradients: whether z learns to predict the return (figure 3g)
@@ -85,7 +86,7 @@ class MERLIN(HasWorldModel, ExternalMemoryAgent):
     settings: ClassVar[Mapping[str, Setting]] = {
         **ExternalMemoryAgent.settings,
         "actor_learning_rate": Rate(none=True),
-        "vf_coef": Number(0, none=True),
+        "vf_coef": Number(0),
         "image_coef": Number(0),
         "vector_coef": Number(0),
         "action_coef": Number(0),
@@ -109,12 +110,12 @@ class MERLIN(HasWorldModel, ExternalMemoryAgent):
         gamma: float = 0.96,
         gae_lambda: float = 0.9,
         ent_coef: Moving = 0.01,
-        vf_coef: float | None = None,
+        vf_coef: float = 10.0,
         actor_learning_rate: float | Schedule | None = None,
         image_coef: float = 1.0,
-        vector_coef: float = 1.0,
+        vector_coef: float = 500.0,
         action_coef: float = 1.0,
-        reward_coef: float = 1.0,
+        reward_coef: float = 50.0,
         kl_coef: float = 1.0,
         cont_coef: float = 1.0,
         return_gradients: bool = True,
@@ -203,15 +204,12 @@ class MERLIN(HasWorldModel, ExternalMemoryAgent):
         }
         if self.policy.stochastic:
             weights["kl"] = self.kl_coef
-        returns = self.vf_coef
-        if returns is None:
-            returns = 10.0 if codec.image_keys else 1.0
         return weights | {
             "action": self.action_coef,
             "reward": self.reward_coef,
             "cont": self.cont_coef,
-            "value": returns,
-            "advantage": returns,
+            "value": self.vf_coef,
+            "advantage": self.vf_coef,
             "entropy": self._now("ent_coef"),
         }
 
