@@ -5,8 +5,8 @@ from typing import Any
 from dreamzoo.hyperparams import discrete_sac, dreamer_v1, dreamer_v2, planet
 
 #: Settings by agent (its name in ``dreamzoo.AGENTS``), then by environment
-#: (:func:`dreamzoo.envs.make_env`): ``policy``, ``n_timesteps``, ``env_kwargs``, and what else the
-#: agent's constructor takes.
+#: (:func:`dreamzoo.envs.make_env`): ``policy``, ``n_timesteps``, ``n_envs``, ``env_kwargs``, and
+#: what else the agent's constructor takes.
 HYPERPARAMS: dict[str, dict[str, dict[str, Any]]] = {
     "discrete_sac": discrete_sac.hyperparams,
     "dreamer_v1": dreamer_v1.hyperparams,
@@ -46,8 +46,8 @@ def published(agent: str, env: str, *variants: str) -> dict[str, Any]:
     :param agent: its name in ``dreamzoo.AGENTS``
     :param env: name of the environment
     :param variants: names in ``VARIANTS``; what the last of them says counts
-    :return: ``policy`` and ``steps``, where the environment has an entry, and pairs of keys and
-        values: ``env_kwargs``, ``policy_kwargs``, ``agent_kwargs``
+    :return: ``policy``, ``steps`` and ``n_envs``, where an entry of the environment has them, and
+        pairs of keys and values: ``env_kwargs``, ``policy_kwargs``, ``agent_kwargs``
     :raises ValueError: if there are none, or there is no such variant
     """
     known, others = HYPERPARAMS.get(agent, {}), VARIANTS.get(agent, {})
@@ -64,7 +64,7 @@ def published(agent: str, env: str, *variants: str) -> dict[str, Any]:
     for name in variants:
         groups = {key: {**settings.get(key, {}), **others[name].get(key, {})} for key in _GROUPS}
         settings |= others[name] | {key: group for key, group in groups.items() if group}
-    names = {"policy": "policy", "n_timesteps": "steps"}
+    names = {"policy": "policy", "n_timesteps": "steps", "n_envs": "n_envs"}
     return {name: settings.pop(key) for key, name in names.items() if key in settings} | {
         "env_kwargs": list(settings.pop("env_kwargs", {}).items()),
         "policy_kwargs": list(settings.pop("policy_kwargs", {}).items()),

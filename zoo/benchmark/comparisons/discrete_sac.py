@@ -56,6 +56,7 @@ def _runs() -> Iterator[Run]:
                 Path(),
                 policy_kwargs=settings["policy_kwargs"],
                 agent_kwargs=[("estimator", estimator), *settings["agent_kwargs"]],
+                n_envs=settings["n_envs"],
                 label=f"DiscreteSAC {estimator}",
                 **shared,
             )
