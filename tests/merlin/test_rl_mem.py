@@ -210,7 +210,7 @@ class _Again(_Collected):
     def _on_rollout_end(self) -> None:
         super()._on_rollout_end()
         window = self.kept[-1]
-        features = self.model.policy.unroll(window)  # type: ignore[operator]
+        features, _ = self.model.policy.unroll(window)  # type: ignore[operator]
         hidden = th.stack(self.steps[-T:], dim=1)
         assert (features[..., -hidden.shape[-1] :] - hidden).abs().max() < 1e-5
         assert not any(part.requires_grad for part in leaves(window.start))

@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch as th
 from stable_baselines3.common.callbacks import BaseCallback
 
 from dreamzoo.analysis.callbacks import SaveCallback
-from dreamzoo.merlin import MERLIN
+from dreamzoo.merlin import MERLIN, RLMEM
 from dreamzoo.nn.state import leaves, map_parts
 from tests.dreamers import ACTIONS, VECTOR
 from tests.merlin.agents import SETTINGS, TWO, T, collect, make_agent
@@ -157,3 +158,16 @@ def test_each_step_is_written_once_and_rows_of_an_episode_are_its_own() -> None:
                 counts[row] = 0 if is_first else counts[row] + 1
     # The newest z is written at the next step: until then the action after it is not known.
     assert agent._last_state.latent.rows.written.tolist() == [float(c) for c in counts]
+
+
+@pytest.mark.parametrize("kind", [MERLIN, RLMEM])
+def test_how_the_memory_is_read_is_logged(kind: type[MERLIN] | type[RLMEM]) -> None:
+    kwargs: dict[str, Any] = {**kind.smallest, "n_steps": 6}
+    agent = kind("MlpPolicy", "CartPole-v1", **kwargs, seed=0)
+    agent.learn(6)
+    names = "rows_used", "read_age", "read_entropy", "read_strength"
+    used, age, entropy, strength = (agent.logger.name_to_value[f"train/{x}"] for x in names)
+    assert used == pytest.approx(5 / 8)  # the sixth is written when the next step reads
+    assert 0 <= age <= 4
+    assert 0 < entropy <= np.log(5) + 1e-6
+    assert strength > 1

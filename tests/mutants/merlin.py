@@ -283,8 +283,8 @@ MUTANTS = [
     _mutant(
         POLICY,
         "the policy's network remembers the last episode when it learns",
-        "zeroed(is_first, own))",
-        "own)",
+        "zeroed(is_first, before))",
+        "before)",
     ),
     _mutant(
         POLICY,

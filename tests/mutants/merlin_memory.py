@@ -206,6 +206,24 @@ MUTANTS = [
         'self.register_buffer("_index", th.arange(rows))',
     ),
     _mutant(
+        MEMORY,
+        "a full memory gives the order of its rows for their age",
+        "return th.where(written <= self.rows, in_order, later)",
+        "return in_order",
+    ),
+    _mutant(
+        MEMORY,
+        "the newest row is as old as the one before it",
+        "th.where(rows.newest > 0, 0.0, 1.0 + faded.log() / math.log(self.retro_gamma))",
+        "1.0 + faded.log() / math.log(self.retro_gamma)",
+    ),
+    _mutant(
+        READER,
+        "the age is that of a row that hardly weighs",
+        "weights.argmax(-1)",
+        "weights.argmin(-1)",
+    ),
+    _mutant(
         LSTM,
         "later layers do not see the input",
         "seen = th.cat([x, outputs[-1]], dim=-1) if outputs else x",

@@ -169,8 +169,8 @@ MUTANTS = [
     _mutant(
         RL_POLICY,
         "RL-MEM remembers the last episode when it learns",
-        "zeroed(is_first, state))",
-        "state)",
+        "before = zeroed(is_first, state)",
+        "before = state",
     ),
     _mutant(
         RL_POLICY,

@@ -176,6 +176,7 @@ class MERLIN(HasWorldModel, ExternalMemoryAgent):
             "return": returns,
             "explained_variance": explained_variance(known, returns),
             "advantage_abs": advantages.abs(),
+            **path.reads,
         }
         return Losses(terms, {name: x.detach() for name, x in metrics.items()}, {})
 

@@ -65,6 +65,7 @@ class Unrolled(NamedTuple):
     :param prev_rewards: (N + K,)
     :param is_first: bool, steps that nothing came before, (N + K,)
     :param is_terminal: bool, observations with which an episode ended for good, (N + K,)
+    :param reads: how the policy read in the last step, see :meth:`MemoryReader.describe`
     """
 
     z: Tensor
@@ -78,6 +79,7 @@ class Unrolled(NamedTuple):
     prev_rewards: Tensor
     is_first: Tensor
     is_terminal: Tensor
+    reads: dict[str, Tensor]
 
 
 class MerlinPolicy(HearsRewards, WorldModelPolicy, ExternalMemoryPolicy):
@@ -303,9 +305,10 @@ class MerlinPolicy(HearsRewards, WorldModelPolicy, ExternalMemoryPolicy):
         post = stack([step.post for step in steps], dim=1)
         prior = stack([step.prior for step in steps], dim=1)
         nowhere = th.zeros_like(window.endings.is_terminal)
+        own = self._attended(steps, window)
         return Unrolled(
             z=z,
-            context=self._contexts(steps, window),
+            context=th.stack([x.context for x in own], dim=1),
             actions=actions,
             seen_z=th.cat([z.flatten(0, 1), ends.z]),
             post=_followed(post, ends.post),
@@ -315,6 +318,7 @@ class MerlinPolicy(HearsRewards, WorldModelPolicy, ExternalMemoryPolicy):
             prev_rewards=th.cat([prev_rewards.flatten(), reward]),
             is_first=th.cat([window.is_first.flatten(), nowhere]),
             is_terminal=th.cat([nowhere.new_zeros(n * length), window.endings.is_terminal]),
+            reads=self.actor.reader.describe(own[-1], steps[-1].state.rows),
         )
 
     def _filter_ends(
@@ -334,13 +338,13 @@ class MerlinPolicy(HearsRewards, WorldModelPolicy, ExternalMemoryPolicy):
         noise = dynamics.draw(len(rows), generator)
         return dynamics.correct(expected, prior, tokens, action, reward, noise), action, reward
 
-    def _contexts(self, steps: list[Step], window: RolloutWindow) -> Tensor:
-        """Let the policy's network go through a window again, (n, T, C)."""
-        own, contexts = window.start.own, []
+    def _attended(self, steps: list[Step], window: RolloutWindow) -> list[Reading]:
+        """Let the policy's network go through a window again, T times (n, ...)."""
+        own: list[Reading] = []
         for step, is_first in zip(steps, window.is_first.unbind(1), strict=True):
-            own = self.actor.attend(step.state, zeroed(is_first, own))
-            contexts.append(own.context)
-        return th.stack(contexts, dim=1)
+            before = own[-1] if own else window.start.own
+            own.append(self.actor.attend(step.state, zeroed(is_first, before)))
+        return own
 
 
 def _followed(steps: Gaussian, ends: Gaussian) -> Gaussian:

@@ -89,7 +89,7 @@ class RLMEM(ExternalMemoryAgent):
 
         :param batch: (n, T)
         """
-        features = self.policy.unroll(batch)
+        features, reads = self.policy.unroll(batch)
         value = self.policy.judge(features)
         known, ends = value.detach(), (batch.bootstrap, batch.is_last)
         returns = known + window_advantages(batch.rewards, known, *ends, self.gamma, 1.0)
@@ -102,6 +102,7 @@ class RLMEM(ExternalMemoryAgent):
             "return": returns,
             "explained_variance": explained_variance(known, returns),
             "advantage_abs": advantages.abs(),
+            **reads,
         }
         return Losses(terms, metrics, {})
 

@@ -235,12 +235,13 @@ class RLMEMPolicy(HearsRewards, ExternalMemoryPolicy):
 
     # ------------------------------------------------------------------ learning
 
-    def unroll(self, window: RolloutWindow) -> Tensor:
+    def unroll(self, window: RolloutWindow) -> tuple[Tensor, dict[str, Tensor]]:
         """
         Go through a window again, with gradient.
 
         :param window: (n, T)
-        :return: what policy and value read, (n, T, F)
+        :return: what policy and value follow, (n, T, F), and how the memory was read in the last
+            step, see :meth:`MemoryReader.describe`
         """
         state: RLMEMState = window.start
         went_on = ~window.is_first
@@ -248,11 +249,12 @@ class RLMEMPolicy(HearsRewards, ExternalMemoryPolicy):
         actions = th.cat([state.prev_action[:, None], actions[:, :-1]], dim=1) * went_on[..., None]
         rewards = th.cat([state.reward[:, None], window.rewards[:, :-1]], dim=1) * went_on
         seen = self.see(window.observations, 2, actions, rewards)
-        features = []
+        features, before = [], state
         for step, is_first in zip(seen.unbind(1), window.is_first.unbind(1), strict=True):
-            read, state = self.follow(step, zeroed(is_first, state))
+            before = zeroed(is_first, state)
+            read, state = self.follow(step, before)
             features.append(read)
-        return th.stack(features, dim=1)
+        return th.stack(features, dim=1), self.reader.describe(state.reading, before.rows)
 
 
 class MlpPolicy(VectorInput, RLMEMPolicy):

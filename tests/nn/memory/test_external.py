@@ -333,3 +333,22 @@ def test_a_memory_works_where_its_module_is(device: str) -> None:
 
 def test_a_memory_adds_nothing_to_what_is_saved() -> None:
     assert not ExternalMemory(4, 2).state_dict()
+
+
+@pytest.mark.parametrize("retro_gamma", [0.5, 0.96, 0.0, None])
+def test_ages_are_the_writes_since_a_rows_own(retro_gamma: float | None) -> None:
+    """Also when rows are overwritten out of order, by what the memory gathers retroactively."""
+    memory = ExternalMemory(4, 2, retro_gamma)
+    rows, born = memory.initial(1), [-1] * 4
+    generator = th.Generator().manual_seed(0)
+    for time in range(40):
+        reads = th.rand(1, 1, 4, generator=generator)
+        rows = memory.write(rows, th.randn(1, 2, generator=generator), reads)
+        born[int(rows.newest.argmax())] = time
+        ages = memory.ages(rows)[0]
+        if time < 4:
+            assert ages[: time + 1].tolist() == list(range(time, -1, -1))
+        elif retro_gamma:
+            assert ages.tolist() == pytest.approx([time - b for b in born])
+        else:
+            assert ages.isnan().all()

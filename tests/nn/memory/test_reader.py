@@ -87,3 +87,33 @@ def test_a_reader_writes_nothing_and_its_gradient_reaches_its_keys() -> None:
     keys = reader.heads.keys.weight
     (gradient,) = th.autograd.grad(state.read.square().sum(), keys)
     assert gradient.any(dim=1).all()  # of keys, and of the strength
+
+
+def test_reading_is_described_as_it_was_done() -> None:
+    memory = ExternalMemory(4, 2, 0.5)
+    reader = MemoryReader(IN, UNITS, LAYERS, 2, memory)
+    rows = memory.initial(N)
+    state, _ = reader(th.randn(N, IN), reader.initial(N), rows)
+    nothing = reader.describe(state, rows)
+    assert all(not nothing[name].any() for name in ("read_entropy", "read_age", "rows_used"))
+    for _ in range(6):
+        rows = memory.write(rows, th.randn(N, 2), th.rand(N, 2, 4))
+        state, weights = reader(th.randn(N, IN), state, rows)
+        assert weights is not None
+        described = reader.describe(state, rows)
+        entropy = -(weights * weights.clamp(min=1e-30).log()).sum(-1)
+        th.testing.assert_close(described["read_entropy"], entropy)
+        ages = memory.ages(rows)
+        for n in range(N):
+            best = weights[n].argmax(-1)
+            th.testing.assert_close(described["read_age"][n], ages[n, best])
+        assert reader.heads is not None
+        keys = reader.heads.keys(state.hidden.output).view(N, 2, 5)
+        th.testing.assert_close(described["read_strength"], (1 + keys[..., 4].exp()).log())
+        assert described["rows_used"].tolist() == [min(float(rows.written[0]), 4) / 4] * N
+    assert not any(x.requires_grad for x in described.values())
+
+
+def test_nothing_is_described_without_a_memory() -> None:
+    reader = MemoryReader(IN, UNITS, LAYERS, 2, None)
+    assert reader.describe(reader.initial(N), ()) == {}

@@ -135,6 +135,24 @@ class ExternalMemory(nn.Module):
             weights = scores.softmax(-1)
         return Reads(weights @ rows.content, weights)
 
+    def ages(self, rows: Rows) -> Tensor:
+        """
+        Count the writes since each row's own, (n, N); rows that were never written have no age.
+
+        Once rows are overwritten, only a memory with retroactive writes can tell: without, NaN.
+
+        :param rows: memory
+        """
+        written = rows.written[:, None]
+        in_order = written - 1.0 - self._index
+        if not self.retro_gamma:
+            later = th.full_like(in_order, math.nan)
+        else:
+            # The trace has faded by gamma with every write after the next one.
+            faded = (rows.trace / (1.0 - self.retro_gamma)).clamp(min=th.finfo(th.float32).tiny)
+            later = th.where(rows.newest > 0, 0.0, 1.0 + faded.log() / math.log(self.retro_gamma))
+        return th.where(written <= self.rows, in_order, later)
+
     def write(self, rows: Rows, value: Tensor, reads: Tensor | None = None) -> Rows:
         """
         Write a value into a row of its own, and add it to what followed earlier ones.
@@ -198,6 +216,15 @@ class ReadHeads(nn.Module):
         """Numbers that all reads together return."""
         return self.heads * self.memory.row_width
 
+    def ask(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """
+        Return keys (n, K, W) and strengths (n, K) of the reads.
+
+        :param hidden: (n, in_dim)
+        """
+        keys = self.keys(hidden).unflatten(-1, (self.heads, self.memory.row_width + 1))
+        return keys[..., :-1], F.softplus(keys[..., -1])
+
     def forward(self, hidden: Tensor, rows: Rows) -> Reads:
         """
         Read.
@@ -205,5 +232,4 @@ class ReadHeads(nn.Module):
         :param hidden: (n, in_dim)
         :param rows: memory
         """
-        keys = self.keys(hidden).unflatten(-1, (self.heads, self.memory.row_width + 1))
-        return self.memory.read(rows, keys[..., :-1], F.softplus(keys[..., -1]))
+        return self.memory.read(rows, *self.ask(hidden))

@@ -91,3 +91,36 @@ class MemoryReader(nn.Module):
         if self.heads is None or not isinstance(rows, Rows):
             raise ValueError("There is no memory that could have been read.")
         return self.heads(state.hidden.output, rows).weights
+
+    @th.no_grad()
+    def describe(self, state: Reading, rows: Rows | tuple[()]) -> dict[str, Tensor]:
+        """
+        Describe how that was read which led to a state, in numbers to be logged.
+
+        Example:
+            >>> import torch
+            >>> from dreamzoo.nn.memory import ExternalMemory, MemoryReader
+            >>> memory = ExternalMemory(rows=8, width=3)
+            >>> rows = memory.write(memory.initial(4), torch.ones(4, 3))
+            >>> reader = MemoryReader(in_dim=5, units=16, layers=2, heads=1, memory=memory)
+            >>> state, _ = reader(torch.zeros(4, 5), reader.initial(4), rows)
+            >>> sorted(reader.describe(state, rows))
+            ['read_age', 'read_entropy', 'read_strength', 'rows_used']
+
+        :param state: what :meth:`forward` returned
+        :param rows: memory that it read; an empty tuple without one
+        :return: ``read_entropy`` of the weights (n, K), in nats; ``read_age``, writes since the row
+            that weighs most was written (n, K), see :meth:`ExternalMemory.ages`;
+            ``read_strength`` (n, K); ``rows_used``, the share of the rows that hold something
+            (n,). Nothing without a memory
+        """
+        if self.heads is None or not isinstance(rows, Rows):
+            return {}
+        weights, memory = self.weights(state, rows), self.heads.memory
+        ages = memory.ages(rows).gather(1, weights.argmax(-1))
+        return {
+            "read_entropy": th.special.entr(weights).sum(-1),
+            "read_age": ages.clamp(min=0.0),  # before anything was written
+            "read_strength": self.heads.ask(state.hidden.output)[1],
+            "rows_used": (rows.written / memory.rows).clamp(max=1.0),
+        }
