@@ -19,7 +19,7 @@ def test_cartpole_is_five_times_better_than_random(estimator: str) -> None:
         policy_kwargs=dict(settings["policy_kwargs"]),
         seed=0,
         **{**dict(settings["agent_kwargs"]), "estimator": estimator},
-    ).learn(6_000)
+    ).learn(4_000)
     eval_env = make_vec_env("CartPole-v1", n_envs=20, seed=1_000)
     mean, _ = evaluate_policy(model, eval_env, 20, deterministic=True)
     assert isinstance(mean, float)

@@ -25,7 +25,7 @@ def test_the_agent_knows_its_settings(env: str) -> None:
 def test_the_command_line_takes_environments_from_them() -> None:
     run = train.parse_args(["--agent", "discrete_sac", "--env", "CartPole-v1", "--published"])
     assert (run.n_envs, run.steps, run.policy) == (4, 50_000, "MlpPolicy")
-    assert dict(run.agent_kwargs)["gradient_steps"] == 2
+    assert dict(run.agent_kwargs)["gradient_steps"] == 4
     assert "n_envs" not in dict(run.agent_kwargs)
 
 

@@ -1,9 +1,9 @@
 """
 DiscreteSAC's settings on three small tasks of Gymnasium, found here: no paper has any.
 
-The same for every estimator: one update in two steps, the entropy in the actor's loss alone, and a
-policy that is let decide little by little: with less entropy from the start, gumbel and st_gumbel
-soon chose one action everywhere.
+The same for every estimator: the entropy in the actor's loss alone, and a policy that is let decide
+little by little. With less entropy from the start (a tenth, and ``ent_coef="auto_0.2"``), gumbel
+and st_gumbel chose one action everywhere after some hundred updates on CartPole-v1.
 """
 
 from typing import Any
@@ -11,28 +11,28 @@ from typing import Any
 _SMALL: dict[str, Any] = {
     "policy": "MlpPolicy",
     "n_envs": 4,
+    "n_timesteps": 50_000,
     "buffer_size": 50_000,
     "learning_starts": 1_000,
-    "batch_size": 64,
+    "batch_size": 128,
     "learning_rate": 1e-3,
     "gamma": 0.99,
-    "tau": 0.02,
-    "gradient_steps": 2,
+    "tau": 0.01,
+    "gradient_steps": 4,
     "backup_entropy": False,
     "target_entropy_scale": (0.9, 0.1, 10_000),
-    "policy_kwargs": {"net_arch": [64, 64]},
+    "policy_kwargs": {"net_arch": [128, 128]},
 }
 
 hyperparams: dict[str, dict[str, Any]] = {
-    "CartPole-v1": {**_SMALL, "n_timesteps": 50_000},
-    "Acrobot-v1": {**_SMALL, "n_timesteps": 50_000},
+    "CartPole-v1": _SMALL,
+    "Acrobot-v1": _SMALL,
     "LunarLander-v3": {
         **_SMALL,
         "n_timesteps": 150_000,
         "buffer_size": 150_000,
-        "batch_size": 128,
         "learning_rate": 5e-4,
-        "tau": 0.01,
-        "policy_kwargs": {"net_arch": [128, 128]},
+        "gradient_steps": 2,
+        "target_entropy_scale": (0.9, 0.1, 30_000),
     },
 }
