@@ -6,6 +6,7 @@ from typing import Any
 import torch as th
 from stable_baselines3.common.callbacks import BaseCallback
 
+from dreamzoo.common.storage.saves import MODEL, REPLAY, TRAINING
 from dreamzoo.nn.state import leaves
 
 
@@ -30,26 +31,23 @@ def has_replay(agent: Any) -> bool:
 
 def save(agent: Any, folder: Path) -> None:
     """Save an agent and where its training stands, as a :class:`SaveCallback` does."""
-    agent.save(folder / "model")
+    agent.save(folder / MODEL)
     if has_replay(agent):
-        agent.save_replay_buffer(folder / "replay_buffer.pkl")
+        agent.save_replay_buffer(folder / REPLAY)
     else:
-        agent.save_training_state(folder / "training_state.pkl")
+        agent.save_training_state(folder / TRAINING)
 
 
 def load(kind: Any, folder: Path, env: Any) -> Any:
     """Load an agent of a class and where its training stood."""
-    agent = kind.load(folder / "model", env=env)
+    agent = kind.load(folder, env=env, trusted=True)
     load_state(agent, folder)
     return agent
 
 
 def load_state(agent: Any, folder: Path) -> None:
-    """Load where the training of an agent stood."""
-    if has_replay(agent):
-        agent.load_replay_buffer(folder / "replay_buffer.pkl")
-    else:
-        agent.load_training_state(folder / "training_state.pkl")
+    """Load where the training of an agent stood, in the middle of episodes if that is possible."""
+    agent.resume(folder, trusted=True)
 
 
 def everything(agent: Any) -> dict[str, Any]:

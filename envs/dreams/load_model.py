@@ -13,12 +13,13 @@ from dreamzoo.envs.dreams.agent import AgentWithModel
 Model = AgentWithModel | str | pathlib.Path | Callable[[], Any]
 
 
-def load_model(model: Model, device: th.device | str = "auto") -> Any:
+def load_model(model: Model, device: th.device | str = "auto", trusted: bool = False) -> Any:
     """
     Get an agent from whatever names it.
 
     :param model: an agent, a file written by its ``save``, or a function that returns one of these
     :param device: of a model that is loaded from a file
+    :param trusted: also load a file that runs code, see ``dreamzoo.load``
     :raises FileNotFoundError: if there is no such file
     :raises TypeError: for what names no agent
     :raises ValueError: for an agent without a world model, and for a file that holds no agent of
@@ -32,7 +33,7 @@ def load_model(model: Model, device: th.device | str = "auto") -> Any:
             "with. Pass an agent that learns one, such as DreamerV3, or the path of a saved one."
         )
     if callable(model):
-        return load_model(model(), device)
+        return load_model(model(), device, trusted)
     if not isinstance(model, (str, pathlib.Path)):
         raise TypeError(
             f"model={model!r} must be an agent of dreamzoo, the path of a saved one, or a function "
@@ -40,4 +41,4 @@ def load_model(model: Model, device: th.device | str = "auto") -> Any:
         )
     from dreamzoo import load  # from a file to an agent: agents offer dreams of themselves
 
-    return load_model(load(model, device=device))  # type: ignore[arg-type]
+    return load_model(load(model, device=device, trusted=trusted))  # type: ignore[arg-type]

@@ -88,7 +88,10 @@ def test_policies_are_loaded_by_name(tmp_path: Path) -> None:
     model.save(tmp_path / "dqn")
     assert load_policy("agent", model, env) is model
     assert isinstance(load_policy("random", model, env), RandomPolicy)
-    assert isinstance(load_policy(f"dqn:{tmp_path / 'dqn'}", model, env), DQN)
+    name = f"dqn:{tmp_path / 'dqn'}"
+    with pytest.raises(ValueError, match=r"dqn is of SB3, whose files can run code .* --trusted"):
+        load_policy(name, model, env)
+    assert isinstance(load_policy(name, model, env, trusted=True), DQN)
     for wrong in ("dqn", "dqn:", "dreamer:x"):
         with pytest.raises(ValueError, match="expected agent, random or one of"):
             load_policy(wrong, model, env)

@@ -106,7 +106,7 @@ def test_recurrent_ppo_is_trained_evaluated_resumed_and_loaded(tmp_path: Path) -
     again = train(replace(run, steps=96, resume=True))
     assert again.num_timesteps == 96
     assert np.load(run.out / "evaluations.npz")["timesteps"].tolist() == [32, 64, 96]
-    loaded = dreamzoo.load(run.out / "model", device="cpu")
+    loaded = dreamzoo.load(run.out, device="cpu", trusted=True)
     assert type(loaded) is contrib.RecurrentPPO
 
 

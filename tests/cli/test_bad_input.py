@@ -9,8 +9,8 @@ from dreamzoo import DreamerV3
 from dreamzoo.cli import main
 from dreamzoo.cli.arguments import plain_errors
 
-MODEL, REPLAY = ["--model", "m.zip"], ["--replay", "r.pkl"]
-ENV, FEW = ["--env", "CartPole-v1"], ["--episodes", "2"]
+MODEL, REPLAY = ["--model", "m.zip"], ["--replay", "r.npz"]
+ENV, FEW, TRUST = ["--env", "CartPole-v1"], ["--episodes", "2"], "--trusted"
 
 
 @pytest.fixture(scope="module")
@@ -20,14 +20,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny = dict(policy_kwargs=dict(size="debug"), batch_size=2, batch_length=4)
     model = DreamerV3("MlpPolicy", "CartPole-v1", **tiny).learn(20)  # type: ignore[arg-type]
     model.save(path / "m.zip")
-    model.save_replay_buffer(path / "r.pkl")
+    model.save_replay_buffer(path / "r.npz")
     PPO("MlpPolicy", "CartPole-v1", n_steps=8, batch_size=8).save(path / "ppo.zip")
     (path / "text.zip").write_text("no zip")
     (path / "text.pkl").write_text("no pickle")
     (path / "file").write_text("no folder")
     (path / "damaged").mkdir()
     (path / "damaged" / "m.zip").write_bytes((path / "m.zip").read_bytes())
-    (path / "damaged" / "vecnormalize.pkl").write_text("no pickle")
+    (path / "damaged" / "vecnormalize.zip").write_text("no zip")
     return path
 
 
@@ -73,31 +73,33 @@ WRONG: list[tuple[list[str], str]] = [
     (["train", "--published"], "No published settings"),
     (["train", "--out", "file", "-p", "size=debug"], "file"),
     (["evaluate", *ENV, "--model", "none.zip"], "There is no file none.zip"),
-    (["evaluate", *ENV, "--model", "text.zip"], "is not a file that agent.save() wrote"),
-    (["evaluate", *ENV, "--model", "damaged/m.zip"], "vecnormalize.pkl"),
+    (["evaluate", *ENV, "--model", "text.zip"], "text.zip is not of a form that is safe"),
+    (["evaluate", *ENV, "--model", "ppo.zip"], "ppo.zip is not of a form that is safe"),
+    (["evaluate", *ENV, "--model", "damaged/m.zip"], "vecnormalize.zip"),
     (["evaluate", "--env", "CartPol-v1", *MODEL], "CartPol"),
     (["evaluate", "--env", "Pendulum-v1", *MODEL], "spaces do not match"),
-    (["evaluate", "--env", "Pendulum-v1", "--model", "ppo.zip"], "spaces do not match"),
+    (["evaluate", "--env", "Pendulum-v1", "--model", "ppo.zip", TRUST], "spaces do not match"),
     (["evaluate", *ENV, *MODEL, "-a", "horizons=3"], "horizon"),
     (["evaluate", *ENV, *MODEL, "-a", "horizon=three"], "horizon='three' must be"),
     (["evaluate", *ENV, *MODEL, "--episodes", "0"], "at least 1"),
     (["dream", "--model", "none.zip", *REPLAY], "There is no file none.zip"),
-    (["dream", "--model", "ppo.zip", *REPLAY], "PPO has no world model"),
+    (["dream", "--model", "ppo.zip", TRUST, *REPLAY], "PPO has no world model"),
     (["dream", *MODEL, "--replay", "none.pkl"], "none.pkl"),
-    (["dream", *MODEL, "--replay", "text.pkl"], "text.pkl is not a complete replay"),
+    (["dream", *MODEL, "--replay", "text.pkl"], "text.pkl is not of a form that is safe"),
     (["dream", *MODEL, *REPLAY, "--length", "9", "--context", "9"], "context=9 must be"),
     (["dream", *MODEL, *REPLAY, "--length", "90", "--context", "60"], "context"),
     (["dream", *MODEL, *REPLAY, "--length", "9", "--out", "file"], "file"),
     (["compare", *ENV, "--model", "none.zip"], "There is no file none.zip"),
     (["compare", "--env", "Pendulum-v1", *MODEL], "spaces do not match"),
-    (["compare", *ENV, *MODEL, "--policy", "ppo:none.zip", *FEW], "none.zip"),
+    (["compare", *ENV, *MODEL, "--policy", "ppo:none.zip", TRUST, *FEW], "none.zip"),
+    (["compare", *ENV, *MODEL, "--policy", "ppo:ppo.zip", *FEW], "ppo.zip is of SB3"),
     (["compare", *ENV, *MODEL, "--policy", "nonsense", *FEW], "expected agent, random or one of"),
     (["compare", *ENV, *MODEL, *FEW, "--out", "file"], "file"),
     (["plan", "--task", "walker-wlak", "--action-repeat", "2"], "Did you mean walker-walk"),
     (["plan", "--candidates", "5", "--elites", "9"], "elites"),
     (["plan", "--seed", "-3"], "at least 0"),
     (["ppo-in-dream", *ENV, "--model", "none.zip"], "There is no file none.zip"),
-    (["ppo-in-dream", *ENV, "--model", "ppo.zip"], "PPO has no world model"),
+    (["ppo-in-dream", *ENV, "--model", "ppo.zip", TRUST], "PPO has no world model"),
     (["ppo-in-dream", "--env", "Pendulum-v1", *MODEL], "spaces do not match"),
     (["ppo-in-dream", *ENV, *MODEL, "--replay", "none.pkl"], "none.pkl"),
     (["ppo-in-dream", *ENV, *MODEL, "-a", "gama=0.9"], "gama"),

@@ -14,6 +14,9 @@ from stable_baselines3.common.save_util import save_to_pkl
 from dreamzoo.benchmark import results
 from dreamzoo.cli import main
 from dreamzoo.common.buffers import SequenceReplayBuffer
+from dreamzoo.common.storage.container import writing
+from dreamzoo.common.storage.replay_file import write_replay
+from dreamzoo.common.storage.saves import newest
 from dreamzoo.envs import make_dmc
 
 
@@ -188,6 +191,12 @@ def test_metrics_are_means_over_windows(tmp_path: Path, capsys: pytest.CaptureFi
         main(["results", "metrics", *runs, "--names", "gain"])
 
 
+def save_replay(path: Path, replay: SequenceReplayBuffer) -> None:
+    """Save a replay without an agent."""
+    with path.open("wb") as file, writing(file, "replay", "") as writer:
+        write_replay(writer, replay)
+
+
 def test_scores_are_those_of_the_last_episodes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -202,9 +211,17 @@ def test_scores_are_those_of_the_last_episodes(
         done = np.array([step % 2 == 0, step % (20 if step <= 40 else 10) == 0])
         replay.add(obs, obs, np.zeros((2, 1)), rewards, done, [{}, {}])
     (tmp_path / "run").mkdir()
+    command = ["results", "scores", str(tmp_path / "run"), "--window", "20"]
     save_to_pkl(tmp_path / "run" / "replay_buffer.pkl", replay)
-    main(["results", "scores", str(tmp_path / "run"), "--window", "20"])
-    header, _, row = (line.split(" | ") for line in capsys.readouterr().out.splitlines())
+    with pytest.raises(SystemExit, match="replay_buffer is not of a form that is safe to read"):
+        main(command)
+    main([*command, "--trusted"])  # as of dreamzoo 0.1
+    first = capsys.readouterr().out
+    save_replay(tmp_path / "run" / "replay_buffer.npz", replay)
+    main(command)
+    text = capsys.readouterr().out
+    assert text == first
+    header, _, row = (line.split(" | ") for line in text.splitlines())
     assert header[1:] == ["20", "40", "60", "80", "100", "120 |"]
     # (1 + 4 * 2) / 5 alone; with 38; 2 and 38; 2 and (38 + 40) / 2; five of ten are 0; all are.
     assert row[1:] == ["1.8", "19.9", "20", "20.5", "14.3", "11 |"]
@@ -217,7 +234,7 @@ def test_scores_need_the_first_episodes_of_every_environment(tmp_path: Path) -> 
     for _ in range(30):  # the first environment's episodes have one step, and two records each
         replay.add(obs, obs, np.zeros((2, 1)), np.ones(2), np.array([1, 0]), [{}, {}])
     assert not replay.full
-    save_to_pkl(tmp_path / "replay_buffer.pkl", replay)
+    save_replay(tmp_path / "replay_buffer.npz", replay)
     with pytest.raises(SystemExit, match="no longer holds the first episodes"):
         main(["results", "scores", str(tmp_path)])
 
@@ -234,11 +251,11 @@ def test_train_runs_and_resumes_agents_of_sb3(
     common += ["-p", "net_arch=[8]", "--eval-every", "64", "--save-every", "64"]
     common += ["--eval-episodes", "2", "--out", str(run)]
     main(["train", "--steps", "192", *common])
-    assert (run / "replay_buffer.pkl").exists() == (agent == "sac")
-    first = kind.load(run / "model.zip")
+    assert (newest(run) / "replay_buffer.pkl").exists() == (agent == "sac")
+    first = kind.load(newest(run) / "model.zip")
     assert first.num_timesteps == 192
     main(["train", "--steps", "256", "--resume", *common])
-    second = kind.load(run / "model.zip")
+    second = kind.load(newest(run) / "model.zip")
     assert second.num_timesteps == 256
     assert second._n_updates > first._n_updates
     rows = results.read_run(run)

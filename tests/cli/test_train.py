@@ -13,6 +13,7 @@ import pytest
 from dreamzoo import DreamerV1, DreamerV3
 from dreamzoo.cli import main, train
 from dreamzoo.cli.arguments import parse_value
+from dreamzoo.common.storage.saves import newest
 
 TINY = ["-p", "size=debug", "-a", "batch_size=2", "batch_length=8", "train_ratio=4"]
 
@@ -23,11 +24,11 @@ def test_train_writes_everything_and_resumes(tmp_path: Path) -> None:
     main(["train", "--steps", "100", *common])
     written = {path.name for path in tmp_path.iterdir()}
     assert {"config.json", "progress.csv", "evaluations.npz"} <= written
-    assert {"model.zip", "replay_buffer.pkl"} <= written
-    assert not any(".new." in name for name in written)
+    assert {"model.zip", "replay_buffer.npz"} <= {path.name for path in newest(tmp_path).iterdir()}
+    assert not list(tmp_path.rglob("*.new"))
     first = (tmp_path / "progress.csv").read_text()
     main(["train", "--steps", "160", "--resume", *common])
-    assert DreamerV3.load(tmp_path / "model.zip").num_timesteps == 160
+    assert DreamerV3.load(tmp_path).num_timesteps == 160
     assert len(json.loads((tmp_path / "config.json").read_text())) == 2
     assert np.load(tmp_path / "evaluations.npz")["timesteps"].tolist() == [50, 100, 150]
     assert (tmp_path / "progress.csv").read_text() == first
@@ -97,12 +98,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def contents(folder: Path) -> dict[str, bytes]:
     """Everything that lies in a folder."""
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def test_a_new_run_does_not_overwrite_an_earlier_one(finished: Path) -> None:
     before = contents(finished)
-    said = r"holds a run of dreamer_v3 on CartPole-v1 to 20 steps .*model\.zip.*--resume.*--out"
+    said = r"holds a run of dreamer_v3 on CartPole-v1 to 20 steps .*saves\.json.*--resume.*--out"
     with pytest.raises(SystemExit, match=said):
         main(["train", "--steps", "20", "--out", str(finished), *TINY])
     assert contents(finished) == before
@@ -161,7 +163,7 @@ def test_a_folder_is_all_that_resuming_needs(tmp_path: Path) -> None:
     first, second = (e["args"] for e in json.loads((tmp_path / "config.json").read_text()))
     assert second == {**first, "steps": 40, "resume": True}
     assert np.load(tmp_path / "evaluations.npz")["timesteps"].tolist() == [20, 40]
-    assert DreamerV1.load(tmp_path / "model.zip").num_timesteps == 40
+    assert DreamerV1.load(tmp_path).num_timesteps == 40
 
 
 @pytest.mark.parametrize(

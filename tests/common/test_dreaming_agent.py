@@ -336,7 +336,7 @@ def test_training_goes_on_exactly_in_the_middle_of_episodes(tmp_path: Path) -> N
     agent.save_training_state(tmp_path / "state")
     expected = learn(agent)
     loaded = DreamingAgent.load(tmp_path / "model", make_vec_env("CartPole-v1", 3), device="cpu")
-    loaded.load_training_state(tmp_path / "state")
+    loaded.load_training_state(tmp_path / "state", trusted=True)
     assert loaded._last_state.state.age.dtype == th.int64  # type: ignore[union-attr]
     assert_equal(learn(loaded), expected)
 

@@ -54,10 +54,11 @@ def test_an_algorithm_of_sb3_goes_on_exactly(kind: Any, tmp_path: Path) -> None:
     whole, broken = _make(kind).learn(120), _make(kind)
     with pytest.raises(KeyboardInterrupt):
         broken.learn(120, callback=[SaveCallback(tmp_path, 30), _Crash()])
-    again = kind.load(tmp_path / "model", env=_make_env(), device="cpu")
+    again = kind.load(tmp_path, env=_make_env(), device="cpu")
     if kind is ResumableSAC:
-        again.load_replay_buffer(tmp_path / "replay_buffer.pkl")
-    again.load_training_state(tmp_path / "training_state.pkl")
+        with pytest.raises(ValueError, match=r"has a replay of SB3.* pass trusted=True"):
+            again.resume(tmp_path)
+    again.resume(tmp_path, trusted=True)
     assert 30 <= again.num_timesteps < 90
     again.learn(120 - again.num_timesteps, reset_num_timesteps=False)
     assert whole.num_timesteps == again.num_timesteps
@@ -83,7 +84,7 @@ def test_a_save_inside_of_a_collection_begins_new_episodes(kind: Any, tmp_path: 
     """The steps since its beginning are stored nowhere."""
     _make(kind).learn(64, callback=_SaveInside(tmp_path))
     again = kind.load(tmp_path / "model", env=_make_env(), device="cpu")
-    again.load_training_state(tmp_path / "state")
+    again.load_training_state(tmp_path / "state", trusted=True)
     assert again._last_obs is None
     again.learn(32, reset_num_timesteps=False)
 
@@ -91,16 +92,24 @@ def test_a_save_inside_of_a_collection_begins_new_episodes(kind: Any, tmp_path: 
 def test_files_of_something_else_are_refused(tmp_path: Path) -> None:
     agent = _make(ResumablePPO).learn(32)
     agent.save_training_state(tmp_path / "state")
-    good = (tmp_path / "state.pkl").read_bytes()
-    (tmp_path / "short.pkl").write_bytes(good[: len(good) // 2])
-    with pytest.raises(ValueError, match=r"short is not a complete training state"):
+    good = (tmp_path / "state.zip").read_bytes()
+    (tmp_path / "short.zip").write_bytes(good[: len(good) // 2])
+    with pytest.raises(ValueError, match=r"short is damaged: it is cut short"):
         agent.load_training_state(tmp_path / "short")
+    agent.save(tmp_path / "model")
+    with pytest.raises(ValueError, match=r"model holds an agent, not the state of a training"):
+        agent.load_training_state(tmp_path / "model")
     (tmp_path / "noise.pkl").write_bytes(b"c\x00not a pickle at all")
-    with pytest.raises(ValueError, match=r"noise is not a complete training state"):
+    with pytest.raises(ValueError, match=r"noise is not of a form that is safe to read"):
         agent.load_training_state(tmp_path / "noise")
+    with pytest.raises(ValueError, match=r"noise cannot be read"):
+        agent.load_training_state(tmp_path / "noise", trusted=True)
     (tmp_path / "other.pkl").write_bytes(pickle.dumps({"num_timesteps": 32}))
     with pytest.raises(ValueError, match=r"other holds a dict, not what save_training_state"):
-        agent.load_training_state(tmp_path / "other")
+        agent.load_training_state(tmp_path / "other", trusted=True)
+    twin = _make(ResumablePPO).learn(32)
+    with pytest.raises(ValueError, match=r"of another training of 32 steps than the agent"):
+        twin.load_training_state(tmp_path / "state")
     agent.learn(32, reset_num_timesteps=False)
     with pytest.raises(ValueError, match=r"a training of 32 steps, and the agent has 64"):
         agent.load_training_state(tmp_path / "state")
@@ -110,6 +119,5 @@ def test_files_of_something_else_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"a training of ResumablePPO, and this is a ResumableSAC"):
         other.load_training_state(tmp_path / "state")
     one = ResumablePPO("MlpPolicy", make_vec_env(RandomEnv, 1), device="cpu", **SMALL[ResumablePPO])
-    one.num_timesteps = 32
     with pytest.raises(ValueError, match=r"a training of 2 environments, and the agent has 1"):
         one.load_training_state(tmp_path / "state")

@@ -98,15 +98,15 @@ def test_rates_of_actor_and_critic_follow_schedules(kind: type[Any], tmp_path: P
     assert seen["train/learning_rate"][0] == agent.learning_rate
     agent.save(tmp_path / "agent")
     agent.save_replay_buffer(tmp_path / "replay")
-    again = kind.load(tmp_path / "agent", env=RandomEnv())
-    again.load_replay_buffer(tmp_path / "replay")
+    again = kind.load(tmp_path / "agent", env=RandomEnv(), trusted=True)
+    again.load_replay_buffer(tmp_path / "replay", trusted=True)
     for one in (agent, again):
         one.set_logger(Kept())
         one.learn(20, reset_num_timesteps=False)
     for name in ("train/actor_learning_rate", "train/critic_learning_rate"):
         assert again.logger.seen[name] == agent.logger.seen[name]
         assert again.logger.seen[name][0] > 0
-    numbers = kind.load(tmp_path / "agent", actor_learning_rate=3e-4)
+    numbers = kind.load(tmp_path / "agent", actor_learning_rate=3e-4, trusted=True)
     assert numbers._own_rates()["actor_optimizer"] == 3e-4
 
 

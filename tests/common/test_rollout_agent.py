@@ -148,8 +148,8 @@ def test_a_training_goes_on_exactly_from_its_last_save(normalize: bool, tmp_path
     with pytest.raises(KeyboardInterrupt):
         broken.learn(96, callback=[SaveCallback(tmp_path, 24), _Crash()])
     env = make_env()
-    again = GRUAgent.load(tmp_path / "model", env=env, device="cpu")
-    again.load_training_state(tmp_path / "training_state.pkl")
+    again = GRUAgent.load(tmp_path, env=env, device="cpu", trusted=True)
+    again.resume(tmp_path, trusted=True)
     assert again.num_timesteps == 48
     again.learn(48, reset_num_timesteps=False)
     assert_equal(whole.policy.state_dict(), again.policy.state_dict())

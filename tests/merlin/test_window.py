@@ -60,8 +60,8 @@ def test_a_training_goes_on_exactly_from_its_last_save(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         broken.learn(4 * 2 * T, callback=[SaveCallback(tmp_path, 2 * 2 * T), _Crash()])
     env = make_env(TWO, ACTIONS["discrete"])
-    again = MERLIN.load(tmp_path / "model", env=env, device="cpu")
-    again.load_training_state(tmp_path / "training_state.pkl")
+    again = MERLIN.load(tmp_path, env=env, device="cpu", trusted=True)
+    again.resume(tmp_path, trusted=True)
     assert again.num_timesteps == 2 * 2 * T
     assert not again._last_episode_starts.all()  # type: ignore[union-attr]
     remembered: Any = again._last_state

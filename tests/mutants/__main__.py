@@ -41,6 +41,7 @@ from tests.mutants import (
     precision,
     replay,
     running,
+    storage,
 )
 from tests.mutants.mutant import Mutant
 
@@ -66,6 +67,7 @@ MUTANTS: list[Mutant] = [
         dreams,
         envs,
         running,
+        storage,
         border,
         commands,
     )

@@ -44,9 +44,9 @@ MUTANTS = [
     ),
     Mutant(
         "runs: logs of the one that is overwritten stay",
-        RUNS,
+        "zoo/benchmark/run_config.py",
         "            path.unlink()\n",
-        '            path.unlink() if path.name == "model.zip" else None\n',
+        '            path.unlink() if path.name == "saves.json" else None\n',
         OF_RUNS,
     ),
     Mutant(

@@ -117,7 +117,7 @@ MUTANTS = [
     Mutant(
         "resuming: the statistics of VecNormalize are lost",
         RESUMING,
-        'vars(self._vec_normalize_env).update(state.get("normalizer") or {})',
+        'vars(self._vec_normalize_env).update(state["normalizer"] or {})',
         "pass",
         ("tests/sb3/test_vec_normalize.py", "tests/sb3/test_resume.py"),
     ),
@@ -390,10 +390,10 @@ MUTANTS = [
         OF_RESUMING,
     ),
     Mutant(
-        "resuming: a training state of another save is taken up",
-        "zoo/common/replay_files.py",
-        'if state["replay"] != moment:',
-        "if False:",
+        "resuming: the training of another save is taken up",
+        "zoo/common/saved_algorithm.py",
+        "return self._named == (self._progress(), moment)",
+        "return self._named is not None",
         ("tests/sb3/test_resume.py",),
     ),
 ]

@@ -1,5 +1,6 @@
 """Disks that are full, folders that cannot be written, models that are destroyed."""
 
+import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -13,6 +14,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from dreamzoo.analysis.callbacks import SaveCallback
 from dreamzoo.common.last_good import not_finite
+from dreamzoo.common.storage.saves import newest
 from tests.facts import HAS_REPLAY
 from tests.resuming import has_replay
 from tests.sb3.conftest import of_replays
@@ -22,7 +24,7 @@ FullDisk = Callable[[int], AbstractContextManager[None]]
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def keep_of(agent: Any) -> Callable[[Path], None]:
@@ -63,7 +65,7 @@ def test_a_full_disk_leaves_the_older_files(
         assert files(tmp_path) == before
     assert type(agent).load(tmp_path / "model").num_timesteps == 24
     load = agent.load_replay_buffer if has_replay(agent) else agent.load_training_state
-    load(tmp_path / "kept.pkl")
+    load(tmp_path / "kept.pkl", trusted=True)
     agent.learn(8, reset_num_timesteps=False)
 
 
@@ -99,22 +101,19 @@ def test_training_goes_on_when_a_save_fails_on_the_way(
 
     def clear() -> None:
         held[0].__exit__(None, None, None)
-        (tmp_path / "at 25").mkdir()
-        for name, data in files_of(tmp_path).items():
-            (tmp_path / "at 25" / name).write_bytes(data)
+        shutil.copytree(saves, tmp_path / "at 25")
 
-    def files_of(folder: Path) -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-
-    callbacks = [SaveCallback(tmp_path, 10), During(15, fill), During(25, clear)]
+    saves = tmp_path / "saves"
+    callbacks = [SaveCallback(saves, 10), During(15, fill), During(25, clear)]
     with pytest.warns(UserWarning, match=r"model\.zip'\. Training goes on; the next save is due"):
         agent.learn(30, callback=callbacks)
-    replay = {"replay_buffer.pkl", "replay_buffer.training.pkl"}
-    kept = replay if has_replay(agent) else {"training_state.pkl"}
-    names = {"model.zip", "vecnormalize.pkl", *kept}
-    assert set(files_of(tmp_path)) == set(files_of(tmp_path / "at 25")) == names
-    assert type(agent).load(tmp_path / "at 25" / "model").num_timesteps == 10
-    assert type(agent).load(tmp_path / "model").num_timesteps == 30
+    kept = "replay_buffer.npz" if has_replay(agent) else "training_state.zip"
+    copies = f"{kept[:-4]}.environments.zip"
+    for folder, steps in ((tmp_path / "at 25", 10), (saves, 30)):
+        assert len(list(folder.iterdir())) == 2
+        names = {path.name for path in newest(folder).iterdir()}
+        assert names == {"model.zip", "vecnormalize.zip", kept, copies}
+        assert type(agent).load(folder).num_timesteps == steps
 
 
 def test_the_last_save_does_not_fail_without_a_word(
@@ -203,7 +202,7 @@ def test_a_destroyed_model_replaces_no_good_one(
     with pytest.raises(FloatingPointError, match=r"the last good ones are in .*/model\.zip\."):
         update(agent)
     assert files(tmp_path) == before
-    assert not not_finite(type(agent).load(tmp_path / "model").get_parameters())
+    assert not not_finite(type(agent).load(tmp_path).get_parameters())
 
 
 def test_a_learning_rate_that_destroys_is_told_as_it_is(make_agent: Any, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch as th
 from gymnasium.utils import EzPickle
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback, EveryNTimesteps
@@ -16,6 +17,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormali
 
 from dreamzoo import PlaNet
 from dreamzoo.analysis.callbacks import DreamVideoCallback, SaveCallback
+from dreamzoo.common.environments.state import save_env_state
+from dreamzoo.common.storage.saves import newest
 from tests.facts import HAS_REPLAY
 from tests.resuming import assert_equal, everything, has_replay, load, load_state, save
 from tests.sb3.conftest import TINY, TINY_POLICY, RandomEnv, of_replays, of_windows
@@ -139,8 +142,9 @@ def test_inside_another_callback_it_is_refused(tmp_path: Path) -> None:
 def test_agents_without_a_replay_are_saved_too(tmp_path: Path) -> None:
     model = PPO("MlpPolicy", _make_env(1), n_steps=16, batch_size=16, n_epochs=1)
     model.learn(48, callback=SaveCallback(tmp_path / "new", every=10))
-    assert {path.name for path in (tmp_path / "new").iterdir()} == {"model.zip"}
-    assert PPO.load(tmp_path / "new" / "model").num_timesteps == 48
+    last = newest(tmp_path / "new")
+    assert {path.name for path in last.iterdir()} == {"model.zip"}
+    assert PPO.load(last / "model").num_timesteps == 48
 
 
 def test_every_must_be_a_number_of_steps(tmp_path: Path) -> None:
@@ -215,9 +219,9 @@ def test_environments_can_be_left_out(
     again = load(type(agent), tmp_path, _make_env(2))
     assert again._last_obs is None
     assert again.num_timesteps == 30
-    kept = again.save_replay_buffer if has_replay(again) else again.save_training_state
-    kept(tmp_path / "kept", env_state=False)
-    load_state(again, tmp_path)
+    kept = "replay_buffer" if has_replay(again) else "training_state"
+    getattr(again, f"save_{kept}")(tmp_path / "kept", env_state=False)
+    getattr(again, f"load_{kept}")(tmp_path / "kept", trusted=True)
     assert again._last_obs is None
 
 
@@ -295,7 +299,7 @@ def test_self_play_goes_on_with_the_agent_itself(
     whole = play(make_agent(env), env).learn(40)
     part = play(make_agent(other), other).learn(24)
     save(part, tmp_path)
-    assert all(path.stat().st_size < 200_000 for path in tmp_path.glob("*.pkl"))
+    assert all(path.stat().st_size < 200_000 for path in tmp_path.glob("*.environments.zip"))
     again = play(type(whole).load(tmp_path / "model", env=given), given)
     load_state(again, tmp_path)
     again.learn(16, reset_num_timesteps=False)
@@ -304,35 +308,54 @@ def test_self_play_goes_on_with_the_agent_itself(
 
 
 @of_replays
-def test_a_replay_and_a_training_state_of_two_saves_begin_new_episodes(
+def test_copies_of_environments_of_another_save_begin_new_episodes(
     make_agent: MakeAgent, tmp_path: Path
 ) -> None:
-    """As a power cut between the two files leaves them."""
+    """As a power cut between the two files leaves them; a missing file says nothing."""
     agent = make_agent(_make_env(1)).learn(30)
-    agent.save(tmp_path / "model")
-    agent.save_replay_buffer(tmp_path / "one")
-    agent.save_replay_buffer(tmp_path / "two")
-    (tmp_path / "one.training.pkl").replace(tmp_path / "two.training.pkl")
-    again = type(agent).load(tmp_path / "model", env=_make_env(1))
-    with pytest.warns(UserWarning, match=r"two.training.pkl was not saved together with .*two:"):
-        again.load_replay_buffer(tmp_path / "two")
+    save(agent, tmp_path)
+    copies = tmp_path / "replay_buffer.environments.zip"
+    agent.learn(6, reset_num_timesteps=False)
+    agent.save_replay_buffer(tmp_path / "other")
+    (tmp_path / "other.environments.zip").replace(copies)
+    again = type(agent).load(tmp_path, env=_make_env(1))
+    with pytest.warns(UserWarning, match=r"environments.zip is of another save: new episodes"):
+        load_state(again, tmp_path)
+    assert _begins_anew(again, 6)
+    copies.unlink()
+    again = load(type(agent), tmp_path, _make_env(1))
     assert again._last_obs is None
     assert again.learn(6, reset_num_timesteps=False).num_timesteps == 36
 
 
 @of_replays
-def test_a_replay_without_its_training_state_begins_new_episodes(
+def test_without_trust_all_but_the_environments_goes_on(
     make_agent: MakeAgent, tmp_path: Path
 ) -> None:
-    agent = make_agent(_make_env(1)).learn(30)
-    agent.save(tmp_path / "model")
-    agent.save_replay_buffer(tmp_path / "replay")
-    (tmp_path / "replay.training.pkl").unlink()
-    again = type(agent).load(tmp_path / "model", env=_make_env(1))
-    with pytest.warns(UserWarning, match=r"replay.training.pkl is missing: new episodes begin"):
-        again.load_replay_buffer(tmp_path / "replay")
-    assert again._last_obs is None
-    assert again.learn(6, reset_num_timesteps=False).num_timesteps == 36
+    agent = make_agent(_make_env(2)).learn(30)
+    save(agent, tmp_path)
+    again = type(agent).load(tmp_path, env=_make_env(2))
+    with pytest.warns(UserWarning, match=r"environments\.zip holds copies .* pass trusted=True"):
+        again.resume(tmp_path)
+    assert th.equal(again._generator.get_state(), agent._generator.get_state())
+    assert (
+        again.replay_buffer.rng.bit_generator.state == agent.replay_buffer.rng.bit_generator.state
+    )
+    assert _begins_anew(again, 6)
+
+
+@of_replays
+def test_the_replay_of_another_run_at_the_same_step_begins_new_episodes(
+    make_agent: MakeAgent, tmp_path: Path
+) -> None:
+    for seed in (0, 1):
+        agent = make_agent(_make_env(1), seed=seed).learn(30)
+        agent.save(tmp_path / f"model_{seed}")
+        agent.save_replay_buffer(tmp_path / f"replay_{seed}")
+    again = type(agent).load(tmp_path / "model_0", env=_make_env(1))
+    with pytest.warns(UserWarning, match=r"replay_1 was not saved together with the agent"):
+        again.load_replay_buffer(tmp_path / "replay_1", trusted=True)
+    assert _begins_anew(again, 6)
 
 
 @of_replays
@@ -345,16 +368,16 @@ def test_a_replay_of_another_moment_or_agent_begins_new_episodes(
     agent.learn(6, reset_num_timesteps=False)
     agent.save_replay_buffer(tmp_path / "replay")
     again = type(agent).load(tmp_path / "model", env=_make_env(1))
-    with pytest.warns(UserWarning, match=r"of a training of 36 steps, and the agent has 30: new"):
+    with pytest.warns(UserWarning, match=r"in a training of 36 steps, and the agent has 30: new"):
         again.load_replay_buffer(tmp_path / "replay")
     assert again._last_obs is None
 
     class Other(type(agent)):  # type: ignore[misc]
         pass
 
+    agent.save(tmp_path / "model")
     other = Other.load(tmp_path / "model", env=_make_env(1))
-    other.num_timesteps = 36
-    with pytest.warns(UserWarning, match=rf"is of a training of {type(agent).__name__}: new"):
+    with pytest.warns(UserWarning, match=rf"but in a training of {type(agent).__name__}: new"):
         other.load_replay_buffer(tmp_path / "replay")
     assert other._last_obs is None
     assert other.replay_buffer.size() == agent.replay_buffer.size()
@@ -373,8 +396,8 @@ def test_the_state_of_another_moment_or_agent_is_refused(
     before = everything(again)
     with pytest.raises(ValueError, match=r"of a training of 36 steps, and the agent has 30\. Load"):
         again.load_training_state(tmp_path / "later")
-    (tmp_path / "short.pkl").write_bytes((tmp_path / "later.pkl").read_bytes()[:-9])
-    with pytest.raises(ValueError, match="is not a complete training state"):
+    (tmp_path / "short.zip").write_bytes((tmp_path / "later.zip").read_bytes()[:-29])
+    with pytest.raises(ValueError, match=r"short is damaged: it is cut short"):
         again.load_training_state(tmp_path / "short")
     assert_equal(before, everything(again))
 
@@ -388,14 +411,26 @@ def test_the_state_of_another_moment_or_agent_is_refused(
 
 
 @of_replays
-def test_a_replay_of_an_earlier_version_still_loads(make_agent: MakeAgent, tmp_path: Path) -> None:
-    """It had no name for its moment, and its training within itself."""
+def test_a_replay_of_an_earlier_version_is_loaded_if_it_is_trusted(
+    make_agent: MakeAgent, tmp_path: Path
+) -> None:
+    """
+    As dreamzoo 0.1 has written it: a pickle.
+
+    Its training lay in a pickle beside it, of the same moment, and before that within itself.
+    """
     agent = make_agent(_make_env(1)).learn(30)
     agent.save(tmp_path / "model")
-    for state in (None, agent._training_state()):
-        agent.replay_buffer.resume_state = state
+    old = {"format": "dreamzoo training state 1", "env": save_env_state(agent.env)}
+    state = agent._training_state() | old
+    for within, beside in ((None, None), (state, None), (None, state | {"replay": "a"})):
+        vars(agent.replay_buffer).update(resume_state=within, moment=beside and "a")
         save_to_pkl(tmp_path / "replay.pkl", agent.replay_buffer)
+        if beside:
+            save_to_pkl(tmp_path / "replay.training.pkl", beside)
         again = type(agent).load(tmp_path / "model", env=_make_env(1))
-        again.load_replay_buffer(tmp_path / "replay")
-        assert (again._last_obs is None) == (state is None)
+        with pytest.raises(ValueError, match=r"replay is not of a form .* with trusted=True"):
+            again.load_replay_buffer(tmp_path / "replay")
+        again.load_replay_buffer(tmp_path / "replay", trusted=True)
+        assert (again._last_obs is None) == (within is beside)
         assert again.learn(6, reset_num_timesteps=False).num_timesteps == 36

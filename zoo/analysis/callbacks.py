@@ -1,7 +1,6 @@
 """Callbacks that evaluate and save a run so that it can be resumed, and that show a model."""
 
 import pathlib
-import pickle
 import warnings
 from typing import Any
 
@@ -21,25 +20,31 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from dreamzoo.analysis.figures import image_frames, image_keys, vector_figure
 from dreamzoo.analysis.open_loop import OpenLoop, open_loop
 from dreamzoo.common.buffers import SequenceBatch
-from dreamzoo.common.environments.normalizer import NORMALIZER
+from dreamzoo.common.environments.normalizer import NORMALIZER, save_normalizer
 from dreamzoo.common.exact_resume import ExactResume
 from dreamzoo.common.has_world_model import HasWorldModel
 from dreamzoo.common.last_good import refuse_destroyed
-from dreamzoo.common.replay_files import ReplayFiles, training_file
+from dreamzoo.common.replay_files import ReplayFiles
 from dreamzoo.common.rollout_agent import RolloutAgent
 from dreamzoo.common.rollout_window import Sequences
 from dreamzoo.common.settings import Whole, read_settings
-from dreamzoo.common.storage.files import check_folder, explained, replaced_file
+from dreamzoo.common.storage.files import check_folder, explained
+from dreamzoo.common.storage.saves import (
+    MODEL,
+    REPLAY,
+    REPLAY_OF_SB3,
+    TRAINING,
+    new_save,
+    save_name,
+)
 
-#: Files beside ``model.zip``.
-REPLAY, TRAINING = "replay_buffer.pkl", "training_state.pkl"
 #: Formats of SB3's logger that cannot show videos or figures.
 _TEXT_FORMATS = ("stdout", "log", "json", "csv")
 
 
 class SaveCallback(BaseCallback):
     """
-    Keep all that a run is continued from under fixed names, on the way and at the end.
+    Keep all that a run is continued from, on the way and at the end.
 
     SB3's ``CheckpointCallback`` saves inside a step, between the environment's answer and its
     storage, and that step is lost on loading. This one waits until the step is stored and its
@@ -47,31 +52,45 @@ class SaveCallback(BaseCallback):
     SB3's own agents are saved, too; unless they are made resumable, see :class:`ExactResume`, they
     begin new episodes with new random numbers.
 
+    Every save is a folder of its own, which is complete before ``saves.json`` names it: whatever
+    cuts a save off, ``load(folder)`` and ``resume(folder)`` find the last complete one.
+
     Pass it in the list of callbacks itself: others do not tell it of more than steps.
 
     Example:
-        >>> import pathlib
         >>> from dreamzoo import DreamerV3
         >>> from dreamzoo.analysis.callbacks import SaveCallback
+        >>> from dreamzoo.common.storage.saves import newest
         >>> model = DreamerV3("MlpPolicy", "CartPole-v1", policy_kwargs=dict(size="debug"))
         >>> model = model.learn(40, callback=SaveCallback("run", every=20))
-        >>> sorted(path.name for path in pathlib.Path("run").iterdir())
-        ['model.zip', 'replay_buffer.pkl', 'replay_buffer.training.pkl']
+        >>> sorted(path.name for path in newest("run").iterdir())
+        ['model.zip', 'replay_buffer.environments.zip', 'replay_buffer.npz']
+        >>> DreamerV3.load("run").num_timesteps
+        40
 
-    :param folder: gets ``model.zip``; of an agent with a replay ``replay_buffer.pkl`` and beside it
-        ``replay_buffer.training.pkl``, of other resumable ones ``training_state.pkl``; and where
-        there is a ``VecNormalize``, ``vecnormalize.pkl``. Created if it does not exist
+    :param folder: of the saves. Each has ``model.zip``; of an agent with a replay
+        ``replay_buffer.npz``, of other resumable ones ``training_state.zip``; copies of the
+        environments, where there can be any, in ``....environments.zip``; and where there is a
+        ``VecNormalize``, ``vecnormalize.zip``. Created if it does not exist
     :param every: steps of all environments together between two saves
     :param env_state: False leaves the environments' state out: a continued training begins new
         episodes
+    :param keep: how many last saves stay
     """
 
     def __init__(
-        self, folder: str | pathlib.Path, every: int, verbose: int = 0, env_state: bool = True
+        self,
+        folder: str | pathlib.Path,
+        every: int,
+        verbose: int = 0,
+        env_state: bool = True,
+        keep: int = 1,
     ) -> None:
         super().__init__(verbose)
-        read_settings("SaveCallback", {"every": Whole(1)}, {"every": every})
+        wanted = {"every": Whole(1), "keep": Whole(1)}
+        read_settings("SaveCallback", wanted, {"every": every, "keep": keep})
         self.folder, self.every, self.env_state = pathlib.Path(folder), every, env_state
+        self.keep = keep
 
     def _init_callback(self) -> None:
         if self.parent is not None:
@@ -106,50 +125,31 @@ class SaveCallback(BaseCallback):
 
     def save(self) -> None:
         """
-        Save now. Files are complete before they take the place of older ones.
+        Save now. A save is complete before it takes the place of an older one.
 
         :raises OSError: names the file that could not be written; older ones are as they were
         :raises FloatingPointError: if the model is destroyed; the older one is kept
         """
         refuse_destroyed(self.model, f"the last save stays in {self.folder}")
-        names = [*self._others(), "model.zip"]  # the model last: it says of which step the rest is
-        new = {name: self.folder / name.replace(".", ".new.", 1) for name in names}
-        try:
-            with explained(self.folder / "model.zip"):
-                self.model.save(new["model.zip"])
-            self._save_others(new)
-            for name, file in new.items():
-                file.replace(self.folder / name)
-        finally:
-            for left in new.values():
-                left.unlink(missing_ok=True)
+        name = save_name(self.model.num_timesteps)
+        with explained(self.folder / MODEL), new_save(self.folder, name, self.keep) as folder:
+            self._write(folder)
         self._saved = True
         if isinstance(self.model, ExactResume):
-            self.model.last_good_file = self.folder / "model.zip"
+            self.model.last_good_file = self.folder / name / MODEL
 
-    def _others(self) -> list[str]:
-        """List the files beside the model."""
-        names = []
-        if isinstance(self.model, ReplayFiles):
-            names.append(training_file(REPLAY).name)
-        elif isinstance(self.model, ExactResume):
-            names.append(TRAINING)
-        if isinstance(self.model, OffPolicyAlgorithm):
-            names.append(REPLAY)
-        return names if self.model.get_vec_normalize_env() is None else [*names, NORMALIZER]
-
-    def _save_others(self, files: dict[str, pathlib.Path]) -> None:
-        if REPLAY in files:
-            ours = isinstance(self.model, ReplayFiles)
-            options = {"env_state": self.env_state} if ours else {}
-            with explained(self.folder / REPLAY):
-                self.model.save_replay_buffer(files[REPLAY], **options)  # type: ignore[attr-defined]
-        if TRAINING in files:
-            with explained(self.folder / TRAINING):
-                self.model.save_training_state(files[TRAINING], self.env_state)  # type: ignore[attr-defined]
-        if NORMALIZER in files:
-            with replaced_file(files[NORMALIZER], "pkl") as file:
-                pickle.dump(self.model.get_vec_normalize_env(), file)
+    def _write(self, folder: pathlib.Path) -> None:
+        """Write all files of a save."""
+        model: Any = self.model
+        model.save(folder / MODEL)
+        if isinstance(model, ReplayFiles):
+            model.save_replay_buffer(folder / REPLAY, self.env_state)
+        elif isinstance(model, OffPolicyAlgorithm):
+            model.save_replay_buffer(folder / REPLAY_OF_SB3)
+        if isinstance(model, ExactResume) and not isinstance(model, ReplayFiles):
+            model.save_training_state(folder / TRAINING, self.env_state)
+        if (normalizer := model.get_vec_normalize_env()) is not None:
+            save_normalizer(normalizer, folder / NORMALIZER)
 
 
 class SeededEvalCallback(EvalCallback):

@@ -34,7 +34,9 @@ def check_spaces(model: BaseAlgorithm, env: VecEnv) -> None:
     check_for_correct_spaces(seen, model.observation_space, model.action_space)
 
 
-def load_changed(path: pathlib.Path, settings: dict[str, Any]) -> BaseAlgorithm:
+def load_changed(
+    path: pathlib.Path, settings: dict[str, Any], trusted: bool = False
+) -> BaseAlgorithm:
     """
     Load an agent, with a world model or without one, with some of its settings changed.
 
@@ -49,12 +51,13 @@ def load_changed(path: pathlib.Path, settings: dict[str, Any]) -> BaseAlgorithm:
 
     :param path: of the model
     :param settings: arguments of the agent's constructor
+    :param trusted: also load a file that runs code, see ``dreamzoo.load``
     :raises TypeError: for a setting that the agent does not have
     """
-    model = load(path)
+    model = load(path, trusted=trusted)
     known = inspect.signature(type(model)).parameters
     refuse_unknown(f"{type(model).__name__}", settings, known, known, "Nothing was loaded")
-    return type(model).load(path, **settings) if settings else model
+    return load(path, trusted=trusted, **settings) if settings else model
 
 
 def seed_episodes(env: VecEnv, seed: int) -> None:

@@ -17,7 +17,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def load_policy(name: str, model: BaseAlgorithm, env: VecEnv) -> Any:
+def load_policy(name: str, model: BaseAlgorithm, env: VecEnv, trusted: bool = False) -> Any:
     """
     Load the policy that a command line names.
 
@@ -29,12 +29,13 @@ def load_policy(name: str, model: BaseAlgorithm, env: VecEnv) -> Any:
         >>> load_policy("agent", model, env) is model
         True
         >>> train_sb3("dqn", env, steps=10).save("dqn.zip")
-        >>> type(load_policy("dqn:dqn.zip", model, env)).__name__
+        >>> type(load_policy("dqn:dqn.zip", model, env, trusted=True)).__name__
         'DQN'
 
     :param name: ``agent``, ``random``, or a saved agent of SB3: ``ppo:path``
     :param model: the agent that ``agent`` stands for
     :param env: whose actions are sampled for ``random``
+    :param trusted: files of SB3 run code when they are loaded; they are not without it
     :raises ValueError: for any other name
     """
     if name == "agent":
@@ -45,6 +46,11 @@ def load_policy(name: str, model: BaseAlgorithm, env: VecEnv) -> Any:
     if kind not in SB3_AGENTS or not path:
         raise ValueError(
             f"--policy {name}: expected agent, random or one of {sorted(SB3_AGENTS)}:FILE"
+        )
+    if not trusted:
+        raise ValueError(
+            f"{path} is of SB3, whose files can run code when they are loaded. If you trust where "
+            "it comes from, say --trusted."
         )
     return SB3_AGENTS[kind].load(path)
 

@@ -3,6 +3,7 @@
 import ast
 import json
 import platform
+import shutil
 import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
@@ -13,15 +14,14 @@ from typing import Any
 import torch as th
 
 import dreamzoo
-from dreamzoo.analysis.callbacks import REPLAY, TRAINING
-from dreamzoo.common.environments.normalizer import NORMALIZER
-from dreamzoo.common.replay_files import training_file
+from dreamzoo.common.environments.normalizer import EARLIER
+from dreamzoo.common.storage.saves import MODEL, SAVES, newest
 
-CONFIG, MODEL = "config.json", "model.zip"
-#: Whatever a run writes to its folder.
+CONFIG = "config.json"
+#: Whatever a run writes to its folder; dreamzoo 0.1 wrote its only save there, too.
 WRITTEN = (
-    *(CONFIG, MODEL, REPLAY, training_file(REPLAY).name, TRAINING, NORMALIZER, "evaluations.npz"),
-    *("progress*.csv", "log*.txt", "events.out.tfevents.*"),
+    *(CONFIG, SAVES, "evaluations.npz", "progress*.csv", "log*.txt", "events.out.tfevents.*"),
+    *("[0-9]" * 12 + "_*", MODEL, "replay_buffer*.pkl", "training_state.pkl", EARLIER),
 )
 #: What a resumed run can have different; all else is in its model, its replay or its tables.
 FREE = ("steps", "eval_every", "save_every", "label", "device", "threads")
@@ -157,6 +157,15 @@ def earlier_files(folder: Path) -> list[Path]:
     return sorted(path for pattern in WRITTEN for path in folder.glob(pattern))
 
 
+def remove_earlier_run(folder: Path) -> None:
+    """Remove what an earlier run has left in a folder, and nothing else that lies there."""
+    for path in earlier_files(folder):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
 def refuse_earlier_run(folder: Path) -> None:
     """
     Refuse a folder that a new run would overwrite.
@@ -171,7 +180,7 @@ def refuse_earlier_run(folder: Path) -> None:
         what = f"a run of {args['agent']} on {args['env']} to {args['steps']} steps"
     except (ValueError, KeyError):
         what = "files of an earlier run"
-    go_on = "Go on with it (--resume), take" if (folder / MODEL).exists() else "Take"
+    go_on = "Go on with it (--resume), take" if _is_saved(folder) else "Take"
     raise ValueError(
         f"{folder} holds {what} ({', '.join(path.name for path in files)}), and nothing was "
         f"begun. {go_on} another folder (--out), or remove these files and begin anew "
@@ -200,13 +209,17 @@ def continued(given: Mapping[str, Any]) -> Run:
             f"Only {', '.join(FREE[:-1])} and {FREE[-1]} of a resumed run can differ; leave the "
             "rest out, or begin a run in another folder."
         )
-    if not (out / MODEL).exists():
+    if not _is_saved(out):
         raise ValueError(
             f"The run in {out} ended before it was saved: there is no {MODEL}. Begin it anew "
             "(--overwrite)."
         )
     rest = {name: value for name, value in given.items() if name not in pairs}
     return Run(**{**before, **rest, "out": out, "resume": True, "overwrite": False})
+
+
+def _is_saved(folder: Path) -> bool:
+    return (newest(folder) / MODEL).exists()
 
 
 def _last_args(folder: Path) -> dict[str, Any]:

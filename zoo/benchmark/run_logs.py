@@ -4,7 +4,11 @@ import csv
 from pathlib import Path
 
 import numpy as np
-from stable_baselines3.common.save_util import load_from_pkl
+
+from dreamzoo.common.replay_files import read_earlier_replay
+from dreamzoo.common.storage.container import OtherFormat
+from dreamzoo.common.storage.replay_file import read_parts
+from dreamzoo.common.storage.saves import newest as newest_save
 
 
 def read_metric(folder: Path, name: str) -> list[tuple[int, float]]:
@@ -63,29 +67,41 @@ def table_by_steps(rows: dict[str, dict[int, float]]) -> str:
     return "\n".join(lines)
 
 
-def read_scores(folder: Path, window: int, last: int = 10) -> dict[int, float]:
+def read_scores(
+    folder: Path, window: int, last: int = 10, trusted: bool = False
+) -> dict[int, float]:
     """
     Read from a run's replay what its training episodes returned.
 
     :param folder: what was ``--out`` of dreamzoo train
     :param window: steps of all environments together between two scores
     :param last: newest episodes of each environment that count
+    :param trusted: also read replays of dreamzoo 0.1, which run whatever code is in them
     :return: by steps, the mean over environments of the mean return of each one's last episodes
     :raises ValueError: if the replay has forgotten the first of them
     """
-    replay = load_from_pkl(folder / "replay_buffer.pkl")
-    # Streams of short episodes have more records: the longest begins anew while others still grow.
-    if replay.full or replay.pos < replay.size():
+    names = "episode_starts", "dones", "rewards"
+    try:
+        parts = read_parts(newest_save(folder) / "replay_buffer", *names)
+    except OtherFormat:
+        if not trusted:
+            raise
+        replay, *_ = read_earlier_replay(folder / "replay_buffer")
+        parts = {"count": replay._count, **{name: getattr(replay, name) for name in names}}
+    begins, dones, rewards = (parts[name] for name in names)
+    # Streams of short episodes have more records: the longest begins anew before others do.
+    if parts["count"].max() > len(rewards):
         raise ValueError(f"The replay of {folder} no longer holds the first episodes.")
+    n_envs = rewards.shape[1]
     ended = []  # for each environment: steps and returns at the ends of its episodes
-    for env in range(replay.n_envs):
-        starts, ends = replay.episode_starts[:, env], np.flatnonzero(replay.dones[:, env])
+    for env in range(n_envs):
+        starts, ends = begins[:, env], np.flatnonzero(dones[:, env])
         begun = np.flatnonzero(starts)
         # Not the end before: an episode that a run was cut off in has none.
         begun = begun[np.searchsorted(begun, ends) - 1]
         # The first record of an episode is no step, and has no reward.
-        steps = np.cumsum(~starts)[ends] * replay.n_envs
-        earned = replay.rewards[:, env].cumsum(dtype=float)
+        steps = np.cumsum(~starts)[ends] * n_envs
+        earned = rewards[:, env].cumsum(dtype=float)
         ended.append((steps, earned[ends] - earned[begun]))
     latest = max((int(steps[-1]) for steps, _ in ended if len(steps)), default=0)
     scores = {}

@@ -10,19 +10,19 @@ from stable_baselines3.common.logger import Logger, make_output_format
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from dreamzoo.analysis.callbacks import REPLAY, TRAINING, SaveCallback, SeededEvalCallback
+from dreamzoo.analysis.callbacks import SaveCallback, SeededEvalCallback
 from dreamzoo.benchmark.run_config import (
-    MODEL,
     Run,
     continued,
-    earlier_files,
     note_run,
     refuse_earlier_run,
+    remove_earlier_run,
 )
-from dreamzoo.common.environments.normalizer import NORMALIZER
+from dreamzoo.common.environments.normalizer import load_normalizer
 from dreamzoo.common.exact_resume import ExactResume
-from dreamzoo.common.replay_files import ReplayFiles
+from dreamzoo.common.saved_algorithm import SavedAlgorithm
 from dreamzoo.common.storage.agents import agent_class
+from dreamzoo.common.storage.saves import MODEL, REPLAY_OF_SB3, newest
 from dreamzoo.envs import make_env
 from dreamzoo.wrappers import StaggeredStart
 
@@ -38,16 +38,21 @@ def make_envs(run: Run) -> tuple[VecEnv, VecEnv]:
     eval_env = make_vec_env(maker, n_envs=run.eval_episodes)
     if not run.normalize:
         return env, eval_env
-    if run.resume:
-        env = VecNormalize.load(str(run.out / NORMALIZER), env)
-    else:
-        env = VecNormalize(env, norm_reward=False)
+    env = _as_saved(run, env) if run.resume else VecNormalize(env, norm_reward=False)
     # EvalCallback hands it the statistics of training; it gathers none.
     return env, VecNormalize(eval_env, training=False, norm_reward=False)
 
 
 def _staggered(maker: Callable[[], gym.Env], max_steps: int) -> gym.Env:
     return StaggeredStart(maker(), max_steps)
+
+
+def _as_saved(run: Run, env: VecEnv) -> VecNormalize:
+    normalizer = load_normalizer(run.out, trusted=True, training=True)
+    if normalizer is None:
+        raise ValueError(f"{newest(run.out)} holds no statistics of a VecNormalize.")
+    normalizer.set_venv(env)
+    return normalizer
 
 
 def make_agent(run: Run, env: VecEnv) -> BaseAlgorithm:
@@ -63,11 +68,14 @@ def make_agent(run: Run, env: VecEnv) -> BaseAlgorithm:
             verbose=1,
             **dict(run.agent_kwargs),
         )
-    model = kind.load(run.out / MODEL, env=env, device=run.device)
-    if isinstance(model, OffPolicyAlgorithm):
-        model.load_replay_buffer(run.out / REPLAY)
-    if isinstance(model, ExactResume) and not isinstance(model, ReplayFiles):
-        model.load_training_state(run.out / TRAINING)
+    # Who resumes a run has begun it, and trusts its folder.
+    last = newest(run.out)
+    trust = {"trusted": True} if issubclass(kind, SavedAlgorithm) else {}
+    model = kind.load(last / MODEL, env=env, device=run.device, **trust)  # type: ignore[arg-type]
+    if isinstance(model, ExactResume):
+        model.resume(run.out, trusted=True)
+    elif isinstance(model, OffPolicyAlgorithm):
+        model.load_replay_buffer(last / REPLAY_OF_SB3)
     return model
 
 
@@ -99,8 +107,7 @@ def prepare(run: Run) -> Callable[[], BaseAlgorithm]:
         )
     run.out.mkdir(parents=True, exist_ok=True)
     if not run.resume:
-        for path in earlier_files(run.out):
-            path.unlink()
+        remove_earlier_run(run.out)
     note_run(run)
     # A resumed run writes progress_<step>.csv beside the earlier files, not over them.
     suffix = f"_{model.num_timesteps}" if run.resume else ""

@@ -4,6 +4,7 @@ import argparse
 import ast
 import pathlib
 import pickle
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -67,12 +68,29 @@ def seed(text: str) -> int:
     raise argparse.ArgumentTypeError(f"must be less than 2**32, not {text!r}")
 
 
-def load_replay(model: Any, path: pathlib.Path) -> None:
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """
+    Let a command line name a saved agent.
+
+    :param parser: of the command
+    """
+    parser.add_argument(
+        "--model", type=pathlib.Path, required=True, help="file, or folder of dreamzoo train"
+    )
+    parser.add_argument(
+        "--trusted",
+        action="store_true",
+        help="also load files that run code: of SB3, of dreamzoo 0.1, with classes of their author",
+    )
+
+
+def load_replay(model: Any, path: pathlib.Path, trusted: bool) -> None:
     """
     Give a model the replay that a command line names.
 
     :param model: agent
-    :param path: of the replay
+    :param path: of the replay, or folder of dreamzoo train
+    :param trusted: also load one of dreamzoo 0.1
     :raises ValueError: for an agent that keeps none
     """
     if not hasattr(model, "load_replay_buffer"):
@@ -81,7 +99,9 @@ def load_replay(model: Any, path: pathlib.Path) -> None:
             "replay. Leave it out: dreams then begin where episodes do, and dreamzoo dream takes "
             "an environment to play in instead, with --env."
         )
-    model.load_replay_buffer(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of environments, which have no part in it
+        model.load_replay_buffer(path, trusted=trusted)
 
 
 #: What may be raised about what a user has said: by us, SB3, gymnasium, torch and the system.

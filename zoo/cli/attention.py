@@ -1,7 +1,7 @@
 """
 Show what an agent with an external memory reads.
 
-    dreamzoo attention --model runs/t-maze/model.zip --env dreamzoo/TMaze-v0 -e length=50
+    dreamzoo attention --model runs/t-maze --env dreamzoo/TMaze-v0 -e length=50
 
 Plays one episode, writes a picture, a column for every step, and prints one JSON line: what the
 episode returned, and which rows had most weight in its last step. Row i was written after step i.
@@ -16,7 +16,7 @@ from stable_baselines3.common.env_util import make_vec_env
 
 from dreamzoo.analysis.attention import attention_figure, read_attention
 from dreamzoo.analysis.evaluation import check_spaces
-from dreamzoo.cli.arguments import make_parser, parse_value, plain_errors, seed
+from dreamzoo.cli.arguments import add_model, make_parser, parse_value, plain_errors, seed
 from dreamzoo.common.environments.normalizer import as_in_training
 from dreamzoo.common.storage.agents import load
 from dreamzoo.envs import make_env
@@ -27,17 +27,19 @@ def main(argv: list[str] | None = None) -> None:
     parser = make_parser("attention", __doc__)
     parser.add_argument("--env", required=True, help="see dreamzoo.envs.make_env")
     parser.add_argument("-e", "--env-kwargs", nargs="*", type=parse_value, default=[])
-    parser.add_argument("--model", type=Path, required=True)
+    add_model(parser)
     parser.add_argument("--sampled", action="store_true", help="default: most likely actions")
     parser.add_argument("--seed", type=seed, default=10_000)
     parser.add_argument("--out", type=Path, default=Path("attention.png"))
     args = parser.parse_args(argv)
     with plain_errors():
-        model = load(args.model)
+        model = load(args.model, trusted=args.trusted)
         if not isinstance(model, ExternalMemoryAgent) or model.policy.external_memory is None:
             raise ValueError(f"The {type(model).__name__} in {args.model} has no external memory.")
         maker = partial(make_env, args.env, **dict(args.env_kwargs))
-        env = as_in_training(make_vec_env(maker, n_envs=1, seed=args.seed), args.model)
+        env = as_in_training(
+            make_vec_env(maker, n_envs=1, seed=args.seed), args.model, args.trusted
+        )
         check_spaces(model, env)
     th.manual_seed(args.seed)
     seen = read_attention(model, env, deterministic=not args.sampled)

@@ -1,12 +1,12 @@
 """
 Show what a trained world model predicts: truth, model, error.
 
-    dreamzoo dream --model runs/train/model.zip --replay runs/train/replay_buffer.pkl
-    dreamzoo dream --model runs/train/model.zip --env CartPole-v1
+    dreamzoo dream --model runs/train --replay runs/train
+    dreamzoo dream --model runs/train --env CartPole-v1
 
 Reads real sequences from the saved replay, or lets the agent play them in an environment. The
 model sees their first steps and goes on with the actions alone. Writes a video for each image, and
-a figure of everything else. Observations are normalized as in training if vecnormalize.pkl lies
+a figure of everything else. Observations are normalized as in training if vecnormalize.zip lies
 beside the model.
 """
 
@@ -22,7 +22,15 @@ from dreamzoo.analysis.callbacks import DreamVideoCallback
 from dreamzoo.analysis.open_loop import OpenLoop, open_loop
 from dreamzoo.analysis.open_loop_files import write_open_loop
 from dreamzoo.analysis.playing import play_sequences
-from dreamzoo.cli.arguments import load_replay, make_parser, parse_value, plain_errors, seed, whole
+from dreamzoo.cli.arguments import (
+    add_model,
+    load_replay,
+    make_parser,
+    parse_value,
+    plain_errors,
+    seed,
+    whole,
+)
 from dreamzoo.common.environments.normalizer import as_in_training, load_normalizer
 from dreamzoo.envs import make_env
 from dreamzoo.envs.dreams.load_model import load_model
@@ -30,7 +38,7 @@ from dreamzoo.envs.dreams.load_model import load_model
 
 def main(argv: list[str] | None = None) -> None:
     parser = make_parser("dream", __doc__)
-    parser.add_argument("--model", type=Path, required=True)
+    add_model(parser)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--replay", type=Path, help="saved by the agent's training")
     source.add_argument("--env", help="to play in, see dreamzoo.envs.make_env")
@@ -46,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
         look = DreamVideoCallback(
             n_sequences=args.sequences, length=args.length, context=args.context, seed=args.seed
         )
-        model = load_model(args.model)
+        model = load_model(args.model, trusted=args.trusted)
         shown = _replayed(model, look, args) if args.env is None else _played(model, args)
         args.out.mkdir(parents=True, exist_ok=True)
     write_open_loop(args.out, shown, model.policy.observation_codec, args.scale)
@@ -54,14 +62,15 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _replayed(model: Any, look: DreamVideoCallback, args: Namespace) -> OpenLoop:
-    load_replay(model, args.replay)
+    load_replay(model, args.replay, args.trusted)
     look.init_callback(model)
-    return look.look(load_normalizer(args.model))
+    return look.look(load_normalizer(args.model, args.trusted))
 
 
 def _played(model: Any, args: Namespace) -> OpenLoop:
     maker = partial(make_env, args.env, **dict(args.env_kwargs))
-    env = as_in_training(make_vec_env(maker, n_envs=args.sequences, seed=args.seed), args.model)
+    env = make_vec_env(maker, n_envs=args.sequences, seed=args.seed)
+    env = as_in_training(env, args.model, args.trusted)
     sequences = play_sequences(model, env, args.length, seed=args.seed)
     generator = th.Generator(device=model.device).manual_seed(args.seed)
     return open_loop(model.policy, sequences, args.context, generator)

@@ -6,12 +6,11 @@ Evaluate a trained agent beside a random policy.
 
 The model may be any that dreamzoo train saved, of agents of Stable-Baselines3, too.
 Prints one JSON line: mean returns with 95 % confidence intervals (normal approximation).
-Observations are normalized as in training if vecnormalize.pkl lies beside the model.
+Observations are normalized as in training if vecnormalize.zip lies beside the model.
 """
 
 import json
 from functools import partial
-from pathlib import Path
 
 import torch as th
 from stable_baselines3.common.env_util import make_vec_env
@@ -24,7 +23,7 @@ from dreamzoo.analysis.evaluation import (
     play_episodes,
     seed_episodes,
 )
-from dreamzoo.cli.arguments import make_parser, parse_value, plain_errors, seed, whole
+from dreamzoo.cli.arguments import add_model, make_parser, parse_value, plain_errors, seed, whole
 from dreamzoo.common.environments.normalizer import as_in_training
 from dreamzoo.envs import make_env
 
@@ -33,7 +32,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = make_parser("evaluate", __doc__)
     parser.add_argument("--env", default="CartPole-v1", help="see dreamzoo.envs.make_env")
     parser.add_argument("-e", "--env-kwargs", nargs="*", type=parse_value, default=[])
-    parser.add_argument("--model", type=Path, required=True)
+    add_model(parser)
     parser.add_argument("-a", "--agent-kwargs", nargs="*", type=parse_value, default=[])
     parser.add_argument("--episodes", type=whole(1), default=50)
     parser.add_argument("--n-envs", type=whole(1), default=10)
@@ -43,9 +42,10 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     th.set_num_threads(args.threads)
     with plain_errors():
-        model = load_changed(args.model, dict(args.agent_kwargs))
+        model = load_changed(args.model, dict(args.agent_kwargs), args.trusted)
         maker = partial(make_env, args.env, **dict(args.env_kwargs))
-        env = as_in_training(make_vec_env(maker, n_envs=args.n_envs, seed=args.seed), args.model)
+        env = make_vec_env(maker, n_envs=args.n_envs, seed=args.seed)
+        env = as_in_training(env, args.model, args.trusted)
         check_spaces(model, env)
     seed_episodes(env, args.seed)
     returns = play_episodes(model, env, args.episodes, args.deterministic)

@@ -2,7 +2,7 @@ r"""
 Train an SB3 agent inside the dream of a trained world-model agent, then let it act in reality.
 
     dreamzoo ppo-in-dream --model runs/demo/model.zip --env CartPole-v1
-    dreamzoo ppo-in-dream --model runs/pendulum/model.zip --env Pendulum-v1 \
+    dreamzoo ppo-in-dream --model runs/pendulum --env Pendulum-v1 \
         --algo sac -a gamma=0.9 use_sde=True gradient_steps=8
 
 The agent, PPO unless ``--algo`` says otherwise, sees nothing but the learned model. ``-a`` sets
@@ -28,7 +28,15 @@ from stable_baselines3.common.env_util import make_vec_env
 from dreamzoo.analysis.evaluation import check_spaces
 from dreamzoo.analysis.sb3_agents import make_sb3
 from dreamzoo.analysis.training_in_dreams import compare_in_reality, train_in_dream
-from dreamzoo.cli.arguments import load_replay, make_parser, parse_value, plain_errors, seed, whole
+from dreamzoo.cli.arguments import (
+    add_model,
+    load_replay,
+    make_parser,
+    parse_value,
+    plain_errors,
+    seed,
+    whole,
+)
 from dreamzoo.common.environments.normalizer import as_in_training
 from dreamzoo.common.storage.agents import SB3_AGENTS
 from dreamzoo.envs import make_env
@@ -38,7 +46,7 @@ from dreamzoo.envs.dreams.load_model import load_model
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = make_parser("ppo-in-dream", __doc__)
-    parser.add_argument("--model", type=Path, required=True)
+    add_model(parser)
     parser.add_argument("--replay", type=Path, help="begin dreams in states of this replay")
     parser.add_argument("--env", default="CartPole-v1", help="see dreamzoo.envs.make_env")
     parser.add_argument("-e", "--env-kwargs", nargs="*", type=parse_value, default=[])
@@ -59,14 +67,15 @@ def main(argv: list[str] | None = None) -> None:
     th.set_num_threads(args.threads)
     settings = dict(args.agent_kwargs)
     with plain_errors():
-        model = load_model(args.model)
+        model = load_model(args.model, trusted=args.trusted)
         maker = partial(make_env, args.env, **dict(args.env_kwargs))
-        env = as_in_training(make_vec_env(maker, n_envs=args.n_envs, seed=args.seed), args.model)
+        env = make_vec_env(maker, n_envs=args.n_envs, seed=args.seed)
+        env = as_in_training(env, args.model, args.trusted)
         check_spaces(model, env)
         if args.replay is not None:
             # With the environment it knows how the replay's observations are normalized.
-            model = type(model).load(args.model, env=env)
-            load_replay(model, args.replay)
+            model = type(model).load(args.model, env=env, trusted=args.trusted)
+            load_replay(model, args.replay, args.trusted)
         start = "initial" if args.replay is None else "replay"
         dream = model.dream_env(args.n_dreams, horizon=args.horizon, start=start)
         make_sb3(args.algo, dream, seed=args.seed, **settings)  # what it refuses, before training

@@ -63,6 +63,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     logged = commands.add_parser("metrics", help="print how training went")
     logged.add_argument("--names", nargs="+", required=True, help='without "train/"')
     scored = commands.add_parser("scores", help="print what the episodes of training returned")
+    scored.add_argument(
+        "--trusted", action="store_true", help="of dreamzoo 0.1, too, whose replays run code"
+    )
     for command in (logged, scored):
         command.add_argument("runs", nargs="+", type=Path)
         command.add_argument("--window", type=whole(1), default=2_000, help="steps of a column")
@@ -83,7 +86,9 @@ def run(args: argparse.Namespace) -> str:
     if args.command == "metrics":
         return metrics_table(args.runs, args.names, args.window)
     if args.command == "scores":
-        return table_by_steps({run.name: read_scores(run, args.window) for run in args.runs})
+        trusted = args.trusted
+        scores = {run.name: read_scores(run, args.window, trusted=trusted) for run in args.runs}
+        return table_by_steps(scores)
     for path in (args.results, args.published):
         if not path.is_file():
             raise ValueError(f"There is no file {path}; dreamzoo results collect writes one.")

@@ -9,9 +9,9 @@ Train an agent, evaluate it on the way, keep everything that is needed to resume
     dreamzoo train --agent dreamer_v2 --env atari/pong --published schedules no_layer_norm
     dreamzoo train --out runs/cartpole --resume
 
-Writes to ``--out``: config.json, progress.csv, TensorBoard logs, evaluations.npz, model.zip,
-replay_buffer.pkl (of agents with a replay; what else resuming needs lies beside it) and with
-``--normalize`` vecnormalize.pkl, all from model.zip on also on the way. A resumed run adds to them:
+Writes to ``--out``: config.json, progress.csv, TensorBoard logs, evaluations.npz, and on the way
+and at the end a save, which is a folder with model.zip and whatever resuming needs; saves.json
+names it. A resumed run trusts these files, see docs/files.md, and adds to the others:
 an entry to config.json, progress_<step>.csv, further rows to evaluations.npz. It is what
 config.json says, unless --steps, --eval-every, --save-every, --label, --device or --threads say
 otherwise.

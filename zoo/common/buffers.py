@@ -1,7 +1,7 @@
 """Replay of whole experience streams, sampled as windows."""
 
 from collections import deque
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch as th
@@ -126,8 +126,11 @@ class SequenceReplayBuffer(ReplayStorage):
     :raises MemoryError: where the operating system refuses the arrays, or the device has no room
     """
 
-    #: Names the moment at which it was saved, as its training state does; older files have none.
-    moment: str | None = None
+    #: What a file keeps beside the records: plain values, of subclasses also their own.
+    kept: ClassVar[tuple[str, ...]] = (
+        *("batch_length", "rng", "_next_reward", "_next_first", "_online"),
+        *("optimize_memory_usage", "handle_timeout_termination"),
+    )
 
     def __init__(
         self,

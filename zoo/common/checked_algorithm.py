@@ -8,25 +8,18 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
 
 import torch as th
-from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from stable_baselines3.common.utils import configure_logger
 
 from dreamzoo.common.arguments import constructor, documented, refuse_unknown
-from dreamzoo.common.settings import (
-    Arguments,
-    Rate,
-    Setting,
-    Whole,
-    check_rate,
-    read_settings,
-    saved_policy_kwargs,
-)
+from dreamzoo.common.saved_algorithm import SavedAlgorithm
+from dreamzoo.common.settings import Arguments, Rate, Setting, Whole, check_rate, read_settings
+from dreamzoo.common.storage.agent_file import saved_policy_kwargs
 
 SelfChecked = TypeVar("SelfChecked", bound="CheckedAlgorithm")
 
 
-class CheckedAlgorithm(BaseAlgorithm):
+class CheckedAlgorithm(SavedAlgorithm):
     """
     Algorithm whose settings are checked, wherever they come from.
 
@@ -64,21 +57,25 @@ class CheckedAlgorithm(BaseAlgorithm):
         custom_objects: dict[str, Any] | None = None,
         print_system_info: bool = False,
         force_reset: bool = True,
+        trusted: bool = False,
         **kwargs: Any,
     ) -> SelfChecked:
         """
         Load an agent, as SB3 does; settings are checked as the constructor checks them.
 
-        :param path: file
+        :param path: file, or folder of a :class:`SaveCallback`, whose last save counts
         :param env: environment to go on in; None if the agent shall only act
         :param device: ``auto``, ``cpu``, ``cuda``, ...
         :param custom_objects: what stands for objects of the file that cannot be read
         :param print_system_info: show versions, saved and installed
         :param force_reset: begin new episodes
+        :param trusted: also read what runs code: lambdas, classes of the author's own, and files of
+            dreamzoo 0.1. Without it a warning names what was left out
         :param kwargs: settings to change, by their names in the constructor
         :return: the agent
         :raises TypeError: for settings that the constructor does not know
-        :raises ValueError: for settings that make no sense, or networks other than the saved ones
+        :raises ValueError: for settings that make no sense, networks other than the saved ones, and
+            files that are damaged or cannot be read without running code
         """
         known = constructor(cls).parameters
         refuse_unknown(f"{cls.__name__}.load()", kwargs, known, known, "Nothing was loaded")
@@ -96,7 +93,7 @@ class CheckedAlgorithm(BaseAlgorithm):
                 f"made with {saved}. Build a new agent for networks of another size."
             )
         return super().load(
-            path, env, device, custom_objects, print_system_info, force_reset, **kwargs
+            path, env, device, custom_objects, print_system_info, force_reset, trusted, **kwargs
         )
 
     def _excluded_save_params(self) -> list[str]:

@@ -2,29 +2,47 @@
 
 import io
 import pathlib
-import pickle
 import random
 import warnings
-from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import numpy as np
 import torch as th
-from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.save_util import open_path
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
+from dreamzoo.common.environments.normalizer import are_statistics
 from dreamzoo.common.environments.settings import EnvSettings
 from dreamzoo.common.environments.state import load_env_state, save_env_state
 from dreamzoo.common.environments.watch import EnvWatch
+from dreamzoo.common.saved_algorithm import SavedAlgorithm
+from dreamzoo.common.storage.container import (
+    FileError,
+    OtherFormat,
+    Reader,
+    naming,
+    reading,
+    writing,
+)
 from dreamzoo.common.storage.files import replaced_file
+from dreamzoo.common.storage.saves import REPLAY_OF_SB3, TRAINING, newest, within
+from dreamzoo.common.storage.training_file import (
+    environments_file,
+    read_copies,
+    read_earlier,
+    read_training,
+    write_copies,
+    write_training,
+)
 
-#: What a file of :meth:`ExactResume.save_training_state` says of itself.
-FORMAT = "dreamzoo training state 1"
+#: What a training state of dreamzoo 0.1 says of itself.
+EARLIER_FORMAT = "dreamzoo training state 1"
+#: What not all of these say.
+EARLIER: dict[str, Any] = {"cuda": [], "normalizer": None}
 
 
-class ExactResume(BaseAlgorithm):
+class ExactResume(SavedAlgorithm):
     """
     Any algorithm of SB3, with a file that says where its training stood.
 
@@ -67,26 +85,6 @@ class ExactResume(BaseAlgorithm):
     def _excluded_save_params(self) -> list[str]:
         of_the_run = ["_env_settings", "_watch", "last_good_file"]
         return [*super()._excluded_save_params(), *of_the_run]
-
-    def save(
-        self,
-        path: str | pathlib.Path | io.BufferedIOBase,
-        exclude: Iterable[str] | None = None,
-        include: Iterable[str] | None = None,
-    ) -> None:
-        """
-        Save the agent, as SB3 does; an older file stays until the new one is complete.
-
-        :param path: file, or where to create one
-        :param exclude: attributes to leave out
-        :param include: attributes to keep that are usually left out
-        :raises OSError: names the file, and leaves no part of it behind
-        """
-        if not isinstance(path, str | pathlib.Path):
-            super().save(path, exclude, include)
-            return
-        with replaced_file(path, "zip") as file:
-            super().save(file, exclude, include)  # type: ignore[arg-type]
 
     # ------------------------------------------------------------------ the run
 
@@ -140,19 +138,36 @@ class ExactResume(BaseAlgorithm):
         """
         Save where training stands, beside what :meth:`save` keeps.
 
-        :param path: file, or where to create one; ``.pkl`` is added where there is no suffix
+        Copies of the environments go into a second file, whose name ends in
+        ``.environments.zip``; where training goes into a stream there are none.
+
+        :param path: file, or where to create one; ``.zip`` is added where there is no suffix
         :param env_state: False leaves the environments out: the continued training begins new
             episodes
         :raises OSError: names the file, and leaves no part of it behind
         """
-        state = self._training_state(env_state)
-        if not isinstance(path, str | pathlib.Path):
-            pickle.dump(state, path)
-            return
-        with replaced_file(path, "pkl") as file:
-            pickle.dump(state, file)
 
-    def load_training_state(self, path: str | pathlib.Path | io.BufferedIOBase) -> None:
+        def write(file: Any) -> None:
+            with writing(file, "training", self._moment()) as writer:
+                write_training(writer, self._training_state())
+
+        if not isinstance(path, str | pathlib.Path):
+            write(path)
+            return
+        with replaced_file(path, "zip") as file:
+            write(file)
+            self._save_copies(path, env_state)
+
+    def _save_copies(self, path: str | pathlib.Path, env_state: bool) -> None:
+        """Save copies of the environments beside a file, where there can be any."""
+        copies = None
+        if env_state and self.env is not None and self._is_between_steps():
+            copies = save_env_state(self.env, self._env_settings.of(self.env))
+        write_copies(environments_file(path), copies, self._moment())
+
+    def load_training_state(
+        self, path: str | pathlib.Path | io.BufferedIOBase, trusted: bool = False
+    ) -> None:
         """
         Take up a training where :meth:`save_training_state` has left it.
 
@@ -160,48 +175,118 @@ class ExactResume(BaseAlgorithm):
         saved ones keep theirs and begin new episodes; a warning names them.
 
         :param path: file
-        :raises ValueError: for a file of something else, of another moment, or cut short; the agent
+        :param trusted: also read copies of environments, and files of dreamzoo 0.1, which run
+            whatever code their author has put in
+        :raises ValueError: for a file of something else, of another moment, or damaged; the agent
             stays as it was
         """
-        state = self._read_training_state(path)
+        path = within(path, TRAINING)
+        try:
+            with reading(path, "training", "zip", "pkl") as reader:
+                state, moment = self._read_training_state(reader), reader.moment
+            fits = self._is_of(moment)
+        except OtherFormat:
+            if not trusted:
+                raise
+            state, moment = self._read_earlier_state(read_earlier(path, "pkl"), path), ""
+            fits = state["num_timesteps"] == self.num_timesteps
         if state["agent"] != type(self).__qualname__:
             raise ValueError(
                 f"{path} is of a training of {state['agent']}, and this is a "
                 f"{type(self).__qualname__}."
             )
         for what, saved, own in (
-            ("steps", state["num_timesteps"], self.num_timesteps),
             ("environments", state["n_envs"], self.n_envs),
+            ("steps", state["num_timesteps"], self.num_timesteps),
         ):
             if saved != own:
                 raise ValueError(
                     f"{path} is of a training of {saved} {what}, and the agent has {own}. Load the "
                     "agent that was saved at the same moment."
                 )
-        self._restore_training(state)
-
-    def _read_training_state(self, path: str | pathlib.Path | io.BufferedIOBase) -> dict[str, Any]:
-        stream = isinstance(path, io.BufferedIOBase)
-        try:
-            file = path if stream else open_path(path, "r", verbose=self.verbose, suffix="pkl")
-            try:
-                state = pickle.load(file)  # type: ignore[arg-type]
-            finally:
-                if not stream:
-                    file.close()  # type: ignore[union-attr]
-        except OSError:
-            raise
-        except Exception as error:  # what damaged bytes say may be anything
-            raise ValueError(f"{path} is not a complete training state: {error}") from error
-        if not isinstance(state, dict) or state.get("format") != FORMAT:
+        if not fits:
             raise ValueError(
-                f"{path} holds a {type(state).__name__}, not what save_training_state() writes."
+                f"{path} is of another training of {self.num_timesteps} steps than the agent. Load "
+                "the agent that was saved at the same moment."
             )
+        self._restore_training(state, self._copies_beside(path, moment, trusted))
+
+    def resume(self, folder: str | pathlib.Path, trusted: bool = False) -> None:
+        """
+        Take up the training that a :class:`SaveCallback` has saved last.
+
+        Load the agent from the same folder first.
+
+        Example:
+            >>> from dreamzoo import DreamerV3
+            >>> from dreamzoo.analysis.callbacks import SaveCallback
+            >>> agent = DreamerV3("MlpPolicy", "CartPole-v1", policy_kwargs=dict(size="debug"))
+            >>> agent = agent.learn(20, callback=SaveCallback("run", every=20))
+            >>> again = DreamerV3.load("run", env=agent.get_env(), trusted=True)
+            >>> again.resume("run", trusted=True)
+            >>> again.learn(20, reset_num_timesteps=False).num_timesteps
+            40
+
+        :param folder: of the callback
+        :param trusted: see :meth:`load_training_state`
+        :raises ValueError: see :meth:`load_training_state`
+        """
+        last = newest(folder)
+        if isinstance(self, OffPolicyAlgorithm):  # of SB3, which writes a pickle
+            if not trusted:
+                raise FileError(f"{last} has a replay of SB3, which runs code: pass trusted=True.")
+            OffPolicyAlgorithm.load_replay_buffer(self, last / REPLAY_OF_SB3)
+        self.load_training_state(last / "training_state", trusted)
+
+    def _read_training_state(self, reader: Reader) -> dict[str, Any]:
+        """Read and check the state of a training."""
+        state = read_training(reader)
+        if state is None:
+            raise FileError(f"{reader.label} does not say where a training stood.")
+        with naming(reader.label):
+            self._check_training_state(state)
         return state
 
-    def _training_state(self, env_state: bool = True) -> dict[str, Any]:
+    def _read_earlier_state(self, state: Any, path: Any) -> dict[str, Any]:
+        """Check the state of a training that dreamzoo 0.1 has saved."""
+        if not isinstance(state, dict) or state.get("format") != EARLIER_FORMAT:
+            raise FileError(
+                f"{path} holds a {type(state).__name__}, not what save_training_state() writes."
+            )
+        state = EARLIER | {"python": random.getstate()} | state
+        with naming(str(path)):
+            self._check_training_state(state)
+        return state
+
+    def _check_training_state(self, state: dict[str, Any]) -> None:
+        """
+        Look whether all can be taken up, before anything is.
+
+        :raises ValueError: if it cannot
+        """
+        th.Generator().set_state(state["torch"])
+        np.random.RandomState().set_state(state["numpy"])
+        random.Random().setstate(state["python"])
+        for one in state["cuda"]:
+            if not isinstance(one, th.Tensor):
+                raise ValueError("it holds a state of a graphics card that is none")
+        known = state["normalizer"] or {}
+        if not {*known} <= {"obs_rms", "ret_rms"} or not all(map(are_statistics, known.values())):
+            raise ValueError("its statistics of a VecNormalize are none")
+        if "last_obs" in state and self.env is not None:
+            seen = state["last_obs"]
+            parts = seen if isinstance(seen, dict) else {"": seen}
+            if any(len(part) != state["n_envs"] for part in parts.values()):
+                raise ValueError("its last observations are not of its environments")
+
+    def _copies_beside(self, path: Any, moment: str, trusted: bool) -> dict[str, Any] | None:
+        """Read the copies of environments that belong to a file, if there are any."""
+        if self.env is None or not isinstance(path, str | pathlib.Path):
+            return None
+        return read_copies(environments_file(path), moment, trusted)
+
+    def _training_state(self) -> dict[str, Any]:
         state: dict[str, Any] = {
-            "format": FORMAT,
             "agent": type(self).__qualname__,
             "num_timesteps": self.num_timesteps,
             "n_envs": self.n_envs,
@@ -209,7 +294,6 @@ class ExactResume(BaseAlgorithm):
             "cuda": th.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
             "numpy": np.random.get_state(),
             "python": random.getstate(),
-            "env": None,
             "normalizer": None,
         }
         if self._vec_normalize_env is not None:  # also where environments cannot be copied
@@ -220,8 +304,6 @@ class ExactResume(BaseAlgorithm):
         # stored: going on from it would join two observations that do not follow each other.
         if self._is_between_steps():
             state |= self._episode_state()
-            if self.env is not None and env_state:
-                state["env"] = save_env_state(self.env, self._env_settings.of(self.env))
         return state
 
     def _episode_state(self) -> dict[str, Any]:
@@ -232,16 +314,15 @@ class ExactResume(BaseAlgorithm):
             "last_episode_starts": self._last_episode_starts,
         }
 
-    def _restore_training(self, state: dict[str, Any]) -> None:
+    def _restore_training(self, state: dict[str, Any], copies: dict[str, Any] | None) -> None:
         th.set_rng_state(state["torch"])
-        if len(states := state.get("cuda", [])) == th.cuda.device_count():
+        if len(states := state["cuda"]) == th.cuda.device_count():
             th.cuda.set_rng_state_all(states)
         np.random.set_state(state["numpy"])
-        if "python" in state:
-            random.setstate(state["python"])
+        random.setstate(state["python"])
         if self._vec_normalize_env is not None:
-            vars(self._vec_normalize_env).update(state.get("normalizer") or {})
-        if self._restore_envs(state["env"]):
+            vars(self._vec_normalize_env).update(state["normalizer"] or {})
+        if "last_obs" in state and self._restore_envs(copies or state.get("env")):
             self._restore_episodes(state)
             assert self.env is not None
             self._watch.follow(self.env)

@@ -1,6 +1,5 @@
 """Agents that act with a memory, on whichever of SB3's loops: set-up, steps, and bad steps."""
 
-import io
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -126,8 +125,6 @@ class MemoryAgent(ExactResume, CheckedAlgorithm):
         return dict(self.policy_kwargs)
 
     def _check_policy_class(self) -> None:
-        # Saved with the agent; not that of the file it was loaded from.
-        self._agent_class = f"{type(self).__module__}:{type(self).__qualname__}"
         policy_class: Any = self.policy_class
         if not isinstance(policy_class, type):
             raise ValueError(
@@ -357,31 +354,31 @@ class MemoryAgent(ExactResume, CheckedAlgorithm):
     def _is_between_steps(self) -> bool:
         return not self._in_step and self._last_state is not None and super()._is_between_steps()
 
-    def _read_training_state(self, path: str | pathlib.Path | io.BufferedIOBase) -> dict[str, Any]:
-        state = super()._read_training_state(path)
-        self._check_training_state(state, path)
-        return state
-
-    def _check_training_state(self, state: dict[str, Any], path: Any) -> None:
+    def _check_training_state(self, state: dict[str, Any]) -> None:
         """
         Refuse a training state whose memory this agent does not have.
 
-        :raises ValueError: names the file and both memories
+        :raises ValueError: names both memories
         """
+        super()._check_training_state(state)
         layout = self.policy.memory
         kinds = zip(layout.dtypes, layout.shapes, strict=True)
         expected = [f"{dtype}{tuple(shape)}" for dtype, shape in kinds]
         found = [f"{part.dtype}{part.shape[1:]}" for part in state.get("memory", [])]
         if "generator" not in state or ("memory" in state and found != expected):
             raise ValueError(
-                f"{path} is of another agent, which remembers {found}; this one remembers "
-                f"{expected}."
+                f"it is of another agent, which remembers {found}; this one remembers {expected}"
             )
+        if any(len(part) != state["n_envs"] for part in state.get("memory", [])):
+            raise ValueError("its memories are not of its environments")
+        assert self._generator is not None
+        if state["device"] == self._generator.device.type:
+            th.Generator(device=self._generator.device).set_state(state["generator"])
 
-    def _training_state(self, env_state: bool = True) -> dict[str, Any]:
+    def _training_state(self) -> dict[str, Any]:
         assert self._generator is not None
         return {
-            **super()._training_state(env_state),
+            **super()._training_state(),
             "device": self._generator.device.type,
             "generator": self._generator.get_state(),
         }
@@ -390,11 +387,11 @@ class MemoryAgent(ExactResume, CheckedAlgorithm):
         memory = [part.cpu().numpy() for part in leaves(self._last_state)]
         return {**super()._episode_state(), "memory": memory}
 
-    def _restore_training(self, state: dict[str, Any]) -> None:
+    def _restore_training(self, state: dict[str, Any], copies: dict[str, Any] | None) -> None:
         assert self._generator is not None
         if state["device"] == self._generator.device.type:  # states of others do not fit
             self._generator.set_state(state["generator"])
-        super()._restore_training(state)
+        super()._restore_training(state, copies)
 
     def _restore_episodes(self, state: dict[str, Any]) -> None:
         super()._restore_episodes(state)

@@ -1,19 +1,24 @@
-"""Files of agents that learn from a replay: the replay, and beside it where training stands."""
+"""Files of agents that learn from a replay: the replay, and in it where training stands."""
 
 import io
 import pathlib
-import pickle
-import uuid
+import random
 import warnings
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from dreamzoo.common.buffers import SequenceReplayBuffer
-from dreamzoo.common.exact_resume import ExactResume
+from dreamzoo.common.exact_resume import EARLIER
 from dreamzoo.common.memory_agent import MemoryAgent
 from dreamzoo.common.record_store import RecordSpec
+from dreamzoo.common.storage.container import FileError, OtherFormat, naming, reading, writing
 from dreamzoo.common.storage.files import replaced_file
+from dreamzoo.common.storage.replay_file import read_replay, write_replay
+from dreamzoo.common.storage.saves import REPLAY, newest, within
+from dreamzoo.common.storage.training_file import read_earlier, read_training, write_training
 
 
 class ReplayFiles(MemoryAgent, OffPolicyAlgorithm):
@@ -36,115 +41,118 @@ class ReplayFiles(MemoryAgent, OffPolicyAlgorithm):
         self, path: str | pathlib.Path | io.BufferedIOBase, env_state: bool = True
     ) -> None:
         """
-        Save the replay and, in a second file beside it, where training stands.
+        Save the replay and, in the same file, where training stands.
 
-        The second one is what :meth:`save_training_state` writes; a replay that goes into a stream
-        has none.
+        Copies of the environments go into a second file, whose name ends in
+        ``.environments.zip``; where the replay goes into a stream there are none. An older file
+        stays until the new one is complete.
 
-        :param path: file, or where to create one; the second file's name ends in ``.training.pkl``
+        :param path: file, or where to create one; ``.npz`` is added where there is no suffix
         :param env_state: False leaves the environments out: the continued training begins new
             episodes
+        :raises OSError: names the file, and leaves no part of it behind
         """
         assert self.replay_buffer is not None, "The replay buffer is not defined"
         if not isinstance(path, str | pathlib.Path):
-            super().save_replay_buffer(path)
+            self._write_replay(path)
             return
-        self.replay_buffer.moment = uuid.uuid4().hex
-        with replaced_file(path, "pkl") as file:
-            super().save_replay_buffer(file)  # type: ignore[arg-type]
-            # Both are complete before one of them takes the place of an older one.
-            self.save_training_state(training_file(path), env_state)
+        with replaced_file(path, "npz") as file:
+            self._write_replay(file)
+            self._save_copies(path, env_state)
+
+    def _write_replay(self, file: Any) -> None:
+        assert self.replay_buffer is not None
+        with writing(file, "replay", self._moment()) as writer:
+            write_replay(writer, self.replay_buffer)
+            write_training(writer, self._training_state())
 
     def load_replay_buffer(
-        self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True
+        self,
+        path: str | pathlib.Path | io.BufferedIOBase,
+        truncate_last_traj: bool = True,
+        trusted: bool = False,
     ) -> None:
         """
         Load a replay.
 
-        If the agent was saved at the same moment, and the second file is there, training goes on
-        exactly where it stopped, on ``learn(..., reset_num_timesteps=False)``; see
-        :meth:`load_training_state`. Otherwise new episodes begin.
+        If the agent was saved at the same moment, training goes on where it stopped, on
+        ``learn(..., reset_num_timesteps=False)``; see :meth:`load_training_state`. In the middle of
+        episodes it does so with ``trusted=True``. Otherwise new episodes begin.
 
         :param path: file
         :param truncate_last_traj: as in SB3, for HerReplayBuffer only
-        :raises ValueError: for a file that holds something else, or is cut short
+        :param trusted: also read copies of environments, and files of dreamzoo 0.1, which run
+            whatever code their author has put in
+        :raises ValueError: for a file that holds something else, or is damaged; the agent stays as
+            it was
         """
-        before = self.replay_buffer
+        path = within(path, REPLAY)
         try:
-            super().load_replay_buffer(path, truncate_last_traj)
-            loaded = self._check_replay(path)
-            state = self._state_beside(path, loaded)
-        except BaseException as error:
-            self.replay_buffer = before
-            if not isinstance(error, (EOFError, pickle.UnpicklingError, AssertionError)):
+            with reading(path, "replay", "npz", "pkl") as reader:
+                kind: Any = self.replay_buffer_class or SequenceReplayBuffer
+                check = partial(self._check_replay, path)
+                replay = read_replay(reader, kind, self.replay_buffer_kwargs, check)
+                state, moment = read_training(reader), reader.moment
+            fits = self._is_of(moment)
+        except OtherFormat:
+            if not trusted:
                 raise
-            raise ValueError(f"{path} is not a complete replay buffer file: {error}") from error
-        del before  # what it kept makes room on the device
-        loaded.set_batch_length(self.replay_buffer_kwargs.get("batch_length", self.batch_length))
-        loaded.place()
-        if state is not None:
-            self._restore_training(state)
+            replay, state, moment = read_earlier_replay(path)
+            self._check_replay(path, vars(replay) | {"latents": replay.latent_spec})
+            fits = state is not None and state["num_timesteps"] == self.num_timesteps
+        copies = None
+        if state is not None and self._goes_on(path, state, fits, replay.n_envs):
+            with naming(str(path)):
+                self._check_training_state(state)
+            copies = self._copies_beside(path, moment, trusted)
         else:
+            state = None
+        self.replay_buffer = None  # what it kept makes room on the device
+        replay.device = self.device
+        replay.set_batch_length(self.replay_buffer_kwargs.get("batch_length", self.batch_length))
+        replay.place()
+        self.replay_buffer = replay
+        if state is not None:
+            self._restore_training(state, copies)
+        else:
+            self._named = None  # a save from now on belongs to no earlier one
             self._begin_new_episodes()
 
-    def _state_beside(
-        self, path: str | pathlib.Path | io.BufferedIOBase, replay: SequenceReplayBuffer
-    ) -> dict[str, Any] | None:
-        """Return the training state of a replay, if there is one."""
-        within = vars(replay).pop("resume_state", None)  # in files of an earlier version
-        if replay.n_envs != self.n_envs:
-            return None
-        file = training_file(path) if isinstance(path, str | pathlib.Path) else None
-        if within is not None or file is None or replay.moment is None:
-            goes_on = within is not None and within["num_timesteps"] == self.num_timesteps
-            return within if goes_on else None
-        state = ExactResume._read_training_state(self, file) if file.exists() else None
-        other = f"{file} is missing"
-        if state is not None:
-            other = self._why_not(state, file, path, replay.moment)
-            if not other:
-                self._check_training_state(state, file)
-                return state
+    def resume(self, folder: str | pathlib.Path, trusted: bool = False) -> None:
+        self.load_replay_buffer(newest(folder) / "replay_buffer", trusted=trusted)
+
+    def _goes_on(self, path: Any, state: dict[str, Any], fits: bool, n_envs: int) -> bool:
+        """Return whether a training goes on where a replay was saved; warn where it does not."""
+        if n_envs != self.n_envs:
+            return False
+        own = type(self).__qualname__
+        if fits and state["agent"] == own:
+            return True
         if self.num_timesteps:  # of an agent that has not begun yet nobody expects to go on
+            of = (
+                f"{state['num_timesteps']} steps, and the agent has {self.num_timesteps}"
+                if state["agent"] == own
+                else state["agent"]
+            )
             warnings.warn(
-                f"{other}: new episodes begin, with new random numbers; everything else continues.",
+                f"{path} was not saved together with the agent, but in a training of {of}: new "
+                "episodes begin, with new random numbers; everything else continues.",
                 stacklevel=3,
             )
-        return None
+        return False
 
-    def _why_not(self, state: dict[str, Any], file: pathlib.Path, path: Any, moment: str) -> str:
-        """Return why a training does not go on where a replay was saved; nothing if it does."""
-        if state["replay"] != moment:
-            return f"{file} was not saved together with {path}"
-        if state["agent"] != type(self).__qualname__:
-            return f"{file} is of a training of {state['agent']}"
-        if state["num_timesteps"] != self.num_timesteps:
-            steps = f"{state['num_timesteps']} steps, and the agent has {self.num_timesteps}"
-            return f"{file} is of a training of {steps}"
-        return ""
-
-    def _training_state(self, env_state: bool = True) -> dict[str, Any]:
-        assert self.replay_buffer is not None
-        return {**super()._training_state(env_state), "replay": self.replay_buffer.moment}
-
-    def _check_replay(self, path: str | pathlib.Path | io.BufferedIOBase) -> SequenceReplayBuffer:
-        """Return the replay just loaded, if this agent can learn from it."""
-        loaded: Any = self.replay_buffer
-        if not isinstance(loaded, SequenceReplayBuffer):
-            raise ValueError(
-                f"{path} holds a {type(loaded).__name__}; expected a SequenceReplayBuffer."
-            )
-        for what, stored, own in [
-            ("observations", loaded.observation_space, self.observation_space),
-            ("actions", loaded.action_space, self.action_space),
-            ("latents", loaded.latent_spec, dict(self.latent_spec() or {})),
+    def _check_replay(self, path: Any, what: Mapping[str, Any]) -> None:
+        """Refuse a replay that this agent cannot learn from."""
+        for name, stored, own in [
+            ("observations", what["observation_space"], self.observation_space),
+            ("actions", what["action_space"], self.action_space),
+            ("latents", what["latents"], dict(self.latent_spec() or {})),
         ]:
             if stored != own:
-                raise ValueError(
-                    f"{path} holds {what} of {stored}, and this agent has {own}. Load a replay "
+                raise FileError(
+                    f"{path} holds {name} of {stored}, and this agent has {own}. Load a replay "
                     "of the same environment and the same settings."
                 )
-        return loaded
 
     def _begin_new_episodes(self) -> None:
         assert self.replay_buffer is not None
@@ -152,12 +160,28 @@ class ReplayFiles(MemoryAgent, OffPolicyAlgorithm):
         super()._begin_new_episodes()
 
 
-def training_file(replay: str | pathlib.Path) -> pathlib.Path:
+def read_earlier_replay(
+    path: str | pathlib.Path | io.BufferedIOBase,
+) -> tuple[SequenceReplayBuffer, dict[str, Any] | None, str]:
     """
-    Name the file of the training state that belongs to a replay.
+    Read a replay of dreamzoo 0.1, which runs whatever code is in it.
 
-    :param replay: name of the replay's file, with a suffix or without
+    :param path: file
+    :return: the replay, where training stood if that is known, and no name of the moment
+    :raises ValueError: if it is something else
     """
-    path = pathlib.Path(replay)
-    stem = path.stem if path.suffix == ".pkl" else path.name
-    return path.with_name(f"{stem}.training.pkl")
+    replay = read_earlier(path, "pkl")
+    if not isinstance(replay, SequenceReplayBuffer):
+        raise FileError(f"{path} holds a {type(replay).__name__}; expected a SequenceReplayBuffer.")
+    known = vars(replay)
+    moment, state = known.pop("moment", None), known.pop("resume_state", None)
+    if isinstance(path, str | pathlib.Path) and moment is not None:
+        given = pathlib.Path(path)
+        stem = given.stem if given.suffix == ".pkl" else given.name
+        beside = given.with_name(f"{stem}.training.pkl")
+        state = read_earlier(beside) if beside.exists() else None
+        if state is not None and state["replay"] != moment:
+            state = None
+    if state is not None:
+        state = EARLIER | {"python": random.getstate()} | state
+    return replay, state, ""

@@ -1,6 +1,5 @@
 """Where the records of a replay lie: on the host, or partly on the device that batches go to."""
 
-import os
 from typing import Any
 
 import numpy as np
@@ -8,6 +7,7 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.buffers import BaseBuffer, ReplayBuffer
 
+from dreamzoo.common.host_memory import physical_memory
 from dreamzoo.common.record_store import RecordSpec, RecordStore, free_memory, is_here
 
 #: Name of the stored observations; those of a Dict have their keys behind it.
@@ -164,9 +164,10 @@ class ReplayStorage(ReplayBuffer):
     def _too_large(records: int, each: int) -> str:
         return (
             f"A replay buffer of {records:,} records of {each / 1e3:.1f} kB each takes "
-            f"{records * each / 1e9:.1f} GB, which does not fit in this machine's "
-            f"{physical_memory() / 1e9:.1f} GB of memory. Lower buffer_size (records of all "
-            "environments together), use smaller images or a smaller model."
+            f"{records * each / 1e9:.1f} GB, which does not fit in the "
+            f"{physical_memory() / 1e9:.1f} GB of memory that this process may have. Lower "
+            "buffer_size (records of all environments together), use smaller images or a smaller "
+            "model."
         )
 
     def check_memory(self, records: int) -> int:
@@ -196,6 +197,27 @@ class ReplayStorage(ReplayBuffer):
     def _take(self, name: str, flat: np.ndarray) -> np.ndarray:
         array = self._arrays[name]
         return array.reshape(-1, *array.shape[2:]).take(flat, axis=0)
+
+    def stored(self) -> dict[str, np.ndarray | th.Tensor]:
+        """Return all that was written, by name, (rows, n_envs, ...), where it lies."""
+        used = self._used()
+        parts: dict[str, np.ndarray | th.Tensor] = {k: x[:used] for k, x in self._arrays.items()}
+        if self._observations is not None:
+            parts |= {name: x[:used] for name, x in self._observations.tensors.items()}
+        return parts | {f"latents.{k}": x[:used] for k, x in self._latents.tensors.items()}
+
+    def fill(self, count: np.ndarray) -> dict[str, np.ndarray]:
+        """
+        Take as many records as others have written.
+
+        :param count: how many were ever written, by stream
+        :return: memory for what their :meth:`stored` returned, on the host
+        """
+        self._count[:] = count
+        longest = int(self._count.max())
+        self.pos, self.full = longest % self.buffer_size, self.size() >= self.buffer_size
+        latents = {f"latents.{name}": x.numpy() for name, x in self._latents.tensors.items()}
+        return {name: x[: self._used()] for name, x in (self._arrays | latents).items()}
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle only the part that was written, not gigabytes of zeros."""
@@ -227,11 +249,3 @@ def by_key(parts: dict[str, Any]) -> Any:
     if OBSERVATIONS in parts:
         return parts[OBSERVATIONS]
     return {name.removeprefix(f"{OBSERVATIONS}."): part for name, part in parts.items()}
-
-
-def physical_memory() -> int:
-    """Return the machine's memory in bytes."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # no sysconf on Windows: no limit known
-        return 2**63

@@ -1,18 +1,12 @@
 """What the settings of agents and policies may be: one table each, one check for all."""
 
-import io
-import json
 import math
 import numbers
-import pathlib
-import warnings
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from stable_baselines3.common.save_util import json_to_data, open_path
 from stable_baselines3.common.type_aliases import Schedule, TrainFreq, TrainFrequencyUnit
 
 
@@ -271,25 +265,3 @@ def check_rate(owner: str, rate: float, progress: float) -> None:
             f"{owner}: the learning rate {rate} that the schedule gives for the remaining progress "
             f"{progress:.3g} {error}. Nothing was learned with it."
         ) from None
-
-
-def saved_policy_kwargs(path: str | pathlib.Path | io.BufferedIOBase) -> dict[str, Any] | None:
-    """
-    Read only the policy's arguments from an agent's file.
-
-    :param path: file of an agent
-    :return: None where they are missing or cannot be read
-    """
-    file = open_path(path, "r", suffix="zip")
-    try:
-        with zipfile.ZipFile(file) as archive:
-            stored = json.loads(archive.read("data"))
-        part = json.dumps({"policy_kwargs": stored["policy_kwargs"]})
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what cannot be read is replaced
-            return json_to_data(part).get("policy_kwargs")
-    except (zipfile.BadZipFile, KeyError, ValueError):
-        return None  # loading says what is wrong
-    finally:
-        if file is not path:
-            file.close()

@@ -13,19 +13,14 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 
 import dreamzoo
 from dreamzoo import AGENTS, DreamerV3, PlaNet
+from dreamzoo.common.exact_resume import ExactResume
 from dreamzoo.common.storage.agents import SB3_AGENTS
 from dreamzoo.envs import DreamVectorEnv
 from dreamzoo.testing.random_env import RandomEnv
 
 
-class OwnDQN(DQN):
+class OwnDQN(ExactResume, DQN):
     """A model-free agent of a user's own, which names its class in its file."""
-
-    _agent_class = f"{__name__}:OwnDQN"
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._agent_class = type(self)._agent_class
 
 
 def _saved(agent: BaseAlgorithm, tmp_path: Path) -> Path:
@@ -49,8 +44,14 @@ def test_agents_are_loaded_as_what_they_are(tmp_path: Path) -> None:
         loaded: Any = dreamzoo.load(path, env=agent.env, device="cpu", batch_size=3)
         assert type(loaded) is type(agent)
         assert (loaded.batch_size, loaded.env) == (3, agent.env)
-        del agent._agent_class  # as in files of earlier versions
-        assert type(dreamzoo.load(str(_saved(agent, tmp_path)))) is type(agent)
+        data = BaseAlgorithm.save
+        data(agent, tmp_path / "old")  # as files of dreamzoo 0.1, with and without a name
+        assert type(dreamzoo.load(str(tmp_path / "old"), trusted=True)) is type(agent)
+        vars(agent)["_agent_class"] = "dreamzoo.planet.planet:PlaNet"
+        data(agent, tmp_path / "named")
+        if type(agent) is PlaNet:
+            assert type(dreamzoo.load(tmp_path / "named", trusted=True)) is PlaNet
+        del vars(agent)["_agent_class"]
 
 
 @pytest.mark.usefixtures("model_free")
@@ -58,8 +59,8 @@ def test_agents_without_a_world_model_are_loaded_and_do_not_dream(tmp_path: Path
     for kind in (DQN, OwnDQN):
         agent = kind("MlpPolicy", "CartPole-v1", buffer_size=10)
         path = _saved(agent, tmp_path)
-        assert type(dreamzoo.load(path)) is kind
-        for model in (agent, path, lambda agent=agent: agent):
+        assert type(dreamzoo.load(path, trusted=kind is DQN)) is kind
+        for model in (agent, lambda agent=agent: agent, *([path] if kind is OwnDQN else [])):
             with pytest.raises(ValueError, match=rf"^{kind.__name__} has no world model"):
                 DreamVectorEnv(model)  # type: ignore[arg-type]
 
@@ -75,7 +76,10 @@ def test_agents_of_sb3_are_told_apart(name: str, policy: str, tmp_path: Path) ->
     seen = VECTOR if policy == "MlpPolicy" else spaces.Dict({"a": VECTOR})
     settings = SMALL.get(name, {"buffer_size": 10})
     agent = kind(policy, RandomEnv(seen, action), device="cpu", **settings)
-    loaded = dreamzoo.load(_saved(agent, tmp_path), device="cpu")
+    path = _saved(agent, tmp_path)
+    with pytest.raises(ValueError, match=r"agent\.zip is not of a form .* with trusted=True"):
+        dreamzoo.load(path, device="cpu")
+    loaded = dreamzoo.load(path, device="cpu", trusted=True)
     assert type(loaded) is (TD3 if kind is DDPG else kind)  # whose files do not differ
     for one, other in zip(agent.policy.parameters(), loaded.policy.parameters(), strict=True):
         assert th.equal(one, other)
@@ -88,7 +92,7 @@ class OthersPolicy(ActorCriticPolicy):
 def test_agents_of_others_are_named_and_refused(tmp_path: Path) -> None:
     path = _saved(PPO(OthersPolicy, "CartPole-v1", n_steps=8, batch_size=8), tmp_path)
     with pytest.raises(ValueError, match=r"OthersPolicy.*, which no agent of dreamzoo or SB3 has"):
-        dreamzoo.load(path)
+        dreamzoo.load(path, trusted=True)
 
 
 @pytest.mark.usefixtures("model_free")
@@ -99,12 +103,14 @@ def test_a_policy_of_two_agents_does_not_tell_them_apart(
     monkeypatch.setitem(AGENTS, "own_sac", type("OwnSAC", (SAC,), {}))
     path = _saved(SAC("MlpPolicy", "Pendulum-v1", buffer_size=10), tmp_path)
     with pytest.raises(ValueError, match="which SAC, OwnSAC have"):
-        dreamzoo.load(path)
+        dreamzoo.load(path, trusted=True)
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="There is no file"):
         dreamzoo.load(tmp_path / "missing")
     (tmp_path / "text.zip").write_text("not a zip")
-    with pytest.raises(ValueError, match=r"text\.zip is not a file that agent\.save\(\) wrote"):
+    with pytest.raises(ValueError, match=r"text\.zip is not of a form that is safe to read"):
         dreamzoo.load(tmp_path / "text")
+    with pytest.raises(ValueError, match=r"text\.zip is not a file that agent\.save\(\) wrote"):
+        dreamzoo.load(tmp_path / "text", trusted=True)

@@ -1,50 +1,109 @@
 """Statistics of a run's ``VecNormalize``, kept beside its model: it cannot see without them."""
 
 import pathlib
-import pickle
 from typing import Any
 
 import numpy as np
+from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
 
+from dreamzoo.common.storage.container import FileError, reading, writing
+from dreamzoo.common.storage.files import replaced_file
+from dreamzoo.common.storage.plain import from_json, to_json
+from dreamzoo.common.storage.saves import MODEL, within
+from dreamzoo.common.storage.training_file import read_earlier
 from dreamzoo.nn.observations import SINGLE
 
 #: Where VecNormalize clips observations, unless told otherwise.
 VEC_NORMALIZE_CLIP = 10.0
-#: File beside ``model.zip``.
-NORMALIZER = "vecnormalize.pkl"
+#: File beside ``model.zip``; dreamzoo 0.1 wrote the other one.
+NORMALIZER, EARLIER = "vecnormalize.zip", "vecnormalize.pkl"
+MEMBER = "statistics.json"
+#: What a ``VecNormalize`` is beside its environment.
+_KEPT = (
+    *("obs_rms", "ret_rms", "clip_obs", "clip_reward", "gamma", "epsilon"),
+    *("norm_obs", "norm_reward", "norm_obs_keys", "training"),
+)
 
 
-def load_normalizer(model: pathlib.Path) -> VecNormalize | None:
+def save_normalizer(normalizer: VecNormalize, path: pathlib.Path) -> None:
     """
-    Load the statistics that lie beside a model; they are used and no longer updated.
+    Save the statistics of a ``VecNormalize``, and how it uses them.
 
-    :param model: file of the model
+    :param normalizer: around any environment
+    :param path: of the file
+    """
+    known = {name: vars(normalizer)[name] for name in _KEPT if name in vars(normalizer)}
+    with replaced_file(path, "zip") as file, writing(file, "statistics", "") as writer:
+        writer.write_json(MEMBER, to_json(known, "VecNormalize"))
+
+
+def load_normalizer(
+    model: str | pathlib.Path, trusted: bool = False, training: bool = False
+) -> VecNormalize | None:
+    """
+    Load the statistics that lie beside a model; unless training goes on they only are used.
+
+    :param model: file of the model, or folder of a :class:`SaveCallback`
+    :param trusted: also read the file of dreamzoo 0.1, which runs whatever code is in it
+    :param training: go on with them as they were saved
     :return: around no environment; None if the model was trained without
-    :raises ValueError: if the file holds something else
+    :raises ValueError: if the file holds something else or is damaged
     """
-    path = model.parent / NORMALIZER
-    if not path.exists():
+    folder = pathlib.Path(within(model, MODEL)).parent
+    path, earlier = folder / NORMALIZER, folder / EARLIER
+    if path.exists():
+        with reading(path, "statistics") as reader:
+            normalizer = _made(from_json(reader.read_json(MEMBER)))
+    elif not earlier.exists():
         return None
-    try:
-        with path.open("rb") as file:
-            normalizer = pickle.load(file)
-    except (pickle.UnpicklingError, EOFError, ValueError) as error:
-        raise ValueError(f"{path} is not a complete VecNormalize file: {error}") from error
-    if not isinstance(normalizer, VecNormalize):
-        raise ValueError(f"{path} holds a {type(normalizer).__name__}; expected a VecNormalize.")
-    normalizer.training = normalizer.norm_reward = False
+    elif not trusted:
+        raise FileError(
+            f"{earlier} is of dreamzoo 0.1, and can run whatever code its author has put in. If "
+            "you trust where it comes from, load it with trusted=True."
+        )
+    else:
+        normalizer = read_earlier(earlier)
+        if not isinstance(normalizer, VecNormalize):
+            found = type(normalizer).__name__
+            raise FileError(f"{earlier} holds a {found}; expected a VecNormalize.")
+    if not training:
+        normalizer.training = normalizer.norm_reward = False
     return normalizer
 
 
-def as_in_training(env: VecEnv, model: pathlib.Path) -> VecEnv:
+def _made(known: dict[str, Any]) -> VecNormalize:
+    """Make a ``VecNormalize`` around no environment, as one that was unpickled."""
+    if not {*known, "obs_rms"} == {*_KEPT}:
+        raise ValueError(f"it holds {sorted(known)}")
+    if not are_statistics(known["ret_rms"]) or not are_statistics(known.get("obs_rms", {})):
+        raise ValueError("its statistics are none")
+    normalizer = VecNormalize.__new__(VecNormalize)
+    normalizer.__setstate__(known | {"old_reward": np.array([])})
+    return normalizer
+
+
+def are_statistics(value: Any) -> bool:
+    """Return whether a value is the statistics of a ``VecNormalize``, or a dict of them."""
+    return all(
+        isinstance(rms, RunningMeanStd) and vars(rms).keys() == vars(RunningMeanStd()).keys()
+        for rms in _parts(value)
+    )
+
+
+def _parts(observed: Any) -> list[Any]:
+    return list(observed.values()) if isinstance(observed, dict) else [observed]
+
+
+def as_in_training(env: VecEnv, model: str | pathlib.Path, trusted: bool = False) -> VecEnv:
     """
     Show observations as a saved model saw them in training; rewards stay as they are.
 
     :param env: as its own environment was, without ``VecNormalize``
-    :param model: file of the model
+    :param model: file of the model, or folder of a :class:`SaveCallback`
+    :param trusted: see :func:`load_normalizer`
     """
-    normalizer = load_normalizer(model)
+    normalizer = load_normalizer(model, trusted)
     if normalizer is None:
         return env
     normalizer.set_venv(env)
@@ -66,8 +125,7 @@ class Statistics:
             if isinstance(env, VecNormalize):
                 self._kept.append((env, {"returns": env.returns.copy()}))
                 observed = vars(env).get("obs_rms", {})  # none where only rewards are normalized
-                parts = observed.values() if isinstance(observed, dict) else [observed]
-                for rms in (*parts, env.ret_rms):
+                for rms in (*_parts(observed), env.ret_rms):
                     self._kept.append((rms, {k: _copy(v) for k, v in vars(rms).items()}))
             env = env.venv
 

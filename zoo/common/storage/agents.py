@@ -15,6 +15,9 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.type_aliases import GymEnv
 
+from dreamzoo.common.saved_algorithm import SavedAlgorithm
+from dreamzoo.common.storage.container import FileError, OtherFormat, existing, reading
+from dreamzoo.common.storage.saves import MODEL, within
 from dreamzoo.envs.errors import requires_extra
 
 #: SB3's agents by their names in lower case.
@@ -52,13 +55,15 @@ def load(
     path: str | pathlib.Path,
     env: GymEnv | None = None,
     device: th.device | str = "auto",
+    trusted: bool = False,
     **kwargs: Any,
 ) -> BaseAlgorithm:
     """
     Load whatever agent a file holds: of ``dreamzoo.AGENTS``, of SB3, or a user's own, imported.
 
-    Its class's own ``load`` does the same for those who know the class. Files of SB3 do not name
-    it: what is derived from SB3's agents is loaded as one of these, and DDPG as TD3. Of
+    Its class's own ``load`` does the same for those who know the class. Files of SB3 run code, so
+    that they are loaded with ``trusted=True`` only. They do not name the class:
+    what is derived from SB3's agents is loaded as one of these, and DDPG as TD3. Of
     sb3-contrib's agents ``RecurrentPPO`` is known.
 
     Example:
@@ -68,28 +73,43 @@ def load(
         >>> type(dreamzoo.load("agent")).__name__
         'DreamerV3'
 
-    :param path: file written by an agent's ``save``
+    :param path: file written by an agent's ``save``, or folder of a :class:`SaveCallback`
     :param env: environment to go on in; None if the agent shall only act
     :param device: ``auto``, ``cpu``, ``cuda``, ...
+    :param trusted: also read files of SB3 and dreamzoo 0.1 and whatever else runs code
     :param kwargs: of the class's ``load``, such as settings to change
     :return: the agent
     :raises FileNotFoundError: if there is no such file
     :raises ValueError: if the file holds no agent of dreamzoo or SB3, or one of a class that is not
-        known here
+        known here, if it is damaged, or if it can only be read by running code
     """
-    given, path = path, pathlib.Path(path)
-    path = path if path.exists() else pathlib.Path(f"{path}.zip")
+    given, path = path, existing(within(pathlib.Path(path), MODEL), "zip")
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {given}; save an agent with agent.save(path).")
+    try:
+        with reading(path, "agent") as reader:
+            kind = _by_name(path, str(reader.index["agent"]), trusted)
+    except OtherFormat:
+        if not trusted:
+            raise
+        kind = _earlier_class(path)
+    if issubclass(kind, SavedAlgorithm):
+        kwargs["trusted"] = trusted
+    return kind.load(path, env, device, **kwargs)
+
+
+def _earlier_class(path: pathlib.Path) -> type[BaseAlgorithm]:
+    """Find the class of an agent that SB3 or dreamzoo 0.1 has saved; runs code of the file."""
     try:
         data, _, _ = load_from_zip_file(io.BytesIO(path.read_bytes()), device="cpu")
         policy_class = (data or {})["policy_class"]
     except (ValueError, KeyError, zipfile.BadZipFile):
-        raise ValueError(f"{path} is not a file that agent.save() wrote.") from None
+        raise FileError(f"{path} is not a file that agent.save() wrote.") from None
     assert data is not None
     name = data.get("_agent_class")
-    kind = _by_policy(path, policy_class, data) if name is None else _by_name(path, name)
-    return kind.load(path, env, device, **kwargs)
+    if name is None:
+        return _by_policy(path, policy_class, data)
+    return _by_name(path, name, trusted=True)
 
 
 def _by_policy(
@@ -113,11 +133,11 @@ def _by_policy(
         return fits[0]
     names = ", ".join(agent.__name__ for agent in fits or (*AGENTS.values(), *SB3_AGENTS.values()))
     if fits:
-        raise ValueError(
+        raise FileError(
             f"{path} holds an agent with the policy {policy_class}, which {names} have. Load it "
             "with the class that saved it."
         )
-    raise ValueError(
+    raise FileError(
         f"{path} holds an agent with the policy {policy_class}, which no agent of dreamzoo or SB3 "
         f"has ({names}). Load it with the class that saved it."
     )
@@ -136,15 +156,16 @@ def _policies(agent: type[BaseAlgorithm]) -> tuple[type, ...]:
     return tuple(agent.policy_aliases.values()) if base is None else (base,)
 
 
-def _by_name(path: pathlib.Path, name: str) -> type[BaseAlgorithm]:
+def _by_name(path: pathlib.Path, name: str, trusted: bool) -> type[BaseAlgorithm]:
     """Find an agent's class, which may be the user's own, among those that exist."""
     module, _, qualname = name.partition(":")
-    with contextlib.suppress(ImportError):
-        importlib.import_module(module)
+    if trusted or module.partition(".")[0] == "dreamzoo":
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
     for agent in _subclasses(BaseAlgorithm):  # type: ignore[type-abstract]
         if (agent.__module__, agent.__qualname__) == (module, qualname):
             return agent
-    raise ValueError(
+    raise FileError(
         f"{path} holds an agent of the class {qualname} of {module}, which cannot be found here. "
         f"Import it first, or load the agent yourself: {qualname}.load(path), for a dream "
         f"DreamEnv({qualname}.load(path))."

@@ -1,6 +1,7 @@
 """Files that are complete or not there, and errors that say which file and what to do."""
 
 import contextlib
+import os
 import pathlib
 import sys
 import tempfile
@@ -37,10 +38,27 @@ def replaced_file(path: str | pathlib.Path, suffix: str) -> Iterator[BinaryIO]:
         try:
             with new.open("wb") as file:
                 yield file
+                file.flush()
+                os.fsync(file.fileno())
             new.replace(target)
+            sync_folder(target.parent)
         finally:
             with contextlib.suppress(OSError):
                 new.unlink(missing_ok=True)
+
+
+def sync_folder(folder: pathlib.Path) -> None:
+    """
+    Let names that were changed in a folder survive a power cut.
+
+    :param folder: exists
+    """
+    with contextlib.suppress(OSError):  # some systems open no folders
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 @contextlib.contextmanager

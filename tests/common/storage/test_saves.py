@@ -1,0 +1,157 @@
+"""Folders of saves: whatever cuts a save off, the last complete one counts, whole."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stable_baselines3.common.env_util import make_vec_env
+
+from dreamzoo import DreamerV3
+from dreamzoo.analysis.callbacks import SaveCallback
+from dreamzoo.common.storage.container import FileError, reading
+from dreamzoo.common.storage.files import replaced_file
+from dreamzoo.common.storage.saves import new_save, newest, within
+
+TINY: dict[str, Any] = dict(
+    policy_kwargs=dict(size="debug"), batch_size=2, batch_length=4, buffer_size=500, seed=0
+)
+
+
+def _names(steps: str) -> list[str]:
+    return [f"{int(step):012d}_0123abcd" for step in steps]
+
+
+def _make(folder: Path, name: str, keep: int = 1) -> None:
+    with new_save(folder, name, keep) as new:
+        (new / "file").write_text(name)
+
+
+def test_the_last_saves_stay(tmp_path: Path) -> None:
+    for name in _names("1234"):
+        _make(tmp_path, name, keep=2)
+        assert newest(tmp_path) == tmp_path / name
+    *_, one, two, last = _names("12345")
+    (tmp_path / f"{one}.new").mkdir()  # cut off
+    (tmp_path / "notes").mkdir()
+    assert {path.name for path in tmp_path.glob("0*[!w]")} == {one, two}
+    _make(tmp_path, last, keep=1)
+    assert {path.name for path in tmp_path.iterdir()} == {last, "notes", "saves.json"}
+
+
+def test_a_folder_without_a_list_is_a_save_itself(tmp_path: Path) -> None:
+    """As dreamzoo 0.1 has left it, and as save() into one folder does."""
+    (tmp_path / "model.zip").touch()
+    assert newest(tmp_path) == tmp_path
+    assert within(tmp_path, "model.zip") == tmp_path / "model.zip"
+    assert within(tmp_path, "replay_buffer.npz") == tmp_path
+    assert within(tmp_path / "model.zip", "other") == tmp_path / "model.zip"
+
+
+@pytest.mark.parametrize("text", ["", "{", "5", '["../elsewhere"]', '["/etc"]', "[1]"])
+def test_a_list_that_is_damaged_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "saves.json").write_text(text)
+    with pytest.raises(FileError, match=r"saves\.json"):
+        newest(tmp_path)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_a_save_that_fails_leaves_the_older_ones(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    def fail() -> None:
+        with new_save(tmp_path, "b", 1) as new:
+            (new / "file").write_text("half")
+            raise error
+
+    _make(tmp_path, "a")
+    with pytest.raises(error):
+        fail()
+    assert newest(tmp_path) == tmp_path / "a"
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "saves.json"}
+
+
+class _Killed(BaseException):
+    """As a power cut: nothing that follows happens, clearing up neither."""
+
+
+def _killing(monkeypatch: pytest.MonkeyPatch, at: int) -> list[int]:
+    """Stop at so many changes of the file system, before or after the change."""
+    count = [0]
+
+    def guard(function: Callable[..., Any]) -> Callable[..., Any]:
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            count[0] += 1
+            if count[0] > at:
+                raise _Killed
+            result = function(*args, **kwargs)
+            count[0] += 1
+            if count[0] > at:
+                raise _Killed
+            return result
+
+        return guarded
+
+    for owner, names in ((os, ("fsync",)), (Path, ("replace", "unlink", "mkdir"))):
+        for name in names:
+            monkeypatch.setattr(owner, name, guard(getattr(owner, name)))
+    monkeypatch.setattr(shutil, "rmtree", guard(shutil.rmtree))
+    return count
+
+
+def _save(folder: Path, name: str) -> None:
+    with new_save(folder, name, 1) as new:
+        for file in ("model.zip", "replay_buffer.npz", "vecnormalize.zip"):
+            with replaced_file(new / file, "zip") as out:
+                out.write(name.encode())
+
+
+def test_a_kill_at_any_change_of_files_leaves_one_save_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Model, replay and statistics are those of the last save, or all are those of the new one."""
+    old, new, after = (f"{step:012d}_0123abcd" for step in (1, 2, 3))
+    found: list[str] = []
+    at, is_cut = -1, True
+    while is_cut:
+        at += 1
+        folder = tmp_path / str(at)
+        folder.mkdir()
+        _save(folder, old)
+        with monkeypatch.context() as patch:
+            _killing(patch, at)
+            try:
+                _save(folder, new)
+                is_cut = False
+            except _Killed:
+                is_cut = True
+        texts = {path.read_text() for path in newest(folder).iterdir()}
+        assert len(list(newest(folder).iterdir())) == 3
+        found += texts
+        assert len(found) == at + 1  # all of one save
+        _save(folder, after)
+        assert {path.name for path in folder.iterdir()} == {after, "saves.json"}
+    assert set(found) == {old, new}
+    assert found.index(new) > 20  # the list is replaced after everything else
+    assert set(found[found.index(new) :]) == {new}
+
+
+def test_all_files_of_a_save_name_one_moment(tmp_path: Path) -> None:
+    model = DreamerV3("MlpPolicy", make_vec_env("CartPole-v1", n_envs=2, seed=0), **TINY)
+    moments: list[str] = []
+    for steps in (20, 40):
+        model.learn(20, callback=SaveCallback(tmp_path, 20), reset_num_timesteps=steps == 20)
+        found = set()
+        for name, kind in [
+            ("model.zip", "agent"),
+            ("replay_buffer.npz", "replay"),
+            ("replay_buffer.environments.zip", "environments"),
+        ]:
+            with reading(newest(tmp_path) / name, kind) as reader:
+                found.add(reader.moment)
+        assert len(found) == 1
+        moments.append(*found)
+    assert moments[0] != moments[1]
+    assert DreamerV3.load(tmp_path)._moment() == moments[1]

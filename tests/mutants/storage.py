@@ -1,0 +1,154 @@
+"""Mistakes in files: what is checked, what is trusted, what belongs together."""
+
+from tests.mutants.mutant import Mutant
+
+ROOM = "zoo/common/storage/"
+CONTAINER, PLAIN, AGENT = f"{ROOM}container.py", f"{ROOM}plain.py", f"{ROOM}agent_file.py"
+OF_CONTAINER = ("tests/common/storage/test_container.py",)
+OF_PLAIN = ("tests/common/storage/test_plain.py",)
+OF_AGENT = ("tests/common/storage/test_agent_file.py",)
+OF_SAVES = ("tests/common/storage/test_saves.py",)
+
+MUTANTS = [
+    Mutant(
+        "files: the CRC of arrays is not compared",
+        CONTAINER,
+        "if combine(zlib.crc32(self._file.read(header)), crc, len(block)) != info.CRC:",
+        "if False:",
+        OF_CONTAINER,
+    ),
+    Mutant(
+        "files: members of another file are taken",
+        CONTAINER,
+        'if written != index["members"] or len(infos) != len(written) + 1:',
+        'if written.keys() != index["members"].keys():',
+        OF_CONTAINER,
+    ),
+    Mutant(
+        "files: compressed members are unpacked",
+        CONTAINER,
+        "if any(i.compress_type or i.compress_size != i.file_size for i in infos):",
+        "if False:",
+        OF_CONTAINER,
+    ),
+    Mutant(
+        "files: newer ones are read as if they were not",
+        CONTAINER,
+        'if index["version"] > VERSION:',
+        'if index["version"] > 100 * VERSION:',
+        OF_CONTAINER,
+    ),
+    Mutant(
+        "files: memory that is used again is written too late",
+        CONTAINER,
+        "            data = bytes(data)  # who wrote it may use its memory again\n",
+        "            pass\n",
+        OF_CONTAINER,
+    ),
+    Mutant(
+        "files: chunks are summed up in another order",
+        f"{ROOM}crc32.py",
+        "crc = combine(crc, part, min(CHUNK, len(block) - start))",
+        "crc = combine(part, crc, min(CHUNK, len(block) - start))",
+        ("tests/common/storage/test_crc32.py",),
+    ),
+    Mutant(
+        "plain values: any class is found",
+        PLAIN,
+        'if not any(f"{module}.".startswith(f"{package}.") for package in packages):',
+        "if not module:",
+        OF_PLAIN,
+    ),
+    Mutant(
+        "plain values: what a module has imported is taken for its own",
+        PLAIN,
+        "return found if isinstance(found, type) and name_of(found) == name else None",
+        "return found if isinstance(found, type) else None",
+        OF_PLAIN,
+    ),
+    Mutant(
+        "plain values: short texts stand for any memory",
+        PLAIN,
+        "        if self.left < 0:\n",
+        "        if False:\n",
+        OF_PLAIN,
+    ),
+    Mutant(
+        "agents: code is run without trust",
+        AGENT,
+        "            elif trusted:\n",
+        "            elif True:\n",
+        OF_AGENT,
+    ),
+    Mutant(
+        "agents: attributes of classes can be replaced",
+        AGENT,
+        "    defaults -= of_classes\n",
+        "    del of_classes\n",
+        OF_AGENT,
+    ),
+    Mutant(
+        "agents: unknown attributes are taken",
+        "zoo/common/saved_algorithm.py",
+        "if strange := sorted(stored.plain - given):",
+        "if strange := sorted(stored.plain - given - stored.plain):",
+        OF_AGENT,
+    ),
+    Mutant(
+        "agents: tensors of another dtype are converted",
+        AGENT,
+        "(given.shape, given.dtype) != (shape, dtype):",
+        "given.shape != shape:",
+        OF_AGENT,
+    ),
+    Mutant(
+        "replays: what stands beside the records is not compared",
+        f"{ROOM}replay_file.py",
+        "if own is not None and not _is_alike(value, own):",
+        "if False:",
+        OF_AGENT,
+    ),
+    Mutant(
+        "replays: the pickle beside the model is read without trust",
+        "zoo/common/replay_files.py",
+        "            if not trusted:\n                raise\n            replay, state",
+        "            replay, state",
+        ("tests/common/storage/test_agent_file.py", "tests/sb3/test_resume.py"),
+    ),
+    Mutant(
+        "environments: copies are read without trust",
+        f"{ROOM}training_file.py",
+        "    if trusted:\n        with reading(path",
+        "    if path:\n        with reading(path",
+        ("tests/sb3/test_resume.py",),
+    ),
+    Mutant(
+        "environments: copies of another save are put in place",
+        f"{ROOM}training_file.py",
+        "            if reader.moment == moment:\n",
+        "            if True:\n",
+        ("tests/sb3/test_resume.py",),
+    ),
+    Mutant(
+        "saves: a new one counts before it is complete",
+        f"{ROOM}saves.py",
+        "    try:\n        new.mkdir()\n",
+        "    try:\n        (folder / name).mkdir()\n"
+        "        (folder / SAVES).write_text(json.dumps([name]))\n        new.mkdir()\n",
+        OF_SAVES,
+    ),
+    Mutant(
+        "saves: what was cut off stays for ever",
+        f"{ROOM}saves.py",
+        "if _NAME.fullmatch(path.name) and path.name not in names:",
+        "if False:",
+        OF_SAVES,
+    ),
+    Mutant(
+        "memory: limits of the groups around are overlooked",
+        "zoo/common/host_memory.py",
+        "for one in (group, *group.parents) if root in (one, *one.parents))",
+        "for one in (group,) if root in (one, *one.parents))",
+        ("tests/common/test_host_memory.py",),
+    ),
+]

@@ -1,0 +1,114 @@
+"""Folders of saves: each complete in a folder of its own, and one file that names the newest."""
+
+import contextlib
+import io
+import json
+import os
+import pathlib
+import re
+import shutil
+import uuid
+from collections.abc import Iterator
+from typing import TypeVar
+
+from dreamzoo.common.storage.container import FileError, naming
+from dreamzoo.common.storage.files import replaced_file, sync_folder
+
+#: Names the saves of a folder, the newest last; replaced as a whole.
+SAVES = "saves.json"
+#: Files of a save; SB3 writes the replays of its own agents as pickles.
+MODEL, REPLAY, TRAINING = "model.zip", "replay_buffer.npz", "training_state.zip"
+REPLAY_OF_SB3 = "replay_buffer.pkl"
+#: Names of saves, complete or not.
+_NAME = re.compile(r"\d{12}_[0-9a-f]{8}(\.new)?")
+
+_Path = TypeVar("_Path", bound="str | pathlib.Path | io.BufferedIOBase")
+
+
+def newest(folder: str | pathlib.Path) -> pathlib.Path:
+    """
+    Find the newest save.
+
+    Example:
+        >>> from dreamzoo import DreamerV3
+        >>> from dreamzoo.analysis.callbacks import SaveCallback
+        >>> from dreamzoo.common.storage.saves import newest
+        >>> model = DreamerV3("MlpPolicy", "CartPole-v1", policy_kwargs=dict(size="debug"))
+        >>> model = model.learn(20, callback=SaveCallback("run", every=20))
+        >>> (newest("run") / "model.zip").exists()
+        True
+
+    :param folder: of saves, or with the files of one
+    :return: the folder with its files
+    :raises FileError: if the list of saves is damaged
+    """
+    folder = pathlib.Path(folder)
+    names = _names(folder)
+    return folder / names[-1] if names else folder
+
+
+def within(path: _Path, name: str) -> "_Path | pathlib.Path":
+    """
+    Find a file of the newest save where a folder is given.
+
+    :param path: a file, which is returned as it is, or a folder
+    :param name: of the file in the folder
+    """
+    if isinstance(path, str | pathlib.Path) and pathlib.Path(path).is_dir():
+        inside = newest(path) / name
+        if (pathlib.Path(path) / SAVES).exists() or inside.exists():
+            return inside
+    return path
+
+
+def save_name(steps: int) -> str:
+    """
+    Name a save, as no other is named.
+
+    :param steps: of the agent
+    """
+    return f"{steps:012d}_{uuid.uuid4().hex[:8]}"
+
+
+@contextlib.contextmanager
+def new_save(folder: pathlib.Path, name: str, keep: int) -> Iterator[pathlib.Path]:
+    """
+    Make a save that is complete or not there, and remove those that are too old.
+
+    The moment at which the list of saves is replaced is the moment at which the new one counts.
+
+    :param folder: of the saves
+    :param name: of this one, see :func:`save_name`
+    :param keep: how many last saves stay
+    :return: folder to write to
+    :raises OSError: names the file that could not be written; the older saves are as they were
+    """
+    new = folder / f"{name}.new"
+    try:
+        new.mkdir()
+        yield new
+        for path in new.iterdir():
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())
+        sync_folder(new)
+        new.replace(folder / name)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    names = [*_names(folder), name][-keep:]
+    with replaced_file(folder / SAVES, "json") as file:
+        file.write(json.dumps(names).encode())
+    for path in folder.iterdir():  # older ones, and what was cut off
+        if _NAME.fullmatch(path.name) and path.name not in names:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _names(folder: pathlib.Path) -> list[str]:
+    """List the saves of a folder, the newest last."""
+    path = folder / SAVES
+    if not path.exists():
+        return []
+    with naming(str(path)):
+        names = json.loads(path.read_bytes())
+        if not all(pathlib.PurePath(name).name == name for name in names):
+            raise FileError(f"{path} names folders elsewhere.")
+        return [str(name) for name in names]
