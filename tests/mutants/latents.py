@@ -38,8 +38,8 @@ MUTANTS = [
     Mutant(
         "memory: arrays of any dtype are let in",
         MEMORY,
-        "x.shape == (n, size) and x.dtype == dtype",
-        "x.shape == (n, size)",
+        "found = [(x.dtype, x.shape) for x in parts]",
+        "found = [(d, x.shape) for d, x in zip(self.dtypes, parts, strict=False)]",
         OF_MEMORY,
     ),
     Mutant(

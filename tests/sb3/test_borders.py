@@ -161,11 +161,14 @@ STATES: dict[str, tuple[Spoil, str]] = {
     "rows": (lambda state, _: tuple(part[:1] for part in state), "same number of environments"),
     "parts": (lambda state, _: state[:2], "as the last predict"),
     "width": (lambda state, _: tuple(part[:, :-1] for part in state), "as the last predict"),
-    "dtype": (lambda state, _: tuple(part.astype(np.float64) for part in state), "of float32"),
+    "dtype": (
+        lambda state, _: tuple(part.astype(np.float64) for part in state),
+        "float64.*expected float32",
+    ),
     "nan": (lambda state, i: _put(state, i, np.nan), r"art \d of the state with NaN or infinity"),
     "infinity": (lambda state, i: _put(state, i, np.inf), r"expected finite numbers of float32"),
     "none": (lambda state, _: (None, *state[1:]), "not real: NoneType"),
-    "text": (lambda *_: "state", r"no tuple: str; expected parts of float32"),
+    "text": (lambda *_: "state", r"no tuple: str; expected a tuple of \d+ arrays of \d+ rows"),
     "number": (lambda *_: 3, "no tuple: int"),
 }
 
@@ -296,7 +299,7 @@ STEPS: dict[str, tuple[Callable[[Any], tuple[Any, ...]], str]] = {
             map_parts(lambda x: x.double() if x.is_floating_point() else x, _state(a, 1)),
             th.ones(1, dtype=th.bool),
         ),
-        "State that does not fit.*float64.*expected.*float32",
+        "State that does not fit: part 0 of .*float64.*expected.*float32",
     ),
     "nan": (
         lambda a: (

@@ -79,6 +79,11 @@ def test_a_policy_refuses_what_makes_no_sense(make_agent: Any, facts: Facts) -> 
             make_agent(policy_kwargs={name: value})
 
 
+def test_an_agent_without_an_environment_is_refused(agent_class: Any) -> None:
+    with pytest.raises(ValueError, match=f"{agent_class.__name__} needs an environment"):
+        agent_class("MlpPolicy", None)
+
+
 def test_the_constructor_names_the_nearest_setting(make_agent: Any) -> None:
     with pytest.raises(TypeError, match=r"\(\) got leaning_rate, .* name is learning_rate\."):
         make_agent(leaning_rate=4)

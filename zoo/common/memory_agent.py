@@ -125,6 +125,12 @@ class MemoryAgent(ExactResume, CheckedAlgorithm):
         return dict(self.policy_kwargs)
 
     def _check_policy_class(self) -> None:
+        if getattr(self, "observation_space", None) is None:
+            name = type(self).__name__
+            raise ValueError(
+                f"{name} needs an environment, whose spaces its networks fit; got env=None. A "
+                f"saved agent needs none: {name}.load(path)."
+            )
         policy_class: Any = self.policy_class
         if not isinstance(policy_class, type):
             raise ValueError(

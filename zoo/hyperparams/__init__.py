@@ -51,6 +51,12 @@ def published(agent: str, env: str, *variants: str) -> dict[str, Any]:
     :raises ValueError: if there are none, or there is no such variant
     """
     known, others = HYPERPARAMS.get(agent, {}), VARIANTS.get(agent, {})
+    if not known:
+        raise ValueError(
+            f"No settings of {agent} are published that could be looked up here, only those of "
+            f"{', '.join(HYPERPARAMS)}. Leave --published out; dreamzoo benchmark list names what "
+            "was trained with settings of its own."
+        )
     for name in variants:
         if name not in others:
             raise ValueError(f"No published variant {name!r} of {agent}; there are: {[*others]}.")

@@ -329,3 +329,17 @@ def _plain_lstm(cell: nn.LSTMCell, x: Tensor, state: tuple[Tensor, Tensor]) -> A
     i, f, g, o = gates.chunk(4, dim=1)
     after = th.sigmoid(f) * state[1] + th.sigmoid(i) * th.tanh(g)
     return th.sigmoid(o) * th.tanh(after), after
+
+
+def test_imagining_is_one_prior_step_after_another() -> None:
+    predictor: Any = MemoryBasedPredictor(6, 2, latents=3, units=8, rows=4)
+    start, actions = predictor.initial(5), th.randn(7, 5, 2)
+    path = predictor.imagine(start, actions, generator=th.Generator().manual_seed(0))
+    state, generator = start, th.Generator().manual_seed(0)
+    for t, action in enumerate(actions):
+        state = predictor.imagine_step(state, action, generator)
+        there = select(path.states, t + 1)
+        assert all(th.equal(a, b) for a, b in zip(leaves(there), leaves(state), strict=True))
+        assert th.equal(path.feat[t + 1], state.z)
+    with pytest.raises(TypeError, match="no state follows"):
+        predictor.split(path.feat)

@@ -45,6 +45,9 @@ _OF_AGENT: dict[str, dict[str, Any]] = {
     "rl_mem": _SHARED,
     "rl_lstm": _SHARED,
 }
+#: As in SB3's PPO. Once a task is solved, gradients are next to nothing, and with a smaller epsilon
+#: Adam makes whole steps of them.
+_CALM = ("optimizer_kwargs", {"eps": 1e-5})
 
 
 def _runs() -> Iterator[Run]:
@@ -63,7 +66,7 @@ def _runs() -> Iterator[Run]:
         for agent, settings in _OF_AGENT.items():
             yield Run(
                 agent,
-                policy_kwargs=[] if agent == "rl_lstm" else [("rows", task.rows)],
+                policy_kwargs=[_CALM] if agent == "rl_lstm" else [("rows", task.rows), _CALM],
                 agent_kwargs=list(settings.items()),
                 **common,
             )

@@ -60,18 +60,19 @@ class MemoryLayout:
         :raises InputError: says what does not fit
         """
         if not isinstance(given, (tuple, list)):
-            found = type(given).__name__
-            raise InputError("state that is no tuple", f"{found}; expected {self._words(n)}")
+            kind = type(given).__name__
+            raise InputError("state that is no tuple", f"{kind}; expected {self._words(n)}")
         parts = [
             x if isinstance(x, np.ndarray) else to_host(x, "state", self._words(n)) for x in given
         ]
-        fits = len(parts) == len(self.sizes) and all(
-            x.shape == (n, size) and x.dtype == dtype
-            for x, size, dtype in zip(parts, self.sizes, self.dtypes, strict=True)
-        )
-        if not fits:
-            kinds = [f"{x.dtype} {x.shape}" for x in parts]
-            raise InputError("state that does not fit", f"{kinds}; expected {self._words(n)}")
+        found = [(x.dtype, x.shape) for x in parts]
+        expected = [(d, (n, size)) for d, size in zip(self.dtypes, self.sizes, strict=True)]
+        if found != expected:
+            raise InputError(
+                "state that does not fit",
+                f"{_first_difference(found, expected)}, as the last predict() call returned it for "
+                "the same number of environments, or state=None to start anew",
+            )
         for i, x in enumerate(parts):
             _check_numbers(x, i)
         return parts
@@ -95,18 +96,25 @@ class MemoryLayout:
             (kind, (n, *shape)) for kind, shape in zip(self.kinds, self.shapes, strict=True)
         ]
         if shapes != expected:
-            raise InputError("state that does not fit", f"{shapes}; expected {expected}")
+            raise InputError("state that does not fit", _first_difference(shapes, expected))
         for i, part in enumerate(parts):
             if part.is_cpu:
                 _check_numbers(part.detach().numpy(), i)
 
     def _words(self, n: int) -> str:
-        kinds = ", ".join(dict.fromkeys(map(str, self.dtypes)))
         return (
-            f"parts of {kinds} of the shapes {[(n, size) for size in self.sizes]}, as the last "
-            "predict() call returned them for the same number of environments, or state=None to "
-            "start anew"
+            f"a tuple of {len(self.sizes)} arrays of {n} rows, as the last predict() call returned "
+            "it for the same number of environments, or state=None to start anew"
         )
+
+
+def _first_difference(found: Sequence[Any], expected: Sequence[Any]) -> str:
+    """Say in words where dtypes and shapes of parts begin to differ."""
+    if len(found) != len(expected):
+        return f"{len(found)} parts; expected {len(expected)}"
+    i = next(i for i, (x, y) in enumerate(zip(found, expected, strict=True)) if x != y)
+    (dtype, shape), (its, other) = found[i], expected[i]
+    return f"part {i} of {len(found)} is {dtype} {tuple(shape)}; expected {its} {tuple(other)}"
 
 
 def rows_of(part: Tensor) -> Tensor:

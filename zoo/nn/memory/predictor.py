@@ -206,6 +206,16 @@ class MemoryBasedPredictor(Dynamics):
 
     # ------------------------------------------------------------------ many steps
 
+    def _path(  # type: ignore[override]
+        self, states: list[PredictorState], feat: Tensor
+    ) -> PredictorState:
+        """Join states to one of (1 + H, N, ...); features are z alone, and no state."""
+        return stack(states, 0)
+
+    def split(self, feat: Tensor) -> PredictorState:  # type: ignore[override]
+        """Refuse: z alone is no state."""
+        raise TypeError("Features of this model are z alone; no state follows from them.")
+
     def filter(
         self,
         state: PredictorState,

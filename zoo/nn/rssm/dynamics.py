@@ -139,7 +139,7 @@ class Dynamics(nn.Module):
         """
         steps = steps_of(actor, horizon)
         state = latent if graph else map_parts(Tensor.detach, latent)
-        feats, actions, chosen = [state.feat], [], []
+        states, feats, actions, chosen = [state], [state.feat], [], []
         with th.set_grad_enabled(graph and th.is_grad_enabled()):
             for t in range(steps):
                 if isinstance(actor, Tensor):
@@ -151,13 +151,18 @@ class Dynamics(nn.Module):
                     encoded = actor.encode(action)
                 actions.append(action)
                 state = self.imagine_step(state, encoded, generator, mode=mode)
+                states.append(state)
                 feats.append(state.feat)
             feat = memory.stack(feats)
-            states = self.split(feat)
+            path = self._path(states, feat)
         if isinstance(actor, Tensor):
-            return Trajectory(states, feat, actor, None)
+            return Trajectory(path, feat, actor, None)
         of_states = th.stack(chosen) if graph else actor.evaluate(feat[:-1])
-        return Trajectory(states, feat, th.stack(actions), actor.distribution(of_states))
+        return Trajectory(path, feat, th.stack(actions), actor.distribution(of_states))
+
+    def _path(self, states: list[Latent], feat: Tensor) -> Latent:
+        """Join states to one of (1 + H, N, ...): here a view of their features."""
+        return self.split(feat)
 
     def split(self, feat: Tensor) -> Latent:
         """View features (..., F) as states."""
