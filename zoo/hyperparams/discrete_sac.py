@@ -19,6 +19,7 @@ _SMALL: dict[str, Any] = {
     "gamma": 0.99,
     "tau": 0.01,
     "gradient_steps": 4,
+    "n_steps": 3,
     "backup_entropy": False,
     "target_entropy_scale": (0.9, 0.1, 10_000),
     "policy_kwargs": {"net_arch": [128, 128]},
