@@ -7,6 +7,7 @@ CONTAINER, PLAIN, AGENT = f"{ROOM}container.py", f"{ROOM}plain.py", f"{ROOM}agen
 OF_CONTAINER = ("tests/common/storage/test_container.py",)
 OF_PLAIN = ("tests/common/storage/test_plain.py",)
 OF_AGENT = ("tests/common/storage/test_agent_file.py",)
+OF_POLICIES = ("tests/common/storage/test_policy_file.py",)
 OF_SAVES = ("tests/common/storage/test_saves.py",)
 
 MUTANTS = [
@@ -150,5 +151,26 @@ MUTANTS = [
         "for one in (group, *group.parents) if root in (one, *one.parents))",
         "for one in (group,) if root in (one, *one.parents))",
         ("tests/common/test_host_memory.py",),
+    ),
+    Mutant(
+        "policies: what only code can say is read unasked",
+        "zoo/common/policies/saved.py",
+        "if skipped and not trusted:",
+        "if skipped and not skipped:",
+        OF_POLICIES,
+    ),
+    Mutant(
+        "replays of SB3: they are read unasked",
+        "zoo/common/exact_resume.py",
+        'if getattr(cls, "load_replay_buffer", None) is OffPolicyAlgorithm.load_replay_buffer:',
+        "if False:",
+        OF_POLICIES,
+    ),
+    Mutant(
+        "agents: a derived one passes for what it is derived from",
+        "zoo/common/saved_algorithm.py",
+        "if saved is not cls and (cls in own or not issubclass(cls, saved)):",
+        "if not issubclass(saved, cls) and not issubclass(cls, saved):",
+        OF_POLICIES,
     ),
 ]

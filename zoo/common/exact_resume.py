@@ -211,6 +211,12 @@ class ExactResume(SavedAlgorithm):
             )
         self._restore_training(state, self._copies_beside(path, moment, trusted))
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # Not a method of this class: agents without a replay shall have none.
+        if getattr(cls, "load_replay_buffer", None) is OffPolicyAlgorithm.load_replay_buffer:
+            cls.load_replay_buffer = _load_replay_of_sb3  # type: ignore[attr-defined]
+
     def resume(self, folder: str | pathlib.Path, trusted: bool = False) -> None:
         """
         Take up the training that a :class:`SaveCallback` has saved last.
@@ -351,3 +357,26 @@ class ExactResume(SavedAlgorithm):
             )
             return False
         return True
+
+
+def _load_replay_of_sb3(
+    agent: OffPolicyAlgorithm,
+    path: str | pathlib.Path | io.BufferedIOBase,
+    truncate_last_traj: bool = True,
+    trusted: bool = False,
+) -> None:
+    """
+    Load a replay, which SB3 writes as a pickle.
+
+    :param agent: that learns from it
+    :param path: file
+    :param truncate_last_traj: as in SB3, for HerReplayBuffer only
+    :param trusted: must be True: the file runs whatever code its author has put in
+    :raises ValueError: if it is not
+    """
+    if not trusted:
+        raise FileError(
+            f"{path} is a replay of SB3, which can run whatever code its author has put in. If "
+            "you trust where it comes from, load it with trusted=True."
+        )
+    OffPolicyAlgorithm.load_replay_buffer(agent, path, truncate_last_traj)

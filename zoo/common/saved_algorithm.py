@@ -25,6 +25,7 @@ from dreamzoo.common.storage.agent_file import (
 )
 from dreamzoo.common.storage.container import FileError, OtherFormat, naming
 from dreamzoo.common.storage.files import replaced_file
+from dreamzoo.common.storage.plain import name_of
 from dreamzoo.common.storage.saves import MODEL, within
 
 SelfSaved = TypeVar("SelfSaved", bound="SavedAlgorithm")
@@ -127,6 +128,7 @@ class SavedAlgorithm(BaseAlgorithm):
             with naming(str(path)):
                 arguments = path, env, device, custom_objects, print_system_info, force_reset
                 return super().load(*arguments, **kwargs)
+        cls._refuse_another_agent(stored)
         if print_system_info:
             print("== CURRENT SYSTEM INFO ==")
             get_system_info()
@@ -151,6 +153,19 @@ class SavedAlgorithm(BaseAlgorithm):
         if stored.skipped:
             warnings.warn(untrusted(stored.label, stored.skipped), stacklevel=3)
         return model
+
+    @classmethod
+    def _refuse_another_agent(cls, stored: StoredAgent) -> None:
+        """Refuse a file of another agent of dreamzoo, unless this one is derived from it."""
+        from dreamzoo import AGENTS  # the agents import this module
+
+        own = list(AGENTS.values())
+        saved = next((kind for kind in own if name_of(kind) == stored.agent), cls)
+        if saved is not cls and (cls in own or not issubclass(cls, saved)):
+            raise FileError(
+                f"{stored.label} holds a {saved.__name__}, not a {cls.__name__}. Load it with "
+                "dreamzoo.load(path), which returns whatever agent a file holds."
+            )
 
     @classmethod
     def _built(

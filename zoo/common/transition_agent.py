@@ -1,7 +1,5 @@
 """Off-policy agents without a memory, which learn from single transitions of SB3's own replay."""
 
-import io
-import pathlib
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
@@ -19,7 +17,6 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, PyTorch
 from dreamzoo.common.checked_algorithm import CheckedAlgorithm
 from dreamzoo.common.exact_resume import ExactResume
 from dreamzoo.common.settings import Arguments, Flag, Frequency, Number, Setting, Whole
-from dreamzoo.common.storage.container import FileError
 from dreamzoo.common.training import MeanMetrics, to_means
 from dreamzoo.nn.actions import ActionCodec
 from dreamzoo.nn.checks import FLOAT32, InputError
@@ -242,27 +239,6 @@ class TransitionAgent(ExactResume, CheckedAlgorithm, OffPolicyAlgorithm):
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "_generator", "action_codec"]
-
-    def load_replay_buffer(
-        self,
-        path: str | pathlib.Path | io.BufferedIOBase,
-        truncate_last_traj: bool = True,
-        trusted: bool = False,
-    ) -> None:
-        """
-        Load a replay, which SB3 writes as a pickle.
-
-        :param path: file
-        :param truncate_last_traj: as in SB3, for HerReplayBuffer only
-        :param trusted: must be True: the file runs whatever code its author has put in
-        :raises ValueError: if it is not
-        """
-        if not trusted:
-            raise FileError(
-                f"{path} is a replay of SB3, which can run whatever code its author has put in. If "
-                "you trust where it comes from, load it with trusted=True."
-            )
-        super().load_replay_buffer(path, truncate_last_traj)
 
     def _check_training_state(self, state: dict[str, Any]) -> None:
         super()._check_training_state(state)

@@ -17,6 +17,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from stable_baselines3.sac.policies import SACPolicy
 from torch import Tensor, nn
 
+from dreamzoo.common.policies.saved import SavedPolicy
 from dreamzoo.common.transition_agent import refuse_not_finite
 from dreamzoo.discrete_sac.losses import one_hot_modes, one_hot_samples
 from dreamzoo.nn.actions import ActionCodec
@@ -26,7 +27,7 @@ from dreamzoo.nn.beliefs import Categorical
 CONTINUOUS = {"use_sde", "log_std_init", "use_expln", "clip_mean"}
 
 
-class CategoricalActor(BasePolicy):
+class CategoricalActor(SavedPolicy, BasePolicy):
     """
     Actor that gives every action a probability, and those of a MultiDiscrete independent ones.
 
@@ -102,7 +103,7 @@ class CategoricalActor(BasePolicy):
         return self(observation, deterministic)
 
 
-class IndicatorCritic(ContinuousCritic):
+class IndicatorCritic(SavedPolicy, ContinuousCritic):
     """
     SAC's critics, which read actions as indicator vectors, or as anything between these.
 
@@ -135,7 +136,7 @@ class IndicatorCritic(ContinuousCritic):
         return th.cat([critic(seen) for critic in self.q_networks], dim=-1).min(-1).values
 
 
-class DiscreteSACPolicy(SACPolicy):
+class DiscreteSACPolicy(SavedPolicy, SACPolicy):
     """
     SAC's policy for discrete actions: SB3's networks, with a categorical actor.
 

@@ -25,6 +25,7 @@ from dreamzoo.common.arguments import (
 from dreamzoo.common.policies.inputs import ExtractorEncoder
 from dreamzoo.common.policies.memory_layout import MemoryLayout
 from dreamzoo.common.policies.recorded_acting import Manner, RecordedActing, named
+from dreamzoo.common.policies.saved import SavedPolicy
 from dreamzoo.common.settings import Flag, Setting, read_settings
 from dreamzoo.nn.actions import ActionCodec
 from dreamzoo.nn.checks import InputError, ObservationChecker, to_flags
@@ -44,7 +45,7 @@ class Choice(Protocol):
         """Choose actions in replay form, (n, dims), for latents (n, ...)."""
 
 
-class RecurrentPolicy(BasePolicy):
+class RecurrentPolicy(SavedPolicy, BasePolicy):
     """
     Acts with a memory; knows nothing of what computes it.
 

@@ -161,9 +161,9 @@ def read_agent(
         params, variables = {}, {}
         for name in reader.names:
             if name == VARIABLES:
-                variables = _tensors(reader.read(name), device)
+                variables = read_tensors(reader.read(name), device)
             elif name.endswith(".pth"):
-                params[name.removesuffix(".pth")] = _tensors(reader.read(name), device)
+                params[name.removesuffix(".pth")] = read_tensors(reader.read(name), device)
         return StoredAgent(
             reader.label,
             str(reader.index["agent"]),
@@ -192,8 +192,14 @@ def untrusted(label: str, what: Mapping[str, str]) -> str:
     )
 
 
-def _tensors(data: bytes, device: th.device | str) -> Any:
-    """Read tensors; nothing in them is compressed, and none is larger than its memory."""
+def read_tensors(data: bytes, device: th.device | str) -> Any:
+    """
+    Read tensors; nothing in them is compressed, and none is larger than its memory.
+
+    :param data: what ``torch.save`` wrote
+    :param device: where they go
+    :raises ValueError: if they promise more than they hold
+    """
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         infos = archive.infolist()
         if any(i.compress_type for i in infos) or sum(i.file_size for i in infos) > len(data):

@@ -283,6 +283,7 @@ def naming(label: str) -> Iterator[None]:
 #: What files hold, by their kinds.
 _KINDS = {
     "agent": "an agent",
+    "policy": "a policy",
     "replay": "a replay",
     "training": "the state of a training",
     "environments": "copies of environments",
