@@ -8,6 +8,7 @@ OF_CONTAINER = ("tests/common/storage/test_container.py",)
 OF_PLAIN = ("tests/common/storage/test_plain.py",)
 OF_AGENT = ("tests/common/storage/test_agent_file.py",)
 OF_POLICIES = ("tests/common/storage/test_policy_file.py",)
+OF_INSPECTION = ("tests/common/storage/test_inspection.py",)
 OF_SAVES = ("tests/common/storage/test_saves.py",)
 
 MUTANTS = [
@@ -172,5 +173,26 @@ MUTANTS = [
         "if saved is not cls and (cls in own or not issubclass(cls, saved)):",
         "if not issubclass(saved, cls) and not issubclass(cls, saved):",
         OF_POLICIES,
+    ),
+    Mutant(
+        "inspect: damaged members pass for complete",
+        f"{ROOM}inspection.py",
+        "        reader.check()\n",
+        "",
+        OF_INSPECTION,
+    ),
+    Mutant(
+        "inspect: files command the terminal",
+        f"{ROOM}inspection.py",
+        'if c.isprintable() or c == "\\n" else "?"',
+        'if c else "?"',
+        OF_INSPECTION,
+    ),
+    Mutant(
+        "inspect: a seed of 0 passes for none",
+        f"{ROOM}inspection.py",
+        "any(type(value) is type(x) and value == x for x in _GIVEN)",
+        "any(value == x for x in _GIVEN)",
+        OF_INSPECTION,
     ),
 ]

@@ -6,6 +6,7 @@ COMMANDS = {
     "train": Command("dreamzoo.cli.train", "train an agent, evaluate it on the way, save it"),
     "evaluate": Command("dreamzoo.cli.evaluate", "play episodes with a saved agent"),
     "dream": Command("dreamzoo.cli.dream", "write videos and figures of a model's predictions"),
+    "inspect": Command("dreamzoo.cli.inspect", "say what a file holds, and what needs trust"),
     "compare": Command("dreamzoo.cli.compare", "compare a policy's episodes in reality and dream"),
     "attention": Command("dreamzoo.cli.attention", "show what is read from an external memory"),
     "plan": Command("dreamzoo.cli.plan", "plan in dm_control's own simulator"),

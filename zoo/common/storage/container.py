@@ -134,11 +134,11 @@ class Reader:
 
     :param file: can be sought in
     :param label: what messages call it
-    :param kind: that is expected
+    :param kind: that is expected; None: any
     :raises FileError: if it is damaged, of another kind, or newer than this program
     """
 
-    def __init__(self, file: BinaryIO, label: str, kind: str) -> None:
+    def __init__(self, file: BinaryIO, label: str, kind: str | None) -> None:
         self.label, self._file = label, file
         size = file.seek(0, io.SEEK_END)
         file.seek(0)
@@ -160,11 +160,12 @@ class Reader:
         self.moment: str = str(self.index["moment"])
         self.size = size
 
-    def _check_index(self, kind: str, infos: list[zipfile.ZipInfo]) -> None:
+    def _check_index(self, kind: str | None, infos: list[zipfile.ZipInfo]) -> None:
         index = self.index
-        found = str(index["format"]).removeprefix("dreamzoo ")
-        if found != kind:
-            raise FileError(f"{self.label} holds {_KINDS.get(found, found)}, not {_KINDS[kind]}.")
+        self.kind = str(index["format"]).removeprefix("dreamzoo ")
+        self.holds = _KINDS.get(self.kind, self.kind)
+        if kind is not None and self.kind != kind:
+            raise FileError(f"{self.label} holds {self.holds}, not {_KINDS[kind]}.")
         if index["version"] > VERSION:
             raise FileError(
                 f"{self.label} was written by dreamzoo {index['dreamzoo']}, in a newer form than "
@@ -180,6 +181,20 @@ class Reader:
     def names(self) -> list[str]:
         """Names of all members but the index."""
         return [name for name in self._infos if name != INDEX]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of all members but the index."""
+        return {name: self._infos[name].file_size for name in self.names}
+
+    def check(self) -> None:
+        """
+        Read all members piece by piece.
+
+        :raises FileError: if one is damaged
+        """
+        if (bad := self._archive.testzip()) is not None:
+            raise FileError(f"{self.label} is damaged: its {bad} has other bytes than it had.")
 
     def read(self, name: str) -> bytes:
         """Read a member of bytes."""
@@ -220,12 +235,12 @@ class Reader:
 
 
 @contextmanager
-def reading(source: Source, kind: str, *suffixes: str) -> Iterator[Reader]:
+def reading(source: Source, kind: str | None, *suffixes: str) -> Iterator[Reader]:
     """
     Read a file; whatever goes wrong with it is one error that names it.
 
     :param source: path, with one of the suffixes or without, or an open file
-    :param kind: that is expected
+    :param kind: that is expected; None: any
     :param suffixes: without the point, in the order in which they are tried
     :raises FileNotFoundError: if there is no such file
     :raises FileError: if it cannot be read
