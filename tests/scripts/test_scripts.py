@@ -176,3 +176,23 @@ def test_estimators_train_cells_once_and_print_the_table(
     assert "| straight-through | " in printed
     assert picture.stat().st_size > 10_000
     th.set_num_threads(threads)
+
+
+@pytest.mark.slow
+def test_torture_counts_what_was_resumed_and_what_was_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torture = load("torture")
+    with pytest.raises(SystemExit, match=r"^0$"):
+        torture.main(["--kills", "2", "--damaged", "8"])
+    kills, damaged = capsys.readouterr().out.splitlines()[-2:]
+    assert kills == "2 kills: {'exact, from the last save': 2}"
+    assert "'refused': " in damaged
+    assert "WRONG" not in damaged
+    # A file that is read without looking at it is one that the script complains about.
+    monkeypatch.setattr(torture, "RAW", {"flipped": torture.flip})
+    monkeypatch.setattr(torture, "FITTING", {})
+    monkeypatch.setattr(torture, "loaders", lambda folder: {"model.zip": lambda path: object()})
+    with pytest.raises(SystemExit, match=r"^1$"):
+        torture.main(["--kills", "0", "--damaged", "2"])
+    assert "2 damaged files: {'WRONG': 2}" in capsys.readouterr().out
