@@ -242,5 +242,5 @@ def test_rows_of_an_agent_without_a_memory_are_refused() -> None:
 def test_a_file_of_merlin_is_refused_by_name_not_for_its_settings(tmp_path: Path) -> None:
     merlin = MERLIN("MlpPolicy", "CartPole-v1", policy_kwargs=dict(size="debug"), device="cpu")
     merlin.save(tmp_path / "merlin")
-    with pytest.raises(ValueError, match=r"RLMEM needs a RLMEMPolicy, not the MlpPolicy"):
+    with pytest.raises(ValueError, match=r"merlin holds a MERLIN, not a RLMEM"):
         RLMEM.load(tmp_path / "merlin", device="cpu")

@@ -236,7 +236,7 @@ def test_unknown_dynamics(make_agent: MakeAgent) -> None:
 def test_files_of_the_other_agent(make_agent: MakeAgent, tmp_path: Path) -> None:
     """An agent refuses them by name; what takes any agent finds out which it is."""
     make_agent().save(tmp_path / "planet")
-    with pytest.raises(ValueError, match=r"DreamerV3 needs a DreamerV3Policy, not the MlpPolicy"):
+    with pytest.raises(ValueError, match=r"planet holds a PlaNet, not a DreamerV3"):
         DreamerV3.load(tmp_path / "planet")
     assert isinstance(load_model(tmp_path / "planet"), PlaNet)
 

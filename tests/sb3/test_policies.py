@@ -139,7 +139,7 @@ def test_extractors_of_the_user(
     agent.learn(24)
     assert any(not th.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
     agent.save(tmp_path / "agent")
-    assert same_parameters(agent, type(agent).load(tmp_path / "agent"))
+    assert same_parameters(agent, type(agent).load(tmp_path / "agent", trusted=True))
 
 
 def test_acting_leaves_statistics_and_dropout_alone(

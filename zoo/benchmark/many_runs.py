@@ -10,7 +10,7 @@ from functools import partial
 from filelock import FileLock, Timeout
 
 from dreamzoo.benchmark.results import read_run
-from dreamzoo.benchmark.run_config import CONFIG, MODEL, Run, command_line, continued
+from dreamzoo.benchmark.run_config import CONFIG, Run, command_line, continued, is_saved
 
 
 def is_finished(run: Run) -> bool:
@@ -19,7 +19,7 @@ def is_finished(run: Run) -> bool:
 
     :raises ValueError: if another run lies there
     """
-    if not (run.out / CONFIG).exists() or not (run.out / MODEL).exists():
+    if not (run.out / CONFIG).exists() or not is_saved(run.out):
         return False
     continued(vars(run))
     try:
@@ -54,7 +54,7 @@ def _train(run: Run, number: int, *, count: int) -> bool:
             if is_finished(run):
                 say("finished")
                 return True
-            begun = (run.out / MODEL).exists()
+            begun = is_saved(run.out)
             say("goes on" if begun else "begins")
             fine = _call(run, "--resume" if begun else "--overwrite") == 0
     except Timeout:

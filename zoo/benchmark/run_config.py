@@ -180,7 +180,7 @@ def refuse_earlier_run(folder: Path) -> None:
         what = f"a run of {args['agent']} on {args['env']} to {args['steps']} steps"
     except (ValueError, KeyError):
         what = "files of an earlier run"
-    go_on = "Go on with it (--resume), take" if _is_saved(folder) else "Take"
+    go_on = "Go on with it (--resume), take" if is_saved(folder) else "Take"
     raise ValueError(
         f"{folder} holds {what} ({', '.join(path.name for path in files)}), and nothing was "
         f"begun. {go_on} another folder (--out), or remove these files and begin anew "
@@ -209,7 +209,7 @@ def continued(given: Mapping[str, Any]) -> Run:
             f"Only {', '.join(FREE[:-1])} and {FREE[-1]} of a resumed run can differ; leave the "
             "rest out, or begin a run in another folder."
         )
-    if not _is_saved(out):
+    if not is_saved(out):
         raise ValueError(
             f"The run in {out} ended before it was saved: there is no {MODEL}. Begin it anew "
             "(--overwrite)."
@@ -218,7 +218,8 @@ def continued(given: Mapping[str, Any]) -> Run:
     return Run(**{**before, **rest, "out": out, "resume": True, "overwrite": False})
 
 
-def _is_saved(folder: Path) -> bool:
+def is_saved(folder: Path) -> bool:
+    """Tell whether a run's folder holds an agent from which it can go on."""
     return (newest(folder) / MODEL).exists()
 
 

@@ -107,5 +107,5 @@ def test_files_of_before_the_bounds_were_saved(tmp_path: Path) -> None:
     agent = make_agent("planet", make_normalized(FAR)).learn(5)
     agent._normalized = frozenset({"observation"})  # type: ignore[assignment]
     agent.save(tmp_path / "agent")
-    again = DreamVectorEnv(tmp_path / "agent.zip")
+    again = DreamVectorEnv(type(agent).load(tmp_path / "agent.zip", trusted=True))
     assert again.single_observation_space == spaces.Box(-10, 10, (3,), np.float32)

@@ -15,8 +15,8 @@ class Comparison:
     Example:
         >>> from pathlib import Path
         >>> from dreamzoo.benchmark.comparisons import COMPARISONS
-        >>> control = COMPARISONS["control"]
-        >>> [run.agent for run in control.seeded([0], tasks=["dmc/walker-walk"])][:2]
+        >>> proprio = COMPARISONS["dmc_proprio"]
+        >>> [run.agent for run in proprio.seeded([0], tasks=["dmc/walker-walk"])][:2]
         ['dreamer_v3', 'dreamer_v2']
 
     :param about: one line
