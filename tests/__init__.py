@@ -1,0 +1,1 @@
+"""Tests; a package of its own, which is found before those that others install as ``tests``."""
