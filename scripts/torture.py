@@ -1,18 +1,24 @@
 """
 Kill saves and damage files, and count what comes of it.
 
-    python -m scripts.torture --kills 100 --damaged 1000 --seed 0
+    python -m scripts.torture --kills 100 --damaged 1000 --folder torture
 
-A process that saves is killed before every write, rename, fsync and removal in turn, and then at
-random moments. Whatever is left has to load, be the last save or the new one bit for bit, and
-train on as a run that was never cut off. Then files of every kind are cut short, flipped, zeroed,
-mixed up and rewritten to promise gigabytes. Each has to be refused with a ValueError that names
-it, or to be what was saved. The last lines count; whatever is not as it has to be is printed, and
-the exit status is 1. A power cut, which also loses what was not fsynced, is not tried.
+A process that saves is killed before every write, rename, fsync and removal in turn, and at random
+moments; then once more before each of them by a power cut, which also takes what was written but
+not fsynced. Whatever is left has to load, be the last save or the new one bit for bit, and train on
+as a run that was never cut off.
+
+Then so many files of every kind are cut short, flipped, zeroed, mixed up, or forged with an index
+that fits: to hold other arrays and values, or to unpack to gigabytes. Each has to be refused with a
+ValueError that names it, or to be what was saved. A forged one may also be a sound file of
+something else. None may take long, or more memory than its size justifies.
+
+The last lines count; whatever is not as it has to be is printed, and the exit status is 1. The same
+command with the same folder goes on where it was stopped.
 """
 
 import argparse
-import io
+import json
 import os
 import random
 import resource
@@ -22,15 +28,14 @@ import sys
 import tempfile
 import time
 import warnings
-import zipfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
+import torch as th
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
@@ -38,19 +43,19 @@ from dreamzoo import RLLSTM, DreamerV3
 from dreamzoo.analysis.callbacks import SaveCallback
 from dreamzoo.common.environments.normalizer import NORMALIZER, load_normalizer
 from dreamzoo.common.storage import container
-from dreamzoo.common.storage.container import INDEX
 from dreamzoo.common.storage.plain import to_json
-from dreamzoo.common.storage.saves import MODEL, REPLAY, TRAINING, newest
+from dreamzoo.common.storage.saves import MODEL, REPLAY, SAVES, TRAINING, newest
+from tests.damaging import FORGED, MAY_BE_SOUND, OF_ANY_FILE, RAW
 from tests.resuming import assert_equal, everything
-from tests.rewriting import members, rewrite, rewrite_json
+from tests.rewriting import members
 
 #: Steps of the last save, of the one that is killed, and until which it is trained on.
-LAST, NEW, END = 40, 60, 80
-ENVIRONMENTS = "replay_buffer.environments.zip"
-#: Seconds within which a damaged file has to be refused.
-SOON = 10.0
-
-Agents = dict[str, Any]
+LAST, NEW, END = 40, 48, 56
+ENVIRONMENTS, POLICY, SMALL = "replay_buffer.environments.zip", "policy.zip", "small.zip"
+#: Seconds within which a damaged file has to be refused, and after which a trial is given up.
+SOON, PATIENCE = 5.0, 60.0
+#: Bytes that loading may take beside eight times the size of the file, and that a trial may have.
+ROOM, LIMIT = 2**27, 2**32
 
 
 def make_env() -> VecEnv:
@@ -94,30 +99,122 @@ def normalized(folder: Path) -> VecEnv:
     return statistics
 
 
+# ---------------------------------------------------------------------- trials
+
+
+class Trial(NamedTuple):
+    """
+    What came of one trial.
+
+    :param found: in a word or two; begins with WRONG if it should not be
+    :param what: was tried
+    :param seconds: it took
+    :param taken: bytes of memory that it took at its peak
+    """
+
+    found: str
+    what: str
+    seconds: float = 0.0
+    taken: int = 0
+
+
+def try_all(trials: Sequence[Callable[[], Trial]], results: Path) -> list[Trial]:
+    """
+    Make trials in processes of their own, which may hang, die and eat memory.
+
+    :param trials: what to try
+    :param results: file that keeps what came of those that were made, one line each
+    """
+    while len(made := _read(results)) < len(trials):
+        if not (child := os.fork()):
+            used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS, (used + LIMIT, used + LIMIT))
+            for trial in trials[len(made) :]:
+                signal.setitimer(signal.ITIMER_REAL, PATIENCE)  # nobody handles it: the end
+                _note(results, trial())
+            os._exit(0)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        after = _read(results)
+        if status and len(after) < len(trials):
+            _note(results, Trial("WRONG: the process died", f"trial {len(after)}: {status}"))
+    return made
+
+
+def _read(results: Path) -> list[Trial]:
+    lines = results.read_text().splitlines() if results.exists() else []
+    return [Trial(*json.loads(line)) for line in lines]
+
+
+def _note(results: Path, trial: Trial) -> None:
+    with results.open("a") as file:
+        file.write(json.dumps(trial) + "\n")
+    if trial.found.startswith("WRONG"):
+        print(f"{trial.found}: {trial.what}", flush=True)
+
+
+def peak(reset: bool = False) -> int:
+    """Read the most memory that the process has taken since it was reset, in bytes."""
+    if reset:
+        Path("/proc/self/clear_refs").write_text("5")
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+
+
 # ---------------------------------------------------------------------- kills
 
 
-def killed(agent: Any, folder: Path, point: int, after: float) -> list[str]:
+class Saver:
     """
-    Save in a process that is killed.
+    Saves in processes that are killed.
 
     :param agent: to save
-    :param folder: of the saves
-    :param point: before which operation it dies; -1: at none
-    :param after: seconds until it is killed from outside; 0: it is not
-    :return: operations that it has made, none where it died
     """
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        made: list[str] = []
+
+    def __init__(self, agent: Any) -> None:
+        self.agent = agent
+
+    def save(self, folder: Path, point: int = -1, after: float = 0.0) -> list[str]:
+        """
+        Save and be killed.
+
+        :param folder: of the saves
+        :param point: before which operation the process dies; -1: at none
+        :param after: seconds until it is killed from outside; 0: it is not
+        :return: what it has done: names of operations, behind that of an fsync the number of the
+            file and the size that is safe, and ``done`` at the end
+        """
+        reading, writing = os.pipe()
+        child = os.fork()
+        if not child:
+            self._count(writing, point)
+            save(self.agent, folder)
+            os.write(writing, b"done\n")
+            os._exit(0)
+        os.close(writing)
+        if after:
+            time.sleep(after)
+            os.kill(child, signal.SIGKILL)
+        with os.fdopen(reading) as pipe:
+            said = pipe.read().splitlines()
+        os.waitpid(child, 0)
+        return said
+
+    @staticmethod
+    def _count(pipe: int, point: int) -> None:
+        """Count the operations on files, tell them, and die before one of them."""
+        made = 0
 
         def counted(call: Callable[..., Any]) -> Callable[..., Any]:
             def wrapped(*args: Any, **kwargs: Any) -> Any:
-                if len(made) == point:
+                nonlocal made
+                if made == point:
                     os.kill(os.getpid(), signal.SIGKILL)
-                made.append(call.__name__)
-                return call(*args, **kwargs)
+                made += 1
+                result = call(*args, **kwargs)
+                about = os.fstat(args[0]) if call.__name__ == "fsync" else None
+                safe = f" {about.st_ino} {about.st_size}" if about else ""
+                os.write(pipe, f"{call.__name__}{safe}\n".encode())
+                return result
 
             return wrapped
 
@@ -125,194 +222,202 @@ def killed(agent: Any, folder: Path, point: int, after: float) -> list[str]:
             setattr(os, name, counted(getattr(os, name)))
         behind: Any = container._WriteBehind
         behind.write = counted(behind.write)
-        save(agent, folder)
-        os.write(writing, " ".join(made).encode())
-        os._exit(0)
-    os.close(writing)
-    if after:
-        time.sleep(after)
-        os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    with os.fdopen(reading) as pipe:
-        return pipe.read().split()
 
 
-def try_kills(folder: Path, n: int, rng: random.Random) -> Counter[str]:
-    """Kill saves, and take up what is left."""
+def cut_power(folder: Path, before: set[int], said: list[str], rng: random.Random) -> None:
+    """
+    Take from new files of a folder what was not fsynced, or some of it.
+
+    Names are as they were: file systems with a journal keep their order.
+
+    :param folder: of the saves
+    :param before: numbers of files that were there before the save
+    :param said: what the save did
+    :param rng: says how much is lost
+    """
+    safe = {int(line.split()[1]): int(line.split()[2]) for line in said if " " in line}
+    for path in folder.rglob("*"):
+        about = path.stat()
+        if path.is_file() and about.st_ino not in before:
+            least = safe.get(about.st_ino, 0)
+            os.truncate(path, rng.randint(min(least, about.st_size), about.st_size))
+
+
+def try_kills(folder: Path, n: int, operations: int | None, seed: int) -> list[Trial]:
+    """
+    Kill saves, and take up what is left.
+
+    :param folder: to work in
+    :param n: kills at random moments
+    :param operations: how many of the operations of a save are tried; None: all
+    :param seed: of the moments
+    """
     whole = train(make_agent(), LAST)
-    save(whole, folder / "last")
+    if not (folder / "last").exists():
+        save(whole, folder / "saved")
+        (folder / "saved").rename(folder / "last")
     states = {LAST: deepcopy(everything(whole))}
-    shutil.copytree(folder / "last", folder / "new")
     agent = train(load(folder / "last"), NEW)
     states[NEW] = deepcopy(everything(train(whole, NEW)))
     assert_equal(states[NEW], everything(agent))
+    states[END] = deepcopy(everything(train(whole, END)))
+    saver = Saver(agent)
+
+    def copied(name: str) -> Path:
+        place = folder / name
+        shutil.rmtree(place, ignore_errors=True)
+        return Path(shutil.copytree(folder / "last", place))
+
     begun = time.monotonic()
-    made = killed(agent, folder / "new", -1, 0.0)
+    made = [line.split()[0] for line in saver.save(copied("whole"))][:-1]
     took = time.monotonic() - begun
-    # Writes are many: every other operation comes first, then some of them, and random moments.
-    points = [i for i, name in enumerate(made) if name != "write"]
-    points += rng.sample(range(len(made)), len(made))
-    states[END] = everything(train(whole, END))
-    found: Counter[str] = Counter()
-    for i in range(n):
-        place = folder / f"kill{i}"
-        shutil.copytree(folder / "last", place)
-        by_time = i % 4 == 3
-        point, after = (-1, rng.uniform(0, took)) if by_time else (points[i - (i + 1) // 4], 0.0)
-        done = bool(killed(agent, place, point, after))
+    print(f"a save makes {dict(Counter(made))} in {took:.2f} s", flush=True)
+
+    def kill(point: int, by_power: bool, after: float) -> Trial:
+        place = copied("killed")
+        before = {path.stat().st_ino for path in place.rglob("*")}
+        said = saver.save(place, point, after)
+        if by_power:
+            cut_power(place, before, said, random.Random(f"{seed}/{point}"))
+        what = f"before {made[point]} {point}" if point >= 0 else f"after {after:.4f} s"
+        what += " by a power cut" * by_power
         try:
             again = load(place)
             at = again.num_timesteps
             assert_equal(states[at], everything(again))
             assert_equal(states[END], everything(train(again, END)))
-            found[f"exact, from the {'last' if at == LAST else 'new'} save"] += 1
-            if done and at != NEW:
-                raise AssertionError("a save that was made is lost")
+            if said[-1:] == ["done"] and at != NEW:
+                return Trial("WRONG: a save that was made is lost", what)
         except Exception as error:
-            found["WRONG"] += 1
-            print(f"WRONG: kill {i} at {point} of {len(made)}, {after:.3f} s: {error!r}")
-        shutil.rmtree(place)
-    print(f"a save makes {dict(Counter(made))} in {took:.2f} s")
-    return found
+            return Trial("WRONG: not resumed exactly", f"{what}: {error!r}")
+        return Trial(f"exact, from the {'last' if at == LAST else 'new'} save", what)
+
+    rng = random.Random(seed)
+    moments = [rng.uniform(0, took) for _ in range(n)]
+    trials = [partial(kill, -1, False, moment) for moment in moments]
+    points = sorted(range(len(made)), key=lambda i: made[i] == "write")[:operations]
+    for by_power in (False, True):
+        trials += [partial(kill, point, by_power, 0.0) for point in points]
+    return try_all(trials, folder / "kills.jsonl")
 
 
 # ---------------------------------------------------------------------- damage
 
 
-def cut(data: bytes, rng: random.Random) -> bytes:
-    return data[: rng.randrange(len(data))]
-
-
-def flip(data: bytes, rng: random.Random) -> bytes:
-    at = rng.randrange(len(data))
-    return data[:at] + bytes([data[at] ^ (1 << rng.randrange(8))]) + data[at + 1 :]
-
-
-def zero(data: bytes, rng: random.Random) -> bytes:
-    at, size = rng.randrange(len(data)), rng.randrange(1, 4096)
-    hole = bytes(len(data[at : at + size]))
-    return data[:at] + hole + data[at + size :]
-
-
-def repacked(how: str, data: bytes, rng: random.Random) -> bytes:
-    """Swap, drop, add or blow up members, without an index that fits."""
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        parts = {name: archive.read(name) for name in archive.namelist()}
-    names = [name for name in parts if name != INDEX]
-    one, other = rng.choice(names), rng.choice(names)
-    if how == "swapped":
-        parts[one], parts[other] = parts[other], parts[one]
-    elif how == "missing":
-        del parts[one]
-    elif how == "foreign":
-        parts[f"{one}.more"] = parts[one]
-    else:
-        parts[one] = bytes(2**30)
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED if how == "bomb" else 0) as archive:
-        for name, part in parts.items():
-            archive.writestr(name, part)
-    return file.getvalue()
-
-
-def other_array(source: Path, target: Path, rng: random.Random) -> None:
-    """Give an array of a replay another shape or dtype, with an index that fits."""
-    name = rng.choice([name for name in members(source) if name.endswith(".npy")])
-    array, file = np.load(io.BytesIO(members(source)[name])), io.BytesIO()
-    changes = [array[:-1], array[None], array.astype(np.float64), array.astype("S3")]
-    np.save(file, rng.choice(changes))
-    rewrite(source, target, {name: file.getvalue()})
-
-
-def promise(source: Path, target: Path, rng: random.Random) -> None:
-    """Let a file's JSON promise gigabytes, with an index that fits."""
-    name, keys = {
-        MODEL: ("data", ["buffer_size", "n_envs"]),
-        REPLAY: ("replay.json", ["capacity", "n_envs"]),
-    }[source.name]
-    key, size = rng.choice(keys), 10 ** rng.randrange(12, 17)
-    rewrite_json(source, target, name, lambda said: said.__setitem__(key, size))
-
-
-RAW: dict[str, Callable[[bytes, random.Random], bytes]] = {
-    "cut short": cut,
-    "flipped": flip,
-    "zeroed": zero,
-    **{how: partial(repacked, how) for how in ("swapped", "missing", "foreign", "bomb")},
-}
-FITTING: dict[str, tuple[list[str], Callable[[Path, Path, random.Random], None]]] = {
-    "other arrays": ([REPLAY], other_array),
-    "promises": ([MODEL, REPLAY], promise),
-}
-
-
 def loaders(folder: Path) -> dict[str, Callable[[Path], Any]]:
-    """Load a file of every kind from a folder, and return what has to be as it was."""
+    """
+    Load a file of every kind, and return what has to be as it was.
+
+    :param folder: of saves; those that are loaded are in folders alike
+    """
     agent = load(folder)
-    small = RLLSTM.load(folder / "small.zip", env=make_vec_env("CartPole-v1"), device="cpu")
+    small = RLLSTM.load(newest(folder) / SMALL, env=make_vec_env("CartPole-v1"), device="cpu")
+    policy = type(agent.policy)
+
+    def model(path: Path) -> Any:
+        return DreamerV3.load(newest(path) / MODEL, device="cpu").get_parameters()
 
     def replay(path: Path) -> Any:
-        agent.load_replay_buffer(path / REPLAY, trusted=True)
+        agent.load_replay_buffer(newest(path) / REPLAY, trusted=True)
         return everything(agent)
 
     def training(path: Path) -> Any:
-        small.load_training_state(path / TRAINING, trusted=True)
+        small.load_training_state(newest(path) / TRAINING, trusted=True)
         return to_json(small._training_state())
 
     def statistics(path: Path) -> Any:
-        loaded = load_normalizer(path / MODEL)
+        loaded = load_normalizer(newest(path) / MODEL)
         assert loaded is not None
         return [repr(vars(loaded.obs_rms)), repr(vars(loaded.ret_rms))]
 
     return {
-        MODEL: lambda path: DreamerV3.load(path / MODEL, device="cpu").get_parameters(),
+        MODEL: model,
         REPLAY: replay,
         ENVIRONMENTS: replay,
         TRAINING: training,
         NORMALIZER: statistics,
+        POLICY: lambda path: policy.load(newest(path) / POLICY, device="cpu").state_dict(),
+        SAVES: lambda path: DreamerV3.load(path, device="cpu").get_parameters(),
     }
 
 
-def try_damage(folder: Path, n: int, rng: random.Random) -> Counter[str]:
-    """Damage files, and load them."""
-    last = newest(folder / "last")
-    small = RLLSTM("MlpPolicy", "CartPole-v1", **RLLSTM.smallest).learn(20)
-    small.save(last / "small.zip")
-    small.save_training_state(last / TRAINING)
-    kinds = loaders(last)
-    whole = {name: deepcopy(kind(last)) for name, kind in kinds.items()}
-    found: Counter[str] = Counter()
-    slowest = 0.0
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for i in range(n):
-        how = rng.choice([*RAW, *FITTING])
-        name = rng.choice(FITTING[how][0] if how in FITTING else list(kinds))
-        place = folder / "damaged"
-        shutil.copytree(last, place)
-        if how in FITTING:
-            FITTING[how][1](last / name, place / name, rng)
+def ways_of(path: Path) -> list[str]:
+    """List how a file can be damaged."""
+    if path.name == SAVES:
+        return [*OF_ANY_FILE]
+    names = members(path)
+    fits = [how for how, (end, _) in FORGED.items() if any(name.endswith(end) for name in names)]
+    return [*RAW, *(fits if path.name != ENVIRONMENTS else ["bomb", "overlapping"])]
+
+
+def try_damage(folder: Path, n: int, seed: int) -> list[Trial]:
+    """
+    Damage files, and load them.
+
+    :param folder: with the saves that :func:`try_kills` has made
+    :param n: files of every kind
+    :param seed: of the damage
+    """
+    whole, place = folder / "last", folder / "damaged"
+    last = newest(whole)
+    if not (last / POLICY).exists():
+        small = RLLSTM("MlpPolicy", "CartPole-v1", **RLLSTM.smallest).learn(20)
+        small.save(last / SMALL)
+        small.save_training_state(last / TRAINING)
+        load(whole).policy.save(last / POLICY)
+    kinds = loaders(whole)
+    expected = {name: deepcopy(kind(whole)) for name, kind in kinds.items()}
+    shutil.rmtree(place, ignore_errors=True)
+    shutil.copytree(whole, place)
+
+    def damage(name: str, i: int) -> Trial:
+        source = whole / name if name == SAVES else last / name
+        target = place / source.relative_to(whole)
+        ways = ways_of(source)
+        how, rng = ways[i % len(ways)], random.Random(f"{seed}/{name}/{i}")
+        if how in RAW:
+            target.write_bytes(RAW[how](source.read_bytes(), rng))
         else:
-            (place / name).write_bytes(RAW[how]((last / name).read_bytes(), rng))
-        begun = time.monotonic()
+            FORGED[how][1](source, target, rng)
+        size, what = target.stat().st_size, f"{name} {i}, {how}"
+        peak(reset=True)
+        before, begun = peak(), time.monotonic()
         try:
-            assert_equal(whole[name], kinds[name](place))
-            found["identical"] += 1
-        except ValueError as error:
-            named = name in str(error)
-            found["refused" if named else "WRONG"] += 1
-            if not named:
-                print(f"WRONG: file {i}, {name} {how}: the error names another: {error}")
+            found = outcome(lambda: kinds[name](place), expected[name], how, name)
         except Exception as error:
-            found["WRONG"] += 1
-            print(f"WRONG: file {i}, {name} {how}: {error!r}"[:400])
-        took = time.monotonic() - begun
-        slowest = max(slowest, took)
-        if took > SOON:
-            found["too slow"] += 1
-        shutil.rmtree(place)
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    print(f"the slowest took {slowest:.2f} s; peak memory grew by {grown / 1000:.0f} MB")
-    return found
+            found, what = "WRONG: another error", f"{what}: {error!r}"[:400]
+        took, taken = time.monotonic() - begun, peak() - before
+        if found.startswith("WRONG: "):
+            pass
+        elif took > SOON:
+            found = "WRONG: too slow"
+        elif taken > 8 * size + ROOM:
+            found = f"WRONG: took {taken / 1e6:.0f} MB for {size / 1e6:.2f} MB"
+        shutil.copy2(source, target)
+        return Trial(found, what, took, taken)
+
+    trials = [partial(damage, name, i) for name in kinds for i in range(n)]
+    return try_all(trials, folder / "damage.jsonl")
+
+
+def outcome(load: Callable[[], Any], expected: Any, how: str, name: str) -> str:
+    """
+    Say what came of loading a damaged file.
+
+    :param load: loads it
+    :param expected: of the undamaged one
+    :param how: it was damaged
+    :param name: of the file
+    """
+    try:
+        loaded = load()
+    except ValueError as error:
+        return "refused" if name in str(error) else f"WRONG: names no file: {error}"
+    try:
+        assert_equal(expected, loaded)
+    except AssertionError:
+        return "sound" if how in MAY_BE_SOUND else "WRONG: loaded as something else"
+    return "identical"
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -320,8 +425,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--damaged", type=int, default=1000)
+    parser.add_argument("--kills", type=int, default=100, help="at random moments")
+    parser.add_argument("--operations", type=int, help="of a save that are tried; default: all")
+    parser.add_argument("--damaged", type=int, default=1000, help="files of every kind")
+    parser.add_argument("--folder", type=Path, help="to work in, and to go on in")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args(argv)
 
@@ -329,13 +436,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     warnings.simplefilter("ignore")
-    rng = random.Random(args.seed)
-    with tempfile.TemporaryDirectory() as folder:
-        kills = try_kills(Path(folder), args.kills, rng)
-        damage = try_damage(Path(folder), args.damaged, rng)
-    print(f"{args.kills} kills: {dict(kills)}")
-    print(f"{args.damaged} damaged files: {dict(damage)}")
-    sys.exit(int(bool(kills["WRONG"] + damage["WRONG"] + damage["too slow"])))
+    th.set_num_threads(1)  # processes that are forked have no other threads
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = args.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        kills = try_kills(folder, args.kills, args.operations, args.seed)
+        damage = try_damage(folder, args.damaged, args.seed)
+    slowest, most = (max((getattr(t, k) for t in damage), default=0) for k in ("seconds", "taken"))
+    print(f"damaged files took up to {slowest:.2f} s and {most / 1e6:.0f} MB")
+    print(f"{len(kills)} kills: {dict(Counter(trial.found for trial in kills))}")
+    print(f"{len(damage)} damaged files: {dict(Counter(trial.found for trial in damage))}")
+    sys.exit(int(any(trial.found.startswith("WRONG") for trial in [*kills, *damage])))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Folders of saves: whatever cuts a save off, the last complete one counts, whole."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -54,6 +55,14 @@ def test_a_folder_without_a_list_is_a_save_itself(tmp_path: Path) -> None:
 def test_a_list_that_is_damaged_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "saves.json").write_text(text)
     with pytest.raises(FileError, match=r"saves\.json"):
+        newest(tmp_path)
+
+
+def test_a_list_that_names_a_save_which_is_not_there_says_which_are(tmp_path: Path) -> None:
+    name, other = _names("12")
+    _make(tmp_path, name)
+    (tmp_path / "saves.json").write_text(json.dumps([name, other]))
+    with pytest.raises(FileError, match=rf"saves\.json names the save {other}, .* has {name}; "):
         newest(tmp_path)
 
 

@@ -40,11 +40,18 @@ def newest(folder: str | pathlib.Path) -> pathlib.Path:
 
     :param folder: of saves, or with the files of one
     :return: the folder with its files
-    :raises FileError: if the list of saves is damaged
+    :raises FileError: if the list of saves is damaged, or the save is not there
     """
     folder = pathlib.Path(folder)
-    names = _names(folder)
-    return folder / names[-1] if names else folder
+    if not (names := _names(folder)):
+        return folder
+    if not (last := folder / names[-1]).is_dir():
+        there = sorted(path.name for path in folder.iterdir() if _NAME.fullmatch(path.name))
+        raise FileError(
+            f"{folder / SAVES} names the save {names[-1]}, which is not there. The folder has "
+            f"{', '.join(there) or 'none'}; each can be given in its place."
+        )
+    return last
 
 
 def within(path: _Path, name: str) -> "_Path | pathlib.Path":
@@ -92,6 +99,7 @@ def new_save(folder: pathlib.Path, name: str, keep: int) -> Iterator[pathlib.Pat
                 os.fsync(file.fileno())
         sync_folder(new)
         new.replace(folder / name)
+        sync_folder(folder)  # before a list names it
     finally:
         shutil.rmtree(new, ignore_errors=True)
     names = [*_names(folder), name][-keep:]
