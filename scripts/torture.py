@@ -56,6 +56,8 @@ ENVIRONMENTS, POLICY, SMALL = "replay_buffer.environments.zip", "policy.zip", "s
 SOON, PATIENCE = 5.0, 60.0
 #: Bytes that loading may take beside eight times the size of the file, and that a trial may have.
 ROOM, LIMIT = 2**27, 2**32
+#: Bytes that are written at a time, few of them so that there are many writes to die before.
+PIECE = 2**12
 
 
 def make_env() -> VecEnv:
@@ -204,24 +206,25 @@ class Saver:
         """Count the operations on files, tell them, and die before one of them."""
         made = 0
 
-        def counted(call: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
             def wrapped(*args: Any, **kwargs: Any) -> Any:
                 nonlocal made
                 if made == point:
                     os.kill(os.getpid(), signal.SIGKILL)
                 made += 1
                 result = call(*args, **kwargs)
-                about = os.fstat(args[0]) if call.__name__ == "fsync" else None
+                about = os.fstat(args[0]) if name == "fsync" else None
                 safe = f" {about.st_ino} {about.st_size}" if about else ""
-                os.write(pipe, f"{call.__name__}{safe}\n".encode())
+                os.write(pipe, f"{name}{safe}\n".encode())
                 return result
 
             return wrapped
 
         for name in ("fsync", "replace", "rename", "unlink", "mkdir", "rmdir", "open"):
-            setattr(os, name, counted(getattr(os, name)))
+            setattr(os, name, counted(name, getattr(os, name)))
         behind: Any = container._WriteBehind
-        behind.write = counted(behind.write)
+        behind._submit = counted("write", behind._submit)
+        container._SMALL = PIECE
 
 
 def cut_power(folder: Path, before: set[int], said: list[str], rng: random.Random) -> None:

@@ -43,8 +43,15 @@ MUTANTS = [
     Mutant(
         "files: memory that is used again is written too late",
         CONTAINER,
-        "            data = bytes(data)  # who wrote it may use its memory again\n",
-        "            pass\n",
+        "                data = bytes(data)  # who wrote it may use its memory again\n",
+        "                pass\n",
+        OF_CONTAINER,
+    ),
+    Mutant(
+        "files: large pieces overtake small ones",
+        CONTAINER,
+        "if size >= _SMALL or len(self._pieces) >= _SMALL:",
+        "if len(self._pieces) >= _SMALL:",
         OF_CONTAINER,
     ),
     Mutant(
@@ -137,6 +144,13 @@ MUTANTS = [
         "    try:\n        new.mkdir()\n",
         "    try:\n        (folder / name).mkdir()\n"
         "        (folder / SAVES).write_text(json.dumps([name]))\n        new.mkdir()\n",
+        OF_SAVES,
+    ),
+    Mutant(
+        "saves: a list may name one that is not there",
+        f"{ROOM}saves.py",
+        "if not (last := folder / names[-1]).is_dir():",
+        "if not (last := folder / names[-1]).parent.is_dir():",
         OF_SAVES,
     ),
     Mutant(

@@ -27,6 +27,8 @@ VERSION = 1
 INDEX = "dreamzoo.json"
 #: Files of 1980, so that equal contents are equal files.
 _DATE = (1980, 1, 1, 0, 0, 0)
+#: Bytes below which pieces are put together before they are written.
+_SMALL = 2**16
 
 Source = str | pathlib.Path | io.BufferedIOBase
 
@@ -341,7 +343,7 @@ def _bytes_of(array: np.ndarray) -> memoryview:
 
 class _WriteBehind:
     """
-    Lets a thread write while the next block is summed up.
+    Lets a thread write while the next block is summed up; small pieces are put together.
 
     :param file: to write to
     """
@@ -350,20 +352,40 @@ class _WriteBehind:
         self._file = file
         self._pool = ThreadPoolExecutor(1)
         self._pending: Future[Any] | None = None
+        self._pieces = bytearray()
 
     def write(self, data: Any) -> int:
         """Write soon; an error of the block before is raised here."""
-        self.flush()
-        if not isinstance(getattr(data, "obj", data), bytes | np.ndarray):
-            data = bytes(data)  # who wrote it may use its memory again
-        self._pending = self._pool.submit(self._file.write, data)
-        return memoryview(data).nbytes
+        size = memoryview(data).nbytes
+        if size < _SMALL:
+            self._pieces += data
+        if size >= _SMALL or len(self._pieces) >= _SMALL:
+            self._hand_over()
+        if size >= _SMALL:
+            if not isinstance(getattr(data, "obj", data), bytes | np.ndarray):
+                data = bytes(data)  # who wrote it may use its memory again
+            self._submit(data)
+        return size
 
-    def flush(self) -> None:
-        """Wait for the last block."""
+    def _hand_over(self) -> None:
+        """Write the small pieces soon."""
+        if self._pieces:
+            pieces, self._pieces = self._pieces, bytearray()
+            self._submit(pieces)
+
+    def _submit(self, data: Any) -> None:
+        self._wait()
+        self._pending = self._pool.submit(self._file.write, data)
+
+    def _wait(self) -> None:
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.result()
+
+    def flush(self) -> None:
+        """Wait until all is written."""
+        self._hand_over()
+        self._wait()
 
     def end(self) -> None:
         """Let the thread end."""
