@@ -150,8 +150,9 @@ def inner_bomb(source: Path, target: Path, rng: random.Random) -> None:
         zipfile.ZipFile(io.BytesIO(parts[name])) as old,
         zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as new,
     ):
+        large = rng.choice([inner for inner in old.namelist() if "/data/" in inner])
         for inner in old.namelist():
-            new.writestr(inner, bytes(2**26) if "/data/" in inner else old.read(inner))
+            new.writestr(inner, bytes(2**28) if inner == large else old.read(inner))
     rewrite(source, target, {name: file.getvalue()})
 
 

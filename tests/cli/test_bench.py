@@ -1,7 +1,9 @@
 """``dreamzoo bench`` measures, with tiny settings."""
 
 import json
+import sys
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +26,22 @@ def test_bench_replay_prints_one_line(capsys: pytest.CaptureFixture[str]) -> Non
     main(["bench", "replay", "--records", "400", "--image", "36", "--seconds", "0.1"])
     line = json.loads(capsys.readouterr().out)
     assert line["windows_per_cpu_second"] > 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_bench_files_prints_a_line_for_warm_and_cold_files(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    main(["bench", "files", "--gigabytes", "0.02", "--turns", "2", "--folder", str(tmp_path)])
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["files"] for line in lines] == ["warm", "cold"]
+    for line in lines:
+        assert line["gigabytes"] == pytest.approx(0.02, rel=0.01)
+        assert min(line["seconds"].values()) > 0
+        assert len(line["turns"]["load_per_read"]) == 2
+        assert line["save_memory"] < 0.5  # of so small a replay what Python takes is a part
+        assert line["load_memory"] < 1.5  # or nothing, where freed memory serves
+    assert not [*tmp_path.iterdir()]
 
 
 def test_bench_sac_prints_one_line_an_estimator_and_one_of_sb3(

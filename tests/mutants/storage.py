@@ -147,6 +147,20 @@ MUTANTS = [
         OF_SAVES,
     ),
     Mutant(
+        "saves: statistics are of no moment",
+        "zoo/analysis/callbacks.py",
+        "save_normalizer(normalizer, folder / NORMALIZER, moment)",
+        "save_normalizer(normalizer, folder / NORMALIZER)",
+        OF_SAVES,
+    ),
+    Mutant(
+        "saves: training goes on with statistics of another moment",
+        "zoo/common/environments/normalizer.py",
+        '    if training:\n        raise FileError(f"{said}',
+        '    if not model:\n        raise FileError(f"{said}',
+        OF_SAVES,
+    ),
+    Mutant(
         "saves: a list may name one that is not there",
         f"{ROOM}saves.py",
         "if not (last := folder / names[-1]).is_dir():",

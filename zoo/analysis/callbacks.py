@@ -27,6 +27,7 @@ from dreamzoo.common.last_good import refuse_destroyed
 from dreamzoo.common.replay_files import ReplayFiles
 from dreamzoo.common.rollout_agent import RolloutAgent
 from dreamzoo.common.rollout_window import Sequences
+from dreamzoo.common.saved_algorithm import SavedAlgorithm
 from dreamzoo.common.settings import Whole, read_settings
 from dreamzoo.common.storage.files import check_folder, explained
 from dreamzoo.common.storage.saves import (
@@ -149,7 +150,8 @@ class SaveCallback(BaseCallback):
         if isinstance(model, ExactResume) and not isinstance(model, ReplayFiles):
             model.save_training_state(folder / TRAINING, self.env_state)
         if (normalizer := model.get_vec_normalize_env()) is not None:
-            save_normalizer(normalizer, folder / NORMALIZER)
+            moment = model._moment() if isinstance(model, SavedAlgorithm) else ""
+            save_normalizer(normalizer, folder / NORMALIZER, moment)
 
 
 class SeededEvalCallback(EvalCallback):

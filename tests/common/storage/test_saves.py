@@ -3,15 +3,18 @@
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecNormalize
 
 from dreamzoo import DreamerV3
 from dreamzoo.analysis.callbacks import SaveCallback
+from dreamzoo.common.environments.normalizer import load_normalizer
 from dreamzoo.common.storage.container import FileError, reading
 from dreamzoo.common.storage.files import replaced_file
 from dreamzoo.common.storage.saves import new_save, newest, within
@@ -164,3 +167,23 @@ def test_all_files_of_a_save_name_one_moment(tmp_path: Path) -> None:
         moments.append(*found)
     assert moments[0] != moments[1]
     assert DreamerV3.load(tmp_path)._moment() == moments[1]
+
+
+def test_statistics_of_another_save_are_noticed(tmp_path: Path) -> None:
+    """They are used with a warning, and no training goes on with them."""
+    for name in ("one", "other"):
+        env = VecNormalize(make_vec_env("CartPole-v1", n_envs=2, seed=0))
+        agent = DreamerV3("MlpPolicy", env, **TINY)
+        agent.learn(20, callback=SaveCallback(tmp_path / name, 20))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for training in (False, True):
+            assert load_normalizer(tmp_path / "one", training=training) is not None
+    one, other = (newest(tmp_path / name) / "vecnormalize.zip" for name in ("one", "other"))
+    shutil.copy(other, one)
+    with pytest.warns(UserWarning, match=r"vecnormalize\.zip was not saved together with .*model"):
+        assert load_normalizer(one.parent / "model") is not None
+    with pytest.raises(ValueError, match=r"vecnormalize\.zip was not saved .* training cannot"):
+        load_normalizer(tmp_path / "one", training=True)
+    (one.parent / "model.zip").write_bytes(b"damaged")  # whoever loads it says so
+    assert load_normalizer(tmp_path / "one", training=True) is not None

@@ -9,6 +9,7 @@ COMMANDS = {
     "dream": Command("dreamzoo.cli.bench.dream", "steps of dreams beside the real environment"),
     "planner": Command("dreamzoo.cli.bench.planner", "one plan of PlaNet"),
     "replay": Command("dreamzoo.cli.bench.replay", "windows from the replay"),
+    "files": Command("dreamzoo.cli.bench.files", "saving and loading a replay"),
 }
 
 

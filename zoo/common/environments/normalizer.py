@@ -1,13 +1,14 @@
 """Statistics of a run's ``VecNormalize``, kept beside its model: it cannot see without them."""
 
 import pathlib
+import warnings
 from typing import Any
 
 import numpy as np
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
 
-from dreamzoo.common.storage.container import FileError, reading, writing
+from dreamzoo.common.storage.container import FileError, existing, reading, writing
 from dreamzoo.common.storage.files import replaced_file
 from dreamzoo.common.storage.plain import from_json, to_json
 from dreamzoo.common.storage.saves import MODEL, within
@@ -26,15 +27,16 @@ _KEPT = (
 )
 
 
-def save_normalizer(normalizer: VecNormalize, path: pathlib.Path) -> None:
+def save_normalizer(normalizer: VecNormalize, path: pathlib.Path, moment: str = "") -> None:
     """
     Save the statistics of a ``VecNormalize``, and how it uses them.
 
     :param normalizer: around any environment
     :param path: of the file
+    :param moment: of the agent that is saved beside; empty where that is not known
     """
     known = {name: vars(normalizer)[name] for name in _KEPT if name in vars(normalizer)}
-    with replaced_file(path, "zip") as file, writing(file, "statistics", "") as writer:
+    with replaced_file(path, "zip") as file, writing(file, "statistics", moment) as writer:
         writer.write_json(MEMBER, to_json(known, "VecNormalize"))
 
 
@@ -48,13 +50,16 @@ def load_normalizer(
     :param trusted: also read the file of dreamzoo 0.1, which runs whatever code is in it
     :param training: go on with them as they were saved
     :return: around no environment; None if the model was trained without
-    :raises ValueError: if the file holds something else or is damaged
+    :raises ValueError: if the file holds something else or is damaged, or if training is to go on
+        with statistics of another moment than the model's. Where they only are used, a warning says
+        so
     """
-    folder = pathlib.Path(within(model, MODEL)).parent
-    path, earlier = folder / NORMALIZER, folder / EARLIER
+    file = pathlib.Path(within(model, MODEL))
+    path, earlier = file.parent / NORMALIZER, file.parent / EARLIER
     if path.exists():
         with reading(path, "statistics") as reader:
-            normalizer = _made(from_json(reader.read_json(MEMBER)))
+            normalizer, moment = _made(from_json(reader.read_json(MEMBER))), reader.moment
+        _compare(path, moment, existing(file, "zip"), training)
     elif not earlier.exists():
         return None
     elif not trusted:
@@ -70,6 +75,24 @@ def load_normalizer(
     if not training:
         normalizer.training = normalizer.norm_reward = False
     return normalizer
+
+
+def _compare(path: pathlib.Path, moment: str, model: pathlib.Path, training: bool) -> None:
+    """Look whether statistics were saved at the moment of the model, where both say when."""
+    try:
+        with reading(model, "agent") as reader:
+            of_model = reader.moment
+    except (FileNotFoundError, FileError):  # whoever loads it says what is wrong with it
+        return
+    if not moment or not of_model or moment == of_model:
+        return
+    said = f"{path} was not saved together with {model}"
+    if training:
+        raise FileError(f"{said}: training cannot go on as if they belonged together.")
+    warnings.warn(
+        f"{said}: the agent may see observations that are scaled otherwise than in its training.",
+        stacklevel=3,
+    )
 
 
 def _made(known: dict[str, Any]) -> VecNormalize:
