@@ -102,7 +102,10 @@ def test_a_label_stands_for_the_agent(tmp_path: Path, capsys: pytest.CaptureFixt
     main(["results", "collect", *map(str, runs), "--to", str(to)])
     main(["results", "table", "--results", str(to), "--tasks", "dmc/walker-walk"])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[3:5] == ["| DreamerV3 | 2 (1 to 3; 2) |", "| no images | 2 (2 to 2; 1) |"]
+    assert lines[3:5] == [
+        "| DreamerV3 | 2.00 (1.00 to 3.00; 2) |",
+        "| no images | 2.00 (2.00 to 2.00; 1) |",
+    ]
 
 
 def test_agents_are_told_apart_by_color() -> None:
@@ -133,7 +136,7 @@ def test_table_says_what_the_runs_did(
     assert head == "| agent | walker-walk | cartpole-swingup | reacher-easy |"
     rows = {name: cells for name, *cells in (line.strip("| ").split(" | ") for line in lines)}
     assert rows["DreamerV3"] == [dreamer, "-", "-"]
-    assert rows["PPO"][0] == ("-" if dreamer == "-" else "10 (10 to 10; 1)")
+    assert rows["PPO"][0] == ("-" if dreamer == "-" else "10.00 (10.00 to 10.00; 1)")
     assert rows["DreamerV3, published"][0] == published
     assert "2 episodes each; actions: DreamerV3 sampled, PPO most likely" in caption
 

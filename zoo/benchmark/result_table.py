@@ -37,13 +37,17 @@ def result_table(
         for task, end in frames.items():
             curves = [row for row in shown if (row.agent, row.task) == (agent, task)]
             x = final_returns(curves, end, window)
-            cells.append(f"{np.mean(x):.0f} ({min(x):.0f} to {max(x):.0f}; {len(x)})" if x else "-")
+            mean, low, high = rounded(np.mean(x), min(x), max(x)) if x else ("", "", "")
+            cells.append(f"{mean} ({low} to {high}; {len(x)})" if x else "-")
         rows.append([style.name, *cells])
     points: list[Published] = []
     for method, of_method in METHODS.items():
         found = [last_point(of_task(published, task, method), end) for task, end in frames.items()]
         if any(found):
-            cells = [f"{x.mean:.0f} +- {x.std:.0f} ({x.seeds})" if x else "-" for x in found]
+            cells = [
+                "{} +- {} ({})".format(*rounded(x.mean, x.std), x.seeds) if x else "-"
+                for x in found
+            ]
             rows.append([of_method.name, *cells])
             points += [x for x in found if x]
     heads = ["agent", *(short_name(task) for task in frames)]
@@ -51,6 +55,16 @@ def result_table(
     lines = [f"| {line} |" for line in lines]
     lines.insert(1, "|---" * len(heads) + "|")
     return "\n".join([*lines, "", caption(shown, points, frames, window)])
+
+
+def rounded(*numbers: float) -> list[str]:
+    """
+    Write returns of one task: whole where they are large, two decimals where all are below 20.
+
+    :param numbers: of one cell
+    """
+    decimals = 0 if max(map(abs, numbers)) >= 20 else 2
+    return [f"{number:.{decimals}f}" for number in numbers]
 
 
 def caption(
