@@ -37,7 +37,7 @@ def result_table(
         for task, end in frames.items():
             curves = [row for row in shown if (row.agent, row.task) == (agent, task)]
             x = final_returns(curves, end, window)
-            mean, low, high = rounded(np.mean(x), min(x), max(x)) if x else ("", "", "")
+            mean, low, high = rounded(float(np.mean(x)), min(x), max(x)) if x else ("", "", "")
             cells.append(f"{mean} ({low} to {high}; {len(x)})" if x else "-")
         rows.append([style.name, *cells])
     points: list[Published] = []

@@ -78,7 +78,7 @@ def _runs() -> Iterator[Run]:
             yield Run(
                 agent,
                 policy_kwargs=[_CALM] if agent == "rl_lstm" else [("rows", task.rows), _CALM],
-                agent_kwargs=list((settings | task.settings).items()),
+                agent_kwargs=list({**settings, **task.settings}.items()),
                 **common,
             )
         yield Run(
