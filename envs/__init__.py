@@ -2,16 +2,18 @@
 
 from dreamzoo.envs.atari import DreamerAtariPreprocessing, make_atari
 from dreamzoo.envs.bsuite import make_bsuite
+from dreamzoo.envs.crafter import make_crafter
 from dreamzoo.envs.dmc import make_dmc
 from dreamzoo.envs.dreams.env import DreamEnv
 from dreamzoo.envs.dreams.vec_env import DreamVecEnv
 from dreamzoo.envs.dreams.vector_env import DreamVectorEnv
-from dreamzoo.envs.make import make_env, make_pixels
+from dreamzoo.envs.make import env_name, make_env, make_pixels
 from dreamzoo.envs.memory.card_game import CardGame, CardGameVectorEnv
 from dreamzoo.envs.memory.t_maze import TMaze, TMazeVectorEnv
 from dreamzoo.envs.minatar import make_minatar
 from dreamzoo.envs.minigrid import make_minigrid
 from dreamzoo.envs.popgym import make_popgym
+from dreamzoo.envs.procgen import make_procgen
 from dreamzoo.envs.vector_env_to_vec_env import VectorEnvToVecEnv
 
 __all__ = [
@@ -24,12 +26,15 @@ __all__ = [
     "TMaze",
     "TMazeVectorEnv",
     "VectorEnvToVecEnv",
+    "env_name",
     "make_atari",
     "make_bsuite",
+    "make_crafter",
     "make_dmc",
     "make_env",
     "make_minatar",
     "make_minigrid",
     "make_pixels",
     "make_popgym",
+    "make_procgen",
 ]

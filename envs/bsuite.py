@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable
 from typing import Any
+from urllib.error import URLError
 
 import gymnasium as gym
 import numpy as np
@@ -33,6 +34,7 @@ def make_bsuite(name: str, *, seed: int | None = None, **settings: Any) -> gym.E
     :param seed: seed of the first and all later episodes, as if by ``env.reset(seed=seed)``
     :param settings: of the experiment, by bsuite's names (``memory_length``, ``num_bits``)
     :raises ValueError: for a name or settings that do not exist
+    :raises OSError: for ``mnist``, ``mnist_noise`` or ``mnist_scale`` without a network
     """
     with requires_extra("memory"):
         import bsuite.bsuite
@@ -56,7 +58,13 @@ def make_bsuite(name: str, *, seed: int | None = None, **settings: Any) -> gym.E
             f"{experiment} of bsuite: {error}. It takes {list(inspect.signature(maker).parameters)}"
             f"; its own settings are {experiment}/0 to {experiment}/{len(numbered) - 1}."
         ) from None
-    env = BsuiteEnv(maker, settings)
+    try:
+        env = BsuiteEnv(maker, settings)
+    except URLError as error:
+        raise OSError(
+            f"bsuite downloads the digits of {experiment} when it is first made, and could not: "
+            f"{error.reason}. Elsewhere, make it and copy /tmp/mnist, the folder it wrote."
+        ) from error
     if seed is not None:
         env.reset(seed=seed)
     return env

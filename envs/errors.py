@@ -1,25 +1,32 @@
 """Errors that say what to do: a missing extra, a mistyped name."""
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from difflib import get_close_matches
 
 
 @contextmanager
-def requires_extra(extra: str) -> Iterator[None]:
+def requires(command: str) -> Iterator[None]:
     """
-    Turn a missing package into the pip command that installs it.
+    Turn a missing package into the command that installs it.
 
     Errors other than a missing package (a broken installation, say) pass unchanged.
 
-    :param extra: name of the extra of dreamzoo that holds the packages imported inside
+    :param command: to be typed in a shell
     """
     try:
         yield
     except ModuleNotFoundError as error:
-        raise ImportError(
-            f'{error.name} is not installed. Install it with: pip install "dreamzoo[{extra}]"'
-        ) from error
+        raise ImportError(f"{error.name} is not installed. Install it with: {command}") from error
+
+
+def requires_extra(extra: str) -> AbstractContextManager[None]:
+    """
+    Turn a missing package into the pip command that installs it.
+
+    :param extra: name of the extra of dreamzoo that holds the packages imported inside
+    """
+    return requires(f'pip install "dreamzoo[{extra}]"')
 
 
 def unknown_name(kind: str, name: str, choices: Collection[str]) -> ValueError:

@@ -36,7 +36,8 @@ KNOWS: dict[str, set[str]] = {
         agent: {"nn", "nn.networks", "nn.rssm", "nn.memory", "common", "planning"}
         for agent in AGENT_ROOMS
     },
-    "hyperparams": {"planning"},
+    # Which tasks a paper trained on, and how, the benchmarks know.
+    "hyperparams": {"planning", "envs", "benchmark"},
     "testing": set(),  # agents are known by what they have
 }
 #: Stands on nothing of ours, so that every room may know it.

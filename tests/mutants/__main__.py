@@ -42,6 +42,7 @@ from tests.mutants import (
     replay,
     running,
     storage,
+    suites,
 )
 from tests.mutants.mutant import Mutant
 
@@ -70,6 +71,7 @@ MUTANTS: list[Mutant] = [
         storage,
         border,
         commands,
+        suites,
     )
     for mutant in module.MUTANTS
 ]

@@ -83,11 +83,11 @@ def _references() -> dict[str, Reference]:
             float(row["human"]),
             float(row["record"]) if row["record"] else None,
         )
-        for row in _read(_REFERENCE)
+        for row in read_table(_REFERENCE)
     }
 
 
-def _read(path: Path) -> list[dict[str, str]]:
+def read_table(path: Path) -> list[dict[str, str]]:
     """Read a file's rows; lines that begin with # say where they are from."""
     with path.open(newline="") as file:
         return list(csv.DictReader(line for line in file if not line.startswith("#")))
@@ -106,7 +106,7 @@ def published(agent: str = "dreamerv2_200m_paper") -> dict[str, float]:
     :param agent: a column of atari_published.csv, as ``rainbow_200m_paper`` or ``dreamerv2_5m``
     :raises ValueError: if there is no such column
     """
-    rows = _read(_PUBLISHED)
+    rows = read_table(_PUBLISHED)
     if agent not in rows[0] or agent == "game":
         raise ValueError(f"Nothing is published here of {agent!r}; expected {list(rows[0])[1:]}.")
     return {row["game"]: float(row[agent]) for row in rows}
