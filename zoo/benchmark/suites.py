@@ -35,7 +35,8 @@ class Task:
     :param size: of DreamerV3
     :param metric: what the suite reports
     :param returns: mean returns that others are measured against, by who reaches them: ``random``,
-        ``human``, ``record``, ``blind``, ``best``, ``dreamer_v3`` (at the end of training)
+        ``human``, ``record``, ``blind``, ``best``, ``dreamer_v3`` (at the end of training). For
+        bsuite ``dreamer_v3_score``, which is no return but bsuite's own number, from 0 to 1
     """
 
     suite: str

@@ -7,6 +7,7 @@ Train an agent, evaluate it on the way, keep everything that is needed to resume
     dreamzoo train --agent recurrent_ppo --env dreamzoo/TMaze-v0 -e length=10
     dreamzoo train --agent planet --env dmc_pixels/cartpole-swingup --published
     dreamzoo train --agent dreamer_v2 --env atari/pong --published schedules no_layer_norm
+    dreamzoo train --env dmc_vision/walker-walk --published
     dreamzoo train --out runs/cartpole --resume
 
 Writes to ``--out``: config.json, progress.csv, TensorBoard logs, evaluations.npz, and on the way
@@ -28,6 +29,7 @@ from dreamzoo.benchmark.run_config import PAIRED, Run, continued
 from dreamzoo.benchmark.runs import prepare
 from dreamzoo.cli.arguments import make_parser, parse_value, plain_errors, seed, whole
 from dreamzoo.common.storage.agents import CONTRIB_AGENTS, SB3_AGENTS
+from dreamzoo.envs import env_name
 from dreamzoo.hyperparams import published
 
 
@@ -36,7 +38,9 @@ def make_train_parser() -> argparse.ArgumentParser:
     parser = make_parser("train", __doc__, argument_default=argparse.SUPPRESS)
     agents = [*AGENTS, *SB3_AGENTS, *CONTRIB_AGENTS]
     parser.add_argument("--agent", choices=agents, help="default: dreamer_v3")
-    parser.add_argument("--env", help="default: CartPole-v1; see dreamzoo.envs.make_env")
+    parser.add_argument(
+        "--env", type=env_name, help="default: CartPole-v1; see dreamzoo.envs.make_env"
+    )
     parser.add_argument("-e", "--env-kwargs", nargs="*", type=parse_value)
     parser.add_argument("--policy", help="default: MlpPolicy")
     parser.add_argument("-p", "--policy-kwargs", nargs="*", type=parse_value)

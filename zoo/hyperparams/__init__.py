@@ -1,8 +1,10 @@
 """Published settings, or ones found here, in RL Zoo's vocabulary, by agent and environment."""
 
+from difflib import get_close_matches
 from typing import Any
 
-from dreamzoo.hyperparams import discrete_sac, dreamer_v1, dreamer_v2, planet
+from dreamzoo.envs import env_name
+from dreamzoo.hyperparams import discrete_sac, dreamer_v1, dreamer_v2, dreamer_v3, planet
 
 #: Settings by agent (its name in ``dreamzoo.AGENTS``), then by environment
 #: (:func:`dreamzoo.envs.make_env`): ``policy``, ``n_timesteps``, ``n_envs``, ``env_kwargs``, and
@@ -11,6 +13,7 @@ HYPERPARAMS: dict[str, dict[str, dict[str, Any]]] = {
     "discrete_sac": discrete_sac.hyperparams,
     "dreamer_v1": dreamer_v1.hyperparams,
     "dreamer_v2": dreamer_v2.hyperparams,
+    "dreamer_v3": dreamer_v3.hyperparams,
     "planet": planet.hyperparams,
 }
 #: What a paper also did with an agent, by agent and name: settings that count instead of those.
@@ -37,6 +40,8 @@ def published(agent: str, env: str, *variants: str) -> dict[str, Any]:
         >>> settings = published("planet", "dmc_pixels/cartpole-swingup")
         >>> settings["steps"], settings["env_kwargs"]
         (125000, [('action_repeat', 8)])
+        >>> published("dreamer_v3", "dmc_vision/walker-walk")["n_envs"]
+        16
         >>> row = published("dreamer_v2", "atari/pong", "schedules", "no_kl_balancing")
         >>> dict(row["agent_kwargs"])["kl_balance"] is None
         True
@@ -50,6 +55,7 @@ def published(agent: str, env: str, *variants: str) -> dict[str, Any]:
         pairs of keys and values: ``env_kwargs``, ``policy_kwargs``, ``agent_kwargs``
     :raises ValueError: if there are none, or there is no such variant
     """
+    env = env_name(env)
     known, others = HYPERPARAMS.get(agent, {}), VARIANTS.get(agent, {})
     if not known:
         raise ValueError(
@@ -63,8 +69,10 @@ def published(agent: str, env: str, *variants: str) -> dict[str, Any]:
     free = ANYWHERE.get(agent, ())
     if env not in known and not any(name in free for name in variants):
         elsewhere = f" On any environment there is the variant {' or '.join(free)}." if free else ""
+        nearest = get_close_matches(env, known, n=5, cutoff=0)
         raise ValueError(
-            f"No published settings of {agent} on {env}; there are: {sorted(known)}.{elsewhere}"
+            f"No published settings of {agent} on {env}. They are known of {len(known)} "
+            f"environments, such as {', '.join(nearest)}.{elsewhere}"
         )
     settings = dict(known.get(env, {}))
     for name in variants:

@@ -11,29 +11,10 @@ discrete``. That a head predicts where episodes end is the default there.
 
 from typing import Any
 
-#: Tasks of the paper's figure 6 whose curves were released.
-TASKS = (
-    "acrobot-swingup",
-    "ball_in_cup-catch",
-    "cartpole-balance",
-    "cartpole-balance_sparse",
-    "cartpole-swingup",
-    "cartpole-swingup_sparse",
-    "cheetah-run",
-    "finger-spin",
-    "finger-turn_easy",
-    "finger-turn_hard",
-    "hopper-hop",
-    "hopper-stand",
-    "pendulum-swingup",
-    "quadruped-run",
-    "quadruped-walk",
-    "reacher-easy",
-    "reacher-hard",
-    "walker-run",
-    "walker-stand",
-    "walker-walk",
-)
+from dreamzoo.benchmark.suites import suite
+
+#: Tasks of the paper's figure 6 whose curves were released: those of DreamerV3's vision benchmark.
+TASKS = tuple(task.name for task in suite("dmc_vision").tasks)
 
 hyperparams: dict[str, dict[str, Any]] = {
     f"dmc_pixels/{task}": {

@@ -12,6 +12,7 @@ the first 10M of 200M frames. The others are the rows of table 2, whose agent ha
 
 from typing import Any
 
+from dreamzoo.benchmark.suites import suite
 from dreamzoo.hyperparams.dreamer_v1 import TASKS
 
 ATARI_STEPS = 200_000_000 // 4
@@ -56,17 +57,7 @@ variants: dict[str, dict[str, Any]] = {
 }
 
 #: Atari's 55 games of the paper: all of the emulator's benchmark but Defender and Surround.
-GAMES = (
-    *("alien", "amidar", "assault", "asterix", "asteroids", "atlantis", "bank_heist"),
-    *("battle_zone", "beam_rider", "berzerk", "bowling", "boxing", "breakout", "centipede"),
-    *("chopper_command", "crazy_climber", "demon_attack", "double_dunk", "enduro"),
-    *("fishing_derby", "freeway", "frostbite", "gopher", "gravitar", "hero", "ice_hockey"),
-    *("jamesbond", "kangaroo", "krull", "kung_fu_master", "montezuma_revenge", "ms_pacman"),
-    *("name_this_game", "phoenix", "pitfall", "pong", "private_eye", "qbert", "riverraid"),
-    *("road_runner", "robotank", "seaquest", "skiing", "solaris", "space_invaders"),
-    *("star_gunner", "tennis", "time_pilot", "tutankham", "up_n_down", "venture"),
-    *("video_pinball", "wizard_of_wor", "yars_revenge", "zaxxon"),
-)
+GAMES = tuple(task.name for task in suite("atari55").tasks)
 
 hyperparams: dict[str, dict[str, Any]] = {
     **{f"atari/{game}": _ATARI for game in GAMES},
