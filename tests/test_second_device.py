@@ -150,7 +150,10 @@ def test_an_update_copies_nothing_to_the_host_but_what_is_logged(device: str, en
         ("planet", {}),
         ("dreamer_v1", dict(policy_kwargs=dict(cont=True))),
         ("dreamer_v2", {}),
-        ("dreamer_v2", dict(rho=(0.0, 1.0, 100), policy_kwargs=dict(latents="gaussian"))),
+        *(
+            ("dreamer_v2", dict(rho=(0.0, 1.0, 100), policy_kwargs=dict(latents=kind)))
+            for kind in ("gaussian", "gumbel", "st_gumbel", "vq")
+        ),
         *((name, {}) for name in ON_POLICY),
     ],
 )

@@ -19,7 +19,8 @@ FACTS = Facts(
         ("target_update_interval", 0), ("tau", 1.5), ("max_grad_norm", 0.0),
     ],
     wrong_policy=[
-        ("deter", 0), ("stoch", 0), ("classes", 1), ("latents", "gumbel"), ("latents", None),
+        ("deter", 0), ("stoch", 0), ("classes", 1), ("latents", "vae"), ("latents", None),
+        ("latents_kwargs", 5),
         ("layer_norm", None), ("cont", "yes"), ("cont", None), ("head_arch", 400), ("units", 2.5),
     ],
     losses={"train/actor_loss", "train/critic_loss", "train/kl_loss", "train/reward_loss"},

@@ -1,7 +1,7 @@
 """What DreamerV2 does beside its losses: sizes, slow critic, schedules, ablations by name."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ from gymnasium import spaces
 
 from dreamzoo.dreamer_v2 import DreamerV2
 from dreamzoo.dreamer_v2.policies import DreamerV2Policy
+from dreamzoo.nn.rssm.kinds import LatentsKind
 from dreamzoo.nn.rssm.latents import NormalLatents, OneHotLatents
 from dreamzoo.testing import RandomEnv
 from tests.dreamers import ACTIONS, VECTOR
@@ -243,7 +244,7 @@ def test_other_ablations_change_the_layer_or_the_weight_that_they_name() -> None
     assert base.policy.world_model.dynamics.classes == 4
 
 
-@pytest.mark.parametrize("latents", ["categorical", "gaussian"])
+@pytest.mark.parametrize("latents", get_args(LatentsKind))
 def test_layers_that_read_one_hot_latents_know_where_these_are(latents: str) -> None:
     """The columns of their weights are summed, which saves a quarter of an update's arithmetic."""
     small = dict(stoch=3, classes=9, deter=8, units=8, head_arch=[8], net_arch=[8])
@@ -252,7 +253,7 @@ def test_layers_that_read_one_hot_latents_know_where_these_are(latents: str) -> 
     heads = policy.actor, policy.critic, policy.critic_target, model.reward, model.cont
     networks: list[Any] = [model.dynamics.input, model.decoder.mlp, *(x.body for x in heads)]
     known = [[layer.ones for layer in network[::2]] for network in networks]
-    if latents == "categorical":
+    if latents in ("categorical", "st_gumbel"):
         assert [ones for ones, *_ in known] == [slice(0, 27), *[slice(8, 35)] * 6]
     else:
         assert {ones for ones, *_ in known} == {None}

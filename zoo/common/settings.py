@@ -201,13 +201,22 @@ class Widths:
             raise ValueError("must be a list of widths, whole numbers of at least 1") from None
 
 
+@dataclass(frozen=True)
 class Arguments:
-    """Named arguments of what is built."""
+    """
+    Named arguments of what is built.
+
+    :param none: whether None is allowed, too
+    """
+
+    none: bool = False
 
     def read(self, value: Any) -> Any:
+        if value is None and self.none:
+            return None
         if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
             return value
-        raise ValueError("must be a dict of named arguments")
+        raise ValueError(f"must be a dict of named arguments{' or None' if self.none else ''}")
 
 
 @dataclass(frozen=True)

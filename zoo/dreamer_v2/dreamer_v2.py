@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import torch as th
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from typing_extensions import Unpack
 
@@ -179,9 +180,20 @@ class DreamerV2(DreamerAlgorithm):
             ent_coef=self._now("ent_coef"),
             gae_lambda=self.gae_lambda,
         )
+        own, of_latents = policy.latents.losses(filtered.belief.post, self._generator)
         if model.learns_discount:
             model.follow_gamma(metrics["discount"], batch.is_terminal, self.gamma)
-        return Losses(terms | behavior, metrics | more, {})
+        return Losses(terms | own | behavior, metrics | of_latents | more, {})
+
+    def _loss_weights(self) -> dict[str, float]:
+        return {**super()._loss_weights(), **self.policy.latents.weights}
+
+    def _averages(self) -> list[th.Tensor]:
+        return self.policy.latents.averages()
+
+    def _begin_updates(self) -> None:
+        super()._begin_updates()
+        self.policy.latents.move(self.num_timesteps)
 
     def _after_update(self) -> None:
         """Let the slow critic follow the critic, for the first time after the first update."""

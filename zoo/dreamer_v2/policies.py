@@ -1,7 +1,7 @@
 """Networks of DreamerV2 as Stable-Baselines3 policies."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, get_args
 
 import torch as th
 from gymnasium import spaces
@@ -13,7 +13,7 @@ from dreamzoo.common.arguments import PolicyPlumbing
 from dreamzoo.common.policies.dreamer import DreamerPolicy
 from dreamzoo.common.policies.inputs import ImageInput, VectorInput
 from dreamzoo.common.policies.net_arch import NetArch, split_arch
-from dreamzoo.common.settings import Choice, Flag, Number, Setting, Whole, Widths
+from dreamzoo.common.settings import Arguments, Choice, Flag, Number, Setting, Whole, Widths
 from dreamzoo.nn.action_distributions import TruncatedNormalActions
 from dreamzoo.nn.dreamer_model import DreamerWorldModel
 from dreamzoo.nn.networks.actors import DenseActor, DenseHead
@@ -26,10 +26,8 @@ from dreamzoo.nn.networks.world_models import (
 )
 from dreamzoo.nn.optim import ShrinkingAdam
 from dreamzoo.nn.rssm.categorical import LayerNormRSSM
-from dreamzoo.nn.rssm.latents import Latents, NormalLatents, OneHotLatents
-
-#: What the stochastic part of a state is drawn from.
-LatentsKind = Literal["categorical", "gaussian"]
+from dreamzoo.nn.rssm.kinds import LatentsKind, make_latents
+from dreamzoo.nn.rssm.latents import Latents
 
 
 class DreamerV2Policy(DreamerPolicy):
@@ -49,9 +47,10 @@ class DreamerV2Policy(DreamerPolicy):
     :param observation_space: observation space; images are resized to 64x64
     :param action_space: Box (finite), Discrete, MultiDiscrete or MultiBinary
     :param lr_schedule: learning rate of the world model
-    :param latents: ``categorical``, or ``gaussian``: table 2's "No Discrete Latents"
+    :param latents: ``categorical``, or ``gaussian``: table 2's "No Discrete Latents". Of no paper
+        on Dreamer are ``gumbel``, ``st_gumbel`` and ``vq``, see docs/estimators.md
     :param stoch: number of latents (table D.1: 32; normal ones in the first release: 50)
-    :param classes: classes of a categorical latent (table D.1: 32)
+    :param classes: classes of a categorical latent (table D.1: 32), or codes of a codebook
     :param deter: width of the GRU (table D.1: 600; control: 200)
     :param hidden: width of the dynamics' hidden layers; None: as wide as the GRU
     :param layer_norm: normalize within the GRU; False is table 2's "No Layer Norm"
@@ -64,11 +63,15 @@ class DreamerV2Policy(DreamerPolicy):
     :param gamma: discount; the algorithm passes its own
     :param optimizer_class: optimizer of world model, actor and critic, one for each
     :param optimizer_kwargs: of that class
+    :param latents_kwargs: of the kind of latents: ``temperature`` of ``gumbel`` and ``st_gumbel``
+        (:class:`GumbelLatents`), ``code_dim``, ``commitment``, ``decay`` and ``revive`` of ``vq``
+        (:class:`CodebookLatents`)
     """
 
     settings: ClassVar[Mapping[str, Setting]] = {
         **DreamerPolicy.settings,
         "latents": Choice(get_args(LatentsKind)),
+        "latents_kwargs": Arguments(none=True),
         "stoch": Whole(1),
         "classes": Whole(2),
         "deter": Whole(1),
@@ -100,6 +103,7 @@ class DreamerV2Policy(DreamerPolicy):
         gamma: float = 0.999,
         optimizer_class: type[th.optim.Optimizer] = ShrinkingAdam,
         optimizer_kwargs: dict[str, Any] | None = None,
+        latents_kwargs: Mapping[str, Any] | None = None,
         **plumbing: Unpack[PolicyPlumbing],
     ) -> None:
         super().__init__(
@@ -110,9 +114,7 @@ class DreamerV2Policy(DreamerPolicy):
         encoder = self._own_encoder() or WorldModelsEncoder(
             codec, cnn_depth, units, "elu", "elu", mlp_layers=4
         )
-        kind: Latents[Any] = (
-            OneHotLatents(stoch, classes) if latents == "categorical" else NormalLatents(stoch)
-        )
+        kind = make_latents(latents, stoch, classes, **(latents_kwargs or {}))
         dynamics = LayerNormRSSM(
             int(encoder.features_dim),  # type: ignore[arg-type]
             action_dim,
@@ -136,12 +138,19 @@ class DreamerV2Policy(DreamerPolicy):
         critic, self.critic_target = (
             NormalHead(feat, self.net_arch["vf"], "elu") for _ in range(2)
         )
-        if kind.classes > 1:
+        if kind.one_hot:
             heads = decoder, reward, actor, critic, self.critic_target, *([ends] if cont else [])
             expect_one_hots(slice(deter, feat), *heads)
         self.critic_target.requires_grad_(False)
         self._set_actor_and_critic(actor, critic, lr_schedule)
         self.critic_target.load_state_dict(self.critic.state_dict())
+
+    @property
+    def latents(self) -> Latents[Any]:
+        """What the stochastic part of a state is drawn from."""
+        dynamics = self.world_model.dynamics
+        assert isinstance(dynamics, LayerNormRSSM)
+        return dynamics.latents
 
     @th.no_grad()
     def follow_critic(self, tau: float) -> None:

@@ -47,10 +47,11 @@ def _agent(
     observation_space: spaces.Space,
     action_space: spaces.Space,
     name: str = "dreamer_v3",
+    **policy_kwargs: Any,
 ) -> Any:
     """An agent whose actions depend on what it sees and remembers."""
     env = RandomEnv(observation_space, action_space)
-    settings: dict[str, Any] = {**TINY[name], "policy_kwargs": TINY_POLICY[name]}
+    settings: dict[str, Any] = dict(TINY[name], policy_kwargs=TINY_POLICY[name] | policy_kwargs)
     kind: Any = AGENTS[name]
     agent = kind(policy, env, seed=0, **settings)
     generator = th.Generator().manual_seed(0)
@@ -67,20 +68,25 @@ def _observe(space: spaces.Space, rows: int) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("name", "case"),
+    ("name", "case", "policy_kwargs"),
     [
-        *(("dreamer_v3", case) for case in CASES),
+        *(("dreamer_v3", case, {}) for case in CASES),
         # What these have of their own: a mode that is searched, a GRU, images that are resized.
-        ("dreamer_v1", "dict-box"),
-        ("dreamer_v2", "image-discrete"),
+        ("dreamer_v1", "dict-box", {}),
+        ("dreamer_v2", "image-discrete", {}),
+        # Latents without noise: the most likely classes, the nearest codes.
+        ("dreamer_v2", "vector-multidiscrete", {"latents": "gumbel"}),
+        ("dreamer_v2", "vector-multidiscrete", {"latents": "vq"}),
         # Memories of many parts, two of which begin as one tensor; with rows and without them.
-        ("merlin", "vector-box"),
-        ("rl_lstm", "vector-box"),
+        ("merlin", "vector-box", {}),
+        ("rl_lstm", "vector-box", {}),
     ],
 )
-def test_twenty_steps_equal_predict(name: str, case: str, tmp_path: pathlib.Path) -> None:
+def test_twenty_steps_equal_predict(
+    name: str, case: str, policy_kwargs: dict[str, Any], tmp_path: pathlib.Path
+) -> None:
     policy, observation_space, action_space = (CASES | OTHER_CASES)[case]
-    agent = _agent(policy, observation_space, action_space, name)
+    agent = _agent(policy, observation_space, action_space, name, **policy_kwargs)
     agent.policy.set_training_mode(True)
     agent.export_onnx(tmp_path / "agent")
     assert agent.policy.training

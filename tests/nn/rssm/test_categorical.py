@@ -7,16 +7,26 @@ import torch as th
 from torch import Tensor
 
 from dreamzoo.nn.beliefs import Categorical, Gaussian
+from dreamzoo.nn.codes import ExpectedCodes, NearestCodes
+from dreamzoo.nn.estimators import gumbel_noise
 from dreamzoo.nn.rssm.categorical import LayerNormRSSM
 from dreamzoo.nn.rssm.dynamics import Latent
-from dreamzoo.nn.rssm.latents import Latents, NormalLatents, OneHotLatents
+from dreamzoo.nn.rssm.kinds import make_latents
+from dreamzoo.nn.rssm.latents import NormalLatents, OneHotLatents
 
 TOKENS, ACTIONS, DETER, HIDDEN = 5, 2, 6, 7
-KINDS: dict[str, Latents[Any]] = {"categorical": OneHotLatents(3, 4), "gaussian": NormalLatents(3)}
+KINDS: dict[Any, dict[str, Any]] = {
+    "categorical": {},
+    "gaussian": {},
+    "gumbel": {"temperature": 0.7},
+    "st_gumbel": {"temperature": 0.7},
+    "vq": {"code_dim": 2},
+}
 
 
 def _make(kind: str = "categorical", **kwargs: Any) -> LayerNormRSSM:
-    rssm = LayerNormRSSM(TOKENS, ACTIONS, DETER, HIDDEN, KINDS[kind], **kwargs).double()
+    latents = make_latents(kind, 3, 4, **KINDS[kind])
+    rssm = LayerNormRSSM(TOKENS, ACTIONS, DETER, HIDDEN, latents, **kwargs).double()
     for p in rssm.parameters():
         p.data += 0.3 * th.randn_like(p)
     return rssm
@@ -42,13 +52,25 @@ def _belief(rssm: LayerNormRSSM, head: str, known: Tensor) -> Tensor:
     return hidden @ w[f"{head}.2.weight"].t() + w[f"{head}.2.bias"]
 
 
-def _draw(kind: str, raw: Tensor, generator: th.Generator) -> tuple[Tensor, tuple[Tensor, ...]]:
+def _draw(
+    rssm: LayerNormRSSM, kind: str, raw: Tensor, generator: th.Generator, *, seen: bool = False
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Draw what a head says, latent by latent; return what it says, too."""
     if kind == "gaussian":
         mean, std = raw[:, :3], 2 / (1 + (-raw[:, 3:] / 2).exp()) + 0.1
         noise = th.randn(len(raw), 3, generator=generator)
         return (mean + std * noise)[..., None], (mean, std)
+    if kind == "vq" and seen:
+        return _nearest(rssm, raw.view(-1, 3, 2))
     logits = raw.view(-1, 3, 4)
     probs = logits.exp() / logits.exp().sum(-1, keepdim=True)
+    if "gumbel" in kind:
+        noise = gumbel_noise(probs, generator)
+        powers = ((logits + noise) / 0.7).exp()
+        soft = powers / powers.sum(-1, keepdim=True)
+        largest = soft == soft.max(-1, keepdim=True).values
+        hard = largest.double() + soft - soft.detach()
+        return soft if kind == "gumbel" else hard, (probs, probs.log())
     draws = th.rand(len(raw), 3, generator=generator)
     sample = th.zeros_like(probs)
     for row, latent in ((r, k) for r in range(len(raw)) for k in range(3)):
@@ -57,7 +79,29 @@ def _draw(kind: str, raw: Tensor, generator: th.Generator) -> tuple[Tensor, tupl
         ]  # the last: 1
         index = sum(total <= float(draws[row, latent]) for total in totals)
         sample[row, latent, index] = 1.0
-    return sample + probs - probs.detach(), (probs, probs.log())
+    sample = sample + probs - probs.detach()
+    if kind == "vq":
+        codes: Any = rssm.latents.codebook
+        sample = th.stack([sample[:, s] @ codes.codes[s] for s in range(3)], 1)
+    return sample, (probs, probs.log())
+
+
+def _nearest(rssm: LayerNormRSSM, vectors: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    codes: Any = rssm.latents.codebook
+    found = vectors.detach().clone()
+    for row, latent in ((r, k) for r in range(len(vectors)) for k in range(3)):
+        far = [float((c - found[row, latent]).square().sum()) for c in codes.codes[latent]]
+        found[row, latent] = codes.codes[latent, far.index(min(far))]
+    return found + vectors - vectors.detach(), (vectors, found)
+
+
+def _numbers(part: Any) -> tuple[Tensor, ...]:
+    """What states and beliefs consist of, and can have a gradient."""
+    if isinstance(part, NearestCodes):
+        return part.vectors, part.codes
+    if isinstance(part, ExpectedCodes):
+        part = part.classes
+    return tuple(part)
 
 
 def _plain_observe(
@@ -75,8 +119,8 @@ def _plain_observe(
         x = th.cat([flat, action], 1) @ w["input.0.weight"].t() + w["input.0.bias"]
         deter = rssm.cell(_elu(x), deter)
         raw = _belief(rssm, "post_head", th.cat([deter, tokens[:, t]], 1))
-        stoch, post = _draw(kind, raw, generator)
-        _, prior = _draw(kind, _belief(rssm, "prior_head", deter), th.Generator())
+        stoch, post = _draw(rssm, kind, raw, generator, seen=True)
+        _, prior = _draw(rssm, kind, _belief(rssm, "prior_head", deter), th.Generator())
         states.append((deter, stoch))
         posts.append(post)
         priors.append(prior)
@@ -98,13 +142,13 @@ def test_filtering_and_its_gradients_equal_the_plain_loop(kind: str, layer_norm:
     )
     slow = _plain_observe(rssm, kind, Latent(deter, stoch), actions, tokens, first)
     for found, expected in zip((states, belief.post, belief.prior), slow, strict=True):
-        for ours, theirs in zip(found, expected, strict=True):
+        for ours, theirs in zip(_numbers(found), expected, strict=True):
             th.testing.assert_close(ours, theirs)
     weights = dict(rssm.named_parameters())
     results = []
     noise = [[th.randn_like(x) for x in part] for part in slow]
     for outputs in ((states, belief.post, belief.prior), slow):
-        pairs = zip(outputs, noise, strict=True)
+        pairs = zip(map(_numbers, outputs), noise, strict=True)
         terms = [(x * n).sum() for part, ns in pairs for x, n in zip(part, ns, strict=True)]
         results.append(th.autograd.grad(th.stack(terms).sum(), [*inputs, *weights.values()]))
     names = ["deter", "stoch", "actions", "tokens", *weights]
@@ -125,7 +169,7 @@ def test_imagination_draws_from_the_prior_of_the_next_memory(kind: str) -> None:
         fast = rssm.imagine_step(fast, action, one)
         known = th.cat([slow.stoch.flatten(1), action], 1)
         deter = rssm.cell(_elu(known @ w["input.0.weight"].t() + w["input.0.bias"]), slow.deter)
-        slow = Latent(deter, _draw(kind, _belief(rssm, "prior_head", deter), other)[0])
+        slow = Latent(deter, _draw(rssm, kind, _belief(rssm, "prior_head", deter), other)[0])
     noise = [th.randn_like(x) for x in slow]
     sources = [actions, *(p for name, p in w.items() if "post" not in name)]
     results = []
@@ -208,7 +252,9 @@ def test_entropy_is_that_of_the_prior() -> None:
     for kind in KINDS:
         rssm = _make(kind)
         latent = _latent(rssm, 4)
-        expected = rssm.latents.belief(_belief(rssm, "prior_head", latent.deter)).entropy()
+        raw = _belief(rssm, "prior_head", latent.deter)
+        expected = rssm.latents.expectation(raw).entropy()
+        assert expected.any()
         th.testing.assert_close(rssm.entropy(latent), expected)
 
 

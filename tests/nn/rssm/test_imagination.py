@@ -20,6 +20,7 @@ from dreamzoo.nn.rssm.categorical import LayerNormRSSM
 from dreamzoo.nn.rssm.dynamics import Dynamics, Latent
 from dreamzoo.nn.rssm.gaussian import GaussianRSSM, GaussianSSM
 from dreamzoo.nn.rssm.imagination import frozen
+from dreamzoo.nn.rssm.kinds import make_latents
 from dreamzoo.nn.rssm.latents import NormalLatents, OneHotLatents
 from dreamzoo.nn.state import select
 from tests.nn.widths import of_dynamics
@@ -31,6 +32,9 @@ DYNAMICS: dict[str, Callable[[], Dynamics]] = {
     "planet-ssm": lambda: GaussianSSM(5, A, 3, 6),
     "dreamer_v2": lambda: LayerNormRSSM(5, A, 6, 7, OneHotLatents(3, 4)),
     "dreamer_v2-normal": lambda: LayerNormRSSM(5, A, 6, 7, NormalLatents(3)),
+    "dreamer_v2-gumbel": lambda: LayerNormRSSM(5, A, 6, 7, make_latents("gumbel", 3, 4)),
+    "dreamer_v2-st-gumbel": lambda: LayerNormRSSM(5, A, 6, 7, make_latents("st_gumbel", 3, 4)),
+    "dreamer_v2-vq": lambda: LayerNormRSSM(5, A, 6, 7, make_latents("vq", 3, 4, code_dim=2)),
     "dreamer_v3": lambda: BlockRSSM(5, A, **of_dynamics(SIZES["debug"])),
 }
 #: Actors of the first two Dreamers, whose draws have a gradient.
@@ -111,9 +115,9 @@ def test_the_actor_learns_from_what_its_actions_lead_to_alone(name: str) -> None
     assert not of_start.any()  # the features that it reads are cut off
 
 
-@pytest.mark.parametrize("name", ["planet", "planet-ssm", "dreamer_v2-normal"])
+@pytest.mark.parametrize("name", ["planet", "planet-ssm", "dreamer_v2-normal", "dreamer_v2-gumbel"])
 def test_given_actions_have_true_gradients(name: str) -> None:
-    """Against finite differences: normal latents move smoothly with what led to them."""
+    """Against finite differences: these latents move smoothly with what led to them."""
     model, start = make(name)
     actions = th.rand(H, N, A, dtype=th.float64, requires_grad=True)
 

@@ -5,6 +5,7 @@ from dreamzoo.benchmark.comparisons.comparison import Comparison
 from dreamzoo.benchmark.comparisons.discrete import DISCRETE
 from dreamzoo.benchmark.comparisons.discrete_sac import DISCRETE_SAC
 from dreamzoo.benchmark.comparisons.dmc_proprio import DMC_PROPRIO
+from dreamzoo.benchmark.comparisons.latents import LATENTS
 from dreamzoo.benchmark.comparisons.memory import MEMORY
 
 #: By the names that ``dreamzoo benchmark`` knows.
@@ -12,6 +13,7 @@ COMPARISONS: dict[str, Comparison] = {
     "dmc_proprio": DMC_PROPRIO,
     "discrete": DISCRETE,
     "discrete_sac": DISCRETE_SAC,
+    "latents": LATENTS,
     "ablations": ABLATIONS_SMALL,
     "memory": MEMORY,
 }

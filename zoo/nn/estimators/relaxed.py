@@ -25,7 +25,9 @@ def gumbel_noise(like: Tensor, generator: th.Generator | None = None) -> Tensor:
     return -waiting.clamp_(min=th.finfo(like.dtype).tiny).log()
 
 
-def relax(belief: Discrete, temperature: float, generator: th.Generator | None = None) -> Tensor:
+def relax(
+    belief: Discrete, temperature: float | Tensor, generator: th.Generator | None = None
+) -> Tensor:
     """
     Draw from the Gumbel-softmax distribution; its sigmoid form for bits.
 
@@ -38,12 +40,13 @@ def relax(belief: Discrete, temperature: float, generator: th.Generator | None =
         (torch.Size([4, 3, 2]), tensor([1., 1., 1.]))
 
     :param belief: what is drawn from
-    :param temperature: near 0 samples are almost hard, at infinity all the same; positive
+    :param temperature: near 0 samples are almost hard, at infinity all the same; positive. A
+        tensor is not checked: looking at it would wait for its device
     :param generator: source of randomness
     :return: between 0 and 1, with a gradient; the shape of the probabilities
     :raises ValueError: if the temperature is not positive
     """
-    if not temperature > 0.0:
+    if not isinstance(temperature, Tensor) and not temperature > 0.0:
         raise ValueError(f"temperature={temperature}: the temperature of a sample is positive")
     if isinstance(belief, Bernoulli):
         # The difference of two Gumbels is logistic, the log-odds of a uniform number.

@@ -1,4 +1,4 @@
-"""Recurrent state-space model of DreamerV2: layer-norm GRU and, by choice, categorical latents."""
+"""Recurrent state-space model of DreamerV2: layer-norm GRU, and latents of any kind."""
 
 from functools import partial
 from typing import Any
@@ -52,10 +52,10 @@ class LayerNormRSSM(Dynamics):
         self.latents = latents
         self.input = glorot_mlp(self.stoch * self.classes + action_dim, [hidden], "elu")
         self.cell = LayerNormGRU(hidden, deter, layer_norm=layer_norm)
-        if self.classes > 1:
+        if latents.one_hot:
             expect_one_hots(slice(0, self.stoch * self.classes), self.input)
         self.prior_head = self._head(deter, hidden, latents.outputs)
-        self.post_head = self._head(deter + token_dim, hidden, latents.outputs)
+        self.post_head = self._head(deter + token_dim, hidden, latents.post_outputs)
 
     @staticmethod
     def _head(in_dim: int, hidden: int, outputs: int) -> nn.Sequential:
@@ -68,7 +68,7 @@ class LayerNormRSSM(Dynamics):
 
     def prior(self, deter: Tensor) -> Any:
         """Expect the stochastic part, (..., D) to a belief about (..., S, C)."""
-        return self.latents.belief(self.prior_head(deter))
+        return self.latents.expectation(self.prior_head(deter))
 
     def posterior(self, deter: Tensor, tokens: Tensor) -> Any:
         """Believe in a stochastic part after encoded observations (..., E)."""
