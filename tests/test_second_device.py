@@ -73,6 +73,14 @@ def test_the_contract_holds_on_the_device(device: str, name: str) -> None:
     CHECKS["devices_are_changed"](Case(AGENTS[name], second_device=device))
 
 
+@pytest.mark.parametrize("latents", ["gumbel", "vq"])
+def test_latents_that_remember_move_with_their_agent(device: str, latents: str) -> None:
+    """A temperature, a codebook."""
+    policy_kwargs = {**TINY_POLICY["dreamer_v2"], "latents": latents}
+    case = Case(AGENTS["dreamer_v2"], second_device=device, policy_kwargs=policy_kwargs)
+    CHECKS["devices_are_changed"](case)
+
+
 @pytest.mark.parametrize("env", ["CartPole-v1", Pixels], ids=["vector", "image"])
 def test_learn_save_load_and_act(device: str, env: Any, tmp_path: Path) -> None:
     agent = make_agent(device, env).learn(60)

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from typing import Any
 
 import pytest
 import torch as th
@@ -73,7 +74,8 @@ def test_the_divergence_is_that_of_a_certain_belief_by_enumeration() -> None:
 def test_the_divergence_teaches_the_expectation_alone() -> None:
     """Which code is the nearest one has no gradient, so that balancing finds one side only."""
     post, (prior, logits) = found(random_places(N)), expected()
-    result = divergences(post, prior)
+    both: tuple[Any, Any] = (post, prior)
+    result = divergences(*both)
     assert th.equal(result.dyn, result.rep)
     assert not result.rep.requires_grad
     assert not post.kl(prior.detach()).requires_grad

@@ -24,7 +24,7 @@ KINDS: dict[Any, dict[str, Any]] = {
 }
 
 
-def _make(kind: str = "categorical", **kwargs: Any) -> LayerNormRSSM:
+def _make(kind: Any = "categorical", **kwargs: Any) -> LayerNormRSSM:
     latents = make_latents(kind, 3, 4, **KINDS[kind])
     rssm = LayerNormRSSM(TOKENS, ACTIONS, DETER, HIDDEN, latents, **kwargs).double()
     for p in rssm.parameters():

@@ -2,6 +2,7 @@
 
 import math
 import re
+from typing import Any
 
 import pytest
 import torch as th
@@ -127,19 +128,23 @@ def test_the_temperature_moves_along_its_line_and_is_saved() -> None:
     ],
 )
 def test_settings_of_another_kind_or_without_sense_are_refused(
-    kind: str, kwargs: dict[str, object], message: str
+    kind: Any, kwargs: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
-        make_latents(kind, S, C, **kwargs)  # type: ignore[arg-type]
+        make_latents(kind, S, C, **kwargs)
 
 
 def test_kinds_are_made_with_their_settings() -> None:
     assert make_latents("gaussian", S, C).classes == 1
-    soft, hard = (make_latents(kind, S, C, temperature=2) for kind in ("gumbel", "st_gumbel"))  # type: ignore[arg-type]
-    assert (soft.one_hot, hard.one_hot) == (False, True)
-    assert float(soft.temperature) == 2.0  # type: ignore[attr-defined]
-    codes = make_latents("vq", S, C, code_dim=5, decay=0.5, revive=0.0, commitment=2.0)
+    relaxed: Any
+    for relaxed, hard in (
+        (make_latents("gumbel", S, C, temperature=2), False),
+        (make_latents("st_gumbel", S, C, temperature=2), True),
+    ):
+        assert relaxed.one_hot == hard
+        assert float(relaxed.temperature) == 2.0
+    codes: Any = make_latents("vq", S, C, code_dim=5, decay=0.5, revive=0.0, commitment=2.0)
     assert (codes.stoch, codes.classes, codes.outputs, codes.post_outputs) == (S, 5, S * C, S * 5)
     assert codes.weights == {"commitment": 2.0}
-    book = codes.codebook  # type: ignore[attr-defined]
+    book = codes.codebook
     assert (book.decay, book.revive, tuple(book.codes.shape)) == (0.5, 0.0, (S, C, 5))
