@@ -25,7 +25,7 @@ def make_minatar(
     Make a game of MinAtar (Young and Tian 2019, https://arxiv.org/abs/1903.03176).
 
     The observation is the board, bool of shape (10, 10, n): one channel for each kind of object.
-    Agents read it as numbers (``"MlpPolicy"``): it is too small for the networks of images.
+    Agents read it as an image (``"CnnPolicy"``) or as numbers (``"MlpPolicy"``).
 
     Example:
         >>> from dreamzoo.envs import make_minatar

@@ -17,8 +17,8 @@ def make_minigrid(
 
     The observation is what the agent sees before it, bool of shape (7, 7, 20): every cell's kind
     (11), color (6) and state (3), one-hot, where the package has three numbers. Agents read it as
-    numbers (``"MlpPolicy"``). The direction and the mission, a sentence, are left out: worlds whose
-    mission changes from episode to episode are refused.
+    an image (``"CnnPolicy"``) or as numbers (``"MlpPolicy"``). The direction and the mission, a
+    sentence, are left out: worlds whose mission changes from episode to episode are refused.
 
     ``MemoryS7`` to ``MemoryS17Random`` ask for a memory: an object in the first room says which
     way to go at the end of a corridor.

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dreamzoo.common.settings import Choice, Flag, Setting, Whole, read_settings
 from dreamzoo.envs.dreams.load_model import Model, load_model
-from dreamzoo.envs.dreams.rendering import draw_numbers, to_frame
+from dreamzoo.envs.dreams.rendering import draw_images, draw_numbers, to_frame
 from dreamzoo.envs.dreams.shared_model import SpecOfDream
 from dreamzoo.envs.dreams.starts import Fixed, Initial, Pool, Starts
 from dreamzoo.envs.vector_resets import first_seed, read_reset_mask
@@ -305,7 +305,8 @@ class DreamVectorEnv(SpecOfDream, VectorEnv):
         if codec.image_keys:
             key = codec.image_keys[0]
             images = obs[key.name] if isinstance(obs, dict) else obs
-            return tuple(to_frame(image) for image in key.to_shades(images).cpu().numpy())
+            shades = key.to_shades(images).cpu().numpy()
+            return tuple(to_frame(image) for image in draw_images(key, shades))
         parts = obs if isinstance(obs, dict) else {"observation": obs}
         host = {name: part.cpu().numpy() for name, part in parts.items()}
         rewards = self._moment.reward.cpu().numpy()

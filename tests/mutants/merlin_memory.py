@@ -428,11 +428,12 @@ MUTANTS = [
         "nn.Flatten(), flat, nn.Tanh())",
         "nn.Flatten(), flat)",
     ),
-    _mutant(
-        NETWORKS,
-        "the loss of pixels is a mean",
-        "losses[key.name] = pixels.flatten(1).sum(1)",
-        "losses[key.name] = pixels.flatten(1).mean(1)",
+    Mutant(
+        "MERLIN's memory: the loss of pixels is a mean",
+        "zoo/nn/networks/world_models.py",
+        "resize_images(target, (height, width))).flatten(1).sum(1)",
+        "resize_images(target, (height, width))).flatten(1).mean(1)",
+        TESTS[NETWORKS],
     ),
     _mutant(
         NETWORKS,

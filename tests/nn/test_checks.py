@@ -23,6 +23,8 @@ SHIFTED = spaces.Discrete(3, start=-1)
 MULTI = spaces.MultiDiscrete([4, 3])
 MOVED = spaces.MultiDiscrete([2, 3], start=[5, -1])
 BINARY = spaces.MultiBinary(2)
+BOOL: Any = bool  # gymnasium annotates no space of these
+FLAGS, BOARD = spaces.Box(0, 1, (2,), BOOL), spaces.Box(0, 1, (1, 1, 2), BOOL)
 
 
 def checker(space: spaces.Space) -> ObservationChecker:
@@ -57,6 +59,10 @@ REFUSED: list[tuple[spaces.Space, Any, str]] = [
     (MOVED, [[5, 2]], "2 at (0, 1)"),
     (BINARY, [[0, 2]], "2 at (0, 1)"),
     (BINARY, [[0.0, 0.5]], "0.5 at (0, 1)"),
+    (FLAGS, [[0, 2]], "2 at (0, 1); expected members of Box(False, True, (2,), bool)"),
+    (FLAGS, [[0.0, 0.5]], "0.5 at (0, 1)"),
+    (FLAGS, [[0.0, NAN]], "NaN or infinity: nan at (0, 1)"),
+    (BOARD, [[[[0.0, 0.5]]]], "0.5 at (0, 0, 0, 1)"),
     (FREE, None, "not real: NoneType of the dtype object; expected Box"),
     (FREE, [["a", "b"]], "not real: list of the dtype <U1"),
     (FREE, [[1j, 0.0]], "not real: list of the dtype complex128"),

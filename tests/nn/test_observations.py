@@ -1,20 +1,23 @@
 """Observation spaces through codec, encoder, decoder and losses."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
+from stable_baselines3.common.preprocessing import is_image_space
 
 from dreamzoo.dreamer_v3.sizes import SIZES
 from dreamzoo.nn.distributions import symlog
 from dreamzoo.nn.networks.decoders import Decoder, ImageDecoder
 from dreamzoo.nn.networks.encoders import Encoder, ImageEncoder, cnn_resolutions
-from dreamzoo.nn.observations import SINGLE, ObservationCodec
+from dreamzoo.nn.observations import SINGLE, ObservationCodec, is_image
 from tests.nn.widths import of_decoder, of_encoder, of_image_decoder
 
 DEBUG = SIZES["debug"]
+BOOL: Any = bool  # gymnasium annotates no space of these
 
 SPACES: dict[str, spaces.Space] = {
     "vector": spaces.Box(-np.inf, np.inf, (3, 2), np.float32),
@@ -166,6 +169,7 @@ BOUNDED: dict[str, spaces.Box] = {
     "far_integers": spaces.Box(2**31 - 300, 2**31 - 1, (3, 40, 40), np.int32),
     "far_long": spaces.Box(2**50, 2**50 + 9, (3, 40, 40), np.int64),
     "uneven": _uneven(),
+    "boolean": spaces.Box(0, 1, (3, 40, 40), BOOL),
 }
 
 
@@ -234,15 +238,97 @@ def test_images_without_bounds_are_refused(space: spaces.Box) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.uint8])
-def test_images_whose_channels_nobody_moves_are_refused(dtype: type) -> None:
-    """64 rows were read as 64 channels. SB3 moves those of bytes from 0 to 255."""
+def test_channels_of_what_sb3_does_not_move_are_moved(dtype: type) -> None:
+    """64 rows were read as 64 channels. SB3 moves those of bytes from 0 to 255 only."""
     space = spaces.Box(0, 100, (64, 60, 3), dtype)
-    message = r"'observation' is an image .* channels last.*np\.moveaxis\(image, -1, 0\)"
-    with pytest.raises(ValueError, match=message):
-        ObservationCodec(space, normalize_images=False)
+    codec = ObservationCodec(space, normalize_images=False)
+    assert codec.keys[0].shape == (3, 64, 60)
+    obs = _batch(space, 2)
+    assert isinstance(obs, th.Tensor)
+    read = codec.encode(obs)[SINGLE]
+    th.testing.assert_close(read, obs.permute(0, 3, 1, 2) / 100.0)
+    th.testing.assert_close(codec.decode({SINGLE: read}), obs)
     first = spaces.Box(0, 100, (3, 64, 60), dtype)
     assert ObservationCodec(first, normalize_images=False).keys[0].shape == (3, 64, 60)
     assert ObservationCodec(space).keys[0].kind == "vector"
+
+
+def test_pictures_of_bytes_whose_channels_nobody_has_moved_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"channels last, where nobody moves them.*VecTranspose"):
+        ObservationCodec(spaces.Box(0, 255, (64, 60, 3), np.uint8))
+
+
+DTYPES: tuple[Any, ...] = (BOOL, np.float32)
+#: Shapes of boards, and which axis holds the channels; None: it cannot be said.
+BOARDS: dict[tuple[int, int, int], tuple[int | None, int | None]] = {
+    # of booleans, of floats
+    (10, 10, 4): (2, 2),
+    (4, 10, 10): (0, 0),
+    (7, 7, 20): (2, 2),  # MiniGrid's, with more channels than cells on a side
+    (20, 7, 7): (0, 0),
+    (10, 10, 10): (2, 0),  # MinAtar's seaquest
+    (3, 3, 3): (2, 0),
+    (5, 9, 2): (2, 2),
+    (2, 5, 9): (0, 0),
+    (3, 9, 3): (2, 0),
+    (9, 2, 5): (None, None),
+    (9, 3, 9): (None, None),
+}
+
+
+@pytest.mark.parametrize("shape", BOARDS)
+def test_the_axis_of_channels_is_found(shape: tuple[int, int, int]) -> None:
+    for dtype, axis in zip(DTYPES, BOARDS[shape], strict=True):
+        space = spaces.Box(0, 1, shape, dtype)
+        if axis is None:
+            with pytest.raises(ValueError, match=r"channels in the middle.*np\.moveaxis"):
+                ObservationCodec(space, normalize_images=False)
+            continue
+        codec = ObservationCodec(space, normalize_images=False)
+        (key,) = codec.keys
+        board = tuple(n for i, n in enumerate(shape) if i != axis)
+        assert key.shape == (shape[axis], *board)
+        obs = th.as_tensor(np.stack([space.sample() for _ in range(3)]))
+        read = codec.encode(obs)[SINGLE]
+        assert th.equal(read, obs.float().movedim(1 + axis, 1))
+        assert th.equal(key.to_shades(obs), 255.0 * read)
+        assert th.equal(codec.decode({SINGLE: read}), obs)  # type: ignore[arg-type]
+        assert codec.seen_space == spaces.Box(0, 1, key.shape, dtype)
+
+
+def test_boards_of_booleans_are_images_without_being_asked_for() -> None:
+    board = spaces.Box(0, 1, (10, 10, 4), BOOL)
+    assert ObservationCodec(board).keys[0].kind == "image"
+    assert ObservationCodec(spaces.Dict(board=board)).keys[0].kind == "image"
+    assert ObservationCodec(board, images=False).keys[0].kind == "vector"
+    assert ObservationCodec(spaces.Box(0, 1, (10, 10), BOOL)).keys[0].kind == "vector"
+
+
+@pytest.mark.parametrize("normalized", [True, False])
+def test_images_are_recognized_as_sb3_does_and_booleans_too(normalized: bool) -> None:
+    for space in [*SPACES.values(), *BOUNDED.values(), *_single_spaces()]:
+        theirs = is_image_space(space, normalized_image=not normalized)
+        is_board = isinstance(space, spaces.Box) and space.dtype == bool and len(space.shape) == 3
+        assert is_image(space, normalized) == (theirs or is_board)
+
+
+def _single_spaces() -> list[spaces.Space]:
+    return [
+        spaces.Box(0, 1, (10, 10, 4), BOOL),
+        spaces.Box(0, 1, (10, 4), BOOL),
+        spaces.Box(0, 255, (7, 7, 3), np.uint8),
+        spaces.Box(0, 254, (7, 7, 3), np.uint8),
+        spaces.Box(0, 255, (7, 7, 3), np.float32),
+    ]
+
+
+def test_boards_are_decoded_as_booleans() -> None:
+    codec = ObservationCodec(spaces.Box(0, 1, (3, 3, 2), BOOL))
+    read = th.tensor([0.0, 0.2, 0.49, 0.51, 0.9, 1.0, -0.3, 1.4, 0.7]).repeat(2).view(1, 2, 3, 3)
+    board = codec.decode({SINGLE: read})
+    assert isinstance(board, th.Tensor)
+    assert board.dtype == th.bool
+    assert th.equal(board, (read > 0.5).movedim(1, -1))
 
 
 def test_an_image_is_a_vector_where_no_images_are_wanted() -> None:

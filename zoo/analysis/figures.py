@@ -6,6 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from dreamzoo.analysis.open_loop import OpenLoop
+from dreamzoo.envs.dreams.rendering import draw_images, shows_kinds
 from dreamzoo.nn.observations import SINGLE, Key, ObservationCodec
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ MAX_LINES = 8
 
 def image_keys(codec: ObservationCodec) -> list[Key]:
     """
-    List the image keys that can be shown: gray or RGB, or the last frame of a stack.
+    List the image keys that can be shown: gray, RGB, the last frame of a stack, or a board.
 
     Example:
         >>> import numpy as np
@@ -28,7 +29,8 @@ def image_keys(codec: ObservationCodec) -> list[Key]:
         >>> [key.name for key in image_keys(codec)]
         ['camera']
     """
-    return [key for key in codec.image_keys if key.shape[0] in (1, 3) or key.shape[0] % 3 == 0]
+    keys = codec.image_keys
+    return [key for key in keys if key.shape[0] == 1 or key.shape[0] % 3 == 0 or shows_kinds(key)]
 
 
 def _get(obs: Tensor | dict[str, Tensor], key: Key) -> np.ndarray:
@@ -37,16 +39,17 @@ def _get(obs: Tensor | dict[str, Tensor], key: Key) -> np.ndarray:
 
 
 def _shades(obs: Tensor | dict[str, Tensor], key: Key) -> np.ndarray:
-    """Get images as float32 from 0 to 255, whatever the bounds of their space are."""
+    """Draw images as float32 from 0 to 255, whatever the bounds of their space are."""
     image = obs[key.name] if isinstance(obs, dict) else obs
-    return key.to_shades(image.detach().cpu()).numpy()
+    return draw_images(key, key.to_shades(image.detach().cpu()).numpy())
 
 
 def image_frames(shown: OpenLoop, key: Key) -> np.ndarray:
     """
     Put truth, prediction and error below each other, sequences side by side.
 
-    A white bar on top marks the frames that the model saw.
+    A white bar on top marks the frames that the model saw. Channels that are kinds of objects get
+    colors, and small images get large, see :func:`dreamzoo.envs.dreams.rendering.draw_images`.
 
     Example:
         >>> import numpy as np
@@ -63,9 +66,9 @@ def image_frames(shown: OpenLoop, key: Key) -> np.ndarray:
 
     :param shown: predictions
     :param key: an image
-    :return: uint8 frames (T, 3, 3 * H, B * W)
+    :return: uint8 frames (T, 3, 3 * H, B * W), H and W as drawn
     """
-    truth, prediction = (_shades(x, key)[:, :, -3:] for x in (shown.truth, shown.prediction))
+    truth, prediction = (_shades(x, key) for x in (shown.truth, shown.prediction))
     error = (prediction - truth + 255.0) / 2.0  # gray where there is none
     frames = np.concatenate([truth, prediction, error], axis=3)  # (B, T, C, 3H, W)
     frames = frames.transpose(1, 2, 3, 0, 4).reshape(*frames.shape[1:4], -1)

@@ -100,11 +100,12 @@ class PolicyPlumbing(TypedDict, total=False):
     """
     What every agent's policy takes beside the networks of its paper, in SB3's words.
 
-    :param images: read uint8 images with a CNN; False flattens them
+    :param images: read images of bytes and boards of booleans with a CNN; False flattens them
     :param features_extractor_class: an encoder of the user's own, SB3's interface; None: the
         paper's encoder
     :param features_extractor_kwargs: of that class, or what the paper's encoder knows of them
-    :param normalize_images: whether images are bytes, to be divided by 255
+    :param normalize_images: images are bytes, to be divided by 255, or booleans; False: so is what
+        else has three axes and bounds, from which it is scaled
     """
 
     images: bool

@@ -8,9 +8,7 @@ from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy, ContinuousCritic
 from stable_baselines3.common.torch_layers import (
     BaseFeaturesExtractor,
-    CombinedExtractor,
     FlattenExtractor,
-    NatureCNN,
     create_mlp,
 )
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
@@ -19,6 +17,7 @@ from torch import Tensor, nn
 
 from dreamzoo.common.policies.saved import SavedPolicy
 from dreamzoo.common.transition_agent import refuse_not_finite
+from dreamzoo.discrete_sac.extractors import GridCombinedExtractor, cnn_for
 from dreamzoo.discrete_sac.losses import one_hot_modes, one_hot_samples
 from dreamzoo.nn.actions import ActionCodec
 from dreamzoo.nn.beliefs import Categorical
@@ -238,7 +237,7 @@ MlpPolicy = DiscreteSACPolicy
 
 class CnnPolicy(DiscreteSACPolicy):
     """
-    Policy that sees images, with SB3's ``NatureCNN``.
+    Policy that sees images, with SB3's ``NatureCNN``, or :class:`GridCNN` where they are small.
 
     Example:
         >>> from dreamzoo import DiscreteSAC
@@ -251,7 +250,8 @@ class CnnPolicy(DiscreteSACPolicy):
     :param observation_space: observation space
     :param action_space: Discrete or MultiDiscrete
     :param lr_schedule: learning rate by the remaining progress
-    :param features_extractor_class: SB3's extractor of features
+    :param features_extractor_class: SB3's extractor of features; None: as the images are
+    :param normalize_images: whether images are bytes, to be divided by 255
     :param kwargs: of :class:`DiscreteSACPolicy`
     """
 
@@ -261,16 +261,22 @@ class CnnPolicy(DiscreteSACPolicy):
         action_space: spaces.Space,
         lr_schedule: Schedule,
         *,
-        features_extractor_class: type[BaseFeaturesExtractor] = NatureCNN,
+        features_extractor_class: type[BaseFeaturesExtractor] | None = None,
+        normalize_images: bool = True,
         **kwargs: Any,
     ) -> None:
-        kwargs["features_extractor_class"] = features_extractor_class
+        kwargs["features_extractor_class"] = features_extractor_class or cnn_for(
+            observation_space, normalize_images
+        )
+        kwargs["normalize_images"] = normalize_images
         super().__init__(observation_space, action_space, lr_schedule, **kwargs)
 
 
 class MultiInputPolicy(DiscreteSACPolicy):
     """
     Policy that reads a Dict of observations, with SB3's ``CombinedExtractor``.
+
+    It reads small images as :class:`CnnPolicy` does.
 
     Example:
         >>> from dreamzoo import DiscreteSAC
@@ -294,7 +300,7 @@ class MultiInputPolicy(DiscreteSACPolicy):
         action_space: spaces.Space,
         lr_schedule: Schedule,
         *,
-        features_extractor_class: type[BaseFeaturesExtractor] = CombinedExtractor,
+        features_extractor_class: type[BaseFeaturesExtractor] = GridCombinedExtractor,
         **kwargs: Any,
     ) -> None:
         kwargs["features_extractor_class"] = features_extractor_class

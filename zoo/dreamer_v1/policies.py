@@ -40,7 +40,8 @@ class DreamerV1Policy(DreamerPolicy):
         >>> policy.world_model.learns_discount  # a head for ends, where actions are discrete
         True
 
-    :param observation_space: observation space; images are resized to 64x64
+    :param observation_space: observation space; images are resized to 64x64, those of less than 36
+        pixels read as they are
     :param action_space: Box (finite), Discrete, MultiDiscrete or MultiBinary
     :param lr_schedule: learning rate of the world model
     :param deter: width of the GRU (authors' code: 200)

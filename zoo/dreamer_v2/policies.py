@@ -44,7 +44,8 @@ class DreamerV2Policy(DreamerPolicy):
         >>> sorted(policy.optimizers)
         ['actor_optimizer', 'critic_optimizer', 'optimizer']
 
-    :param observation_space: observation space; images are resized to 64x64
+    :param observation_space: observation space; images are resized to 64x64, those of less than 36
+        pixels read as they are
     :param action_space: Box (finite), Discrete, MultiDiscrete or MultiBinary
     :param lr_schedule: learning rate of the world model
     :param latents: ``categorical``, or ``gaussian``: table 2's "No Discrete Latents". Of no paper

@@ -45,7 +45,7 @@ class DreamerV3(WorldModelAlgorithm):
         (1,)
 
     :param policy: ``MlpPolicy``, ``CnnPolicy``, ``MultiInputPolicy`` or a class. The default size
-        is 12m where images are read and 1m elsewhere
+        is 12m where images of 36 pixels or more are read and 1m elsewhere
     :param env: environment, VecEnv or gymnasium id
     :param learning_rate: of all networks after warm-up (table 4: 4e-5)
     :param buffer_size: replay capacity in records of all environments together (reference: 5e6)

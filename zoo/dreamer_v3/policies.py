@@ -17,6 +17,7 @@ from dreamzoo.common.settings import Choice, Number, Setting
 from dreamzoo.dreamer_v3.sizes import Size, get_size
 from dreamzoo.nn.networks.decoders import Decoder
 from dreamzoo.nn.networks.encoders import CnnKind, Encoder
+from dreamzoo.nn.networks.grids import pictures
 from dreamzoo.nn.networks.heads import Actor, Head, TwoHotHead, evaluate
 from dreamzoo.nn.observations import ObservationCodec
 from dreamzoo.nn.optim import LaProp
@@ -126,7 +127,8 @@ class DreamerV3Policy(WorldModelPolicy):
     :param action_space: Box (finite), Discrete, MultiDiscrete or MultiBinary
     :param lr_schedule: learning rate
     :param size: preset (``debug 1m 12m 25m 50m 100m 200m 400m``) or a
-        :class:`dreamzoo.dreamer_v3.Size`; None: 12m where images are read, 1m elsewhere
+        :class:`dreamzoo.dreamer_v3.Size`; None: 12m where images of 36 pixels or more are read, 1m
+        elsewhere
     :param net_arch: hidden widths of actor and critic, ``[64, 64]`` or ``dict(pi=[...],
         vf=[...])``; None: three layers of the preset's width
     :param gamma: discount; the algorithm passes its own
@@ -169,7 +171,7 @@ class DreamerV3Policy(WorldModelPolicy):
         super().__init__(
             observation_space, action_space, optimizer_class, optimizer_kwargs, **plumbing
         )
-        widths = get_size(size or ("12m" if self.observation_codec.image_keys else "1m"))
+        widths = get_size(size or ("12m" if pictures(self.observation_codec.image_keys) else "1m"))
         layers = [widths.units] * widths.head_layers
         self.net_arch = split_arch(net_arch, layers, layers)
         actor_arch, critic_arch = self.net_arch["pi"], self.net_arch["vf"]

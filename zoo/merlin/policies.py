@@ -97,7 +97,8 @@ class MerlinPolicy(HearsRewards, WorldModelPolicy, ExternalMemoryPolicy):
         >>> sorted(policy.optimizers), policy.world_model.dynamics.memory.rows
         (['actor_optimizer', 'optimizer'], 100)
 
-    :param observation_space: observation space; images are resized to 64x64
+    :param observation_space: observation space; images are resized to 64x64, those of less than 36
+        pixels read as they are
     :param action_space: Discrete, MultiDiscrete or MultiBinary; Box, which the paper has none of
     :param lr_schedule: learning rate of the predictor
     :param size: ``small``, ``paper`` or a :class:`Size`

@@ -60,7 +60,8 @@ class RLMEMPolicy(HearsRewards, ExternalMemoryPolicy):
         >>> policy.memory_module.rows
         100
 
-    :param observation_space: observation space; images are resized to 64x64
+    :param observation_space: observation space; images are resized to 64x64, those of less than 36
+        pixels read as they are
     :param action_space: Discrete, MultiDiscrete or MultiBinary; Box, which the paper has none of
     :param lr_schedule: learning rate
     :param size: ``small``, ``paper`` or a :class:`Size`, as MERLIN's

@@ -272,6 +272,8 @@ def _rule(key: Key) -> Rule:
         return Rule(0, 1, words)
     assert isinstance(space, spaces.Box)
     low, high = space.low.min().item(), space.high.max().item()
+    if space.dtype == bool:
+        return Rule(0, 1, words, every=np.dtype(bool))
     if np.issubdtype(space.dtype, np.integer):
         info = np.iinfo(space.dtype)
         if key.kind != "image":

@@ -17,6 +17,9 @@ Observation: TypeAlias = Tensor | dict[str, Tensor]
 
 Kind = Literal["image", "vector", "discrete", "binary"]
 
+#: Smallest height and width of a picture; below, the CNNs of pictures (the Dreamers' four halvings,
+#: SB3's ``NatureCNN``) are left with no place at all.
+PICTURE = 36
 #: Name of the only key of a space that is not a Dict.
 SINGLE = "observation"
 
@@ -39,9 +42,10 @@ class Key(NamedTuple):
     :param name: key in the Dict space
     :param kind: how it is encoded and reconstructed
     :param space: its own space
-    :param shape: shape of the float tensor that networks see, without batch axes
+    :param shape: shape of the float tensor that networks see, without batch axes; images (C, H, W)
     :param low: of an image: the value that networks see as 0, of all pixels or of every one
     :param span: of an image: what has to be added to it to become 1
+    :param channels_last: of an image: its space has (H, W, C)
     """
 
     name: str
@@ -50,33 +54,43 @@ class Key(NamedTuple):
     shape: tuple[int, ...]
     low: float | np.ndarray = 0.0
     span: float | np.ndarray = 1.0
+    channels_last: bool = False
 
     @property
     def width(self) -> int:
         """Number of floats."""
         return int(np.prod(self.shape))
 
+    @property
+    def is_small(self) -> bool:
+        """Whether it is an image too small for the CNNs of pictures, in height or width."""
+        return self.kind == "image" and min(self.shape[1:]) < PICTURE
+
     def to_unit(self, image: Tensor) -> Tensor:
-        """Scale images of the space, (..., C, H, W), to float32 in [0, 1]."""
+        """Turn images of the space into float32 in [0, 1], (..., C, H, W)."""
         x = image.double() if _is_wide(image.dtype) else image.float()
         if not _equals(self.low, 0.0):
             x = x - _constant(self.low, x)
         if not _equals(self.span, 1.0):
             x = x / _constant(self.span, x)
-        return x.float()
+        return self._channels_first(x.float())
 
     def from_unit(self, image: Tensor) -> Tensor:
-        """Scale images in [0, 1] to the bounds of the space: the inverse of :meth:`to_unit`."""
-        x = image.double() if _is_wide(_torch_dtype(self.space)) else image
+        """Turn images in [0, 1] into those of the space: the inverse of :meth:`to_unit`."""
+        x = image.movedim(-3, -1) if self.channels_last else image
+        x = x.double() if _is_wide(_torch_dtype(self.space)) else x
         if not _equals(self.span, 1.0):
             x = x * _constant(self.span, x)
         return x if _equals(self.low, 0.0) else x + _constant(self.low, x)
 
     def to_shades(self, image: Tensor) -> Tensor:
-        """Scale images of the space, (..., C, H, W), to float32 from 0 to 255, to be looked at."""
+        """Turn images of the space into float32 from 0 to 255, (..., C, H, W), to be looked at."""
         if _equals(self.low, 0.0) and _equals(self.span, 255.0):
-            return image.float()  # not divided first: bytes stay as they are
+            return self._channels_first(image.float())  # not divided first: bytes stay as they are
         return 255.0 * self.to_unit(image)
+
+    def _channels_first(self, image: Tensor) -> Tensor:
+        return image.movedim(-1, -3) if self.channels_last else image
 
 
 def _is_wide(dtype: th.dtype) -> bool:
@@ -112,13 +126,80 @@ def is_byte_image(space: spaces.Space) -> bool:
     return bool((space.low == 0).all() and (space.high == 255).all())
 
 
+def is_image(space: spaces.Space, normalize_images: bool = True) -> bool:
+    """
+    Return whether a space holds images.
+
+    Images are bytes, as Stable-Baselines3 recognizes them, and boards of booleans, of which there
+    is nothing to normalize. What else has three axes is one if the user says that nothing has to be
+    divided by 255, SB3's ``normalize_images=False``.
+
+    Example:
+        >>> from dreamzoo.nn.observations import is_image
+        >>> from gymnasium import spaces
+        >>> is_image(spaces.Box(0, 1, (10, 10, 4), bool))
+        True
+        >>> numbers = spaces.Box(-1, 1, (5, 9, 2))
+        >>> is_image(numbers), is_image(numbers, normalize_images=False)
+        (False, True)
+
+    :param space: of one observation
+    :param normalize_images: as policies have it
+    """
+    if not isinstance(space, spaces.Box) or len(space.shape) != 3:
+        return False
+    return not normalize_images or space.dtype == bool or is_byte_image(space)
+
+
+def has_channels_last(space: spaces.Box) -> bool:
+    """
+    Return whether images are (H, W, C) rather than (C, H, W).
+
+    Bytes are (C, H, W): Stable-Baselines3 has moved their channels. Of others the axis of channels
+    is the one that differs from two equal ones, the first or the last; else the shorter of these.
+    Where that does not say it, boards of booleans have them last, as environments make them, and
+    all else first, as SB3 expects.
+
+    Example:
+        >>> from dreamzoo.nn.observations import has_channels_last
+        >>> from gymnasium import spaces
+        >>> shapes = (10, 10, 4), (7, 7, 20), (4, 10, 10), (5, 9, 2), (10, 10, 10)
+        >>> [has_channels_last(spaces.Box(0, 1, shape, bool)) for shape in shapes]
+        [True, True, False, True, True]
+
+    :param space: of an image
+    :raises ValueError: for pictures of bytes that nobody has moved the channels of, and if the
+        axis in the middle is the shortest
+    """
+    first, middle, last = space.shape
+    if is_byte_image(space):
+        if last < PICTURE <= min(first, middle):
+            raise ValueError(
+                f"An image with the space {space} seems to have its channels last, where nobody "
+                "moves them; expected (channels, height, width). Agents that are given an "
+                "environment do it as Stable-Baselines3 does, with VecTransposeImage."
+            )
+        return False
+    if first == middle != last or first != middle == last:
+        return first == middle
+    if middle < min(first, last):
+        raise ValueError(
+            f"An image with the space {space} seems to have its channels in the middle; expected "
+            "(height, width, channels) or (channels, height, width). Move the axis: "
+            "gymnasium.wrappers.TransformObservation with np.moveaxis(image, 1, -1), or read it as "
+            "a vector: policy_kwargs=dict(images=False)."
+        )
+    return bool(last < first or (last == first and space.dtype == bool))
+
+
 class ObservationCodec:
     """
     Turn observations into float tensors for networks, and predictions back into observations.
 
-    Images are (C, H, W), as Stable-Baselines3 hands them to a policy. What networks see: images
-    scaled from the bounds of their space to [0, 1], vectors flat and raw (the encoder applies
-    symlog), integers as one-hot vectors, binaries as 0 or 1.
+    Images of bytes are (C, H, W), as Stable-Baselines3 hands them to a policy; others stay as their
+    environment has them, see :func:`has_channels_last`. What networks see: images (C, H, W), scaled
+    from the bounds of their space to [0, 1], vectors flat and raw (the encoder applies symlog),
+    integers as one-hot vectors, binaries as 0 or 1.
 
     Example:
         >>> import torch
@@ -134,8 +215,8 @@ class ObservationCodec:
 
     :param space: observation space, possibly a Dict
     :param images: treat images as images; otherwise every Box is a flat vector
-    :param normalize_images: images are bytes; False: every Box of three axes and finite bounds is
-        one, of whatever dtype
+    :param normalize_images: images are bytes or booleans; False: every Box of three axes and finite
+        bounds is one, of whatever dtype
     :raises ValueError: for a space that no network here can read
     """
 
@@ -173,6 +254,15 @@ class ObservationCodec:
         for name, limit in self.normalized.items():
             parts[name] = spaces.Box(-limit, limit, parts[name].shape, np.float32)
         return space if self.is_dict else parts[SINGLE]
+
+    @property
+    def seen_space(self) -> spaces.Space:
+        """The space of observations whose images are all (C, H, W), for extractors of features."""
+        parts = {key.name: key.space for key in self.keys}
+        for key in (key for key in self.image_keys if key.channels_last):
+            low, high = (np.moveaxis(bound, -1, 0) for bound in (key.space.low, key.space.high))  # type: ignore[attr-defined]
+            parts[key.name] = spaces.Box(low, high, dtype=key.space.dtype)  # type: ignore[arg-type]
+        return spaces.Dict(parts) if self.is_dict else parts[SINGLE]
 
     def encode(self, observation: Observation, lead: int = 1) -> dict[str, Tensor]:
         """
@@ -306,21 +396,6 @@ def _image_scale(name: str, space: spaces.Box) -> tuple[float | np.ndarray, floa
     return (float(low.flat[0]), float(span.flat[0])) if same else (low, span)
 
 
-def _check_channels(name: str, space: spaces.Box) -> None:
-    """
-    Refuse images that are (H, W, C): Stable-Baselines3 moves the channels of bytes only.
-
-    :raises ValueError: if the last axis is the shortest
-    """
-    if space.shape[-1] < min(space.shape[:-1]):
-        raise ValueError(
-            f"Observation {name!r} is an image with the space {space}, which seems to have its "
-            "channels last. Only bytes with the bounds 0 and 255 may; expected (channels, height, "
-            "width). Move the axis: gymnasium.wrappers.TransformObservation with "
-            "np.moveaxis(image, -1, 0), or read it as a vector: policy_kwargs=dict(images=False)."
-        )
-
-
 def _make_key(name: str, space: spaces.Space, images: bool, normalize_images: bool) -> Key:
     if isinstance(space, spaces.Discrete):
         return Key(name, "discrete", space, (int(space.n),))
@@ -337,9 +412,10 @@ def _make_key(name: str, space: spaces.Space, images: bool, normalize_images: bo
     if isinstance(space, spaces.MultiBinary):
         return Key(name, "binary", space, (int(np.prod(space.shape)),))
     if isinstance(space, spaces.Box):
-        if images and (is_byte_image(space) if normalize_images else len(space.shape) == 3):
-            _check_channels(name, space)
-            return Key(name, "image", space, space.shape, *_image_scale(name, space))
+        if images and is_image(space, normalize_images):
+            last = has_channels_last(space)
+            shape = (space.shape[2], *space.shape[:2]) if last else space.shape
+            return Key(name, "image", space, shape, *_image_scale(name, space), last)
         return Key(name, "vector", space, (int(np.prod(space.shape)),))
     raise ValueError(
         f"Observation {name!r} has the space {space}, which a world model cannot read. Supported: "

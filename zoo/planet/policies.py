@@ -100,7 +100,8 @@ class PlaNetPolicy(WorldModelPolicy):
         >>> agent.policy.planner
         CEM(horizon=12, iterations=10, candidates=50, elites=5)
 
-    :param observation_space: observation space; images are resized to 64x64
+    :param observation_space: observation space; images are resized to 64x64, those of less than 36
+        pixels read as they are
     :param action_space: Box (finite)
     :param lr_schedule: learning rate
     :param planner: how actions are searched for; the algorithm passes its own

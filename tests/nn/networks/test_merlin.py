@@ -14,7 +14,8 @@ from dreamzoo.nn.observations import ObservationCodec
 EVERYTHING = spaces.Dict(
     {
         "image": spaces.Box(0, 255, (3, 64, 64), np.uint8),
-        "small": spaces.Box(0, 255, (1, 16, 16), np.uint8),
+        "small": spaces.Box(0, 255, (1, 40, 48), np.uint8),
+        "board": spaces.Box(0, 1, (5, 10, 2), bool),
         "vector": spaces.Box(-2, 2, (3,), np.float32),
         "integers": spaces.MultiDiscrete([3, 2]),
         "bits": spaces.MultiBinary(4),
@@ -37,18 +38,19 @@ def test_all_kinds_of_observations_are_encoded_and_decoded(kind: ImageNet) -> No
     decoder = MerlinDecoder(codec, Z, kind, image_features=7)
     inputs = _inputs(codec)
     tokens = encoder(inputs)
-    assert tokens.shape == (N, encoder.features_dim) == (N, 11)
+    assert tokens.shape == (N, encoder.features_dim) == (N, 7 + 7 + 4)
     said = decoder(th.randn(N, Z))
     shapes = {k: tuple(x.shape[1:]) for k, x in said.items()}
     assert shapes["image"] == (3, 64, 64)
     assert shapes["small"] == (1, 64, 64)
+    assert shapes["board"] == (2, 5, 10)
     assert (shapes["vector"], shapes["integers"], shapes["bits"]) == ((3,), (5,), (4,))
     losses = decoder.loss(said, inputs)
     assert losses.keys() == inputs.keys()
     assert {tuple(x.shape) for x in losses.values()} == {(N,)}
     values = decoder.most_likely(said)
-    assert values["small"].shape == (N, 1, 16, 16)
-    for name in ("image", "small", "bits"):
+    assert values["small"].shape == (N, 1, 40, 48)
+    for name in ("image", "small", "board", "bits"):
         assert ((values[name] >= 0) & (values[name] <= 1)).all()
 
 
@@ -56,7 +58,7 @@ def test_all_kinds_of_observations_are_encoded_and_decoded(kind: ImageNet) -> No
 def test_every_layer_of_both_learns(kind: ImageNet) -> None:
     codec = ObservationCodec(EVERYTHING)
     encoder = MerlinEncoder(codec, [6, 4], kind, image_features=7)
-    decoder = MerlinDecoder(codec, 11, kind, image_features=7)
+    decoder = MerlinDecoder(codec, encoder.features_dim, kind, image_features=7)
     inputs = _inputs(codec)
     loss = sum(decoder.loss(decoder(encoder(inputs)), inputs).values(), th.zeros(N)).sum()
     for gradient in th.autograd.grad(loss, [*encoder.parameters(), *decoder.parameters()]):
@@ -74,6 +76,12 @@ def test_losses_are_sums_over_what_is_seen() -> None:
         p, y = th.sigmoid(said[name]), targets[name]
         expected = -(y * p.log() + (1 - y) * (1 - p).log()).flatten(1).sum(1)
         th.testing.assert_close(losses[name], expected)
+    # A board's cells count as the 64 * 64 pixels that it would be enlarged to.
+    cells = th.nn.functional.binary_cross_entropy_with_logits(
+        said["board"], targets["board"], reduction="none"
+    )
+    enlarged = cells.flatten(1).sum(1) * 64 * 64 / (5 * 10)
+    th.testing.assert_close(losses["board"], enlarged)
     th.testing.assert_close(
         losses["vector"], 0.5 * (said["vector"] - targets["vector"]).square().sum(1)
     )
@@ -89,7 +97,7 @@ def test_losses_are_sums_over_what_is_seen() -> None:
 def test_small_images_are_resized_for_the_network_and_their_loss() -> None:
     codec = ObservationCodec(spaces.Dict(small=EVERYTHING["small"]))
     decoder = MerlinDecoder(codec, Z)
-    inputs = {"small": th.rand(N, 1, 16, 16)}
+    inputs = {"small": th.rand(N, 1, 40, 48)}
     logits = {"small": th.zeros(N, 1, 64, 64)}
     assert MerlinEncoder(codec)(inputs).shape == (N, 128)
     expected = th.full((N,), 64 * 64 * float(np.log(2)))

@@ -25,6 +25,7 @@ from dreamzoo.benchmark.cases import wait_for_turn
 from dreamzoo.benchmark.speed.dreams import dream_rates, extra_costs, make_dreamer, real_rate
 from dreamzoo.cli.arguments import make_parser, plain_errors, whole
 from dreamzoo.nn.fast.precision import NAMES, resolve
+from dreamzoo.nn.networks.grids import pictures
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -56,7 +57,7 @@ def measure(name: str, size: str | None, graph: bool, args: argparse.Namespace) 
         model = make_dreamer(name, size, device=args.device, precision=args.precision, graph=graph)
     result = {
         "env": name,
-        "size": size or ("12m" if model.policy.observation_codec.image_keys else "1m"),
+        "size": size or ("12m" if pictures(model.policy.observation_codec.image_keys) else "1m"),
         "device": str(model.device),
         "threads": args.threads,
         "precision": resolve(args.precision, model.device),

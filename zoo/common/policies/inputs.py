@@ -3,12 +3,11 @@
 from typing import Any
 
 from gymnasium import spaces
-from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
-from dreamzoo.nn.observations import SINGLE, ObservationCodec
+from dreamzoo.nn.observations import SINGLE, ObservationCodec, is_image
 
 
 class VectorInput:
@@ -46,7 +45,7 @@ class ExtractorEncoder(nn.Module):
     Let a Stable-Baselines3 features extractor stand in for the encoder.
 
     :param extractor: gets observations as SB3 preprocesses them, but images as the agent's own
-        encoder would read them: scaled from the bounds of their space to [0, 1]
+        encoder would read them: (C, H, W), scaled from the bounds of their space to [0, 1]
     :param codec: the observation space
     """
 
@@ -70,11 +69,11 @@ def check_image_space(space: spaces.Space, normalize_images: bool) -> None:
     Refuse what a CnnPolicy cannot read.
 
     :param space: observation space
-    :param normalize_images: whether images are bytes, to be divided by 255
+    :param normalize_images: whether images are bytes, to be divided by 255, or booleans
     :raises AssertionError: as SB3's policies do
     """
-    assert is_image_space(space, check_channels=False, normalized_image=not normalize_images), (
-        f"CnnPolicy reads images: a uint8 Box of three axes with bounds 0 and 255, not {space}. "
-        "Use MlpPolicy for vectors, MultiInputPolicy for a Dict; for float images with bounds pass "
-        "policy_kwargs=dict(normalize_images=False)."
+    assert is_image(space, normalize_images), (
+        f"CnnPolicy reads images: a Box of three axes, uint8 with bounds 0 and 255 or bool, not "
+        f"{space}. Use MlpPolicy for vectors, MultiInputPolicy for a Dict; for float images with "
+        "bounds pass policy_kwargs=dict(normalize_images=False)."
     )

@@ -130,7 +130,9 @@ class RecurrentPolicy(SavedPolicy, BasePolicy):
         """Build an encoder from the user's ``features_extractor_class``, if there is one."""
         if self.own_extractor is None:
             return None
-        built = self.own_extractor(self.observation_space, **self.features_extractor_kwargs)
+        built = self.own_extractor(
+            self.observation_codec.seen_space, **self.features_extractor_kwargs
+        )
         return ExtractorEncoder(built, self.observation_codec)
 
     def _show_encoder(self, encoder: nn.Module) -> None:

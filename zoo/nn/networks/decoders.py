@@ -11,14 +11,16 @@ from dreamzoo.nn.fast import images
 from dreamzoo.nn.fast.pieces import by_images
 from dreamzoo.nn.fast.products import narrow, wide
 from dreamzoo.nn.networks.encoders import (
+    CNN_MULTS,
+    GRID_STYLE,
     KERNEL,
     CnnKind,
     Conv,
     cnn_channels,
     cnn_resolutions,
-    group_by_resolution,
     init_conv_,
 )
+from dreamzoo.nn.networks.grids import GridDecoders, group_by_resolution, pictures
 from dreamzoo.nn.networks.layers import (
     MLP,
     BlockLinear,
@@ -222,7 +224,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.codec = codec
         self.deter_dim = deter
-        self.image_groups = group_by_resolution(codec.image_keys)
+        self.image_groups = group_by_resolution(pictures(codec.image_keys))
         self.cnns = nn.ModuleList()
         for group in self.image_groups:
             channels = sum(key.shape[0] for key in group)
@@ -240,10 +242,17 @@ class Decoder(nn.Module):
                     kind=cnn,
                 )
             )
+        feat, hidden = deter + stoch_dim, 2 * units
+        self.grids = GridDecoders(
+            codec.image_keys,
+            CNN_MULTS[0] * cnn_depth,
+            GRID_STYLE,
+            lambda code: nn.Sequential(DenseBlock(feat, hidden), Linear(hidden, code)),
+        )
         self.mlp: MLP | None = None
         self.outputs = nn.ModuleList()
         if codec.flat_keys:
-            self.mlp = MLP(deter + stoch_dim, [units] * layers)
+            self.mlp = MLP(feat, [units] * layers)
             for key in codec.flat_keys:
                 self.outputs.append(Linear(units, key.width, vector_outscale))
 
@@ -263,6 +272,7 @@ class Decoder(nn.Module):
         for group, cnn in zip(self.image_groups, self.cnns, strict=True):
             parts = cnn(deter, stoch).split([key.shape[0] for key in group], dim=1)
             predictions.update({key.name: x for key, x in zip(group, parts, strict=True)})
+        predictions.update({name: th.sigmoid(x) for name, x in self.grids(feat).items()})
         return predictions
 
     def loss(self, predictions: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:

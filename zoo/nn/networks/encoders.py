@@ -1,6 +1,5 @@
 """Encoder of DreamerV3: one CNN for images, one MLP for everything else."""
 
-from collections import defaultdict
 from itertools import pairwise
 from typing import Literal, TypeVar
 
@@ -11,8 +10,9 @@ from torch import Tensor, nn
 from dreamzoo.nn.distributions import symlog
 from dreamzoo.nn.fast import images
 from dreamzoo.nn.fast.pieces import by_images
+from dreamzoo.nn.networks.grids import GridEncoders, Style, group_by_resolution, pictures
 from dreamzoo.nn.networks.layers import MLP, ChannelRMSNorm, Conv2d, DenseBlock, init_trunc_normal_
-from dreamzoo.nn.observations import Key, ObservationCodec
+from dreamzoo.nn.observations import ObservationCodec
 
 #: How images shrink: 2x2 max-pooling (newest reference) or strides (code of the paper's time).
 CnnKind = Literal["maxpool", "strided"]
@@ -65,7 +65,7 @@ class StridedConv(Conv):
 
 def init_conv_(layer: nn.Conv2d | nn.ConvTranspose2d, in_channels: int) -> None:
     """Initialize kernel and bias as the reference does."""
-    init_trunc_normal_(layer.weight, KERNEL * KERNEL * in_channels)
+    init_trunc_normal_(layer.weight, layer.weight[0, 0].numel() * in_channels)
     assert layer.bias is not None
     nn.init.zeros_(layer.bias)
 
@@ -161,17 +161,18 @@ class ImageEncoder(nn.Module):
         return [layer for layer in self.layers if isinstance(layer, kind)]
 
 
-def group_by_resolution(keys: list[Key]) -> list[list[Key]]:
-    """Group image keys that share height and width; each group is one stack of channels."""
-    groups: dict[tuple[int, ...], list[Key]] = defaultdict(list)
-    for key in keys:
-        groups[key.shape[1:]].append(key)
-    return list(groups.values())
+#: Layers of the CNN of small images.
+GRID_STYLE = Style(
+    lambda conv: init_conv_(conv, conv.in_channels),
+    lambda channels: nn.Sequential(ChannelRMSNorm(channels), nn.SiLU()),
+)
 
 
 class Encoder(nn.Module):
     """
     Map network inputs to tokens (reference rssm.py, Encoder).
+
+    Images of less than 36 pixels have a CNN of their own, see :mod:`dreamzoo.nn.networks.grids`.
 
     Example:
         >>> import torch
@@ -204,7 +205,7 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         self.codec = codec
-        self.image_groups = group_by_resolution(codec.image_keys)
+        self.image_groups = group_by_resolution(pictures(codec.image_keys))
         self.cnns = nn.ModuleList()
         self.features_dim = 0
         for group in self.image_groups:
@@ -217,6 +218,12 @@ class Encoder(nn.Module):
             else:
                 self.cnns.append(nn.Sequential(net, DenseBlock(net.out_dim, cnn_output_dim)))
                 self.features_dim += cnn_output_dim
+        self.grids = GridEncoders(codec.image_keys, CNN_MULTS[0] * cnn_depth, GRID_STYLE)
+        self.grid_out: DenseBlock | None = None
+        grid_dim = self.grids.features_dim
+        if grid_dim and cnn_output_dim is not None:
+            self.grid_out, grid_dim = DenseBlock(grid_dim, cnn_output_dim), cnn_output_dim
+        self.features_dim += grid_dim
         self.mlp: MLP | None = None
         if codec.flat_keys:
             in_dim = sum(key.width for key in codec.flat_keys)
@@ -239,4 +246,7 @@ class Encoder(nn.Module):
             tokens.append(self.mlp(th.cat(flat, dim=-1)))
         for group, cnn in zip(self.image_groups, self.cnns, strict=True):
             tokens.append(cnn(th.cat([inputs[key.name] for key in group], dim=1)))
+        if self.grids.keys:
+            cells = self.grids({key.name: inputs[key.name] - 0.5 for key in self.grids.keys})
+            tokens.append(cells if self.grid_out is None else self.grid_out(cells))
         return th.cat(tokens, dim=-1)

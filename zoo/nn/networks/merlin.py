@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dreamzoo.nn.networks.decoders import reconstruction_loss
-from dreamzoo.nn.networks.world_models import IMAGE_SIZE, resize_images
+from dreamzoo.nn.networks.grids import GridDecoders, GridEncoders, Style, pictures
+from dreamzoo.nn.networks.world_models import IMAGE_SIZE, resize_images, sum_over_pixels
 from dreamzoo.nn.observations import ObservationCodec
 
 #: Six bottleneck blocks of a residual network, as in the paper, or three strided convolutions.
@@ -22,6 +23,9 @@ _CHANNELS, _INNER = 64, 32
 _STRIDES = (2, 1, 2, 1, 2, 1)
 #: Channels of the strided convolutions.
 _PLAIN = (16, 32, 32)
+#: Channels of the first convolution of small images.
+_GRID_DEPTH: dict[ImageNet, int] = {"residual": _INNER, "plain": _PLAIN[0]}
+_GRID_STYLE = Style(lambda _: None, lambda _: nn.ReLU())
 
 
 class Bottleneck(nn.Module):
@@ -92,6 +96,9 @@ class MerlinEncoder(nn.Module):
     """
     Encode images by a convolutional network and a layer of tanh, all else by layers of ReLU.
 
+    Images are resized to 64x64; those of less than 36 pixels are read as they are by a network of
+    their own, see :mod:`dreamzoo.nn.networks.grids`.
+
     Example:
         >>> import torch
         >>> from dreamzoo.nn.networks.merlin import MerlinEncoder
@@ -120,8 +127,15 @@ class MerlinEncoder(nn.Module):
         self.features_dim = 0
         self.cnn: nn.Sequential | None = None
         self.mlp: nn.Sequential | None = None
-        if codec.image_keys:
-            channels = sum(key.shape[0] for key in codec.image_keys)
+        self.grid_out: nn.Sequential | None = None
+        self.pictures = pictures(codec.image_keys)
+        self.grids = GridEncoders(codec.image_keys, _GRID_DEPTH[image_net], _GRID_STYLE)
+        if self.grids.keys:
+            code = nn.Linear(self.grids.features_dim, image_features)
+            self.grid_out = nn.Sequential(code, nn.Tanh())
+            self.features_dim += image_features
+        if self.pictures:
+            channels = sum(key.shape[0] for key in self.pictures)
             layers, last = _shrinking(channels, image_net)
             flat = nn.Linear(last * _CODE_SIZE**2, image_features)
             self.cnn = nn.Sequential(*layers, nn.Flatten(), flat, nn.Tanh())
@@ -140,8 +154,10 @@ class MerlinEncoder(nn.Module):
         """
         tokens = []
         if self.cnn is not None:
-            images = [resize_images(inputs[key.name], IMAGE_SIZE) for key in self.codec.image_keys]
+            images = [resize_images(inputs[key.name], IMAGE_SIZE) for key in self.pictures]
             tokens.append(self.cnn(th.cat(images, dim=1)))
+        if self.grid_out is not None:
+            tokens.append(self.grid_out(self.grids(inputs)))
         if self.mlp is not None:
             flat = [inputs[key.name] for key in self.codec.flat_keys]
             tokens.append(self.mlp(th.cat(flat, dim=-1)))
@@ -178,16 +194,20 @@ class MerlinDecoder(nn.Module):
         self.codec = codec
         self.cnn: nn.Sequential | None = None
         self.flat: nn.Linear | None = None
-        if codec.image_keys:
-            channels = sum(key.shape[0] for key in codec.image_keys)
+
+        def seed(code: int) -> nn.Sequential:
+            hidden = nn.Linear(feat_dim, image_features)
+            return nn.Sequential(hidden, nn.ReLU(), nn.Linear(image_features, code))
+
+        self.pictures = pictures(codec.image_keys)
+        depth = _GRID_DEPTH[image_net]
+        self.grids = GridDecoders(codec.image_keys, depth, _GRID_STYLE, seed)
+        if self.pictures:
+            channels = sum(key.shape[0] for key in self.pictures)
             layers, first = _growing(channels, image_net)
             shape = first, _CODE_SIZE, _CODE_SIZE
-            self.cnn = nn.Sequential(
-                *(nn.Linear(feat_dim, image_features), nn.ReLU()),
-                *(nn.Linear(image_features, first * _CODE_SIZE**2), nn.ReLU()),
-                nn.Unflatten(1, shape),
-                *layers,
-            )
+            code = first * _CODE_SIZE**2
+            self.cnn = nn.Sequential(*seed(code), nn.ReLU(), nn.Unflatten(1, shape), *layers)
         if codec.flat_keys:
             self.flat = nn.Linear(feat_dim, sum(key.width for key in codec.flat_keys))
 
@@ -200,9 +220,9 @@ class MerlinDecoder(nn.Module):
         """
         predictions: dict[str, Tensor] = {}
         if self.cnn is not None:
-            keys = self.codec.image_keys
-            parts = self.cnn(feat).split([key.shape[0] for key in keys], dim=1)
-            predictions |= {key.name: part for key, part in zip(keys, parts, strict=True)}
+            parts = self.cnn(feat).split([key.shape[0] for key in self.pictures], dim=1)
+            predictions |= {key.name: x for key, x in zip(self.pictures, parts, strict=True)}
+        predictions |= self.grids(feat)
         if self.flat is not None:
             keys = self.codec.flat_keys
             parts = self.flat(feat).split([key.width for key in keys], dim=1)
@@ -222,10 +242,7 @@ class MerlinDecoder(nn.Module):
         for key in self.codec.keys:
             prediction, target = predictions[key.name], targets[key.name]
             if key.kind == "image":
-                pixels = F.binary_cross_entropy_with_logits(
-                    prediction, resize_images(target, IMAGE_SIZE), reduction="none"
-                )
-                losses[key.name] = pixels.flatten(1).sum(1)
+                losses[key.name] = sum_over_pixels(_cross_entropy, prediction, target)
             elif key.kind == "vector":
                 losses[key.name] = 0.5 * (prediction - target).square().sum(-1)
             else:
@@ -241,6 +258,10 @@ class MerlinDecoder(nn.Module):
             elif key.kind == "binary":
                 values[key.name] = th.sigmoid(values[key.name])
         return values
+
+
+def _cross_entropy(prediction: Tensor, target: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(prediction, target, reduction="none")
 
 
 def relu_mlp(in_dim: int, widths: Sequence[int]) -> nn.Sequential:

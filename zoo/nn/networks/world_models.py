@@ -1,7 +1,7 @@
 """Networks of PlaNet and the first two Dreamers: plain layers, the 64x64 CNN of World Models."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Literal
 
@@ -18,6 +18,7 @@ from dreamzoo.nn.fast.products import linear, wide
 from dreamzoo.nn.fast.scalars import Twice
 from dreamzoo.nn.fast.switch import computes_plainly
 from dreamzoo.nn.networks.decoders import reconstruction_loss
+from dreamzoo.nn.networks.grids import GridDecoders, GridEncoders, Style, pictures
 from dreamzoo.nn.networks.layers import Conv2d, ConvTranspose2d
 from dreamzoo.nn.observations import Key, ObservationCodec
 
@@ -142,6 +143,31 @@ def resize_images(images: Tensor, size: tuple[int, ...]) -> Tensor:
     return F.interpolate(images, list(size), mode="area")
 
 
+def sum_over_pixels(
+    loss: Callable[[Tensor, Tensor], Tensor], prediction: Tensor, target: Tensor
+) -> Tensor:
+    """
+    Sum the losses of images of 64x64, the size that the papers' weights of the loss belong to.
+
+    Small images are predicted as they are; what they add up to counts as if each of their pixels
+    had been as many as it takes to make 64x64.
+
+    :param loss: of every pixel
+    :param prediction: (N, C, H, W)
+    :param target: the same, or larger images that are resized to it
+    :return: (N,)
+    """
+    height, width = prediction.shape[-2:]
+    total = loss(prediction, resize_images(target, (height, width))).flatten(1).sum(1)
+    if (height, width) == IMAGE_SIZE:
+        return total
+    return total * (math.prod(IMAGE_SIZE) / (height * width))
+
+
+def _grid_style(activation: Activation) -> Style:
+    return Style(_glorot_, lambda _: _ACTIVATIONS[activation](inplace=True))
+
+
 def _count_channels(keys: list[Key]) -> int:
     return sum(key.shape[0] for key in keys)
 
@@ -152,7 +178,8 @@ class WorldModelsEncoder(nn.Module):
 
     The CNN is that of World Models (Ha and Schmidhuber), as PlaNet, Dreamer V1 and V2 use it. The
     papers learn from images of 64x64 alone; others are resized to it, and vectors are read as they
-    are, by an MLP.
+    are, by an MLP. Images of less than 36 pixels are not resized: they have a CNN of their own, see
+    :mod:`dreamzoo.nn.networks.grids`.
 
     Example:
         >>> import numpy as np
@@ -188,8 +215,11 @@ class WorldModelsEncoder(nn.Module):
         self.largest = _LARGEST * depth
         self.cnn: nn.Sequential | None = None
         self.mlp: nn.Sequential | None = None
-        if codec.image_keys:
-            channels = [_count_channels(codec.image_keys), *(depth * 2**i for i in range(4))]
+        self.pictures = pictures(codec.image_keys)
+        self.grids = GridEncoders(codec.image_keys, depth, _grid_style(cnn_activation))
+        self.features_dim += self.grids.features_dim
+        if self.pictures:
+            channels = [_count_channels(self.pictures), *(depth * 2**i for i in range(4))]
             layers: list[nn.Module] = []
             for i, o in pairwise(channels):
                 layers += [Conv2d(i, o, 4, stride=2), _ACTIVATIONS[cnn_activation](inplace=True)]
@@ -210,9 +240,11 @@ class WorldModelsEncoder(nn.Module):
         """
         tokens = []
         if self.cnn is not None:
-            images = [resize_images(inputs[key.name], IMAGE_SIZE) for key in self.codec.image_keys]
+            images = [resize_images(inputs[key.name], IMAGE_SIZE) for key in self.pictures]
             stack = th.cat(images, dim=1).contiguous(memory_format=th.channels_last)  # faster
             tokens.append(wide(by_images(self.cnn, self.largest, stack)))
+        if self.grids.keys:
+            tokens.append(self.grids(inputs))
         if self.mlp is not None:
             flat = th.cat([inputs[key.name] for key in self.codec.flat_keys], dim=-1)
             tokens.append(self.mlp(flat))
@@ -258,9 +290,14 @@ class WorldModelsDecoder(nn.Module):
         self.largest = _LARGEST * depth
         self.cnn: nn.Sequential | None = None
         self.mlp: nn.Sequential | None = None
-        if codec.image_keys:
+        self.pictures = pictures(codec.image_keys)
+        style = _grid_style(cnn_activation)
+        self.grids = GridDecoders(
+            codec.image_keys, depth, style, lambda code: GlorotLinear(feat_dim, code)
+        )
+        if self.pictures:
             code = _CODE * depth
-            outs = [code, 4 * depth, 2 * depth, depth, _count_channels(codec.image_keys)]
+            outs = [code, 4 * depth, 2 * depth, depth, _count_channels(self.pictures)]
             layers: list[nn.Module] = [GlorotLinear(feat_dim, code), nn.Unflatten(1, (code, 1, 1))]
             for (i, o), kernel in zip(pairwise(outs), _UP_KERNELS, strict=True):
                 grow = GrowPixel if i == code else ConvTranspose2d
@@ -283,9 +320,9 @@ class WorldModelsDecoder(nn.Module):
         predictions: dict[str, Tensor] = {}
         if self.cnn is not None:
             images = wide(by_images(self.cnn, self.largest, feat))
-            keys = self.codec.image_keys
-            parts = images.split([key.shape[0] for key in keys], dim=1)
-            predictions |= {key.name: part for key, part in zip(keys, parts, strict=True)}
+            parts = images.split([key.shape[0] for key in self.pictures], dim=1)
+            predictions |= {key.name: x for key, x in zip(self.pictures, parts, strict=True)}
+        predictions |= self.grids(feat)
         if self.mlp is not None:
             keys = self.codec.flat_keys
             parts = self.mlp(feat).split([key.width for key in keys], dim=1)
@@ -303,9 +340,9 @@ class WorldModelsDecoder(nn.Module):
         for key in self.codec.keys:
             prediction, target = predictions[key.name], targets[key.name]
             if key.kind == "image":
-                target = resize_images(target, IMAGE_SIZE)
-            if key.kind in ("image", "vector"):
-                losses[key.name] = unit_variance_loss(prediction, target).flatten(1).sum(1)
+                losses[key.name] = sum_over_pixels(unit_variance_loss, prediction, target)
+            elif key.kind == "vector":
+                losses[key.name] = unit_variance_loss(prediction, target).sum(1)
             else:
                 losses[key.name] = reconstruction_loss(key, prediction, target)
         return losses
