@@ -5,6 +5,7 @@ Without a GPU a stand-in repeats what torch computes (tests/replayer.py).
 """
 
 import copy
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -123,6 +124,28 @@ def test_settings_that_move_do_so_in_a_recording(where: str) -> None:
     fixed.train(12)
     one, other = ([*x.policy.actor.parameters()] for x in (agents[0], fixed))  # type: ignore[union-attr]
     assert not all(th.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [("gumbel", {"temperature": (1.0, 0.5, 190)}), ("vq", {"decay": 0.5, "revive": 0.9})],
+)
+def test_latents_move_in_a_recording(kind: str, given: dict[str, Any], where: str) -> None:
+    """A temperature between calls of train; a codebook, codes that begin anew, in each."""
+    kwargs: Any = dict(policy_kwargs=dict(latents=kind, latents_kwargs=given))
+    agents: Any = [_collected("dreamer_v2", where, cuda_graph=on, **kwargs) for on in (True, False)]
+    moved = []
+    for _ in range(4):
+        for agent in agents:
+            agent.num_timesteps += 10
+            agent.train(3)
+        moved.append({k: x.clone() for k, x in agents[0].policy.latents.state_dict().items()})
+    assert _is_recorded(agents[0])
+    _same(*agents)
+    for before, after in pairwise(moved):
+        assert not any(th.equal(before[name], after[name]) for name in before)
+    if kind == "vq":
+        assert agents[0].logger.name_to_value["train/codebook_revived"] > 0.0
 
 
 @pytest.mark.parametrize("name", HAS_REPLAY)

@@ -1,6 +1,5 @@
-"""DreamerV2 with each kind of latents: the agent contract, gradients, dreams, plans, the log."""
+"""DreamerV2 with each kind of latents: gradients, dreams, plans, what is saved and logged."""
 
-from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,13 +12,10 @@ from dreamzoo.dreamer_v2 import DreamerV2
 from dreamzoo.nn.rssm.codebook import CodebookLatents
 from dreamzoo.nn.rssm.kinds import LatentsKind
 from dreamzoo.planning import CEM, CEMPlanner
-from dreamzoo.testing import CHECKS, Case
 from tests.dreamer_v2.test_agent import make_agent
 
-#: The contract of the default is tests/sb3/test_contract.py.
-OTHERS = [kind for kind in get_args(LatentsKind) if kind != "categorical"]
 of_all = pytest.mark.parametrize("kind", get_args(LatentsKind))
-#: An update for every two steps, of codes that are soon dead.
+#: An update for every two steps.
 OFTEN: dict[str, Any] = {"train_ratio": 4.0, "learning_starts": 11}
 
 
@@ -33,31 +29,6 @@ def settings(kind: str, **latents_kwargs: Any) -> dict[str, Any]:
 
 def make(kind: str, actions: str = "discrete", given: Any = None, **kwargs: Any) -> DreamerV2:
     return make_agent(actions, policy_kwargs=settings(kind, **(given or {})), **kwargs)
-
-
-@cache
-def case(kind: str) -> Case:
-    """Keep what the checks of an agent share. Codes die often, so that some do in a tiny run."""
-    given = {"vq": {"decay": 0.5, "revive": 0.9}, "gaussian": {}}
-    line = {"temperature": (2.0, 0.5, 30)}
-    return Case(DreamerV2, policy_kwargs=settings(kind, **given.get(kind, line)))
-
-
-@pytest.mark.parametrize("check", CHECKS)
-@pytest.mark.parametrize("kind", OTHERS)
-def test_the_contract_holds_for_every_kind(kind: str, check: str) -> None:
-    """With it saving, exact resuming, dreams and episodes that begin anew."""
-    if why := CHECKS[check].why_not(case(kind)):
-        pytest.skip(why)
-    CHECKS[check](case(kind))
-
-
-def test_codes_are_revived_in_the_runs_whose_resuming_is_checked() -> None:
-    """Otherwise that would say nothing of revived codes."""
-    agent = case("vq").trained
-    logged = agent.logger.name_to_value
-    assert 0.0 < logged["train/codebook_revived"] <= 1.0
-    assert agent._n_updates > 2
 
 
 @of_all
