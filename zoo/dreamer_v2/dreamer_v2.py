@@ -148,6 +148,8 @@ class DreamerV2(DreamerAlgorithm):
         """
         Compute every term of the loss on one batch (eq. 2 to 6), with gradient.
 
+        A codebook, of the agents that have one, moves on as in an update.
+
         :param batch: (B, T)
         """
         policy, model = self.policy, self.policy.world_model

@@ -24,7 +24,7 @@ class Latent(NamedTuple):
         torch.Size([4, 23])
 
     :param deter: deterministic state h, (..., D); a model without one has D = 0
-    :param stoch: stochastic state z, (..., S, C): one-hot vectors, or with C = 1 numbers
+    :param stoch: stochastic state z, (..., S, C): one-hot vectors, codes, or with C = 1 numbers
     """
 
     deter: Tensor
@@ -46,7 +46,8 @@ class Dynamics(nn.Module):
 
     Every call has a gradient, towards weights, states, actions and tokens, unless it is made under
     ``torch.no_grad()``. That of a sample is its own where noise was scaled to draw it (normal
-    distributions), and goes straight through to the probabilities where it is one-hot.
+    distributions), and goes straight through to the probabilities where it is one-hot. Latents of
+    other kinds say theirs.
 
     Example:
         >>> import torch
