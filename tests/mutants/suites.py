@@ -5,6 +5,8 @@ from tests.mutants.mutant import Mutant
 CRAFTER, PROCGEN, MAKE, BSUITE = (f"envs/{x}.py" for x in ("crafter", "procgen", "make", "bsuite"))
 CRAFTER_TESTS = ("tests/envs/test_crafter.py",)
 PROCGEN_TESTS = ("tests/envs/test_procgen.py",)
+SUITES, SCORE = (f"zoo/benchmark/{x}.py" for x in ("suites", "crafter"))
+SUITES_TESTS = ("tests/benchmark/test_suites.py",)
 
 MUTANTS = [
     Mutant(
@@ -97,5 +99,61 @@ MUTANTS = [
         "{_PAPERS_NAMES.get(suite, suite)}",
         "{suite}",
         ("tests/envs/test_make.py",),
+    ),
+    Mutant(
+        "suites: steps count the action repeat",
+        SUITES,
+        "self.frames // self.action_repeat",
+        "self.frames // 1",
+        SUITES_TESTS,
+    ),
+    Mutant(
+        "suites: settings of bsuite begin with 1",
+        SUITES,
+        "for number in range(self.settings)",
+        "for number in range(1, self.settings + 1)",
+        SUITES_TESTS,
+    ),
+    Mutant(
+        "suites: all rows that begin with a suite's name belong to it",
+        SUITES,
+        'if name in row["suites"].split()',
+        'if row["suites"].startswith(name)',
+        SUITES_TESTS,
+    ),
+    Mutant(
+        "suites: what cannot be had seems to be there",
+        SUITES,
+        'UNAVAILABLE.get(name, "")',
+        '""',
+        SUITES_TESTS,
+    ),
+    Mutant(
+        "crafter: the score is an arithmetic mean",
+        SCORE,
+        "np.exp(np.log1p(shares).mean()) - 1",
+        "shares.mean()",
+        SUITES_TESTS,
+    ),
+    Mutant(
+        "settings: DreamerV3's published ratio is that of another suite",
+        "zoo/hyperparams/dreamer_v3.py",
+        '"train_ratio": task.train_ratio,',
+        '"train_ratio": 32.0,',
+        SUITES_TESTS,
+    ),
+    Mutant(
+        "settings: a paper's name of an environment has none",
+        "zoo/hyperparams/__init__.py",
+        "    env = env_name(env)\n",
+        "",
+        SUITES_TESTS,
+    ),
+    Mutant(
+        "bsuite: a random player's rewards are doubled",
+        BSUITE,
+        "float(moment.reward), ended",
+        "2 * float(moment.reward), ended",
+        ("tests/benchmark/test_random_scores.py",),
     ),
 ]
