@@ -1,7 +1,7 @@
 """
 Kill saves and damage files, and count what comes of it.
 
-    python -m scripts.torture --kills 100 --damaged 1000 --folder torture
+    python -m scripts.torture --kills 100 --damaged 125 --folder torture
 
 A process that saves is killed before every write, rename, fsync and removal in turn, and at random
 moments; then once more before each of them by a power cut, which also takes what was written but
@@ -14,7 +14,7 @@ ValueError that names it, or to be what was saved. A forged one may also be a so
 something else. None may take long, or more memory than its size justifies.
 
 The last lines count; whatever is not as it has to be is printed, and the exit status is 1. The same
-command with the same folder goes on where it was stopped.
+command with the same folder goes on where it was stopped, and with more damaged files it adds them.
 """
 
 import argparse
@@ -29,17 +29,19 @@ import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch as th
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from dreamzoo import RLLSTM, DreamerV3
+from dreamzoo import RLLSTM, DiscreteSAC, DreamerV3
 from dreamzoo.analysis.callbacks import SaveCallback
 from dreamzoo.common.environments.normalizer import NORMALIZER, load_normalizer
 from dreamzoo.common.storage import container
@@ -51,7 +53,8 @@ from tests.rewriting import members
 
 #: Steps of the last save, of the one that is killed, and until which it is trained on.
 LAST, NEW, END = 40, 48, 56
-ENVIRONMENTS, POLICY, SMALL = "replay_buffer.environments.zip", "policy.zip", "small.zip"
+ENVIRONMENTS, POLICY = "replay_buffer.environments.zip", "policy.zip"
+SMALL, SAC, TRANSITIONS = "small.zip", "sac.zip", "transitions.npz"
 #: Seconds within which a damaged file has to be refused, and after which a trial is given up.
 SOON, PATIENCE = 5.0, 60.0
 #: Bytes that loading may take beside eight times the size of the file, and that a trial may have.
@@ -313,35 +316,66 @@ def loaders(folder: Path) -> dict[str, Callable[[Path], Any]]:
 
     :param folder: of saves; those that are loaded are in folders alike
     """
-    agent = load(folder)
-    small = RLLSTM.load(newest(folder) / SMALL, env=make_vec_env("CartPole-v1"), device="cpu")
-    policy = type(agent.policy)
+    last, env = newest(folder), make_vec_env("CartPole-v1", seed=0)
 
     def model(path: Path) -> Any:
         return DreamerV3.load(newest(path) / MODEL, device="cpu").get_parameters()
 
     def replay(path: Path) -> Any:
-        agent.load_replay_buffer(newest(path) / REPLAY, trusted=True)
-        return everything(agent)
+        agent = load(folder)
+        with unchanged(lambda: everything(agent)):
+            agent.load_replay_buffer(newest(path) / REPLAY, trusted=True)
+        return everything(agent) if agent._last_obs is not None else None
+
+    def transitions(path: Path) -> Any:
+        agent = DiscreteSAC.load(last / SAC, env=env, device="cpu")
+        agent.load_replay_buffer(last / TRANSITIONS)
+
+        def stored() -> Any:
+            known = vars(agent.replay_buffer).items()
+            return {k: th.as_tensor(x) for k, x in known if isinstance(x, np.ndarray | int)}
+
+        with unchanged(stored):
+            agent.load_replay_buffer(newest(path) / TRANSITIONS)
+        return stored()
 
     def training(path: Path) -> Any:
-        small.load_training_state(newest(path) / TRAINING, trusted=True)
-        return to_json(small._training_state())
+        agent = RLLSTM.load(last / SMALL, env=env, device="cpu")
+        agent.load_training_state(last / TRAINING, trusted=True)
+        with unchanged(lambda: to_json(agent._training_state())):
+            agent.load_training_state(newest(path) / TRAINING, trusted=True)
+        return to_json(agent._training_state())
 
     def statistics(path: Path) -> Any:
         loaded = load_normalizer(newest(path) / MODEL)
         assert loaded is not None
         return [repr(vars(loaded.obs_rms)), repr(vars(loaded.ret_rms))]
 
+    policy = type(load(folder).policy)
     return {
         MODEL: model,
         REPLAY: replay,
         ENVIRONMENTS: replay,
+        TRANSITIONS: transitions,
         TRAINING: training,
         NORMALIZER: statistics,
         POLICY: lambda path: policy.load(newest(path) / POLICY, device="cpu").state_dict(),
         SAVES: lambda path: DreamerV3.load(path, device="cpu").get_parameters(),
     }
+
+
+@contextmanager
+def unchanged(state: Callable[[], Any]) -> Iterator[None]:
+    """Compare the state of an agent before and after what it has refused to load."""
+    before = deepcopy(state())
+    try:
+        yield
+    except ValueError as error:
+        try:
+            assert_equal(before, state())
+        except AssertionError:
+            raise RuntimeError("the agent is not as it was") from error
+        raise
 
 
 def ways_of(path: Path) -> list[str]:
@@ -367,6 +401,9 @@ def try_damage(folder: Path, n: int, seed: int) -> list[Trial]:
         small = RLLSTM("MlpPolicy", "CartPole-v1", **RLLSTM.smallest).learn(20)
         small.save(last / SMALL)
         small.save_training_state(last / TRAINING)
+        sac = DiscreteSAC("MlpPolicy", "CartPole-v1", **DiscreteSAC.smallest).learn(40)
+        sac.save(last / SAC)
+        sac.save_replay_buffer(last / TRANSITIONS)
         load(whole).policy.save(last / POLICY)
     kinds = loaders(whole)
     expected = {name: deepcopy(kind(whole)) for name, kind in kinds.items()}
@@ -399,7 +436,7 @@ def try_damage(folder: Path, n: int, seed: int) -> list[Trial]:
         shutil.copy2(source, target)
         return Trial(found, what, took, taken)
 
-    trials = [partial(damage, name, i) for name in kinds for i in range(n)]
+    trials = [partial(damage, name, i) for i in range(n) for name in kinds]
     return try_all(trials, folder / "damage.jsonl")
 
 
@@ -430,7 +467,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--kills", type=int, default=100, help="at random moments")
     parser.add_argument("--operations", type=int, help="of a save that are tried; default: all")
-    parser.add_argument("--damaged", type=int, default=1000, help="files of every kind")
+    parser.add_argument("--damaged", type=int, default=125, help="files of every kind")
     parser.add_argument("--folder", type=Path, help="to work in, and to go on in")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args(argv)

@@ -140,7 +140,7 @@ def overlap(source: Path, target: Path, rng: random.Random) -> None:
 def inner_bomb(source: Path, target: Path, rng: random.Random) -> None:
     """Let tensors unpack to gigabytes, or JSON be nested without end."""
     parts = members(source)
-    packed = [name for name in parts if name[-4:] == ".pth"]
+    packed = [name for name, part in parts.items() if name[-4:] == ".pth" and b"/data/" in part]
     name = rng.choice([*packed, *(name for name in parts if _is_json(name) and name != INDEX)])
     if name not in packed:
         rewrite(source, target, {name: b'{"a":' + b"[" * 10**6})

@@ -9,6 +9,7 @@ OF_PLAIN = ("tests/common/storage/test_plain.py",)
 OF_AGENT = ("tests/common/storage/test_agent_file.py",)
 OF_POLICIES = ("tests/common/storage/test_policy_file.py",)
 OF_INSPECTION = ("tests/common/storage/test_inspection.py",)
+OF_TRANSITIONS = ("tests/common/storage/test_transitions_file.py",)
 OF_SAVES = ("tests/common/storage/test_saves.py",)
 
 MUTANTS = [
@@ -191,9 +192,37 @@ MUTANTS = [
     Mutant(
         "replays of SB3: they are read unasked",
         "zoo/common/exact_resume.py",
-        'if getattr(cls, "load_replay_buffer", None) is OffPolicyAlgorithm.load_replay_buffer:',
+        "if getattr(cls, name, None) is getattr(OffPolicyAlgorithm, name):",
         "if False:",
-        OF_POLICIES,
+        (OF_TRANSITIONS[0], OF_POLICIES[0]),
+    ),
+    Mutant(
+        "replays of SB3: pickles are read unasked",
+        "zoo/common/transition_files.py",
+        "        if not trusted:\n",
+        "        if False:\n",
+        OF_TRANSITIONS,
+    ),
+    Mutant(
+        "replays of SB3: those of another run are taken for this one's",
+        "zoo/common/transition_files.py",
+        "    if not agent._is_of(moment):\n",
+        "    if False:\n",
+        OF_TRANSITIONS,
+    ),
+    Mutant(
+        "replays of SB3: where memory is saved the last observation is lost",
+        f"{ROOM}transitions_file.py",
+        "replay.pos + replay.optimize_memory_usage",
+        "replay.pos",
+        OF_TRANSITIONS,
+    ),
+    Mutant(
+        "replays of SB3: their places are not compared with their size",
+        f"{ROOM}transitions_file.py",
+        "not 0 <= pos < capacity",
+        "not pos < capacity",
+        OF_TRANSITIONS,
     ),
     Mutant(
         "agents: a derived one passes for what it is derived from",

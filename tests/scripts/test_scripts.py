@@ -180,19 +180,25 @@ def test_estimators_train_cells_once_and_print_the_table(
 
 @pytest.mark.slow
 def test_torture_counts_what_was_resumed_and_what_was_refused(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     torture = load("torture")
     with pytest.raises(SystemExit, match=r"^0$"):
-        torture.main(["--kills", "2", "--damaged", "8"])
-    kills, damaged = capsys.readouterr().out.splitlines()[-2:]
-    assert kills == "2 kills: {'exact, from the last save': 2}"
-    assert "'refused': " in damaged
-    assert "WRONG" not in damaged
+        torture.main(["--kills", "1", "--operations", "1", "--damaged", "2", "--folder", "t"])
+    *_, kills, damaged = capsys.readouterr().out.splitlines()
+    assert kills.startswith("3 kills: {'exact, from the ")
+    assert damaged.startswith("16 damaged files: {'refused': ")
+    assert "WRONG" not in kills + damaged
+    # It goes on where it was stopped, with what it has found.
+    with pytest.raises(SystemExit, match=r"^0$"):
+        torture.main(["--kills", "1", "--operations", "1", "--damaged", "2", "--folder", "t"])
+    assert capsys.readouterr().out.splitlines()[-2:] == [kills, damaged]
     # A file that is read without looking at it is one that the script complains about.
-    monkeypatch.setattr(torture, "RAW", {"flipped": torture.flip})
-    monkeypatch.setattr(torture, "FITTING", {})
-    monkeypatch.setattr(torture, "loaders", lambda folder: {"model.zip": lambda path: object()})
+    monkeypatch.setattr(torture, "RAW", {"flipped": torture.RAW["flipped"]})
+    monkeypatch.setattr(torture, "FORGED", {})
+    monkeypatch.setattr(torture, "loaders", lambda folder: {"model.zip": lambda path: folder.name})
+    monkeypatch.setattr(torture, "assert_equal", lambda one, other: 1 / (other != "last"))
     with pytest.raises(SystemExit, match=r"^1$"):
-        torture.main(["--kills", "0", "--damaged", "2"])
-    assert "2 damaged files: {'WRONG': 2}" in capsys.readouterr().out
+        torture.main(["--kills", "0", "--operations", "0", "--damaged", "2"])
+    assert "2 damaged files: {'WRONG: another error': 2}" in capsys.readouterr().out

@@ -38,6 +38,7 @@ from dreamzoo.common.storage.saves import (
     new_save,
     save_name,
 )
+from dreamzoo.common.storage.transitions_file import is_plain
 
 #: Formats of SB3's logger that cannot show videos or figures.
 _TEXT_FORMATS = ("stdout", "log", "json", "csv")
@@ -146,7 +147,8 @@ class SaveCallback(BaseCallback):
         if isinstance(model, ReplayFiles):
             model.save_replay_buffer(folder / REPLAY, self.env_state)
         elif isinstance(model, OffPolicyAlgorithm):
-            model.save_replay_buffer(folder / REPLAY_OF_SB3)
+            plain = isinstance(model, ExactResume) and is_plain(model.replay_buffer)
+            model.save_replay_buffer(folder / (REPLAY if plain else REPLAY_OF_SB3))
         if isinstance(model, ExactResume) and not isinstance(model, ReplayFiles):
             model.save_training_state(folder / TRAINING, self.env_state)
         if (normalizer := model.get_vec_normalize_env()) is not None:

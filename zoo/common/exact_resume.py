@@ -26,7 +26,7 @@ from dreamzoo.common.storage.container import (
     writing,
 )
 from dreamzoo.common.storage.files import replaced_file
-from dreamzoo.common.storage.saves import REPLAY_OF_SB3, TRAINING, newest, within
+from dreamzoo.common.storage.saves import TRAINING, newest, within
 from dreamzoo.common.storage.training_file import (
     environments_file,
     read_copies,
@@ -35,6 +35,7 @@ from dreamzoo.common.storage.training_file import (
     write_copies,
     write_training,
 )
+from dreamzoo.common.transition_files import load_replay, save_replay
 
 #: What a training state of dreamzoo 0.1 says of itself.
 EARLIER_FORMAT = "dreamzoo training state 1"
@@ -214,8 +215,12 @@ class ExactResume(SavedAlgorithm):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         # Not a method of this class: agents without a replay shall have none.
-        if getattr(cls, "load_replay_buffer", None) is OffPolicyAlgorithm.load_replay_buffer:
-            cls.load_replay_buffer = _load_replay_of_sb3  # type: ignore[attr-defined]
+        for name, function in (
+            ("save_replay_buffer", save_replay),
+            ("load_replay_buffer", load_replay),
+        ):
+            if getattr(cls, name, None) is getattr(OffPolicyAlgorithm, name):
+                setattr(cls, name, function)
 
     def resume(self, folder: str | pathlib.Path, trusted: bool = False) -> None:
         """
@@ -238,10 +243,8 @@ class ExactResume(SavedAlgorithm):
         :raises ValueError: see :meth:`load_training_state`
         """
         last = newest(folder)
-        if isinstance(self, OffPolicyAlgorithm):  # of SB3, which writes a pickle
-            if not trusted:
-                raise FileError(f"{last} has a replay of SB3, which runs code: pass trusted=True.")
-            OffPolicyAlgorithm.load_replay_buffer(self, last / REPLAY_OF_SB3)
+        if isinstance(self, OffPolicyAlgorithm):
+            load_replay(self, last / "replay_buffer", trusted=trusted)
         self.load_training_state(last / "training_state", trusted)
 
     def _read_training_state(self, reader: Reader) -> dict[str, Any]:
@@ -357,26 +360,3 @@ class ExactResume(SavedAlgorithm):
             )
             return False
         return True
-
-
-def _load_replay_of_sb3(
-    agent: OffPolicyAlgorithm,
-    path: str | pathlib.Path | io.BufferedIOBase,
-    truncate_last_traj: bool = True,
-    trusted: bool = False,
-) -> None:
-    """
-    Load a replay, which SB3 writes as a pickle.
-
-    :param agent: that learns from it
-    :param path: file
-    :param truncate_last_traj: as in SB3, for HerReplayBuffer only
-    :param trusted: must be True: the file runs whatever code its author has put in
-    :raises ValueError: if it is not
-    """
-    if not trusted:
-        raise FileError(
-            f"{path} is a replay of SB3, which can run whatever code its author has put in. If "
-            "you trust where it comes from, load it with trusted=True."
-        )
-    OffPolicyAlgorithm.load_replay_buffer(agent, path, truncate_last_traj)

@@ -302,6 +302,7 @@ _KINDS = {
     "agent": "an agent",
     "policy": "a policy",
     "replay": "a replay",
+    "transitions": "a replay of single transitions",
     "training": "the state of a training",
     "environments": "copies of environments",
     "statistics": "the statistics of a VecNormalize",

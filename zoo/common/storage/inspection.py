@@ -17,6 +17,7 @@ from dreamzoo.common.storage.saves import MODEL, newest
 
 #: Members of the other files, as their own modules write them.
 _REPLAY, _TRAINING, _STATISTICS = "replay.json", "training.json", "statistics.json"
+_TRANSITIONS = "transitions.json"
 #: Characters of a value that are shown.
 _LONGEST = 160
 #: What agents keep where they were given None.
@@ -181,6 +182,15 @@ def _replay(reader: Reader, _: bool) -> Iterator[Line]:
         yield from _training(reader, False)
 
 
+def _transitions(reader: Reader, _: bool) -> Iterator[Line]:
+    what = from_json(reader.read_json(_TRANSITIONS))
+    yield from _spaces(what)
+    n_envs, rows = what["n_envs"], what["capacity"] if what["full"] else what["pos"]
+    size = f"{rows * n_envs} of up to {what['capacity'] * n_envs}, {_count(n_envs, 'environment')}"
+    yield "transitions", size
+    yield from _listed("settings", {"class": what["class"], **what["given"]})
+
+
 def _training(reader: Reader, _: bool) -> Iterator[Line]:
     state = from_json(reader.read_json(_TRAINING))
     envs = _count(state["n_envs"], "environment")
@@ -204,6 +214,7 @@ _CONTENTS: dict[str, Callable[[Reader, bool], Iterator[Line]]] = {
     "agent": _agent,
     "policy": _policy,
     "replay": _replay,
+    "transitions": _transitions,
     "training": _training,
     "statistics": _statistics,
     "environments": _environments,

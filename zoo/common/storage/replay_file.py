@@ -42,7 +42,7 @@ def write_replay(writer: Writer, replay: SequenceReplayBuffer) -> None:
     writer.write_json(MEMBER, to_json(what, "the replay"))
     for name, part in replay.stored().items():
         dtype = part.dtype if isinstance(part, np.ndarray) else part[:0].cpu().numpy().dtype
-        writer.write_array(_member(name), dtype, tuple(part.shape), _blocks(part))
+        writer.write_array(member_name(name), dtype, tuple(part.shape), blocks_of(part))
 
 
 def read_replay(
@@ -77,11 +77,11 @@ def read_replay(
     )
     _take_kept(replay, what["kept"])
     expected = replay.fill(count)
-    names = {f"{_member(name)}.npy" for name in expected}
+    names = {f"{member_name(name)}.npy" for name in expected}
     if names != {name for name in reader.names if name.endswith(".npy")}:
         raise ValueError(f"its arrays are not {sorted(expected)}")
     for name, memory in expected.items():
-        reader.read_array(_member(name), memory)
+        reader.read_array(member_name(name), memory)
     _check_online(replay)
     replay.latents_on_host = bool(what["latents_on_host"])
     replay.observations_on_device = bool(what["observations_on_device"])
@@ -124,13 +124,21 @@ def _check_online(replay: SequenceReplayBuffer) -> None:
             raise ValueError(f"it names a window at {start} of stream {env}, which is not there")
 
 
-def _member(name: str) -> str:
-    """Name the member of an array; keys of observations may be anything."""
+def member_name(name: str) -> str:
+    """
+    Name the member of an array; keys of observations may be anything.
+
+    :param name: of the array
+    """
     return quote(name, safe="")
 
 
-def _blocks(part: np.ndarray | th.Tensor) -> Iterator[np.ndarray]:
-    """Cut what was written into blocks of rows; those of a device are copied one by one."""
+def blocks_of(part: np.ndarray | th.Tensor) -> Iterator[np.ndarray]:
+    """
+    Cut what was written into blocks of rows; those of a device are copied one by one.
+
+    :param part: contiguous
+    """
     rows = max(BLOCK // max(part[:1].nbytes, 1), 1)
     for start in range(0, len(part), rows):
         block = part[start : start + rows]
