@@ -197,8 +197,7 @@ def test_torture_counts_what_was_resumed_and_what_was_refused(
     # A file that is read without looking at it is one that the script complains about.
     monkeypatch.setattr(torture, "RAW", {"flipped": torture.RAW["flipped"]})
     monkeypatch.setattr(torture, "FORGED", {})
-    monkeypatch.setattr(torture, "loaders", lambda folder: {"model.zip": lambda path: folder.name})
-    monkeypatch.setattr(torture, "assert_equal", lambda one, other: 1 / (other != "last"))
+    monkeypatch.setattr(torture, "loaders", lambda _: {"model.zip": lambda path: path.name})
     with pytest.raises(SystemExit, match=r"^1$"):
         torture.main(["--kills", "0", "--operations", "0", "--damaged", "2"])
-    assert "2 damaged files: {'WRONG: another error': 2}" in capsys.readouterr().out
+    assert "2 damaged files: {'WRONG: loaded as something else': 2}" in capsys.readouterr().out
