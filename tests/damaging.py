@@ -91,7 +91,7 @@ def bomb(source: Path, target: Path, rng: random.Random) -> None:
     """Let a member unpack to gigabytes, as a zip archive that is sound and an index that fits."""
     parts = members(source)
     name = rng.choice([name for name in parts if name != INDEX])
-    packed, crc = _zeros(GIGABYTES)
+    packed, crc = zeros(GIGABYTES)
     said = json.loads(parts[INDEX])
     said["members"][name] = [GIGABYTES, crc]
     parts |= {INDEX: json.dumps(said).encode(), name: packed}
@@ -108,9 +108,9 @@ def bomb(source: Path, target: Path, rng: random.Random) -> None:
 
 
 @cache
-def _zeros(size: int) -> tuple[bytes, int]:
+def zeros(size: int) -> tuple[bytes, int]:
     """Compress zeros, once for all bombs; return their CRC-32, too."""
-    packer, block = zlib.compressobj(wbits=-15), bytes(2**20)
+    packer, block = zlib.compressobj(1, wbits=-15), bytes(2**20)
     packed, crc = [], 0
     for _ in range(size // len(block)):
         packed.append(packer.compress(block))
@@ -152,7 +152,7 @@ def inner_bomb(source: Path, target: Path, rng: random.Random) -> None:
     ):
         large = rng.choice([inner for inner in old.namelist() if "/data/" in inner])
         for inner in old.namelist():
-            new.writestr(inner, bytes(2**28) if inner == large else old.read(inner))
+            new.writestr(inner, bytes(2**27) if inner == large else old.read(inner))
     rewrite(source, target, {name: file.getvalue()})
 
 
