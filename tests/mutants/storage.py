@@ -148,6 +148,13 @@ MUTANTS = [
         OF_SAVES,
     ),
     Mutant(
+        "earlier files: what only they said is saved on",
+        "zoo/common/saved_algorithm.py",
+        'vars(model).pop("_agent_class", None)',
+        'vars(model).get("_agent_class", None)',
+        ("tests/cli/test_earlier_runs.py",),
+    ),
+    Mutant(
         "saves: statistics are of no moment",
         "zoo/analysis/callbacks.py",
         "save_normalizer(normalizer, folder / NORMALIZER, moment)",

@@ -127,7 +127,9 @@ class SavedAlgorithm(BaseAlgorithm):
             path = within(path, MODEL)
             with naming(str(path)):
                 arguments = path, env, device, custom_objects, print_system_info, force_reset
-                return super().load(*arguments, **kwargs)
+                model = super().load(*arguments, **kwargs)
+            vars(model).pop("_agent_class", None)  # what these files said; now it is the index
+            return model
         cls._refuse_another_agent(stored)
         if print_system_info:
             print("== CURRENT SYSTEM INFO ==")

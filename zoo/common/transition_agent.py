@@ -107,8 +107,6 @@ class TransitionAgent(ExactResume, CheckedAlgorithm, OffPolicyAlgorithm):
     # ------------------------------------------------------------------ set-up
 
     def _setup_model(self) -> None:
-        # Saved with the agent; not that of the file it was loaded from.
-        self._agent_class = f"{type(self).__module__}:{type(self).__qualname__}"
         if not issubclass(self.policy_class, self.policy_base):
             raise ValueError(
                 f"{type(self).__name__} needs a {self.policy_base.__name__}, not the "
