@@ -69,8 +69,9 @@ class MERLIN(HasWorldModel, ExternalMemoryAgent):
     :param vector_coef: weight of the loss of every other part of an observation. What has to be
         remembered must cost more when it is not in z (here 500 times half its squared error) than
         in the KL term when it is, some 5 nats a bit; else nothing of it reaches the memory
-    :param action_coef: weight of the loss of the previous action, a cross-entropy: at 1, keeping it
-        in z costs in the KL term what it saves here
+    :param action_coef: weight of the loss of the previous action. At 1, the paper's, keeping it in z
+        gains nothing; where it says *where* something was seen, as in a card game, it needs as much
+        weight as a vector
     :param reward_coef: weight of the loss of the previous reward, for the same reason
     :param kl_coef: weight of the KL term (1)
     :param cont_coef: weight of the loss of the head that predicts ends; the paper has none
@@ -115,7 +116,7 @@ class MERLIN(HasWorldModel, ExternalMemoryAgent):
         actor_learning_rate: float | Schedule | None = None,
         image_coef: float = 1.0,
         vector_coef: float = 500.0,
-        action_coef: float = 500.0,
+        action_coef: float = 1.0,
         reward_coef: float = 50.0,
         kl_coef: float = 1.0,
         cont_coef: float = 1.0,

@@ -20,7 +20,7 @@ class Task(NamedTuple):
     :param rows: of the external memory: the steps of an episode
     :param steps: of training
     :param n_envs: environments
-    :param settings: of MERLIN, RL-MEM and RL-LSTM, for this task
+    :param merlin: settings of MERLIN for this task
     :param dreamer: whether DreamerV3 plays it, too
     """
 
@@ -28,12 +28,12 @@ class Task(NamedTuple):
     rows: int
     steps: int
     n_envs: int = 16
-    settings: Mapping[str, Any] = MappingProxyType({})
+    merlin: Mapping[str, Any] = MappingProxyType({})
     dreamer: bool = False
 
 
-#: What is found in a card game is found by chance at first, and in few of the games.
-_CARDS: dict[str, Any] = {"ent_coef": 3e-3}
+#: Where a card lies is known from the action alone.
+_CARDS: dict[str, Any] = {"action_coef": 500.0}
 
 
 TASKS = (
@@ -75,10 +75,11 @@ def _runs() -> Iterator[Run]:
             save_every=task.steps // 5,
         )
         for agent, settings in _OF_AGENT.items():
+            own = task.merlin if agent == "merlin" else {}
             yield Run(
                 agent,
                 policy_kwargs=[_CALM] if agent == "rl_lstm" else [("rows", task.rows), _CALM],
-                agent_kwargs=list({**settings, **task.settings}.items()),
+                agent_kwargs=list({**settings, **own}.items()),
                 **common,
             )
         yield Run(
