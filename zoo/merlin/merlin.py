@@ -69,8 +69,8 @@ class MERLIN(HasWorldModel, ExternalMemoryAgent):
     :param vector_coef: weight of the loss of every other part of an observation. What has to be
         remembered must cost more when it is not in z (here 500 times half its squared error) than
         in the KL term when it is, some 5 nats a bit; else nothing of it reaches the memory
-    :param action_coef: weight of the loss of the previous action. At 1, the paper's, keeping it in z
-        gains nothing; where it says *where* something was seen, as in a card game, it needs as much
+    :param action_coef: weight of the loss of the previous action. At 1, keeping it in z gains
+        nothing; where it says *where* something was seen, as in a card game, it needs as much
         weight as a vector
     :param reward_coef: weight of the loss of the previous reward, for the same reason
     :param kl_coef: weight of the KL term (1)
