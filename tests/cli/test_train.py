@@ -229,3 +229,31 @@ def test_without_sb3_contrib_one_line_says_what_to_install(
     with pytest.raises(SystemExit, match=said):
         main(["train", "--agent", "recurrent_ppo", "--out", str(tmp_path / "run")])
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "policy"),
+    [
+        (["--env", "minatar/breakout"], "CnnPolicy"),
+        (["--env", "minigrid/MemoryS7", "--agent", "merlin"], "CnnPolicy"),
+        (["--env", "minatar/breakout", "--policy", "MlpPolicy"], "MlpPolicy"),
+        (["--env", "minatar/breakout", "--agent", "dqn"], "MlpPolicy"),
+        (["--env", "minigrid/MemoryS7", "-e", "previous_action=True"], "MlpPolicy"),
+        ([], "MlpPolicy"),
+    ],
+)
+def test_boards_are_seen_as_images_unless_asked_otherwise(
+    arguments: list[str], policy: str
+) -> None:
+    assert train.parse_args(arguments).policy == policy
+
+
+def test_a_board_is_trained_on_with_the_policy_that_picks_itself(tmp_path: Path) -> None:
+    pytest.importorskip("minatar", reason='needs pip install "dreamzoo[minatar]"')
+    few = ["--eval-episodes", "1", "--eval-every", "40", "--steps", "40", "--out", str(tmp_path)]
+    main(["train", "--env", "minatar/breakout", *few, *TINY])
+    model = DreamerV3.load(tmp_path)
+    assert type(model.policy).__name__ == "CnnPolicy"
+    assert model.observation_space.shape == (10, 10, 4)
+    main(["train", "--resume", *few[:-4], "--steps", "60", "--out", str(tmp_path)])
+    assert DreamerV3.load(tmp_path).num_timesteps == 60

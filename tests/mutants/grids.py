@@ -157,4 +157,11 @@ MUTANTS = [
         "x = observations.transpose(-1, -3) if self.channels_last else observations",
         ("tests/discrete_sac/test_extractors.py",),
     ),
+    Mutant(
+        "train: agents of SB3 see boards as images that they refuse",
+        "zoo/benchmark/run_config.py",
+        'return "CnnPolicy" if is_board and agent in dreamzoo.AGENTS else "MlpPolicy"',
+        'return "CnnPolicy" if is_board else "MlpPolicy"',
+        ("tests/cli/test_train.py",),
+    ),
 ]

@@ -25,6 +25,8 @@ WRITTEN = (
 )
 #: What a resumed run can have different; all else is in its model, its replay or its tables.
 FREE = ("steps", "eval_every", "save_every", "label", "device", "threads")
+#: Suites whose observations are boards.
+BOARDS = ("minatar", "minigrid")
 #: Arguments that stand in pairs of a name and a value.
 PAIRED = ("env_kwargs", "policy_kwargs", "agent_kwargs")
 
@@ -86,6 +88,25 @@ class Run:
     overwrite: bool = False
 
 
+def default_policy(agent: str, env: str, env_kwargs: Pairs) -> str:
+    """
+    Name the policy of a run for which none is named.
+
+    Example:
+        >>> from dreamzoo.benchmark.run_config import default_policy
+        >>> [default_policy(agent, "minatar/breakout", []) for agent in ("dreamer_v3", "dqn")]
+        ['CnnPolicy', 'MlpPolicy']
+
+    :param agent: see :class:`Run`
+    :param env: see :class:`Run`
+    :param env_kwargs: see :class:`Run`
+    :return: ``CnnPolicy`` where an agent of dreamzoo sees a board, which SB3's cannot read as an
+        image; else ``MlpPolicy``
+    """
+    is_board = env.partition("/")[0] in BOARDS and not dict(env_kwargs).get("previous_action")
+    return "CnnPolicy" if is_board and agent in dreamzoo.AGENTS else "MlpPolicy"
+
+
 def command_line(run: Run) -> list[str]:
     """
     Write a run as arguments of ``dreamzoo train``, without what it is by default there.
@@ -101,6 +122,8 @@ def command_line(run: Run) -> list[str]:
     for item in fields(Run):
         value, option = getattr(run, item.name), "--" + item.name.replace("_", "-")
         default = item.default if item.default_factory is MISSING else item.default_factory()
+        if item.name == "policy":
+            default = default_policy(run.agent, run.env, run.env_kwargs)
         if item.name in _REQUESTS or (value == default and item.name != "threads"):
             continue
         if item.name in PAIRED:

@@ -25,7 +25,7 @@ from typing import Any
 import torch as th
 
 from dreamzoo import AGENTS
-from dreamzoo.benchmark.run_config import PAIRED, Run, continued
+from dreamzoo.benchmark.run_config import PAIRED, Run, continued, default_policy
 from dreamzoo.benchmark.runs import prepare
 from dreamzoo.cli.arguments import make_parser, parse_value, plain_errors, seed, whole
 from dreamzoo.common.storage.agents import CONTRIB_AGENTS, SB3_AGENTS
@@ -42,7 +42,9 @@ def make_train_parser() -> argparse.ArgumentParser:
         "--env", type=env_name, help="default: CartPole-v1; see dreamzoo.envs.make_env"
     )
     parser.add_argument("-e", "--env-kwargs", nargs="*", type=parse_value)
-    parser.add_argument("--policy", help="default: MlpPolicy")
+    parser.add_argument(
+        "--policy", help="default: MlpPolicy; CnnPolicy for boards of MinAtar and MiniGrid"
+    )
     parser.add_argument("-p", "--policy-kwargs", nargs="*", type=parse_value)
     parser.add_argument("-a", "--agent-kwargs", nargs="*", type=parse_value)
     parser.add_argument(
@@ -87,7 +89,9 @@ def parse_args(argv: list[str] | None = None) -> Run:
         given = {"agent": "dreamer_v3", "env": "CartPole-v1"} | given
         if "published" in given:
             given = add_published(given)
-    return Run(**{"threads": th.get_num_threads()} | given)
+    named = default_policy(given["agent"], given["env"], given.get("env_kwargs", []))
+    missing: dict[str, Any] = {"policy": named, "threads": th.get_num_threads()}
+    return Run(**missing | given)
 
 
 def add_published(given: dict[str, Any]) -> dict[str, Any]:
