@@ -19,7 +19,7 @@ VECTOR = spaces.Box(-2, 2, (3,), np.float32)
 EVERYTHING = spaces.Dict(
     {
         "vector": VECTOR,
-        "image": spaces.Box(0, 255, (3, 12, 13), np.uint8),
+        "image": spaces.Box(0, 255, (3, 36, 37), np.uint8),
         "integer": spaces.Discrete(4, start=2),
         "integers": spaces.MultiDiscrete([2, 3]),
         "bits": spaces.MultiBinary(3),

@@ -60,7 +60,7 @@ def _case(agent: str, board: str, policy: str = "CnnPolicy") -> Case:
     return Case(kind, make, policy, **{**kind.smallest, "policy_kwargs": networks})
 
 
-@pytest.mark.parametrize("board", ["minatar", "cube", "bytes"])
+@pytest.mark.parametrize("board", ["minatar", "bytes"])
 @pytest.mark.parametrize("agent", sorted(AGENTS))
 def test_agents_learn_act_and_are_loaded_again(agent: str, board: str, tmp_path: Any) -> None:
     case = _case(agent, board)
@@ -89,12 +89,12 @@ def test_dreams_and_open_loops_of_boards(agent: str, board: str) -> None:
     assert dream.get_images()[0].shape[:2] == tuple(
         n * (64 // max(key.shape[1:])) for n in key.shape[1:]
     )
-    batch = model.recorded_sequences(np.random.default_rng(0), 2, 6)
+    batch = model.recorded_sequences(np.random.default_rng(0), 2, 4)
     shown = open_loop(model.policy, batch, 2)
     assert shown.prediction.shape == shown.truth.shape  # type: ignore[union-attr]
     assert shown.prediction.dtype == shown.truth.dtype  # type: ignore[union-attr]
     frames = image_frames(shown, image_keys(model.policy.observation_codec)[0])
-    assert (frames.shape[:2], frames.dtype) == ((6, 3), np.uint8)
+    assert (frames.shape[:2], frames.dtype) == ((4, 3), np.uint8)
 
 
 @pytest.mark.parametrize("agent", HAS_MODEL)

@@ -18,7 +18,9 @@ ort = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
 VECTOR = spaces.Box(-np.inf, np.inf, (3,), np.float32)
-IMAGE = spaces.Box(0, 255, (3, 16, 12), np.uint8)
+IMAGE = spaces.Box(0, 255, (3, 36, 40), np.uint8)
+BOOL: Any = bool  # gymnasium annotates no space of these
+BOARD = spaces.Box(0, 1, (5, 9, 2), BOOL)
 DICT = spaces.Dict(
     image=IMAGE,
     vector=spaces.Box(-2.0, 2.0, (2, 2), np.float64),
@@ -30,7 +32,8 @@ DICT = spaces.Dict(
 LOW, HIGH = np.array([-3, 0.5], np.float32), np.array([1, 9], np.float32)
 CASES = {
     "dict-box": ("MultiInputPolicy", DICT, spaces.Box(LOW, HIGH)),
-    "image-discrete": ("CnnPolicy", IMAGE, spaces.Discrete(4, start=2)),
+    "image-box": ("CnnPolicy", IMAGE, spaces.Box(LOW, HIGH)),
+    "board-discrete": ("CnnPolicy", BOARD, spaces.Discrete(3, start=2)),
     "vector-multidiscrete": ("MlpPolicy", VECTOR, spaces.MultiDiscrete([3, 2], start=[1, -1])),
 }
 OTHER_CASES = {"vector-box": ("MlpPolicy", VECTOR, spaces.Box(LOW, HIGH))}
@@ -73,7 +76,7 @@ def _observe(space: spaces.Space, rows: int) -> Any:
         *(("dreamer_v3", case, {}) for case in CASES),
         # What these have of their own: a mode that is searched, a GRU, images that are resized.
         ("dreamer_v1", "dict-box", {}),
-        ("dreamer_v2", "image-discrete", {}),
+        ("dreamer_v2", "board-discrete", {}),
         # Latents without noise: the most likely classes, the nearest codes.
         ("dreamer_v2", "vector-multidiscrete", {"latents": "gumbel"}),
         ("dreamer_v2", "vector-multidiscrete", {"latents": "vq"}),
