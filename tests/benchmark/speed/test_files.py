@@ -22,14 +22,17 @@ def test_a_measured_replay_is_full_and_comes_back_as_it_was(tmp_path: Path) -> N
     assert loaded is not replay
     for name, part in replay.stored().items():
         np.testing.assert_array_equal(part, loaded.stored()[name])
-    assert {"write", "save", "read", "load", "save_bytes", "load_bytes"} == measured.keys()
+    names = {"write", "save", "read", "load"}
+    assert {*names, *(f"{name}_cpu" for name in names), "save_bytes", "load_bytes"} == {*measured}
 
 
 def test_shares_are_those_of_a_turn() -> None:
     """A machine that is slow for a while is slow for both."""
-    slow = dict(write=10.0, save=11.0, read=5.0, load=6.0, save_bytes=1.0, load_bytes=20.0)
+    cpu = dict(write_cpu=1.0, save_cpu=2.0, read_cpu=3.0, load_cpu=4.0)
+    slow = cpu | dict(write=10.0, save=11.0, read=5.0, load=6.0, save_bytes=1.0, load_bytes=20.0)
     fast = {name: value / 10 for name, value in slow.items()}
     found = compare([slow, fast, fast], nbytes=10)
     assert (found["save_per_write"], found["load_per_read"]) == (1.1, 1.2)
     assert found["seconds"] == {"write": 1.0, "save": 1.1, "read": 0.5, "load": 0.6}
+    assert found["cpu_seconds"] == {"write": 0.1, "save": 0.2, "read": 0.3, "load": 0.4}
     assert (found["save_memory"], found["load_memory"]) == (0.01, 0.2)

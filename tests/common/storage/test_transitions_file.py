@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch as th
 from gymnasium import spaces
 from stable_baselines3 import SAC, HerReplayBuffer
 from stable_baselines3.common.buffers import DictReplayBuffer, NStepReplayBuffer, ReplayBuffer
@@ -73,6 +74,9 @@ def test_all_kinds_come_back_without_trust(
             again.load_replay_buffer(source)
         assert type(again.replay_buffer) is kind
         _compare(agent.replay_buffer, again.replay_buffer)
+    again.device = th.device("meta")
+    again.load_replay_buffer(tmp_path / "replay")
+    assert again.replay_buffer.device == again.device
     assert f"{steps} of up to 40" in describe(tmp_path / "replay") or steps == 50
 
 

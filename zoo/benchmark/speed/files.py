@@ -16,6 +16,7 @@ from dreamzoo.benchmark.synthetic import Synthetic
 
 #: Bytes that are written and read at a time where nothing else is done.
 BLOCK = 2**24
+NAMES = ("write", "save", "read", "load")
 #: Where Linux tells the memory of this process, and forgets its peak.
 STATUS, CLEAR = pathlib.Path("/proc/self/status"), pathlib.Path("/proc/self/clear_refs")
 
@@ -51,20 +52,22 @@ def measure_files(agent: DreamerV3, folder: pathlib.Path, cold: bool) -> dict[st
     :param agent: with a replay
     :param folder: on the disk that is measured
     :param cold: let the system forget what it knows of the file before it is read
-    :return: seconds, and bytes of memory that were taken beside what was there
+    :return: seconds on the wall and of CPU, and bytes of memory that were taken beside what was
+        there
     """
     assert agent.replay_buffer is not None
     plain, path = folder / "plain", folder / "replay.npz"
     stored = agent.replay_buffer.stored
-    result = {"write": _timed(lambda: _write(plain, [np.asarray(x) for x in stored().values()]))}
+    result: dict[str, float] = {}
+    _time(result, "write", lambda: _write(plain, [np.asarray(x) for x in stored().values()]))
     with _peak(result, "save_bytes"):
-        result["save"] = _timed(lambda: agent.save_replay_buffer(path))
+        _time(result, "save", lambda: agent.save_replay_buffer(path))
     _cache(plain, cold)
-    result["read"] = _timed(lambda: _read(plain))
+    _time(result, "read", lambda: _read(plain))
     agent.replay_buffer = stored = None  # type: ignore[assignment]
     _cache(path, cold)
     with _peak(result, "load_bytes"):
-        result["load"] = _timed(lambda: agent.load_replay_buffer(path))
+        _time(result, "load", lambda: agent.load_replay_buffer(path))
     plain.unlink()
     path.unlink()
     return result
@@ -83,13 +86,16 @@ def compare(turns: list[dict[str, float]], nbytes: int) -> dict[str, Any]:
     def median(values: list[float]) -> float:
         return round(statistics.median(values), 3)
 
-    seconds = {name: median([t[name] for t in turns]) for name in ("write", "save", "read", "load")}
+    def medians(end: str) -> dict[str, float]:
+        return {name: median([turn[name + end] for turn in turns]) for name in NAMES}
+
     shares = {
         f"{name}_per_{alone}": [round(turn[name] / turn[alone], 3) for turn in turns]
         for name, alone in (("save", "write"), ("load", "read"))
     }
     return {
-        "seconds": seconds,
+        "seconds": medians(""),
+        "cpu_seconds": medians("_cpu"),
         **{name: median(values) for name, values in shares.items()},
         "turns": shares,
         "save_memory": median([turn["save_bytes"] / nbytes for turn in turns]),
@@ -125,12 +131,12 @@ def _cache(path: pathlib.Path, cold: bool) -> None:
             pass
 
 
-def _timed(function: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    result = function()
-    seconds = time.perf_counter() - start
-    del result  # to give memory back is no part of it
-    return seconds
+def _time(result: dict[str, float], name: str, function: Callable[[], object]) -> None:
+    """Note the seconds of a function on the wall, and of CPU, all threads together."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    made = function()
+    result[name], result[f"{name}_cpu"] = time.perf_counter() - wall, time.process_time() - cpu
+    del made  # to give memory back is no part of it
 
 
 @contextmanager

@@ -6,9 +6,9 @@ Measure what it costs to save and load a replay, beside its bytes alone.
 Every turn writes the replay's bytes to a file and has them fsynced, saves the replay, reads the
 bytes into new memory, and loads the replay. Prints one JSON line for files that the system has in
 its memory when they are read (``warm``) and one for files that it has to get from the disk
-(``cold``): medians of seconds, shares ``save_per_write`` and ``load_per_read`` and those of every
-turn, and ``save_memory`` and ``load_memory``: the peak beside what was there, as a share of the
-replay, which a load takes once. On Linux.
+(``cold``): medians of seconds on the wall and of CPU, shares ``save_per_write`` and
+``load_per_read`` and those of every turn, and ``save_memory`` and ``load_memory``: the peak beside
+what was there, as a share of the replay, which a load takes once. On Linux.
 """
 
 import json

@@ -68,6 +68,7 @@ def read_transitions(
     kind: Any = KINDS[what["class"]]
     spaces = what["observation_space"], what["action_space"]
     replay: ReplayBuffer = kind(capacity * n_envs, *spaces, device, n_envs, **what["given"])
+    replay.device = device  # as it is, also where this machine has none
     replay.pos, replay.full = pos, full
     expected = _arrays(replay)
     names = {f"{member_name(name)}.npy" for name in expected}
