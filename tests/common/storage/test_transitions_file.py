@@ -67,7 +67,7 @@ def test_all_kinds_come_back_without_trust(
     agent.save(tmp_path / "agent")
     agent.save_replay_buffer(tmp_path / "replay")
     agent.save_replay_buffer(stream)
-    again = ResumableSAC.load(tmp_path / "agent", env=agent.get_env(), device="cpu")
+    again: Any = ResumableSAC.load(tmp_path / "agent", env=agent.get_env(), device="cpu")
     for source in (tmp_path / "replay", stream):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
