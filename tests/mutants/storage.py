@@ -225,13 +225,6 @@ MUTANTS = [
         OF_TRANSITIONS,
     ),
     Mutant(
-        "replays of SB3: their places are not compared with their size",
-        f"{ROOM}transitions_file.py",
-        "not 0 <= pos < capacity",
-        "not pos < capacity",
-        OF_TRANSITIONS,
-    ),
-    Mutant(
         "agents: a derived one passes for what it is derived from",
         "zoo/common/saved_algorithm.py",
         "if saved is not cls and (cls in own or not issubclass(cls, saved)):",
