@@ -16,7 +16,7 @@ from dreamzoo.common.settings import Choice, Flag, Setting, Whole, read_settings
 from dreamzoo.envs.dreams.load_model import Model, load_model
 from dreamzoo.envs.dreams.rendering import draw_images, draw_numbers, to_frame
 from dreamzoo.envs.dreams.shared_model import SpecOfDream
-from dreamzoo.envs.dreams.starts import Fixed, Initial, Pool, Starts
+from dreamzoo.envs.dreams.starts import Fixed, Initial, Pool, Starts, check_state
 from dreamzoo.envs.vector_resets import first_seed, read_reset_mask
 from dreamzoo.nn.fast import graphs
 from dreamzoo.nn.fast.parcels import to_device
@@ -229,7 +229,9 @@ class DreamVectorEnv(SpecOfDream, VectorEnv):
         :param options: ``context``: real steps to begin after, for this and all later resets:
             ``{"observations": (1 or N, T, ...), "actions": (1 or N, T - 1, ...)}`` in the
             environment's units, ``actions[:, t]`` chosen after ``observations[:, t]``; ``None``
-            goes back to ``start``. ``reset_mask``: bool (N,), the rows to reset; default all
+            goes back to ``start``. ``state``: instead of steps the model's state after them, of 1
+            or N rows, as :attr:`latent` holds it. ``reset_mask``: bool (N,), the rows to reset;
+            default all
         :return: first observations (N, ...) and info
         :raises ValueError: for options that do not fit
         """
@@ -242,10 +244,10 @@ class DreamVectorEnv(SpecOfDream, VectorEnv):
         options = {} if options is None else options
         if not isinstance(options, Mapping):
             raise ValueError(f"{options=}; expected a dict, or None.")
-        unknown = set(options) - {"context", "reset_mask"}
-        if unknown:
+        unknown = set(options) - {"context", "state", "reset_mask"}
+        if unknown or {"context", "state"} <= set(options):
             raise ValueError(
-                f"Unknown reset options {list(unknown)}; expected context or reset_mask."
+                f"Reset options {list(options)}; expected context or state, and reset_mask."
             )
         mask = read_reset_mask(
             options.get("reset_mask"),
@@ -257,6 +259,9 @@ class DreamVectorEnv(SpecOfDream, VectorEnv):
         if "context" in options:
             context = options["context"]
             self._starts = None if context is None else Fixed(self._filter(context), self.num_envs)
+        if "state" in options:
+            like = self.policy.world_model.initial(1)
+            self._starts = Fixed(check_state(options["state"], like, self.num_envs), self.num_envs)
         if self._starts is None or (mask is None and isinstance(self._starts, Pool)):
             self._starts = self._make_starts()
         fresh = self._starts(self.num_envs, self._generator)

@@ -55,6 +55,9 @@ BROKEN: list[tuple[Break, type[Exception], str]] = [
         "SAME_STEP or DISABLED",
     ),
     (lambda a: DreamVectorEnv(3), TypeError, "an agent of dreamzoo"),  # type: ignore[arg-type]
+    (lambda a: _reset(a, state=3), ValueError, "no state of this model"),
+    (lambda a: _reset(a, state=a.world_model.initial(3)), ValueError, "1 or 2 rows"),
+    (lambda a: _reset(a, state=a.world_model.initial(1), context=None), ValueError, "or state"),
     (lambda a: DreamVectorEnv(a).step(np.ones(1, int)), ResetNeeded, "reset"),
     (lambda a: DreamEnv(a).step(1), ResetNeeded, "reset"),
     (lambda a: _step(DreamVectorEnv(a, 2), np.ones(3, int)), ValueError, "shape"),

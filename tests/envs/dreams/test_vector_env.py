@@ -59,6 +59,20 @@ def _contains(space: spaces.Space, value: Any) -> bool:
     return bool(space.contains(value if space.shape else value[()]))
 
 
+def test_dreams_of_a_state_begin_in_it_and_part(agent: DreamerV3) -> None:
+    """From one moment of one dream any number of others can go on."""
+    one = DreamVectorEnv(agent, 1, termination=None)
+    one.reset(seed=0)
+    one.step([1])
+    many = DreamVectorEnv(agent, 5, termination=None)
+    many.reset(seed=1, options={"state": one.latent})
+    assert th.equal(many.latent.feat, one.latent.feat.expand(5, -1))
+    many.step([1] * 5)
+    assert len(many.latent.stoch.flatten(1).unique(dim=0)) > 1
+    many.reset()
+    assert th.equal(many.latent.feat, one.latent.feat.expand(5, -1))
+
+
 def test_latent_observations_are_the_features(agent: DreamerV3) -> None:
     dream = DreamVectorEnv(agent, 3, observation="latent")
     obs, info = dream.reset(seed=0)
