@@ -38,6 +38,8 @@ KNOWS: dict[str, set[str]] = {
     },
     # Which tasks a paper trained on, and how, the benchmarks know.
     "hyperparams": {"planning", "envs", "benchmark"},
+    # Any agent that dreams can be played with.
+    "playing": {"nn", "envs", "common", "planning", "analysis"},
     "testing": set(),  # agents are known by what they have
 }
 #: Stands on nothing of ours, so that every room may know it.

@@ -26,6 +26,7 @@ LISTED = (
     "dreamzoo.nn",
     "dreamzoo.nn.estimators",
     "dreamzoo.planning",
+    "dreamzoo.playing",
     "dreamzoo.testing",
     "dreamzoo.testing",
     "dreamzoo.wrappers",
