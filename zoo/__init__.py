@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dreamzoo.dreamer_v3 import DreamerV3
     from dreamzoo.merlin import MERLIN, RLLSTM, RLMEM
     from dreamzoo.planet import PlaNet
+    from dreamzoo.playing.start import play
 
     #: Every agent by its RL Zoo name, with a world model or without one.
     AGENTS: dict[str, type[BaseAlgorithm]]
@@ -33,6 +34,7 @@ __all__ = [
     "PlaNet",
     "__version__",
     "load",
+    "play",
 ]
 
 #: Class of every agent by its RL Zoo name, which is its folder's name, too, unless ``_FOLDERS``
@@ -73,6 +75,8 @@ if not TYPE_CHECKING:
             value = {key: __getattr__(agent) for key, agent in _CLASSES.items()}
         elif name == "load":
             value = importlib.import_module("dreamzoo.common.storage.agents").load
+        elif name == "play":
+            value = importlib.import_module("dreamzoo.playing.start").play
         elif name in _CLASSES.values():
             (key,) = (key for key, agent in _CLASSES.items() if agent == name)
             folder = _FOLDERS.get(key, key)

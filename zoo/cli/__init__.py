@@ -6,6 +6,7 @@ COMMANDS = {
     "train": Command("dreamzoo.cli.train", "train an agent, evaluate it on the way, save it"),
     "evaluate": Command("dreamzoo.cli.evaluate", "play episodes with a saved agent"),
     "dream": Command("dreamzoo.cli.dream", "write videos and figures of a model's predictions"),
+    "play": Command("dreamzoo.cli.play", "steer a model's dream in a browser, beside reality"),
     "inspect": Command("dreamzoo.cli.inspect", "say what a file holds, and what needs trust"),
     "compare": Command("dreamzoo.cli.compare", "compare a policy's episodes in reality and dream"),
     "attention": Command("dreamzoo.cli.attention", "show what is read from an external memory"),

@@ -7,6 +7,7 @@ COMMANDS = {
     "update": Command("dreamzoo.cli.bench.update", "one update of DreamerV3, one step of acting"),
     "sac": Command("dreamzoo.cli.bench.sac", "one update of DiscreteSAC and of SB3's SAC"),
     "dream": Command("dreamzoo.cli.bench.dream", "steps of dreams beside the real environment"),
+    "play": Command("dreamzoo.cli.bench.play", "frames of dreamzoo play"),
     "planner": Command("dreamzoo.cli.bench.planner", "one plan of PlaNet"),
     "replay": Command("dreamzoo.cli.bench.replay", "windows from the replay"),
     "files": Command("dreamzoo.cli.bench.files", "saving and loading a replay"),

@@ -1,0 +1,237 @@
+"""The page and its server: on this machine, for this machine."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from importlib.resources import files
+from typing import Any
+
+from dreamzoo.envs.errors import requires_extra
+from dreamzoo.playing.browser import Browser
+from dreamzoo.playing.session import PlaySession
+
+with requires_extra("play"):
+    import uvicorn
+    from starlette.applications import Starlette
+    from starlette.datastructures import Headers
+    from starlette.requests import Request
+    from starlette.responses import HTMLResponse, PlainTextResponse
+    from starlette.routing import Route, WebSocketRoute
+    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.websockets import WebSocket, WebSocketDisconnect
+
+logger = logging.getLogger(__name__)
+
+HOST = "127.0.0.1"
+#: Longest message of a browser: a script of many steps, in bytes.
+MOST_BYTES = 4 * 2**20
+#: Nothing from anywhere else, and in nobody's frame.
+_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "img-src 'self' blob: data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+_HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+class Gone(Exception):
+    """The browser is not there any more."""
+
+
+class Guard:
+    """
+    Refuse requests that another site makes a browser send.
+
+    A page from elsewhere can open sockets to this machine (its origin tells), and a name that
+    somebody else owns can be made to mean 127.0.0.1 (the host that was asked for tells).
+
+    :param app: behind the guard
+    :param port: that is listened on
+    """
+
+    def __init__(self, app: ASGIApp, port: int) -> None:
+        self.app = app
+        at = "" if port == 80 else f":{port}"  # browsers leave out that one
+        self.hosts = {f"{name}{at}" for name in (HOST, "localhost")}
+        self.origins = {f"http://{host}" for host in self.hosts}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind = scope["type"]
+        if kind not in ("http", "websocket") or self._is_own(Headers(scope=scope), kind):
+            await self.app(scope, receive, send)
+        elif kind == "websocket":
+            await receive()  # the request to connect
+            await send({"type": "websocket.close", "code": 1008, "reason": "another origin"})
+        else:
+            refused = PlainTextResponse(
+                f"Refused: this page is at http://{HOST} and its port only.", 403, _HEADERS
+            )
+            await refused(scope, receive, send)
+
+    def _is_own(self, headers: Headers, kind: str) -> bool:
+        hosts, origins = headers.getlist("host"), headers.getlist("origin")
+        if len(hosts) != 1 or hosts[0] not in self.hosts:
+            return False
+        if not origins:  # a browser names the origin of every socket
+            return kind == "http"
+        return len(origins) == 1 and origins[0] in self.origins
+
+
+class Theater:
+    """
+    Sessions of a model, one for each browser that looks on; those of browsers that left are kept.
+
+    All steps are made in one thread, one after the other: models and pictures share their process.
+
+    :param make_session: makes another one
+    :param title: plain values that the page shows: ``agent``, ``env``
+    :param browsers: at the same time, at most
+    :param fps: steps a second, at first
+    """
+
+    def __init__(
+        self,
+        make_session: Callable[[], PlaySession],
+        title: dict[str, Any],
+        browsers: int = 4,
+        fps: int = 15,
+    ) -> None:
+        self._make, self.title, self.browsers, self.fps = make_session, title, browsers, fps
+        self._worker = ThreadPoolExecutor(1, "play")
+        self._free: list[PlaySession] = []
+        self._playing = 0
+
+    def open(self) -> None:
+        """Make the first session, so that what is wrong is said before any browser comes."""
+        self._free.append(self._worker.submit(self._make).result())
+
+    def close(self) -> None:
+        """Close all environments."""
+        for session in self._free:
+            self._worker.submit(session.close).result()
+        self._worker.shutdown()
+
+    async def work(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Run a function where models and environments live."""
+        return await asyncio.get_running_loop().run_in_executor(self._worker, function, *args)
+
+    @contextlib.asynccontextmanager
+    async def session(self) -> AsyncIterator[PlaySession | None]:
+        """Lend a session to a browser; None: there are as many browsers as there may be."""
+        if self._playing >= self.browsers:
+            yield None
+            return
+        self._playing += 1
+        session = None
+        try:
+            session = self._free.pop() if self._free else await self.work(self._make)
+            session.pilot = "person"
+            yield session
+        finally:
+            self._playing -= 1
+            if session is not None:
+                self._free.append(session)
+
+    async def greet(self, socket: WebSocket) -> None:
+        """Play with one browser until it leaves."""
+        await socket.accept()
+        async with self.session() as session:
+            if session is None:
+                said = f"{self.browsers} browsers play already. Close one of them and load again."
+                await socket.send_json({"kind": "full", "text": said})
+                await socket.close(1013)
+                return
+
+            async def send(message: bytes | str) -> None:
+                try:
+                    if isinstance(message, str):
+                        await socket.send_text(message)
+                    else:
+                        await socket.send_bytes(message)
+                except (WebSocketDisconnect, RuntimeError, OSError) as error:
+                    raise Gone from error
+
+            browser = Browser(session, send, self.work, self.title, self.fps)
+            listening = asyncio.create_task(_listen(socket, browser))
+            try:
+                await browser.play()
+            except Gone as error:
+                logger.debug("a browser went while something was sent: %s", error.__cause__)
+            finally:
+                listening.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await listening
+
+
+async def _listen(socket: WebSocket, browser: Browser) -> None:
+    """Hand on what a browser says, and that it has gone."""
+    try:
+        async for text in socket.iter_text():
+            browser.hear(text)
+    except (KeyError, RuntimeError):
+        pass  # bytes, which are no command
+    browser.hear(None)
+
+
+def make_app(theater: Theater, port: int) -> ASGIApp:
+    """
+    Make the application that a server runs.
+
+    :param theater: holds the sessions
+    :param port: that is listened on
+    """
+    page = files("dreamzoo.playing").joinpath("page.html").read_text("utf-8")
+
+    async def show(_: Request) -> HTMLResponse:
+        return HTMLResponse(page, headers=_HEADERS)
+
+    routes = [Route("/", show), WebSocketRoute("/play", theater.greet)]
+    return Guard(Starlette(routes=routes), port)
+
+
+def listen(port: int) -> socket.socket:
+    """
+    Take a port of this machine, for this machine.
+
+    :param port: 0: any that is free
+    :raises OSError: if it is in use, or not to be had
+    """
+    found = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        found.bind((HOST, port))
+        found.listen()
+    except (OSError, OverflowError) as error:
+        found.close()
+        raise OSError(
+            f"Port {port} of {HOST} cannot be had ({error}); another program may use it. Choose "
+            "another one: port=8766, --port 8766, or 0 for any that is free."
+        ) from error
+    return found
+
+
+def make_server(theater: Theater, port: int) -> uvicorn.Server:
+    """
+    Make a server that is run with a socket of :func:`listen`.
+
+    :param theater: holds the sessions
+    :param port: of the socket
+    """
+    config = uvicorn.Config(
+        make_app(theater, port),
+        log_level="warning",
+        lifespan="off",
+        ws_max_size=MOST_BYTES,
+        ws_per_message_deflate=False,  # pictures are compressed already
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=2,
+    )
+    return uvicorn.Server(config)
