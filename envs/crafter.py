@@ -22,8 +22,8 @@ def make_crafter(
     """
     Make Crafter (Hafner 2021, https://arxiv.org/abs/2109.06780) as DreamerV3 uses it.
 
-    Images are in color, actions the game's 17, rewards its own: 1 for each of 22 achievements when
-    it is first unlocked in an episode, and a tenth for every point of health won or lost. An
+    Images are in color, actions the game's 17, rewards its own: 1 in a step that unlocks one of 22
+    achievements, or two, and a tenth for every point of health won or lost. An
     episode ends with death, and is truncated after 10 000 steps. ``info["achievements"]`` counts
     them, :func:`dreamzoo.benchmark.crafter_score` makes the paper's score of it.
 

@@ -77,12 +77,14 @@ def test_random_actions_score_in_a_game_what_is_published(game: str) -> None:
 
 @pytest.mark.slow
 def test_random_actions_unlock_in_crafter_what_is_published() -> None:
-    """Of what is unlocked a return has 0.9 less: all but one of ten points of health are lost."""
+    """Returns have 0.9 less, for nine points of health, and 1 less where a step unlocks two."""
     pytest.importorskip("crafter", reason='needs pip install "dreamzoo[crafter]"')
     task = suite("crafter").tasks[0]
     returns, infos = play(make_env(task.env), 60)
     ends = [info["achievements"] for info in infos]
     unlocked = np.array([sum(count > 0 for count in end.values()) for end in ends])
     assert agrees(unlocked, task.returns["random"], rounding=0.05)
-    np.testing.assert_allclose(returns, unlocked - 0.9)
+    twice = np.round(unlocked - 0.9 - returns, 6)
+    assert set(twice) <= {0, 1}
+    assert twice.mean() < 0.1
     assert 0.8 < crafter_score(ends) < 2.4  # published: 1.6; rare ones are missed in few episodes
