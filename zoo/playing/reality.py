@@ -153,6 +153,13 @@ def maker(
     """
     Say how the environment beside a dream is made, with observations normalized as in training.
 
+    Example:
+        >>> from dreamzoo import DreamerV3
+        >>> from dreamzoo.playing.reality import maker
+        >>> model = DreamerV3("MlpPolicy", "CartPole-v1", policy_kwargs=dict(size="debug"))
+        >>> maker(model, "CartPole-v1")().num_envs
+        1
+
     :param model: agent
     :param env: what to play in
     :param env_kwargs: of an environment that is named

@@ -33,6 +33,14 @@ class Scene(NamedTuple):
     """
     One moment.
 
+    Example:
+        >>> from dreamzoo import DreamerV3
+        >>> from dreamzoo.playing import PlaySession
+        >>> model = DreamerV3("MlpPolicy", "CartPole-v1", policy_kwargs=dict(size="debug"))
+        >>> scene = PlaySession(model).reset()  # a dream alone
+        >>> sorted(scene.dreamed), scene.reality
+        (['continue', 'entropy', 'reward', 'value'], 'absent')
+
     :param step: actions since the start
     :param pictures: what is seen
     :param reward: that reality gave for the last action; None where it does not run
