@@ -123,6 +123,7 @@ class Browser:
 
     async def _do_step(self) -> None:
         self.is_paused = True
+        self._times.clear()  # how fast a person presses is no rate
         await self._step()
         await self._say_state()
 
