@@ -71,6 +71,28 @@ def test_tuples_that_older_versions_noted_as_lists_are_no_difference(tmp_path: P
         continued(vars(replace(run, agent_kwargs=[("rho", (0.9, 1.0, 6))])))
 
 
+def test_a_rate_falls_to_zero_over_a_run_and_its_resumption(tmp_path: Path) -> None:
+    run = Run(
+        "rl_lstm",
+        "CartPole-v1",
+        tmp_path / "run",
+        policy_kwargs=[("size", "debug")],
+        agent_kwargs=[("n_steps", 10), ("learning_rate", "lin_0.01")],
+        steps=20,
+        eval_every=20,
+        eval_episodes=1,
+        save_every=20,
+    )
+    agent = train(run)
+    assert agent.logger.name_to_value["train/learning_rate"] == 0.0
+    assert agent.policy.optimizer.param_groups[0]["lr"] == 0.0
+    agent = train(replace(run, steps=80, resume=True))
+    assert agent.lr_schedule(0.25) == pytest.approx(0.0025)
+    assert agent.num_timesteps == 80
+    with pytest.raises(ValueError, match=r"learning_rate=lin_fast must be lin_ and the number"):
+        train(replace(run, out=tmp_path / "bad", agent_kwargs=[("learning_rate", "lin_fast")]))
+
+
 def test_published_settings_are_those_of_the_table() -> None:
     name = "dmc_pixels/cartpole-swingup"
     settings = published("planet", name)

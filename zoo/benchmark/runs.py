@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import gymnasium as gym
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import Logger, make_output_format
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from dreamzoo.analysis.callbacks import SaveCallback, SeededEvalCallback
@@ -66,7 +68,7 @@ def make_agent(run: Run, env: VecEnv) -> BaseAlgorithm:
             seed=run.seed,
             device=run.device,
             verbose=1,
-            **dict(run.agent_kwargs),
+            **{name: _falling(name, value) for name, value in run.agent_kwargs},
         )
     # Who resumes a run has begun it, and trusts its folder.
     last = newest(run.out)
@@ -77,6 +79,22 @@ def make_agent(run: Run, env: VecEnv) -> BaseAlgorithm:
     elif isinstance(model, OffPolicyAlgorithm):
         model.load_replay_buffer(last / REPLAY_OF_SB3)
     return model
+
+
+def _falling(name: str, value: Any) -> Any:
+    """
+    Read "lin_0.001" as RL Zoo does: a rate that falls in a line to 0, where training ends.
+
+    :raises ValueError: if it does not begin at a number
+    """
+    if not isinstance(value, str) or not value.startswith("lin_"):
+        return value
+    try:
+        return LinearSchedule(float(value.removeprefix("lin_")), 0.0, 1.0)
+    except ValueError:
+        raise ValueError(
+            f"{name}={value} must be lin_ and the number from which it falls to 0, as lin_0.001."
+        ) from None
 
 
 def _policy_name(kind: type[BaseAlgorithm], name: str) -> str:
