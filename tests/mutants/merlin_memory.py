@@ -21,6 +21,36 @@ def _mutant(file: str, what: str, old: str, new: str) -> Mutant:
 MUTANTS = [
     _mutant(
         MEMORY,
+        "writes are counted in the dtype of what is written",
+        "th.promote_types(zeros.dtype, th.float32)",
+        "zeros.dtype",
+    ),
+    _mutant(
+        MEMORY,
+        "a value of one number fills a row",
+        '_check_shape("value", value, n, self.width)',
+        '_check_shape("value", value, n, value.shape[-1])',
+    ),
+    _mutant(
+        MEMORY,
+        "weights without an axis of reads are taken",
+        '_check_shape("reads", reads, n, *reads.shape[1:2], self.rows)',
+        "pass",
+    ),
+    _mutant(
+        MEMORY,
+        "one strength is taken for all reads",
+        '_check_shape("strengths", strengths, *keys.shape[:2])',
+        "pass",
+    ),
+    _mutant(
+        MEMORY,
+        "keys of one memory are taken for all",
+        '_check_shape("keys", keys, n, *keys.shape[1:2], self.row_width)',
+        '_check_shape("keys", keys, *keys.shape[:2], self.row_width)',
+    ),
+    _mutant(
+        MEMORY,
         "a discount of one is taken, which gathers nothing",
         "not 0.0 <= retro_gamma < 1.0",
         "not 0.0 <= retro_gamma <= 1.0",

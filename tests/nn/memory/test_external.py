@@ -352,3 +352,35 @@ def test_ages_are_the_writes_since_a_rows_own(retro_gamma: float | None) -> None
             assert ages.tolist() == pytest.approx([time - b for b in born])
         else:
             assert ages.isnan().all()
+
+
+# ------------------------------------------------------------------ what does not fit
+
+
+@pytest.mark.parametrize("dtype", [th.bfloat16, th.float16])
+def test_rows_are_counted_also_in_half_precision(dtype: th.dtype) -> None:
+    """After 256 a bfloat16 does not count on: every later value would go into one row."""
+    memory = ExternalMemory(270, 1).to(dtype)
+    rows = memory.initial(2)
+    for _ in range(264):
+        rows = memory.write(rows, th.ones(2, 1, dtype=dtype))
+    assert rows.written.tolist() == [264.0, 264.0]
+    assert rows.content[..., 0].sum(1, dtype=th.float32).tolist() == [264.0, 264.0]
+    assert rows.content.dtype == dtype
+
+
+def test_what_would_be_broadcast_is_refused() -> None:
+    memory = ExternalMemory(4, 3)
+    rows = memory.initial(4)
+    for value in (th.ones(4, 1), th.ones(1, 3), th.ones(4, 1, 3)):
+        with pytest.raises(ValueError, match=r"value of the shape .* expected \(4, 3\)"):
+            memory.write(rows, value)
+    for reads in (th.ones(4, 4), th.ones(4, 2, 1), th.ones(1, 2, 4)):
+        with pytest.raises(ValueError, match="reads of the shape"):
+            memory.write(rows, th.ones(4, 3), reads)
+    for keys in (th.ones(4, 6), th.ones(1, 2, 6), th.ones(4, 2, 3)):
+        with pytest.raises(ValueError, match="keys of the shape"):
+            memory.read(rows, keys, th.ones(4, 2))
+    for strengths in (th.ones(4), th.ones(4, 1), th.ones(1, 2)):
+        with pytest.raises(ValueError, match=r"strengths of the shape .* expected \(4, 2\)"):
+            memory.read(rows, th.ones(4, 2, 6), strengths)

@@ -19,7 +19,7 @@ class Rows(NamedTuple):
     :param usage: reads of every row so far, (n, N)
     :param newest: one-hot, the row that was written last; zeros before that, (n, N)
     :param trace: weights with which the next value is added to what followed earlier ones, (n, N)
-    :param written: values so far, (n,)
+    :param written: values so far, (n,); at least float32, as bfloat16 cannot count beyond 256
     """
 
     content: Tensor
@@ -111,7 +111,8 @@ class ExternalMemory(nn.Module):
         """Return n empty memories, of this module's dtype and on its device."""
         zeros = self._zero.new_zeros(n, self.rows)
         content = self._zero.new_zeros(n, self.rows, self.row_width)
-        return Rows(content, zeros, zeros, zeros, zeros[:, 0])
+        written = zeros[:, 0].to(th.promote_types(zeros.dtype, th.float32))
+        return Rows(content, zeros, zeros, zeros, written)
 
     def read(self, rows: Rows, keys: Tensor, strengths: Tensor) -> Reads:
         """
@@ -122,7 +123,11 @@ class ExternalMemory(nn.Module):
         :param rows: memory, read from a state in which nothing was written yet it returns zeros
         :param keys: (n, K, W)
         :param strengths: positive, (n, K)
+        :raises ValueError: for other shapes
         """
+        n = rows.content.shape[0]  # len() would fix the number in an exported graph
+        _check_shape("keys", keys, n, *keys.shape[1:2], self.row_width)
+        _check_shape("strengths", strengths, *keys.shape[:2])
         along = F.normalize(keys, dim=-1, eps=NORM_EPS)
         norms = rows.content.norm(dim=-1).clamp(min=NORM_EPS)[:, None]
         scores = strengths[..., None] * (along @ rows.content.mT) / norms
@@ -161,7 +166,12 @@ class ExternalMemory(nn.Module):
         :param value: (n, width)
         :param reads: weights with which rows were read since the last write, (n, K, N)
         :return: the memory afterwards
+        :raises ValueError: for other shapes
         """
+        n = rows.content.shape[0]
+        _check_shape("value", value, n, self.width)
+        if reads is not None:
+            _check_shape("reads", reads, n, *reads.shape[1:2], self.rows)
         usage = rows.usage if reads is None else rows.usage + reads.sum(1)
         is_full = (rows.written >= self.rows)[:, None]
         least = usage.argmin(-1)
@@ -181,6 +191,12 @@ class ExternalMemory(nn.Module):
             halves = th.addcmul(halves, weights[..., None], value[:, None, None])
             content = halves.flatten(-2)
         return Rows(content, usage, newest, trace, rows.written + 1.0)
+
+
+def _check_shape(name: str, given: Tensor, *expected: int) -> None:
+    """Refuse what would be broadcast, and so mean something else than it says."""
+    if given.shape != expected:
+        raise ValueError(f"{name} of the shape {tuple(given.shape)}; expected {expected}.")
 
 
 class ReadHeads(nn.Module):
