@@ -1,5 +1,6 @@
 """Mistakes that reimplementations of MERLIN make, and bad input, one test each."""
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from gymnasium.wrappers import TimeLimit
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import Tensor
 
-from dreamzoo.merlin import MERLIN, kl_loss, policy_loss, return_loss
+from dreamzoo.merlin import MERLIN, SIZES, kl_loss, policy_loss, return_loss
 from dreamzoo.merlin.actor import described
 from dreamzoo.merlin.merlin import explained_variance
 from dreamzoo.nn.beliefs import Gaussian
@@ -175,6 +176,17 @@ def test_a_single_environment_may_show_rewards_too() -> None:
     assert (one != two).any()
 
 
+@pytest.mark.parametrize("rewards", [[np.nan, 0.0], [np.inf, 0.0], [0.0], [0.0, 1.0, 2.0]])
+def test_rewards_that_do_not_fit_are_refused_by_their_name(rewards: list[float]) -> None:
+    """They become parts of the state, of which the user would know nothing."""
+    policy: Any = make_agent(VECTOR, ACTIONS["discrete"], SETTINGS).policy
+    env = VecPreviousActionReward(make_env(VECTOR, ACTIONS["discrete"], [[(9, False)]] * 2))
+    seen: Any = env.reset()
+    memory = policy.predict(seen)[1]
+    with pytest.raises(ValueError, match=r"^Previous_reward (with NaN|of \d rows)"):
+        policy.predict({**seen, "previous_reward": np.array(rewards)[:, None]}, memory)
+
+
 def test_without_a_reward_the_expected_one_is_believed() -> None:
     agent, windows = collect()
     model, state = agent.world_model, windows.after.latent
@@ -305,6 +317,23 @@ def test_a_file_of_another_size_is_refused(tmp_path: Path) -> None:
         large.set_parameters(path, device="cpu")
     with pytest.raises(ValueError, match=r"Unknown size 'huge'.*debug, paper, small"):
         _make(make_env(VECTOR, ACTIONS["discrete"]), size="huge")
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        (dict(heads=0), "heads=0 must be at least 1"),
+        (dict(policy_heads=0), "policy_heads=0 must be at least 1"),
+        (dict(layers=0), "layers=0 must be at least 1"),
+        (dict(units=6.0), "units=6.0 must be at least 1, a whole number"),
+        (dict(rows=-1), "rows=-1 must be at least 0"),
+        (dict(widths=5), "widths=5 must be a list"),
+        (dict(image_net="resnet"), "image_net='resnet' must be one of 'residual' or 'plain'"),
+    ],
+)
+def test_a_size_of_ones_own_makes_sense(setting: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=f"Size: {said}"):
+        dataclasses.replace(SIZES["small"], **setting)
 
 
 def test_rows_may_be_fewer_in_another_agent_of_the_same_weights(tmp_path: Path) -> None:

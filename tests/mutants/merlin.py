@@ -23,6 +23,18 @@ def _mutant(file: str, what: str, old: str, new: str) -> Mutant:
 
 MUTANTS = [
     _mutant(
+        SIZES,
+        "a size of no reads is taken",
+        '("latents", "units", "layers", "heads", "policy_heads"), Whole(1))',
+        '("latents", "units", "layers", "heads", "policy_heads"), Whole(0))',
+    ),
+    _mutant(
+        SIZES,
+        "sizes of a user's own are not looked at",
+        "        read_settings(type(self).__name__, self._settings, vars(self))\n",
+        "        pass\n",
+    ),
+    _mutant(
         AGENT,
         "z learns to predict returns where it should not",
         "z = path.z if self.return_gradients else path.z.detach()",

@@ -84,6 +84,18 @@ MUTANTS = [
     ),
     _mutant(
         HEARS,
+        "rewards that are no numbers are named as a part of the state",
+        "            FLOAT32.check(reward, REWARD)\n",
+        "",
+    ),
+    _mutant(
+        HEARS,
+        "rewards of other rows are named as a part of the state",
+        "if np.shape(state[0])[:1] != reward.shape[:1]:",
+        "if False:",
+    ),
+    _mutant(
+        HEARS,
         "rewards that are shown are not heard",
         "            state = self._with_reward(state, reward)\n",
         "",

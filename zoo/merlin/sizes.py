@@ -1,7 +1,10 @@
 """Sizes of MERLIN as data: one frozen dataclass, one table."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar, get_args
 
+from dreamzoo.common.settings import Choice, Setting, Whole, Widths, read_settings
 from dreamzoo.nn.networks.merlin import ImageNet
 
 
@@ -32,6 +35,7 @@ class Size:
     :param advantage_width: hidden layer of the advantage A
     :param image_net: of images, see :class:`MerlinEncoder`
     :param image_features: width of their code
+    :raises ValueError: for a width that is none
     """
 
     latents: int
@@ -47,6 +51,17 @@ class Size:
     heads: int = 3
     policy_heads: int = 1
     vector_widths: tuple[int, ...] = (64, 64)
+    _settings: ClassVar[Mapping[str, Setting]] = {
+        **dict.fromkeys(("latents", "units", "layers", "heads", "policy_heads"), Whole(1)),
+        **dict.fromkeys(("policy_width", "value_width", "advantage_width"), Whole(1)),
+        **dict.fromkeys(("widths", "vector_widths"), Widths()),
+        "rows": Whole(0),
+        "image_net": Choice(get_args(ImageNet)),
+        "image_features": Whole(1),
+    }
+
+    def __post_init__(self) -> None:
+        read_settings(type(self).__name__, self._settings, vars(self))
 
 
 #: ``paper``: Wayne et al., Methods, as re-implementations of them agree; the number of rows is that

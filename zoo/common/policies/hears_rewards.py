@@ -8,6 +8,7 @@ import torch as th
 from torch import Tensor
 
 from dreamzoo.common.policies.recurrent import RecurrentPolicy
+from dreamzoo.nn.checks import FLOAT32, InputError
 from dreamzoo.nn.state import State, leaf_names, leaves, rebuild
 
 #: Keys that :class:`dreamzoo.wrappers.VecPreviousActionReward` adds to an observation, and the one
@@ -47,6 +48,7 @@ class HearsRewards(RecurrentPolicy):
         if isinstance(observation, Mapping) and self._has_heard(observation):
             rest = {k: x for k, x in observation.items() if k not in (ACTION, REWARD)}
             reward = np.asarray(observation[REWARD], np.float32).reshape(-1, 1)
+            FLOAT32.check(reward, REWARD)
             observation = rest if self.observation_codec.is_dict else rest.get(ALONE, rest)
             state = self._with_reward(state, reward)
         return super().predict(observation, state, episode_start, deterministic, **manner)
@@ -60,5 +62,7 @@ class HearsRewards(RecurrentPolicy):
     ) -> tuple[np.ndarray, ...] | None:
         if not isinstance(state, (tuple, list)) or len(state) != len(self.memory.names):
             return state  # a new episode; or what predict() refuses
+        if np.shape(state[0])[:1] != reward.shape[:1]:
+            raise InputError(f"{REWARD} of {len(reward)} rows", "expected as many as the state has")
         heard = {"reward": reward, "told": np.ones_like(reward)}
         return tuple(heard.get(name, x) for name, x in zip(self.memory.names, state, strict=True))
