@@ -57,6 +57,12 @@ def test_a_column_of_the_picture_is_a_step() -> None:
         np.testing.assert_array_equal(ax.images[0].get_array(), weights[:, k, :4].T)
 
 
+def test_the_picture_says_that_rows_were_written_again() -> None:
+    for steps, again in ((6, False), (7, True)):
+        ax = attention_figure(Attention(np.zeros((steps, 1, 6)), np.zeros(steps))).axes[0]
+        assert ("became full" in ax.get_ylabel()) == again
+
+
 def test_the_command_draws_and_tells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from dreamzoo.cli import main
 
@@ -68,6 +74,9 @@ def test_the_command_draws_and_tells(tmp_path: Path, capsys: pytest.CaptureFixtu
     said = capsys.readouterr().out
     assert '"steps": 6' in said
     assert picture.stat().st_size > 1000
+    main(["attention", "--model", str(path), *maze, "--steps", "4", "--out", str(tmp_path / "no")])
+    assert '"steps": 4' in capsys.readouterr().out  # of six
+    assert (tmp_path / "no.png").stat().st_size > 1000
     RLLSTM("MlpPolicy", env, **RLLSTM.smallest, seed=0).save(path)
     with pytest.raises(SystemExit, match=r"RLLSTM .* has no external memory"):
         main(["attention", "--model", str(path), *maze])

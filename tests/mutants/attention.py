@@ -30,8 +30,22 @@ MUTANTS = [
     Mutant(
         "attention: episodes go on without a reset",
         ATTENTION,
-        "        if dones[0]:\n",
-        "        if len(rewards) == 9:\n",
+        "        if dones[0] or len(rewards) == steps:\n",
+        "        if len(rewards) == (steps or 9):\n",
+        TESTS,
+    ),
+    Mutant(
+        "attention: an episode without an end is played for ever",
+        "zoo/cli/attention.py",
+        ", steps=args.steps)",
+        ", steps=args.steps + 1)",
+        TESTS,
+    ),
+    Mutant(
+        "attention: the picture says of rows that were overwritten when they were written",
+        ATTENTION,
+        "if steps > rows else",
+        "if steps < rows else",
         TESTS,
     ),
 ]

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 class Attention(NamedTuple):
     """
-    What the policy has read in one episode of T steps.
+    What the policy has read in T steps from the beginning of an episode.
 
-    :param weights: of every row in every read, (T, K, N); row i was written after step i
+    :param weights: of every row in every read, (T, K, N); row i was written after step i. With more
+        steps than rows some were written again
     :param rewards: (T,)
     """
 
@@ -27,7 +28,11 @@ class Attention(NamedTuple):
 
 @th.no_grad()
 def read_attention(
-    model: ExternalMemoryAgent, env: VecEnv, *, deterministic: bool = True
+    model: ExternalMemoryAgent,
+    env: VecEnv,
+    *,
+    deterministic: bool = True,
+    steps: int | None = None,
 ) -> Attention:
     """
     Play one episode, and note what the policy reads.
@@ -45,6 +50,7 @@ def read_attention(
     :param model: MERLIN or RL-MEM
     :param env: whose first environment is shown
     :param deterministic: most likely actions instead of samples
+    :param steps: at most; None: until the episode ends, which not every one does
     :raises ValueError: for a model without a memory
     """
     policy, play = model.policy, in_own_precision(type(model.policy).act)
@@ -61,7 +67,7 @@ def read_attention(
         state = policy.told(state, th.as_tensor(np.float32(reward), device=policy.device))
         rewards.append(reward[0])
         is_first = th.as_tensor(dones, device=policy.device)
-        if dones[0]:
+        if dones[0] or len(rewards) == steps:
             return Attention(np.stack(weights), np.array(rewards, np.float32))
 
 
@@ -95,7 +101,8 @@ def attention_figure(attention: Attention) -> "Figure":
             cmap="magma",
         )
         ax.set_xlabel("step")
-        ax.set_ylabel("row, written after this step")
+        again = "; the memory became full" if steps > rows else ""
+        ax.set_ylabel(f"row, written after this step{again}")
         ax.set_title(f"read {k + 1}" if heads > 1 else "weight of every row in what is read")
     figure.colorbar(image, ax=axes.tolist())
     return figure

@@ -68,6 +68,22 @@ def seed(text: str) -> int:
     raise argparse.ArgumentTypeError(f"must be less than 2**32, not {text!r}")
 
 
+def picture(text: str) -> pathlib.Path:
+    """
+    Read the name of a picture's file; one without a suffix gets ``.png``.
+
+    :raises argparse.ArgumentTypeError: for a suffix of none that matplotlib writes
+    """
+    from matplotlib.figure import Figure  # few commands draw
+
+    path = pathlib.Path(text)
+    path = path if path.suffix else path.with_suffix(".png")
+    known = Figure().canvas.get_supported_filetypes()
+    if path.suffix[1:].lower() not in known:
+        raise argparse.ArgumentTypeError(f"must end in one of {', '.join(known)}, not {text!r}")
+    return path
+
+
 def add_model(parser: argparse.ArgumentParser) -> None:
     """
     Let a command line name a saved agent.

@@ -3,8 +3,9 @@ Show what an agent with an external memory reads.
 
     dreamzoo attention --model runs/t-maze --env dreamzoo/TMaze-v0 -e length=50
 
-Plays one episode, writes a picture, a column for every step, and prints one JSON line: what the
-episode returned, and which rows had most weight in its last step. Row i was written after step i.
+Plays one episode, or its first --steps, writes a picture, a column for every step, and prints one
+JSON line: what they returned, and which rows had most weight in the last step. Row i was written
+after step i, and later again if the memory became full.
 """
 
 import json
@@ -16,7 +17,15 @@ from stable_baselines3.common.env_util import make_vec_env
 
 from dreamzoo.analysis.attention import attention_figure, read_attention
 from dreamzoo.analysis.evaluation import check_spaces
-from dreamzoo.cli.arguments import add_model, make_parser, parse_value, plain_errors, seed
+from dreamzoo.cli.arguments import (
+    add_model,
+    make_parser,
+    parse_value,
+    picture,
+    plain_errors,
+    seed,
+    whole,
+)
 from dreamzoo.common.environments.normalizer import as_in_training
 from dreamzoo.common.storage.agents import load
 from dreamzoo.envs import make_env
@@ -30,7 +39,8 @@ def main(argv: list[str] | None = None) -> None:
     add_model(parser)
     parser.add_argument("--sampled", action="store_true", help="default: most likely actions")
     parser.add_argument("--seed", type=seed, default=10_000)
-    parser.add_argument("--out", type=Path, default=Path("attention.png"))
+    parser.add_argument("--steps", type=whole(1), default=2_000, help="at most; default: 2000")
+    parser.add_argument("--out", type=picture, default=Path("attention.png"))
     args = parser.parse_args(argv)
     with plain_errors():
         model = load(args.model, trusted=args.trusted)
@@ -42,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
         )
         check_spaces(model, env)
     th.manual_seed(args.seed)
-    seen = read_attention(model, env, deterministic=not args.sampled)
+    seen = read_attention(model, env, deterministic=not args.sampled, steps=args.steps)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     attention_figure(seen).savefig(args.out, dpi=150)
     last = seen.weights[-1].mean(0)

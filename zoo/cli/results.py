@@ -36,7 +36,7 @@ from dreamzoo.benchmark.results import (
     read_rows,
 )
 from dreamzoo.benchmark.run_logs import metrics_table, read_scores, table_by_steps
-from dreamzoo.cli.arguments import make_parser, plain_errors, whole
+from dreamzoo.cli.arguments import make_parser, picture, plain_errors, whole
 
 OWN = Path("scripts/results/dmc_proprio.csv")
 TASKS = ["dmc/walker-walk", "dmc/cartpole-swingup", "dmc/reacher-easy"]
@@ -56,7 +56,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         command.add_argument("--tasks", nargs="+", default=TASKS)
         command.add_argument("--frames", type=whole(1), default=50_000)
         if name == "plot":
-            command.add_argument("--out", type=Path, required=True)
+            command.add_argument("--out", type=picture, required=True)
         else:
             # As the published numbers: the last evaluation alone is higher while one learns.
             command.add_argument("--window", type=whole(1), default=WINDOW, help="in frames")

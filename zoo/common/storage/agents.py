@@ -18,7 +18,7 @@ from stable_baselines3.common.type_aliases import GymEnv
 from dreamzoo.common.saved_algorithm import SavedAlgorithm
 from dreamzoo.common.storage.container import FileError, OtherFormat, existing, reading
 from dreamzoo.common.storage.saves import MODEL, within
-from dreamzoo.envs.errors import requires_extra
+from dreamzoo.envs.errors import requires_extra, unknown_name
 
 #: SB3's agents by their names in lower case.
 SB3_AGENTS: dict[str, type[BaseAlgorithm]] = {
@@ -41,11 +41,15 @@ def agent_class(name: str) -> type[BaseAlgorithm]:
 
     :param name: in ``dreamzoo.AGENTS``, :data:`SB3_AGENTS` or :data:`CONTRIB_AGENTS`
     :raises ImportError: if it is of sb3-contrib, which is not installed; says how to
+    :raises ValueError: for another name; says which is near
     """
     from dreamzoo import AGENTS  # the agents import this package
 
+    known = AGENTS | SB3_AGENTS
+    if name in known:
+        return known[name]
     if name not in CONTRIB_AGENTS:
-        return (AGENTS | SB3_AGENTS)[name]
+        raise unknown_name("agent", name, [*known, *CONTRIB_AGENTS])
     with requires_extra("contrib"):
         import sb3_contrib
     return getattr(sb3_contrib, CONTRIB_AGENTS[name])
