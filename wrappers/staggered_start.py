@@ -1,5 +1,6 @@
 """Environments that are stepped together, and not all at the same place."""
 
+import operator
 from typing import Any, SupportsFloat
 
 import gymnasium as gym
@@ -34,10 +35,11 @@ class StaggeredStart(gym.Wrapper, gym.utils.RecordConstructorArgs):
     :param max_steps: at most so many steps has the first episode, and at least two, unless it ends
         by itself; the length of an episode is a good choice
     :raises ValueError: for less than two
+    :raises TypeError: for what is no whole number
     """
 
     def __init__(self, env: gym.Env, max_steps: int) -> None:
-        if max_steps < 2:
+        if operator.index(max_steps) < 2:
             raise ValueError(f"max_steps must be at least 2, not {max_steps}.")
         gym.utils.RecordConstructorArgs.__init__(self, max_steps=max_steps)
         gym.Wrapper.__init__(self, env)

@@ -24,11 +24,14 @@ def make_memory(name: str, **kwargs: Any) -> gym.Env:
 
     :param name: ``TMaze/L`` of L steps to the junction, or ``CardGame/N`` of N cards
     :param kwargs: of ``gymnasium.make``
-    :raises ValueError: for another name, or a size that is no number
+    :raises ValueError: for another name, a size that is no number, or another size in ``kwargs``
     """
     task, _, size = name.partition("/")
     found = find_name("task of dreamzoo.envs.memory", task, _SIZES)
     if not size.isdecimal():
         raise ValueError(f"{name!r} has no size; expected {found}/<{_SIZES[found]}>.")
-    settings: dict[str, Any] = {**kwargs, _SIZES[found]: int(size)}
+    setting = _SIZES[found]
+    if kwargs.get(setting, int(size)) != int(size):
+        raise ValueError(f"{name!r} says {setting}={size}, and was given {kwargs[setting]}.")
+    settings: dict[str, Any] = {**kwargs, setting: int(size)}
     return gym.make(f"dreamzoo/{found}-v0", **settings)

@@ -16,6 +16,27 @@ RUN_TESTS = ("tests/benchmark/test_runs.py", "tests/cli/test_train.py")
 
 MUTANTS = [
     Mutant(
+        "memory: of two sizes the second is not looked at",
+        "envs/memory/make.py",
+        "if kwargs.get(setting, int(size)) != int(size):",
+        "if False:",
+        ("tests/envs/memory/test_tasks.py",),
+    ),
+    Mutant(
+        "agents: a name that there is not is a mistake of the program",
+        "zoo/common/storage/agents.py",
+        "if name not in CONTRIB_AGENTS:\n        raise",
+        "if False:\n        raise",
+        ("tests/cli/test_bad_input.py",),
+    ),
+    Mutant(
+        "pictures: any suffix is taken",
+        "zoo/cli/arguments.py",
+        "if path.suffix[1:].lower() not in known:",
+        "if False:",
+        ("tests/cli/test_bad_input.py",),
+    ),
+    Mutant(
         "minatar: the last action of an episode is repeated in the next",
         MINATAR,
         "raw.game.last_action = 0",

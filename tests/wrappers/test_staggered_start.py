@@ -77,3 +77,6 @@ def test_runs_stagger_training_and_not_evaluation(tmp_path: Path) -> None:
 def test_a_single_step_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 2, not 1"):
         StaggeredStart(TMaze(), 1)
+    for fraction in (5.5, "5"):
+        with pytest.raises(TypeError, match="as an integer"):
+            StaggeredStart(TMaze(), fraction)  # type: ignore[arg-type]

@@ -377,3 +377,9 @@ def test_bad_input_is_explained(case: str) -> None:
     function, error, message = BAD[case]
     with pytest.raises(error, match=message):
         function()
+
+
+def test_a_size_that_is_given_twice_is_one_size() -> None:
+    assert make_env("memory/TMaze/5", length=5).unwrapped.length == 5  # type: ignore
+    with pytest.raises(ValueError, match=r"'TMaze/5' says length=5, and was given 6"):
+        make_env("memory/TMaze/5", length=6)
