@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -336,6 +337,14 @@ def test_what_cannot_be_played_is_said_in_one_line(arguments: list[str], said: s
         main(["play", *arguments])
     assert said in str(ended.value.code)
     assert "\n" not in str(ended.value.code)
+
+
+def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("dreamzoo.playing.server", "dreamzoo.playing.start"):
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with pytest.raises(SystemExit, match=r"uvicorn is not installed.*dreamzoo\[play\]"):
+        main(["play", "m.zip"])
 
 
 @pytest.mark.usefixtures("saved")

@@ -25,7 +25,6 @@ from dreamzoo.cli.arguments import (
 )
 from dreamzoo.common.environments.normalizer import load_normalizer
 from dreamzoo.envs.dreams.load_model import load_model
-from dreamzoo.playing.start import play
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -47,6 +46,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     th.set_num_threads(args.threads)
     with plain_errors():
+        from dreamzoo.playing.start import play  # says which extra it needs, if it is not there
+
         model: Any = load_model(args.model, args.device, args.trusted)
         if args.replay is not None:
             load_replay(model, args.replay, args.trusted)
