@@ -170,6 +170,6 @@ def test_the_files_are_shipped_and_say_where_they_are_from(name: str) -> None:
     assert re.match(r"(# .*\n)+game,", text)
     assert "danijar/dreamerv2" in text
     packaging = (ROOT / "pyproject.toml").read_text()
-    listed = re.search(r'"dreamzoo.benchmark" = \[(.*?)\]', packaging)
+    listed = re.search(r'"dreamzoo.benchmark" = \[(.*?)\]', packaging, re.DOTALL)
     assert listed is not None
     assert name in listed.group(1)

@@ -70,7 +70,7 @@ WRONG: list[tuple[list[str], str]] = [
     (["train", "--steps", "1e4"], "must be a whole number"),
     (["train", "--threads", "0"], "at least 1"),
     (["train", "--device", "tpu9"], "tpu9"),
-    (["train", "--published"], "No settings of dreamer_v3 are published that could be looked up"),
+    (["train", "--published"], "No published settings of dreamer_v3 on CartPole-v1"),
     (["train", "--agent", "merlin", "--published", "x"], "Leave --published out"),
     (["train", "--out", "file", "-p", "size=debug"], "file"),
     (["evaluate", *ENV, "--model", "none.zip"], "There is no file none.zip"),

@@ -113,7 +113,7 @@ def test_commands_exist_with_their_options(
     elif program == "python" and arguments[0] != "-m":
         check_options(arguments[1:], help_of(main_of(arguments[0]), capsys))
     elif program == "python":
-        assert arguments[1] in {"venv", "tests.mutants"}
+        assert arguments[1] in {"venv", "tests.mutants", "scripts.torture"}
     else:
         assert program in FOREIGN
 

@@ -184,7 +184,7 @@ def test_an_episode_is_kept_and_played_again(page: Any, tmp_path: Any) -> None:
     page.set_input_files("#file", saved)
     wait(lambda: page.text_content("#acts") == "saved actions")
     wait(lambda: page.text_content("#acts") == "you")
-    assert steps(page) == length
+    wait(lambda: steps(page) == length)
 
 
 def test_two_pages_play_and_a_third_is_told(page: Any, chromium: Any, server: Server) -> None:

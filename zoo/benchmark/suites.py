@@ -24,6 +24,12 @@ class Task:
     """
     A task and its protocol. What a protocol leaves open is None.
 
+    Example:
+        >>> from dreamzoo.benchmark.suites import suite
+        >>> task = suite("crafter").tasks[0]
+        >>> task.env, task.frames, task.returns["human"]
+        ('crafter', 1000000, 14.3)
+
     :param suite: which it belongs to
     :param name: within the suite
     :param env: name for :func:`~dreamzoo.envs.make_env`
@@ -69,6 +75,12 @@ class Task:
 class Suite:
     """
     Tasks that a paper reports together.
+
+    Example:
+        >>> from dreamzoo.benchmark.suites import suite
+        >>> atari = suite("atari100k")
+        >>> len(atari.tasks), atari.install
+        (26, 'pip install "dreamzoo[atari]"')
 
     :param name: of the suite
     :param about: one line
