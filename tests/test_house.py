@@ -45,7 +45,7 @@ KNOWS: dict[str, set[str]] = {
 #: Stands on nothing of ours, so that every room may know it.
 SHARED = "dreamzoo.common.settings"
 #: Of a room that knows all, nobody is asked whom it knows.
-KNOWS_ALL = {"", "analysis", "benchmark", "cli", "__main__"}
+KNOWS_ALL = {"", "analysis", "benchmark", "cli", "rl_zoo", "__main__"}
 
 #: What may be imported within functions, and why.
 ON_THE_WAY = {

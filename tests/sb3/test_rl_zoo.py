@@ -1,58 +1,207 @@
-"""RL Zoo trains every agent, goes on with it and plays what it has saved, by its own commands."""
+"""RL Zoo trains, optimizes, plays, films and draws every agent, by its own commands."""
 
 import importlib
+import inspect
+import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import pytest
 
-from dreamzoo import AGENTS
+from dreamzoo import AGENTS, DreamerV3
 from dreamzoo.common.storage.container import reading
+from dreamzoo.rl_zoo import SEARCHES, register
+from dreamzoo.rl_zoo.commands import main
+from dreamzoo.rl_zoo.search import Between, sample
 
 #: Steps of a training; the Zoo evaluates after half of them.
 STEPS = 40
+TRAINING = ["--n-timesteps", str(STEPS), "--eval-freq", str(STEPS // 2), "--eval-episodes", "1"]
+COMMON = ["--seed", "0", "--device", "cpu"]
+SMALL_TASKS = {name: "Pendulum-v1" if name == "planet" else "CartPole-v1" for name in AGENTS}
 
 
 @pytest.fixture
-def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Run a command of RL Zoo in a folder of its own, with the agents among its own."""
+def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """RL Zoo in a folder of its own; what is made known to it is forgotten afterwards."""
     utils = pytest.importorskip("rl_zoo3.utils")
+    search = importlib.import_module("rl_zoo3.hyperparams_opt")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(utils, "ALGOS", utils.ALGOS)
-    for name, agent in AGENTS.items():
-        monkeypatch.setitem(utils.ALGOS, name, agent)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    known = [utils.ALGOS, search.HYPERPARAMS_SAMPLER, search.HYPERPARAMS_CONVERTER, gym.registry]
+    before = [dict(each) for each in known]
+    yield
+    for each, content in zip(known, before, strict=True):
+        each.clear()
+        each.update(content)
 
-    def run(command: str, name: str, env: str, *arguments: str) -> None:
-        module = importlib.import_module(f"rl_zoo3.{command}")
-        argv = [command, "--algo", name, "--env", env, "--seed", "0", "--device", "cpu"]
-        monkeypatch.setattr(sys, "argv", [*argv, *arguments])
-        getattr(module, command)()
 
-    return run
+def smallest(name: str, **others: Any) -> list[str]:
+    """Arguments that let the Zoo train the smallest agent."""
+    settings = {"n_envs": 1, **dict(AGENTS[name].smallest), **others}  # type: ignore[attr-defined]
+    return ["-params", *(f"{key}:{value!r}" for key, value in settings.items())]
 
 
 @pytest.mark.parametrize("name", AGENTS)
-def test_rl_zoo_trains_goes_on_and_plays(
-    name: str, zoo: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_it_trains_goes_on_and_plays(
+    name: str, zoo: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    env = "Pendulum-v1" if name == "planet" else "CartPole-v1"
-    smallest: Any = dict(AGENTS[name].smallest)  # type: ignore[attr-defined]
-    settings = {"n_timesteps": STEPS, "policy": "MlpPolicy", **smallest}
-    (tmp_path / "settings.py").write_text(f"hyperparams = {{{env!r}: {settings!r}}}\n")
-    config = ["--conf-file", str(tmp_path / "settings.py"), "--log-folder", "logs"]
+    env = SMALL_TASKS[name]
+    task = ["--algo", name, "--env", env]
+    training = [*task, *COMMON, *TRAINING, "--verbose", "0", *smallest(name)]
     has_replay = hasattr(AGENTS[name], "save_replay_buffer")
     replay = ["--save-replay-buffer"] if has_replay else []
-    training = ["--eval-freq", str(STEPS // 2), "--eval-episodes", "1", "--verbose", "0"]
-    zoo("train", name, env, *config, *replay, *training)
+    main(["train", *training, "--save-freq", str(STEPS // 2), *replay])
     saved = tmp_path / "logs" / name / f"{env}_1"
     for file in (saved / f"{env}.zip", saved / "best_model.zip"):
         with reading(file, "agent") as reader:
             assert reader.index["agent"].endswith(AGENTS[name].__name__)
-    for which in ([], ["--load-best"]):
+    for which in ([], ["--load-best"], ["--load-last-checkpoint"]):
         capsys.readouterr()
-        play = ["--folder", "logs", "--exp-id", "1", "-n", "250", "--no-render", "--n-envs", "1"]
-        zoo("enjoy", name, env, *play, *which)
+        main(["enjoy", *task, *COMMON, "-f", "logs", "-n", "250", "--no-render", *which])
         assert "Mean reward" in capsys.readouterr().out
-    zoo("train", name, env, *config, *training, "-i", str(saved / f"{env}.zip"))
+    main(["train", *training, "-i", str(saved / f"{env}.zip")])
     assert (tmp_path / "logs" / name / f"{env}_2" / f"{env}.zip").exists()
+
+
+def test_it_films_and_draws_what_it_trained(zoo: None, tmp_path: Path) -> None:
+    plt = pytest.importorskip("matplotlib.pyplot")
+    for needed in ("seaborn", "moviepy", "pygame"):
+        pytest.importorskip(needed)
+    task = ["--algo", "dreamer_v3", "--env", "CartPole-v1"]
+    others = smallest("dreamer_v3", normalize=True, frame_stack=2)
+    main(["train", *task, *COMMON, *TRAINING, *others])
+    run = tmp_path / "logs/dreamer_v3/CartPole-v1_1"
+    main(["record_video", *task, "-f", "logs", "-n", "10"])
+    (video,) = (run / "videos").glob("*.mp4")
+    assert video.stat().st_size > 1_000
+    with plt.rc_context():  # seaborn changes what all pictures look like
+        main(["plot_train", "-a", "dreamer_v3", "-e", "CartPole-v1", "-f", "logs", "-w", "1"])
+        (line,) = plt.gca().get_lines()
+        plt.close("all")
+    episodes = (run / "0.monitor.csv").read_text().splitlines()[2:]
+    assert [float(row.split(",")[0]) for row in episodes] == list(line.get_ydata())
+
+
+def test_it_optimizes(zoo: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pandas = pytest.importorskip("pandas")
+    tried: list[dict[str, Any]] = []
+    learn: Callable[..., Any] = DreamerV3.learn
+
+    def seen(self: DreamerV3, *args: Any, **kwargs: Any) -> Any:
+        tried.append({key: getattr(self, key) for key in SEARCHES["dreamer_v3"]})
+        assert self.policy_kwargs == {"size": "debug"}
+        assert self.batch_length == 4
+        return learn(self, *args, **kwargs)
+
+    monkeypatch.setattr(DreamerV3, "learn", seen)
+    settings = {**DreamerV3.smallest, "n_envs": 1}
+    trials = ["--optimize-hyperparameters", "--n-trials", "2", "--n-evaluations", "2"]
+    task = ["--algo", "dreamer_v3", "--env", "CartPole-v1", *COMMON, "-n", str(STEPS)]
+    params = ["-params", *(f"{key}:{value!r}" for key, value in settings.items())]
+    main(["train", *task, *trials, "--eval-episodes", "1", "--no-optim-plots", *params])
+    (report,) = (tmp_path / "logs/dreamer_v3").glob("report_*.csv")
+    table = pandas.read_csv(report)
+    for key in SEARCHES["dreamer_v3"]:
+        assert [each[key] for each in tried] == pytest.approx(list(table[f"params_{key}"]))
+    assert len(table) == 2
+    assert (table["state"] == "COMPLETE").all()
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_agents_take_what_a_search_chooses(name: str) -> None:
+    optuna = pytest.importorskip("optuna")
+    trial = optuna.create_study().ask()
+    chosen = sample(SEARCHES[name], trial, 1, 1, {})
+    assert chosen == trial.params
+    agent: Any = AGENTS[name]
+    made = agent("MlpPolicy", SMALL_TASKS[name], **{**agent.smallest, **chosen})
+    assert {key: getattr(made, key) for key in chosen} == chosen
+
+
+def where_it_begins(value: Any) -> float:
+    """A number, or the first one of a schedule."""
+    if isinstance(value, str):
+        return float(value.removeprefix("lin_"))
+    return value(1.0) if callable(value) else value
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_a_search_can_find_what_is_known_to_be_good(name: str) -> None:
+    """Defaults and the settings that a search begins from lie within it."""
+    settings = importlib.import_module(f"dreamzoo.hyperparams.{name}").hyperparams
+    parameters = inspect.signature(AGENTS[name]).parameters
+    starts = [settings[env] for env in ("CartPole-v1", "Pendulum-v1") if env in settings]
+    assert len(starts) == (1 if name in ("planet", "discrete_sac") else 2)
+    for key, values in SEARCHES[name].items():
+        for value in (parameters[key].default, *(s[key] for s in starts if key in s)):
+            if isinstance(values, Between):
+                assert value is None or values.low <= where_it_begins(value) <= values.high
+            else:
+                assert value in values
+
+
+def of_train(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Say what the Zoo's function is handed."""
+    module = importlib.import_module("rl_zoo3.train")
+    handed: list[str] = []
+    monkeypatch.setattr(module, "train", lambda: handed.extend(sys.argv))
+    before = list(sys.argv)
+    main(["train", *arguments])
+    assert sys.argv == before
+    return handed[1:]
+
+
+def test_published_settings_hold_in_evaluations_and_videos(
+    zoo: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The Zoo gives such environments no arguments but those of its command line."""
+    given = ["--algo", "planet", "--env", "dmc_pixels/cartpole-swingup"]
+    module = ["--conf-file", "dreamzoo.hyperparams.planet"]
+    added = [*module, "--env-kwargs", "action_repeat:8"]
+    assert of_train(given, monkeypatch) == [*given, *added]
+    own = [*given, "--env-kwargs", "action_repeat:2"]
+    assert of_train(own, monkeypatch) == [*own, *module]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["--algo", "ppo", "--env", "CartPole-v1"],
+        ["--algo", "dreamer_v3", "-conf", "mine.py", "--env", "dmc/walker-walk"],
+    ],
+)
+def test_what_a_user_says_of_settings_stays(
+    given: list[str], zoo: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert of_train(given, monkeypatch) == given
+
+
+def test_tasks_of_suites_are_ids_of_gymnasium(zoo: None) -> None:
+    pytest.importorskip("dm_control")
+    assert "dmc/cartpole-balance" not in gym.registry
+    register()
+    register()  # a second time changes nothing
+    env = gym.make("dmc/cartpole-balance", action_repeat=2, flatten=True)
+    assert env.reset(seed=0)[0].shape == (5,)
+    assert {"crafter", "atari/pong", "procgen/coinrun"} <= gym.registry.keys()
+
+
+def test_its_own_programs_know_agents_by_two_lines_in_custom_envs(zoo: None) -> None:
+    lines = "from dreamzoo.rl_zoo import register\n\nregister()\n"
+    Path("custom_envs.py").write_text(lines)
+    command = [sys.executable, "-m", "rl_zoo3.train", "--algo", "rl_mem", "--help"]
+    said = subprocess.run(command, capture_output=True, text=True)
+    assert said.returncode == 0, said.stderr
+    assert set(AGENTS) <= set(said.stdout.replace("}", ",").replace("{", ",").split(","))
+
+
+def test_who_lacks_it_reads_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rl_zoo3", None)
+    with pytest.raises(ImportError, match=r'pip install "dreamzoo\[rl-zoo\]"'):
+        register()
+    with pytest.raises(SystemExit, match=r"dreamzoo\[rl-zoo\]"):
+        main(["enjoy"])

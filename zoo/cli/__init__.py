@@ -14,6 +14,7 @@ COMMANDS = {
     "ppo-in-dream": Command("dreamzoo.cli.ppo_in_dream", "train an SB3 agent inside a dream"),
     "benchmark": Command("dreamzoo.cli.benchmark", "train and compare agents by one command"),
     "results": Command("dreamzoo.cli.results", "make tables and plots of finished runs"),
+    "rl_zoo": Command("dreamzoo.rl_zoo.commands", "train and play agents by RL Zoo's commands"),
     "suites": Command("dreamzoo.cli.suites", "print the benchmarks of the papers and their tasks"),
     "sizes": Command("dreamzoo.cli.sizes", "print parameter counts and memory of model sizes"),
     "bench": Command("dreamzoo.cli.bench", "measure speed: updates, dreams, plans, replay"),

@@ -1,4 +1,9 @@
-"""Published settings, or ones found here, in RL Zoo's vocabulary, by agent and environment."""
+"""
+Published settings, or ones found here, in RL Zoo's vocabulary, by agent and environment.
+
+Every agent has a module here whose ``hyperparams`` are what :mod:`dreamzoo.rl_zoo` trains with:
+these, and on small tasks of Gymnasium settings that no paper has.
+"""
 
 from difflib import get_close_matches
 from typing import Any
@@ -10,11 +15,11 @@ from dreamzoo.hyperparams import discrete_sac, dreamer_v1, dreamer_v2, dreamer_v
 #: (:func:`dreamzoo.envs.make_env`): ``policy``, ``n_timesteps``, ``n_envs``, ``env_kwargs``, and
 #: what else the agent's constructor takes.
 HYPERPARAMS: dict[str, dict[str, dict[str, Any]]] = {
-    "discrete_sac": discrete_sac.hyperparams,
-    "dreamer_v1": dreamer_v1.hyperparams,
-    "dreamer_v2": dreamer_v2.hyperparams,
-    "dreamer_v3": dreamer_v3.hyperparams,
-    "planet": planet.hyperparams,
+    "discrete_sac": discrete_sac.published,
+    "dreamer_v1": dreamer_v1.published,
+    "dreamer_v2": dreamer_v2.published,
+    "dreamer_v3": dreamer_v3.published,
+    "planet": planet.published,
 }
 #: What a paper also did with an agent, by agent and name: settings that count instead of those.
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {

@@ -8,6 +8,8 @@ and st_gumbel chose one action everywhere after some hundred updates on CartPole
 
 from typing import Any
 
+from dreamzoo.hyperparams.zoo_format import zoo_settings
+
 _SMALL: dict[str, Any] = {
     "policy": "MlpPolicy",
     "n_envs": 4,
@@ -25,7 +27,7 @@ _SMALL: dict[str, Any] = {
     "policy_kwargs": {"net_arch": [128, 128]},
 }
 
-hyperparams: dict[str, dict[str, Any]] = {
+published: dict[str, dict[str, Any]] = {
     "CartPole-v1": _SMALL,
     "Acrobot-v1": _SMALL,
     "LunarLander-v3": {
@@ -37,3 +39,5 @@ hyperparams: dict[str, dict[str, Any]] = {
         "target_entropy_scale": (0.9, 0.1, 30_000),
     },
 }
+#: For RL Zoo.
+hyperparams = zoo_settings(published)

@@ -12,11 +12,12 @@ discrete``. That a head predicts where episodes end is the default there.
 from typing import Any
 
 from dreamzoo.benchmark.suites import suite
+from dreamzoo.hyperparams.zoo_format import zoo_settings
 
 #: Tasks of the paper's figure 6 whose curves were released: those of DreamerV3's vision benchmark.
 TASKS = tuple(task.name for task in suite("dmc_vision").tasks)
 
-hyperparams: dict[str, dict[str, Any]] = {
+published: dict[str, dict[str, Any]] = {
     f"dmc_pixels/{task}": {
         "policy": "CnnPolicy",
         "n_timesteps": 5_000_000 // 2,
@@ -31,3 +32,20 @@ variants: dict[str, dict[str, Any]] = {
 }
 #: Those that are for any environment.
 anywhere = ("discrete",)
+
+#: Found here, on walker-walk and cartpole-swingup from numbers: half an hour of one core for 25,000
+#: steps. What is not set is as in the paper.
+LAPTOP: dict[str, Any] = {
+    "policy_kwargs": {
+        **{"deter": 100, "stoch": 20, "units": 100},
+        **{"reward_arch": (100, 100), "net_arch": (100, 100)},
+    },
+    **{"batch_size": 16, "batch_length": 32, "train_ratio": 256},
+    **{"critic_learning_rate": 2e-4, "kl_coef": 0.1, "free_nats": 1.0},
+}
+_SMALL: dict[str, Any] = {"policy": "MlpPolicy", "n_timesteps": 25_000, "n_envs": 4, **LAPTOP}
+#: For RL Zoo; on the small tasks nothing was searched for.
+hyperparams = zoo_settings(
+    published,
+    {"CartPole-v1": {**_SMALL, **variants["discrete"]}, "Pendulum-v1": _SMALL},
+)

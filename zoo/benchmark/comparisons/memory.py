@@ -7,9 +7,7 @@ from typing import Any, NamedTuple
 
 from dreamzoo.benchmark.comparisons.comparison import Comparison
 from dreamzoo.benchmark.run_config import Run
-
-#: Steps of a window: none of the longer tasks fits into one.
-WINDOW = 20
+from dreamzoo.hyperparams.merlin import CALM, MERLIN, SHARED, WINDOW
 
 
 class Task(NamedTuple):
@@ -36,6 +34,7 @@ class Task(NamedTuple):
 _CARDS: dict[str, Any] = {"action_coef": 500.0}
 
 
+#: None of the longer ones fits into one window.
 TASKS = (
     Task("popgym/RepeatFirstEasy", 52, 400_000),
     Task("bsuite/memory_len/9", 11, 200_000),  # 10 steps
@@ -48,18 +47,8 @@ TASKS = (
     Task("memory/CardGame/4", 6, 500_000, 64, _CARDS),
     Task("memory/CardGame/8", 12, 3_000_000, 64, _CARDS),
 )
-#: The entropy keeps its weight: a policy that has stopped trying anything cannot learn to read
-#: again what the predictor, which goes on learning, has begun to write in another way. Rates fall,
-#: so that it seldom does: at constant ones chains of 100 steps were learned and lost again.
-_SHARED: dict[str, Any] = {"learning_rate": "lin_2e-3", "gae_lambda": 0.95, "n_steps": WINDOW}
-_OF_AGENT: dict[str, dict[str, Any]] = {
-    "merlin": {**_SHARED, "actor_learning_rate": "lin_1e-3"},
-    "rl_mem": _SHARED,
-    "rl_lstm": _SHARED,
-}
-#: As in SB3's PPO. Once a task is solved, gradients are next to nothing, and with a smaller epsilon
-#: Adam makes whole steps of them.
-_CALM = ("optimizer_kwargs", {"eps": 1e-5})
+_OF_AGENT: dict[str, dict[str, Any]] = {"merlin": MERLIN, "rl_mem": SHARED, "rl_lstm": SHARED}
+(_CALM,) = CALM.items()
 
 
 def _runs() -> Iterator[Run]:

@@ -1,0 +1,80 @@
+"""
+Run a command of RL Zoo with the agents of dreamzoo among its own.
+
+    dreamzoo rl_zoo train --algo dreamer_v3 --env CartPole-v1
+    dreamzoo rl_zoo enjoy --algo dreamer_v3 --env CartPole-v1 --folder logs
+    dreamzoo rl_zoo record_video --algo dreamer_v3 --env CartPole-v1 --folder logs
+    dreamzoo rl_zoo plot_train --algo dreamer_v3 --env CartPole-v1 --exp-folder logs
+    dreamzoo rl_zoo train --algo dreamer_v3 --env CartPole-v1 --optimize-hyperparameters
+
+What follows its name is the Zoo's own, see dreamzoo rl_zoo COMMAND --help. Where train is given
+no settings (--conf-file), it takes those of dreamzoo.hyperparams.
+"""
+
+import argparse
+import importlib
+import runpy
+import sys
+
+from dreamzoo import AGENTS
+from dreamzoo.cli.arguments import make_parser, plain_errors
+from dreamzoo.rl_zoo.registration import register
+
+#: Modules of RL Zoo with a function of the command's name.
+_FUNCTIONS = {
+    "train": "rl_zoo3.train",
+    "enjoy": "rl_zoo3.enjoy",
+    "plot_train": "rl_zoo3.plots.plot_train",
+    "all_plots": "rl_zoo3.plots.all_plots",
+    "plot_from_file": "rl_zoo3.plots.plot_from_file",
+}
+#: Its scripts. record_training is another, but starts processes that know no agents of ours.
+_SCRIPTS = ("record_video", "push_to_hub", "load_from_hub")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """
+    Run a command of RL Zoo.
+
+    :param argv: its name and its arguments; None: those of the process
+    """
+    parser = make_parser("rl_zoo", __doc__)
+    parser.add_argument("command", choices=[*_FUNCTIONS, *_SCRIPTS], help="of RL Zoo")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="of the command")
+    args = parser.parse_args(argv)
+    with plain_errors():
+        register()
+    if args.command == "train":
+        args.arguments += _settings(args.arguments)
+    before, sys.argv = sys.argv, [f"dreamzoo rl_zoo {args.command}", *args.arguments]
+    try:
+        if args.command in _FUNCTIONS:
+            getattr(importlib.import_module(_FUNCTIONS[args.command]), args.command)()
+        else:
+            runpy.run_module(f"rl_zoo3.{args.command}", run_name="__main__")
+    finally:
+        sys.argv = before
+
+
+def _settings(arguments: list[str]) -> list[str]:
+    """
+    Say where the settings of an agent of ours are, and what they say of its environment.
+
+    The Zoo itself makes environments for evaluations and videos with those arguments only that
+    stand in the command line.
+    """
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--algo")
+    parser.add_argument("--env", default="CartPole-v1")
+    parser.add_argument("-conf", "--conf-file")
+    parser.add_argument("--env-kwargs", nargs="+")
+    given, _ = parser.parse_known_args(arguments)
+    if given.algo not in AGENTS or given.conf_file is not None:
+        return []
+    module = f"dreamzoo.hyperparams.{given.algo}"
+    known = importlib.import_module(module).hyperparams
+    env_kwargs = known[given.env].get("env_kwargs", {}) if given.env in known else {}
+    added = ["--conf-file", module]
+    if env_kwargs and given.env_kwargs is None:
+        added += ["--env-kwargs", *(f"{key}:{value!r}" for key, value in env_kwargs.items())]
+    return added
