@@ -71,7 +71,7 @@ FOREIGN = {"pip", "sudo", "mkdir", "ln", "export", "git", "pytest", "ruff", "ten
 
 
 #: Subcommands of ``dreamzoo`` that have subcommands.
-NESTED = {"bench", "results"}
+NESTED = {"bench", "results", "rl_zoo"}
 
 
 def main_of(script: str) -> Callable[[list[str]], None]:

@@ -27,6 +27,7 @@ LISTED = (
     "dreamzoo.nn.estimators",
     "dreamzoo.planning",
     "dreamzoo.playing",
+    "dreamzoo.rl_zoo",
     "dreamzoo.testing",
     "dreamzoo.testing",
     "dreamzoo.wrappers",

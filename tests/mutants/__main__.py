@@ -43,6 +43,7 @@ from tests.mutants import (
     playing,
     precision,
     replay,
+    rl_zoo,
     running,
     storage,
     suites,
@@ -78,6 +79,7 @@ MUTANTS: list[Mutant] = [
         border,
         commands,
         suites,
+        rl_zoo,
     )
     for mutant in module.MUTANTS
 ]
