@@ -6,7 +6,7 @@ import gymnasium as gym
 
 from dreamzoo import AGENTS
 from dreamzoo.benchmark.suites import suite, suite_names
-from dreamzoo.rl_zoo.search import SEARCHES, sample
+from dreamzoo.rl_zoo.search import SEARCHES, as_chosen, sample
 
 INSTALL = 'pip install "dreamzoo[rl-zoo]"'
 
@@ -36,7 +36,7 @@ def register() -> None:
     utils.ALGOS.update(AGENTS)
     for name, search in SEARCHES.items():
         hyperparams_opt.HYPERPARAMS_SAMPLER[name] = partial(sample, search)
-        hyperparams_opt.HYPERPARAMS_CONVERTER[name] = dict
+        hyperparams_opt.HYPERPARAMS_CONVERTER[name] = as_chosen
     for env in _ids() - gym.registry.keys():
         # Preprocessing and time limits are those of the suite.
         gym.register(env, "dreamzoo.envs:make_env", kwargs={"name": env}, disable_env_checker=True)

@@ -83,3 +83,12 @@ def sample(space: Space, trial: Any, *_of_the_zoo: Any) -> dict[str, Any]:
         else trial.suggest_categorical(name, values)
         for name, values in space.items()
     }
+
+
+def as_chosen(chosen: dict[str, Any]) -> dict[str, Any]:
+    """
+    Make arguments of an agent of what a trial chose, which the Zoo takes up by ``--trial-id``.
+
+    :param chosen: by :func:`sample`
+    """
+    return dict(chosen)
