@@ -85,10 +85,10 @@ def sample(space: Space, trial: Any, *_of_the_zoo: Any) -> dict[str, Any]:
     }
 
 
-def as_chosen(chosen: dict[str, Any]) -> dict[str, Any]:
+def as_chosen(sampled_params: dict[str, Any]) -> dict[str, Any]:
     """
     Make arguments of an agent of what a trial chose, which the Zoo takes up by ``--trial-id``.
 
-    :param chosen: by :func:`sample`
+    :param sampled_params: by :func:`sample`
     """
-    return dict(chosen)
+    return dict(sampled_params)
