@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
         agent = make_agent(args.gigabytes)
     assert agent.replay_buffer is not None
     nbytes = agent.replay_buffer.nbytes()
-    with tempfile.TemporaryDirectory(dir=args.folder) as folder, plain_errors():
+    with plain_errors(), tempfile.TemporaryDirectory(dir=args.folder) as folder:
         for cold in (False, True):
             path = pathlib.Path(folder)
             turns = [measure_files(agent, path, cold) for _ in range(args.turns)]
