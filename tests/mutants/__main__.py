@@ -9,9 +9,11 @@ takes as long as all fast tests.
 """
 
 import argparse
+import importlib
 import json
 import os
 import pathlib
+import pkgutil
 import shutil
 import subprocess
 import sys
@@ -20,68 +22,16 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
-from tests.mutants import (
-    attention,
-    border,
-    commands,
-    dreamer_v3,
-    dreamers,
-    dreamers_agents,
-    dreamers_nn,
-    dreams,
-    envs,
-    estimators,
-    forms,
-    grids,
-    kinds,
-    latents,
-    merlin,
-    merlin_memory,
-    merlin_windows,
-    networks,
-    planet,
-    playing,
-    precision,
-    replay,
-    rl_zoo,
-    running,
-    storage,
-    suites,
-)
+import tests.mutants
 from tests.mutants.mutant import Mutant
 
 ROOT = pathlib.Path(__file__).parents[2]
+#: Of all files beside this one.
 MUTANTS: list[Mutant] = [
     mutant
-    for module in (
-        dreamer_v3,
-        dreamers,
-        dreamers_agents,
-        dreamers_nn,
-        planet,
-        playing,
-        merlin,
-        merlin_memory,
-        merlin_windows,
-        attention,
-        grids,
-        networks,
-        latents,
-        kinds,
-        estimators,
-        forms,
-        precision,
-        replay,
-        dreams,
-        envs,
-        running,
-        storage,
-        border,
-        commands,
-        suites,
-        rl_zoo,
-    )
-    for mutant in module.MUTANTS
+    for found in pkgutil.iter_modules(tests.mutants.__path__)
+    if found.name not in ("__main__", "mutant")
+    for mutant in importlib.import_module(f"tests.mutants.{found.name}").MUTANTS
 ]
 #: What the tests need of the repository.
 PARTS = (
