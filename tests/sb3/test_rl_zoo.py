@@ -78,6 +78,7 @@ def test_it_films_and_draws_what_it_trained(zoo: None, tmp_path: Path) -> None:
     main(["record_video", *task, "-f", "logs", "-n", "10"])
     (video,) = (run / "videos").glob("*.mp4")
     assert video.stat().st_size > 1_000
+    plt.switch_backend("agg")  # MinAtar asks for windows, in whatever process imports it
     with plt.rc_context():  # seaborn changes what all pictures look like
         main(["plot_train", "-a", "dreamer_v3", "-e", "CartPole-v1", "-f", "logs", "-w", "1"])
         (line,) = plt.gca().get_lines()
