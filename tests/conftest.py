@@ -3,9 +3,14 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch as th
+
+if TYPE_CHECKING:
+    from tests.hub.server import Hub
 
 # For the tests' small tensors, several threads on a few shared cores are far slower than one.
 th.set_num_threads(1)
@@ -65,3 +70,20 @@ def _full_disk(size: int) -> Iterator[None]:
 def full_disk() -> Callable[[int], AbstractContextManager[None]]:
     """Let no file grow beyond some bytes while a block lasts: the system then refuses writing."""
     return _full_disk
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator["Hub"]:
+    """Let the client of the Hugging Face Hub talk to a stand-in on this machine."""
+    constants = pytest.importorskip("huggingface_hub.constants")
+    for needed in ("starlette", "uvicorn"):
+        pytest.importorskip(needed)
+    from tests.hub.server import running
+
+    with running() as hub:
+        monkeypatch.setattr(constants, "ENDPOINT", hub.address)
+        template = hub.address + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        yield hub

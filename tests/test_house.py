@@ -40,6 +40,8 @@ KNOWS: dict[str, set[str]] = {
     "hyperparams": {"planning", "envs", "benchmark"},
     # Any agent that dreams can be played with.
     "playing": {"nn", "envs", "common", "planning", "analysis"},
+    # Models are uploaded with what is seen of them.
+    "hub": {"common", "envs", "analysis"},
     "testing": set(),  # agents are known by what they have
 }
 #: Stands on nothing of ours, so that every room may know it.

@@ -27,9 +27,14 @@ def run(block: Block, name: str, namespace: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("name", WITH_PYTHON)
 def test_python_blocks_run_in_order(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    if name == "docs/hub.md":
+        request.getfixturevalue("hub")  # a stand-in of the Hub
     for agent in (DreamerV3, PlaNet, PPO):
         shrink(agent, monkeypatch)
     # The evaluation of a planner plays a whole one.

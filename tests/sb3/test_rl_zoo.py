@@ -16,6 +16,7 @@ from dreamzoo.common.storage.container import reading
 from dreamzoo.rl_zoo import SEARCHES, register
 from dreamzoo.rl_zoo.commands import main
 from dreamzoo.rl_zoo.search import Between, sample
+from tests.hub.server import Hub
 
 #: Steps of a training; the Zoo evaluates after half of them.
 STEPS = 40
@@ -86,6 +87,22 @@ def test_it_films_and_draws_what_it_trained(zoo: None, tmp_path: Path) -> None:
     episodes = (run / "0.monitor.csv").read_text().splitlines()[2:]
     assert episodes
     assert [float(row.split(",")[0]) for row in episodes] == list(line.get_ydata())
+
+
+def test_it_pushes_to_the_hub_and_plays_what_it_loads_from_there(
+    zoo: None, hub: Hub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = ["--algo", "dreamer_v3", "--env", "CartPole-v1"]
+    main(["train", *task, *COMMON, *TRAINING, "--verbose", "0", *smallest("dreamer_v3")])
+    main(["push_to_hub", *task, "-f", "logs", "-orga", "me", "--no-render"])
+    sent = Path("logs/dreamer_v3/CartPole-v1_1/CartPole-v1.zip").read_bytes()
+    name = "dreamer_v3-CartPole-v1"
+    assert len(hub.repos[f"me/{name}"][f"{name}.zip"]) == pytest.approx(len(sent), abs=200)
+    monkeypatch.setenv("TRUST_REMOTE_CODE", "True")  # its settings are YAML that runs code
+    main(["load_from_hub", *task, "-f", "loaded", "-orga", "me"])
+    capsys.readouterr()
+    main(["enjoy", *task, *COMMON, "-f", "loaded", "-n", "50", "--no-render"])
+    assert "Mean reward" in capsys.readouterr().out
 
 
 def test_it_optimizes(zoo: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

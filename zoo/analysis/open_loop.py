@@ -38,6 +38,18 @@ class OpenLoop(NamedTuple):
     reward: Tensor
     context: int
 
+    def rows(self, rows: Tensor) -> "OpenLoop":
+        """
+        Take some of the sequences.
+
+        :param rows: int64, (b,)
+        """
+        truth, prediction = (
+            {k: v[rows] for k, v in obs.items()} if isinstance(obs, dict) else obs[rows]
+            for obs in self[:2]
+        )
+        return OpenLoop(truth, prediction, self.reward[:, rows], self.context)
+
 
 @restores_process
 @th.no_grad()

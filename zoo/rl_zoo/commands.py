@@ -18,6 +18,7 @@ import sys
 
 from dreamzoo import AGENTS
 from dreamzoo.cli.arguments import make_parser, plain_errors
+from dreamzoo.rl_zoo.hub import mend_hub
 from dreamzoo.rl_zoo.registration import register
 
 #: Modules of RL Zoo with a function of the command's name.
@@ -46,6 +47,8 @@ def main(argv: list[str] | None = None) -> None:
         register()
     if args.command == "train":
         args.arguments += _settings(args.arguments)
+    elif args.command.endswith("_hub"):
+        mend_hub()
     before, sys.argv = sys.argv, [f"dreamzoo rl_zoo {args.command}", *args.arguments]
     try:
         if args.command in _FUNCTIONS:

@@ -1,0 +1,176 @@
+"""Models on the Hub: what is uploaded comes back byte for byte, and loads without trust."""
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from stable_baselines3 import PPO
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.envs import FakeImageEnv
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import VecNormalize
+
+import dreamzoo
+from dreamzoo import AGENTS
+from dreamzoo.common.environments.normalizer import as_in_training
+from dreamzoo.hub import load_from_hub, package_to_hub, push_to_hub
+from tests.hub.server import Hub
+
+huggingface_hub = pytest.importorskip("huggingface_hub")
+
+#: Tiny agents of each kind: with a replay and a model, on-policy with a model, with none.
+SMALL: dict[str, dict[str, Any]] = {
+    "dreamer_v3": dict(policy_kwargs=dict(size="debug")),
+    "dreamer_v1": dict(policy_kwargs=dict(deter=16, stoch=4, units=16)),
+    "dreamer_v2": dict(policy_kwargs=dict(deter=16, stoch=4, classes=4, units=16)),
+    "merlin": dict(policy_kwargs=dict(size="small", rows=8)),
+    "rl_mem": dict(policy_kwargs=dict(size="small", rows=8)),
+    "rl_lstm": dict(policy_kwargs=dict(size="small")),
+    "discrete_sac": dict(policy_kwargs=dict(net_arch=[16])),
+}
+
+
+def make(name: str, env: Any = "CartPole-v1") -> Any:
+    return AGENTS[name]("MlpPolicy", env, seed=0, **SMALL[name])
+
+
+def test_what_is_pushed_comes_back_byte_for_byte(hub: Hub, tmp_path: Path) -> None:
+    make("dreamer_v3").save(tmp_path / "agent.zip")
+    url = push_to_hub("me/agent", tmp_path / "agent.zip", token="hf_x")
+    assert url == f"{hub.address}/me/agent"
+    sent = (tmp_path / "agent.zip").read_bytes()
+    assert hub.repos["me/agent"] == {"agent.zip": sent}
+    path = load_from_hub("me/agent")
+    assert Path(path).read_bytes() == sent
+    assert type(dreamzoo.load(path)).__name__ == "DreamerV3"
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_agent_is_packaged_with_what_is_known_of_it(name: str, hub: Hub) -> None:
+    model = make(name)
+    env = gym.make("CartPole-v1", render_mode="rgb_array")
+    repo = f"me/{name}-CartPole-v1"
+    kind = type(model).__name__
+    url = package_to_hub(
+        *(model, f"{name}-CartPole-v1", kind, "CartPole-v1", env, repo),
+        token="hf_x",
+        n_eval_episodes=2,
+        video_length=5,
+    )
+    assert url == f"{hub.address}/{repo}"
+    files = hub.repos[repo]
+    dreams = {"open_loop.png"} if hasattr(model, "world_model") else set()
+    known = {f"{name}-CartPole-v1.zip", "README.md", "config.json", "results.json", "replay.mp4"}
+    assert files.keys() == known | dreams
+    results = json.loads(files["results.json"])
+    assert results["n_eval_episodes"] == 2
+    card = huggingface_hub.ModelCard(files["README.md"].decode())
+    (result,) = card.data.eval_results
+    assert (card.data.model_name, result.dataset_name) == (kind, "CartPole-v1")
+    mean, std = results["mean_reward"], results["std_reward"]
+    assert result.metric_value == f"{mean:.2f} +/- {std:.2f}"
+    assert f"# {kind} playing CartPole-v1" in card.text
+    assert f"/{repo}/resolve/main/replay.mp4" in card.text
+    assert ("| steps ahead |" in card.text) == bool(dreams)
+    same = dreamzoo.load(load_from_hub(repo))
+    obs = np.full((1, 4), 0.02, np.float32)
+    assert same.predict(obs, deterministic=True)[0] == model.predict(obs, deterministic=True)[0]
+
+
+def test_the_code_of_a_card_runs(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    env: Any = VecNormalize(make_vec_env("CartPole-v1"))
+    model = make("discrete_sac", env)
+    env.obs_rms.mean = np.full(4, 0.3)
+    name = (model, "a", "DiscreteSAC", "CartPole-v1", env, "me/a")
+    package_to_hub(*name, n_eval_episodes=1, env_kwargs=dict(sutton_barto_reward=True))
+    assert env.training
+    assert env.norm_reward
+    text = hub.repos["me/a"]["README.md"].decode()
+    code = text.split("```python\n")[1].split("```")[0]
+    namespace: dict[str, Any] = {}
+    exec(code, namespace)
+    assert np.array_equal(namespace["env"].obs_rms.mean, env.obs_rms.mean)
+    assert namespace["env"].envs[0].unwrapped._sutton_barto_reward
+    assert capsys.readouterr().out.startswith("(")
+
+
+def test_agents_of_sb3_are_packaged_and_ask_for_trust(hub: Hub) -> None:
+    model = PPO("MlpPolicy", "CartPole-v1", n_steps=8, batch_size=8)
+    env = make_vec_env("CartPole-v1")
+    package_to_hub(model, "ppo", "PPO", "CartPole-v1", env, "me/ppo", n_eval_episodes=1)
+    assert "pass `trusted=True`" in hub.repos["me/ppo"]["README.md"].decode()
+    path = load_from_hub("me/ppo")
+    with pytest.raises(ValueError, match="trusted=True"):
+        dreamzoo.load(path)
+    assert isinstance(dreamzoo.load(path, trusted=True), PPO)
+
+
+class Payload:
+    ran = False
+
+    def __reduce__(self) -> Any:
+        return (setattr, (Payload, "ran", True))
+
+
+def test_code_in_a_repository_does_not_run(hub: Hub) -> None:
+    hub.repos["me/evil"] = {
+        "evil.zip": pickle.dumps(Payload()),
+        "vecnormalize.zip": pickle.dumps(Payload()),
+    }
+    path = load_from_hub("me/evil")
+    with pytest.raises(ValueError, match=r"evil\.zip"):
+        dreamzoo.load(path)
+    with pytest.raises(ValueError, match=r"vecnormalize\.zip"):
+        as_in_training(make_vec_env("CartPole-v1"), path)
+    assert not Payload.ran
+
+
+def test_models_that_are_not_there_are_named(hub: Hub, tmp_path: Path) -> None:
+    hub.repos["me/agent"] = {"other.zip": b"", "README.md": b""}
+    with pytest.raises(FileNotFoundError, match=r"no file agent\.zip. Its zip files: other\.zip"):
+        load_from_hub("me/agent")
+    with pytest.raises(OSError, match="me/nothing"):
+        load_from_hub("me/nothing")
+    with pytest.raises(FileNotFoundError, match="Nothing was uploaded"):
+        push_to_hub("me/new", tmp_path / "none.zip")
+    env = make_vec_env("Acrobot-v1")
+    with pytest.raises(ValueError, match="Observation spaces do not match"):
+        package_to_hub(make("dreamer_v3"), "a", "DreamerV3", "Acrobot-v1", env, "me/new")
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        package_to_hub(
+            make("dreamer_v3"), "a", "DreamerV3", "x", env, "me/new", logs=tmp_path / "no"
+        )
+    assert "me/new" not in hub.repos
+
+
+def test_images_become_a_video_of_the_dream(hub: Hub) -> None:
+    env = make_vec_env(lambda: FakeImageEnv(screen_height=64, screen_width=64, n_channels=3))
+    model = AGENTS["dreamer_v3"]("CnnPolicy", env, seed=0, **SMALL["dreamer_v3"])
+    package_to_hub(model, "a", "DreamerV3", "pictures", env, "me/a", n_eval_episodes=1)
+    files = hub.repos["me/a"]
+    assert files.keys() >= {"observation.mp4", "observation.png", "open_loop.png"}
+    assert "replay.mp4" not in files
+    assert "/me/a/resolve/main/observation.mp4" in files["README.md"].decode()
+
+
+@pytest.mark.parametrize("name", ["dreamer_v3", "merlin"])
+def test_functions_of_sb3_take_our_agents(
+    name: str, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sb3 = pytest.importorskip("huggingface_sb3")
+    model = make(name)
+    env = make_vec_env("CartPole-v1", env_kwargs=dict(render_mode="rgb_array"))
+    sb3.package_to_hub(
+        *(model, "agent", type(model).__name__, "CartPole-v1", env, "me/agent", "hello"),
+        n_eval_episodes=1,
+        video_length=3,
+    )
+    assert json.loads(hub.repos["me/agent"]["config.json"])["gamma"] == model.gamma
+    monkeypatch.setenv("TRUST_REMOTE_CODE", "True")
+    path = sb3.load_from_hub("me/agent", "agent.zip")
+    assert type(dreamzoo.load(path)) is type(model)
+    assert len(evaluate_policy(dreamzoo.load(path), env, 1)) == 2

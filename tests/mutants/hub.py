@@ -1,0 +1,81 @@
+"""Mistakes in what goes to the Hugging Face Hub, and in errors by horizon."""
+
+from tests.mutants.mutant import Mutant
+
+PACKAGE, TRANSFER, CARD = "zoo/hub/package.py", "zoo/hub/transfer.py", "zoo/hub/card.py"
+ERRORS = "zoo/analysis/horizon_errors.py"
+OF_HUB = ("tests/hub/test_hub.py",)
+OF_ERRORS = ("tests/analysis/test_horizon_errors.py",)
+
+MUTANTS = [
+    Mutant(
+        "hub: a package changes the statistics of its environment",
+        PACKAGE,
+        "        normalizer.training, normalizer.norm_reward = before\n",
+        "        pass\n",
+        OF_HUB,
+    ),
+    Mutant(
+        "hub: a model that is not there has a path",
+        TRANSFER,
+        "if not path.is_file():\n        files",
+        "if False:\n        files",
+        OF_HUB,
+    ),
+    Mutant(
+        "hub: statistics are left behind",
+        TRANSFER,
+        "wanted = [filename, NORMALIZER]",
+        "wanted = [filename]",
+        OF_HUB,
+    ),
+    Mutant(
+        "hub: a repository is made before the agent has been looked at",
+        PACKAGE,
+        "    check_spaces(model, env)\n",
+        "    api.create_repo(repo_id, exist_ok=True)\n    check_spaces(model, env)\n",
+        OF_HUB,
+    ),
+    Mutant(
+        "hub: the card's environment is another one",
+        CARD,
+        'arguments = "".join(',
+        'arguments = "" and "".join(',
+        OF_HUB,
+    ),
+    Mutant(
+        "hub: pickles are said to run no code",
+        CARD,
+        "    except FileError:\n",
+        "    except FileError:\n        held = ''\n    if False:\n",
+        OF_HUB,
+    ),
+    Mutant(
+        "errors by horizon: ends of episodes are overlooked",
+        ERRORS,
+        "np.logical_and.accumulate(",
+        "np.logical_or.accumulate(",
+        OF_ERRORS,
+    ),
+    Mutant(
+        "errors by horizon: what was seen is taken for what was predicted",
+        ERRORS,
+        "rows, step, last = running[:, i], shown.context + i, shown.context - 1",
+        "rows, step, last = running[:, i], i, shown.context - 1",
+        OF_ERRORS,
+    ),
+    Mutant(
+        "errors by horizon: bytes overflow",
+        ERRORS,
+        ".astype(np.float64)",
+        "",
+        OF_ERRORS,
+    ),
+    Mutant(
+        "errors by horizon: the first observation is the one that stays",
+        ERRORS,
+        "shown.context + i, shown.context - 1",
+        "shown.context + i, 0",
+        OF_ERRORS,
+    ),
+]
