@@ -7,12 +7,14 @@ import pytest
 from filelock import FileLock
 
 import dreamzoo
-from dreamzoo.benchmark import results
 from dreamzoo.benchmark.comparisons import COMPARISONS, Comparison
 from dreamzoo.benchmark.many_runs import is_finished, train_all
-from dreamzoo.benchmark.run_config import Run, command_line
+from dreamzoo.benchmark.results.evaluations import read_rows, read_run
+from dreamzoo.benchmark.results.styles import AGENTS
+from dreamzoo.benchmark.run_config import Run, changes, command_line
 from dreamzoo.benchmark.runs import make_agent, make_envs
 from dreamzoo.cli import main
+from dreamzoo.cli.benchmark.run import decide
 from dreamzoo.cli.train import parse_args
 
 RUNS = [run for comparison in COMPARISONS.values() for run in comparison.runs]
@@ -60,7 +62,7 @@ def test_runs_of_a_comparison_lie_apart_and_are_told_apart(name: str) -> None:
 
 
 def test_every_agent_has_a_style() -> None:
-    assert dreamzoo.AGENTS.keys() <= results.AGENTS.keys()
+    assert dreamzoo.AGENTS.keys() <= AGENTS.keys()
 
 
 @pytest.fixture
@@ -76,16 +78,21 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Comparison:
 def test_one_command_trains_tabulates_and_draws(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["benchmark", "run", "tiny", "--seeds", "3", "--out", str(tmp_path), "--jobs", "2"]
+    arguments = ["benchmark", "run", "tiny", "--seed", "3", "--out", str(tmp_path), "--jobs", "2"]
     main(arguments)
     out = capsys.readouterr().out
     assert "CartPole-v1-ppo-3: finished" in out
     assert "| PPO | " in out
     assert "| PPO, greedy | " in out
+    assert (tmp_path / "table.md").read_text() in out
     assert (tmp_path / "curves.png").stat().st_size > 5_000
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*")}
+    assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["CartPole-v1.png"]
+    page = (tmp_path / "report.html").read_text()
+    assert "two of PPO" in page
+    assert "dreamzoo benchmark run tiny --seed 3" in page
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("CartPole-v1-*/*")}
     main(arguments)  # has nothing left to do
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*")} == before
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("CartPole-v1-*/*")} == before
     main(["benchmark", "list"])
     assert "two of PPO" in capsys.readouterr().out
 
@@ -96,7 +103,7 @@ def test_an_interrupted_run_is_resumed(tiny: Comparison, tmp_path: Path) -> None
     assert not is_finished(run)
     assert train_all([run], 1) == []
     assert is_finished(run)
-    assert [row.steps for row in results.read_run(run.out)] == [16, 32]
+    assert [row.steps for row in read_run(run.out)] == [16, 32]
 
 
 def test_a_run_of_another_process_is_left_to_it(
@@ -109,23 +116,66 @@ def test_a_run_of_another_process_is_left_to_it(
     assert not run.out.exists()
 
 
-def test_another_run_in_its_folder_is_refused(tiny: Comparison, tmp_path: Path) -> None:
+@pytest.fixture
+def changed(tiny: Comparison, tmp_path: Path) -> Run:
+    """A finished run with a smaller batch than the comparison has."""
     (run,) = tiny.seeded([0], agents=["ppo"], folder=tmp_path)
-    train_all([replace(run, agent_kwargs=[("n_steps", 16), ("batch_size", 8)])], 1)
-    with pytest.raises(SystemExit, match="batch_size=16: it has batch_size=8"):
-        main(["benchmark", "run", "tiny", "--seeds", "0", "--out", str(tmp_path)])
+    other = replace(run, agent_kwargs=[("n_steps", 16), ("batch_size", 8), ("n_epochs", 1)])
+    assert train_all([other], 1) == []
+    return run
+
+
+RUN_TINY = ["benchmark", "run", "tiny", "--seed", "0", "--out"]
+
+
+def test_changed_settings_stop_no_other_run(
+    changed: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match=r"1 skipped, whose settings .* CartPole-v1-ppo-0"):
+        main([*RUN_TINY, str(tmp_path)])
+    out = capsys.readouterr().out
+    assert (
+        "holds a run with other settings; asked for: batch_size=16 (it has batch_size=8), "
+        "no n_epochs (it has n_epochs=1)."
+    ) in out
+    assert {row.agent for row in read_rows(tmp_path / "results.csv")} == {"PPO, greedy"}
+    main([*RUN_TINY, str(tmp_path), "--changed", "skip"])  # said, not only suffered
+
+
+def test_a_changed_run_goes_on_with_its_own_settings(changed: Run, tmp_path: Path) -> None:
+    args = [str(tmp_path), "--agents", "ppo", "--changed"]
+    main([*RUN_TINY, *args, "keep"])
+    assert [row.steps for row in read_rows(tmp_path / "results.csv")] == [16, 32]
+    assert changes(changed).startswith("batch_size=16")
+    main([*RUN_TINY, *args, "anew"])
+    assert changes(changed) == ""
+    assert is_finished(changed)
+
+
+def test_whoever_sits_there_is_asked_until_the_answer_is_one(
+    changed: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    typed = iter(["", "what?", "K"])
+    runs, anew, skipped = decide([changed], None, ask=lambda _: next(typed))
+    assert dict(runs[0].agent_kwargs)["batch_size"] == 8
+    assert (anew, skipped) == (set(), [])
+    assert decide([changed], None, ask=lambda _: "anew") == ([changed], {changed.out}, [])
+    assert decide([changed], None, ask=lambda _: "s") == ([], set(), [changed])
 
 
 def test_a_failed_run_is_named_and_the_others_are_made(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    runs = (replace(TINY, agent_kwargs=[("n_step", 1)]), replace(TINY, label="fine"))
+    # Where it is to lie there is a file.
+    (tmp_path / "CartPole-v1-ppo-0").write_text("")
+    runs = (TINY, replace(TINY, label="fine"))
     monkeypatch.setitem(COMPARISONS, "tiny", Comparison("one fails", {"CartPole-v1": 32}, 16, runs))
     with pytest.raises(SystemExit, match="1 of 2 runs failed"):
-        main(["benchmark", "run", "tiny", "--seeds", "0", "--out", str(tmp_path)])
+        main(["benchmark", "run", "tiny", "--seed", "0", "--out", str(tmp_path)])
     out = capsys.readouterr().out
     assert f"failed, see {tmp_path / 'CartPole-v1-ppo-0'}.log" in out
-    assert "n_step" in (tmp_path / "CartPole-v1-ppo-0.log").read_text()
+    assert "CartPole-v1-ppo-0" in (tmp_path / "CartPole-v1-ppo-0.log").read_text()
     assert "| fine | " in out
 
 
@@ -138,7 +188,7 @@ def test_what_is_not_compared_is_refused(asked: list[str]) -> None:
 
 @pytest.mark.usefixtures("tiny")
 def test_commands_can_be_pasted(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["benchmark", "commands", "tiny", "--seeds", "0", "--agents", "ppo"])
+    main(["benchmark", "commands", "tiny", "--seed", "0", "--agents", "ppo"])
     assert capsys.readouterr().out == (
         "dreamzoo train --agent ppo --env CartPole-v1 -p 'net_arch=[4]' -a n_steps=16 "
         "batch_size=16 --steps 32 --eval-every 16 --eval-episodes 1 --save-every 16 --threads 1 "

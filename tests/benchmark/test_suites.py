@@ -8,7 +8,7 @@ import pytest
 
 from dreamzoo.benchmark import atari, crafter_score, suite, suite_names
 from dreamzoo.benchmark.comparisons import COMPARISONS
-from dreamzoo.benchmark.results import PUBLISHED, Published, read_rows
+from dreamzoo.benchmark.results.published import METHODS, of_task, published_curves
 from dreamzoo.benchmark.suite_tables import suites_table, tasks_table
 from dreamzoo.cli.suites import main
 from dreamzoo.dreamer_v3 import SIZES
@@ -74,14 +74,26 @@ def test_returns_are_in_order() -> None:
     assert suite("crafter").tasks[0].returns == {"random": 2.1, "human": 14.3, "dreamer_v3": 11.7}
 
 
-def test_what_dreamer_v3_reaches_is_where_its_curve_of_numbers_ends() -> None:
-    """The released curves of dm_control lie in another file, up to fewer frames."""
-    for task in suite("dmc_proprio").tasks:
-        if task.name in ("walker-walk", "cartpole-swingup", "reacher-easy"):
-            curve = "dmc_" + task.name.replace("-", "_")
-            rows = read_rows(PUBLISHED, Published)
-            early = [r.mean for r in rows if (r.task, r.method) == (curve, "dreamerv3")]
-            assert task.returns["dreamer_v3"] > max(early)
+@pytest.mark.parametrize(
+    "name", ["atari57", "atari100k", "dmc_proprio", "dmc_vision", "procgen", "minecraft"]
+)
+def test_what_dreamer_v3_reaches_is_where_its_published_curve_ends(name: str) -> None:
+    for task in suite(name).tasks:
+        last = of_task(task.env, "dreamerv3")[-1]
+        assert last.mean == pytest.approx(task.returns["dreamer_v3"], rel=1e-3), task.env
+        assert task.frames is not None
+        assert last.frames == pytest.approx(task.frames, rel=0.02), task.env
+
+
+def test_every_published_curve_stands_beside_a_task() -> None:
+    shown = {
+        (point.suite, point.method, point.task)
+        for name in suite_names()
+        for task in suite(name).tasks
+        for method in METHODS
+        for point in of_task(task.env, method)[:1]
+    }
+    assert shown == published_curves().keys()
 
 
 @pytest.mark.parametrize("name", ["walker-walk", "walker_walk", "Walker-Walk"])

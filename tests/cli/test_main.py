@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 
 import dreamzoo
-from dreamzoo.cli import COMMANDS, bench, main
+from dreamzoo.cli import COMMANDS, bench, benchmark, main
 
 ROOT = Path(__file__).parents[2]
-ALL = [[name] for name in COMMANDS] + [["bench", name] for name in bench.COMMANDS]
+NESTED = {"bench": bench.COMMANDS, "benchmark": benchmark.COMMANDS}
+ALL = [[name] for name in COMMANDS] + [[of, name] for of in NESTED for name in NESTED[of]]
 
 
 def test_help_has_a_line_for_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments, commands in (([], COMMANDS), (["bench", "--help"], bench.COMMANDS)):
+    nested = [([name, "--help"], commands) for name, commands in NESTED.items()]
+    for arguments, commands in [([], COMMANDS), *nested]:
         with pytest.raises(SystemExit):
             main(arguments)
         lines = capsys.readouterr().out.splitlines()
@@ -55,6 +57,12 @@ def test_the_package_runs_as_a_module() -> None:
     command = [sys.executable, "-m", "dreamzoo", "--version"]
     said = subprocess.run(command, capture_output=True, text=True, check=True)
     assert said.stdout.strip() == dreamzoo.__version__
+
+
+def test_benchmarks_run_as_a_module() -> None:
+    command = [sys.executable, "-m", "dreamzoo.benchmark", "--help"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert said.stdout.startswith("usage: dreamzoo benchmark COMMAND")
 
 
 def test_the_installed_command_is_main() -> None:

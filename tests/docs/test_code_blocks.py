@@ -76,7 +76,7 @@ FOREIGN = {"pip", "sudo", "mkdir", "ln", "export", "git", "pytest", "ruff", "ten
 
 
 #: Subcommands of ``dreamzoo`` that have subcommands.
-NESTED = {"bench", "results", "rl_zoo"}
+NESTED = {"bench", "benchmark", "rl_zoo"}
 
 
 def main_of(script: str) -> Callable[[list[str]], None]:

@@ -160,8 +160,8 @@ MUTANTS = [
     Mutant(
         "train: agents of SB3 see boards as images that they refuse",
         "zoo/benchmark/run_config.py",
-        'return "CnnPolicy" if is_board and agent in dreamzoo.AGENTS else "MlpPolicy"',
-        'return "CnnPolicy" if is_board else "MlpPolicy"',
+        "is_board = suite in BOARDS and agent in dreamzoo.AGENTS",
+        "is_board = suite in BOARDS",
         ("tests/cli/test_train.py",),
     ),
 ]

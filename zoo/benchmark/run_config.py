@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ WRITTEN = (
 FREE = ("steps", "eval_every", "save_every", "label", "device", "threads")
 #: Suites whose observations are boards.
 BOARDS = ("minatar", "minigrid")
+#: Those whose observations are images.
+IMAGES = ("atari", "atari100k", "crafter", "dmc_pixels", "pixels", "procgen")
 #: Arguments that stand in pairs of a name and a value.
 PAIRED = ("env_kwargs", "policy_kwargs", "agent_kwargs")
 
@@ -96,15 +98,22 @@ def default_policy(agent: str, env: str, env_kwargs: Pairs) -> str:
         >>> from dreamzoo.benchmark.run_config import default_policy
         >>> [default_policy(agent, "minatar/breakout", []) for agent in ("dreamer_v3", "dqn")]
         ['CnnPolicy', 'MlpPolicy']
+        >>> default_policy("ppo", "crafter", []), default_policy("sac", "dmc/walker-walk", [])
+        ('CnnPolicy', 'MultiInputPolicy')
 
     :param agent: see :class:`Run`
     :param env: see :class:`Run`
     :param env_kwargs: see :class:`Run`
-    :return: ``CnnPolicy`` where an agent of dreamzoo sees a board, which SB3's cannot read as an
-        image; else ``MlpPolicy``
+    :return: ``CnnPolicy`` for images, and for boards where an agent of dreamzoo sees them, as SB3's
+        cannot read them as images; ``MultiInputPolicy`` for observations of several parts; else
+        ``MlpPolicy``
     """
-    is_board = env.partition("/")[0] in BOARDS and not dict(env_kwargs).get("previous_action")
-    return "CnnPolicy" if is_board and agent in dreamzoo.AGENTS else "MlpPolicy"
+    suite, given = env.partition("/")[0], dict(env_kwargs)
+    parts = suite == "minecraft" or (suite == "dmc" and not given.get("flatten"))
+    if parts or given.get("previous_action"):
+        return "MultiInputPolicy"
+    is_board = suite in BOARDS and agent in dreamzoo.AGENTS
+    return "CnnPolicy" if is_board or suite in IMAGES else "MlpPolicy"
 
 
 def command_line(run: Run) -> list[str]:
@@ -221,10 +230,7 @@ def continued(given: Mapping[str, Any]) -> Run:
     :raises ValueError: if there is none, or names what differs and cannot
     """
     out = Path(given["out"])
-    args = _last_args(out)
-    before = {name: args[name] for name in (*_FIXED, *FREE) if name in args}
-    pairs = {name: before[name] for name in PAIRED if name in before}
-    before |= {name: [(k, _from_json(x)) for k, x in had] for name, had in pairs.items()}
+    before = _noted(out)
     asked, had = _differences(given, before)
     if asked:
         raise ValueError(
@@ -237,8 +243,37 @@ def continued(given: Mapping[str, Any]) -> Run:
             f"The run in {out} ended before it was saved: there is no {MODEL}. Begin it anew "
             "(--overwrite)."
         )
-    rest = {name: value for name, value in given.items() if name not in pairs}
+    rest = {k: x for k, x in given.items() if k not in PAIRED or k not in before}
     return Run(**{**before, **rest, "out": out, "resume": True, "overwrite": False})
+
+
+def changes(run: Run) -> str:
+    """
+    Say what a run has different from the one in its folder, that cannot be changed on the way.
+
+    :param run: as it is asked for
+    :return: such as "batch_size=16 (it has batch_size=8)"; empty: nothing, or there is no other
+    """
+    if not (run.out / CONFIG).exists() or not is_saved(run.out):
+        return ""
+    before = _noted(run.out)
+    asked, had = _differences(vars(run), before)
+    for name in PAIRED:
+        for key, value in dict(before.get(name, [])).items():
+            if key not in dict(getattr(run, name)):
+                asked.append(f"no {key}")
+                had.append(f"{key}={value!r}")
+    return ", ".join(f"{x} (it has {y})" for x, y in zip(asked, had, strict=True))
+
+
+def as_begun(run: Run) -> Run:
+    """
+    Take a run as it lies in its folder, with what is asked for now of what can be changed.
+
+    :param run: as it is asked for
+    """
+    given = {name: getattr(run, name) for name in (*FREE, "out")}
+    return replace(continued(given), resume=False)
 
 
 def is_saved(folder: Path) -> bool:
@@ -256,6 +291,14 @@ def _last_args(folder: Path) -> dict[str, Any]:
         return args | {}
     except (ValueError, LookupError, TypeError):
         raise ValueError(f"{path} is not what dreamzoo train writes.") from None
+
+
+def _noted(folder: Path) -> dict[str, Any]:
+    """Read the arguments of the run in a folder as :class:`Run` takes them."""
+    args = _last_args(folder)
+    before = {name: args[name] for name in (*_FIXED, *FREE) if name in args}
+    pairs = {name: before[name] for name in PAIRED if name in before}
+    return before | {name: [(k, _from_json(x)) for k, x in had] for name, had in pairs.items()}
 
 
 def _differences(

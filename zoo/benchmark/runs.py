@@ -59,17 +59,9 @@ def _as_saved(run: Run, env: VecEnv) -> VecNormalize:
 
 def make_agent(run: Run, env: VecEnv) -> BaseAlgorithm:
     """Make the agent of a run, or load it as it was saved."""
-    kind = agent_class(run.agent)
     if not run.resume:
-        return kind(
-            _policy_name(kind, run.policy),
-            env,
-            policy_kwargs=dict(run.policy_kwargs),
-            seed=run.seed,
-            device=run.device,
-            verbose=1,
-            **{name: _falling(name, value) for name, value in run.agent_kwargs},
-        )
+        return _build(run, env, seed=run.seed, device=run.device, verbose=1)
+    kind = agent_class(run.agent)
     # Who resumes a run has begun it, and trusts its folder.
     last = newest(run.out)
     trust = {"trusted": True} if issubclass(kind, SavedAlgorithm) else {}
@@ -79,6 +71,28 @@ def make_agent(run: Run, env: VecEnv) -> BaseAlgorithm:
     elif isinstance(model, OffPolicyAlgorithm):
         model.load_replay_buffer(last / REPLAY_OF_SB3)
     return model
+
+
+def make_untrained(run: Run, env: VecEnv) -> BaseAlgorithm:
+    """
+    Make the agent of a run without networks and replay: what it refuses, it refuses at once.
+
+    :param run: what is to be trained
+    :param env: its environment
+    :raises ValueError: or others, of the agent, for settings and spaces that it does not take
+    """
+    return _build(run, env, _init_setup_model=False)
+
+
+def _build(run: Run, env: VecEnv, **others: Any) -> BaseAlgorithm:
+    kind = agent_class(run.agent)
+    return kind(
+        _policy_name(kind, run.policy),
+        env,
+        policy_kwargs=dict(run.policy_kwargs),
+        **{name: _falling(name, value) for name, value in run.agent_kwargs},
+        **others,
+    )
 
 
 def _falling(name: str, value: Any) -> Any:

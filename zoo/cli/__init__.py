@@ -12,11 +12,9 @@ COMMANDS = {
     "attention": Command("dreamzoo.cli.attention", "show what is read from an external memory"),
     "plan": Command("dreamzoo.cli.plan", "plan in dm_control's own simulator"),
     "ppo-in-dream": Command("dreamzoo.cli.ppo_in_dream", "train an SB3 agent inside a dream"),
-    "benchmark": Command("dreamzoo.cli.benchmark", "train and compare agents by one command"),
-    "results": Command("dreamzoo.cli.results", "make tables and plots of finished runs"),
+    "benchmark": Command("dreamzoo.cli.benchmark", "train, compare and show agents"),
     "rl_zoo": Command("dreamzoo.rl_zoo.commands", "train and play agents by RL Zoo's commands"),
     "suites": Command("dreamzoo.cli.suites", "print the benchmarks of the papers and their tasks"),
-    "install-minerl": Command("dreamzoo.cli.install_minerl", "install MineRL in a form that works"),
     "sizes": Command("dreamzoo.cli.sizes", "print parameter counts and memory of model sizes"),
     "bench": Command("dreamzoo.cli.bench", "measure speed: updates, dreams, plans, replay"),
 }

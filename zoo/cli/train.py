@@ -43,7 +43,7 @@ def make_train_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("-e", "--env-kwargs", nargs="*", type=parse_value)
     parser.add_argument(
-        "--policy", help="default: MlpPolicy; CnnPolicy for boards of MinAtar and MiniGrid"
+        "--policy", help="default: MlpPolicy, CnnPolicy or MultiInputPolicy, by the suite"
     )
     parser.add_argument("-p", "--policy-kwargs", nargs="*", type=parse_value)
     parser.add_argument("-a", "--agent-kwargs", nargs="*", type=parse_value)

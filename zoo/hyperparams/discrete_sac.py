@@ -10,10 +10,7 @@ from typing import Any
 
 from dreamzoo.hyperparams.zoo_format import zoo_settings
 
-_SMALL: dict[str, Any] = {
-    "policy": "MlpPolicy",
-    "n_envs": 4,
-    "n_timesteps": 50_000,
+LAPTOP: dict[str, Any] = {
     "buffer_size": 50_000,
     "learning_starts": 1_000,
     "batch_size": 128,
@@ -26,6 +23,7 @@ _SMALL: dict[str, Any] = {
     "target_entropy_scale": (0.9, 0.1, 10_000),
     "policy_kwargs": {"net_arch": [128, 128]},
 }
+_SMALL: dict[str, Any] = {"policy": "MlpPolicy", "n_envs": 4, "n_timesteps": 50_000, **LAPTOP}
 
 published: dict[str, dict[str, Any]] = {
     "CartPole-v1": _SMALL,

@@ -7,6 +7,7 @@ from dreamzoo.benchmark.comparisons.discrete_sac import DISCRETE_SAC
 from dreamzoo.benchmark.comparisons.dmc_proprio import DMC_PROPRIO
 from dreamzoo.benchmark.comparisons.latents import LATENTS
 from dreamzoo.benchmark.comparisons.memory import MEMORY
+from dreamzoo.benchmark.comparisons.of_suite import of_envs, of_suite
 
 #: By the names that ``dreamzoo benchmark`` knows.
 COMPARISONS: dict[str, Comparison] = {
@@ -18,4 +19,4 @@ COMPARISONS: dict[str, Comparison] = {
     "memory": MEMORY,
 }
 
-__all__ = ["COMPARISONS", "Comparison"]
+__all__ = ["COMPARISONS", "Comparison", "of_envs", "of_suite"]

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dreamzoo.benchmark.results.evaluations import short_name
 from dreamzoo.benchmark.run_config import Run
 
 
@@ -22,13 +23,14 @@ class Comparison:
     :param about: one line
     :param frames: by tasks, as :func:`~dreamzoo.envs.make_env` names them: when the table shows the
         returns, and where the curves end
-    :param window: frames before, over whose evaluations is averaged
+    :param window: frames before, over whose evaluations is averaged; None: see
+        :func:`~dreamzoo.benchmark.results.published.window_of`
     :param runs: one for each agent and task, of any seed and folder
     """
 
     about: str
     frames: dict[str, int]
-    window: int
+    window: int | None
     runs: tuple[Run, ...]
 
     @property
@@ -55,13 +57,15 @@ class Comparison:
         """
         _check("task", tasks, list(self.frames))
         _check("agent", agents, self.agents)
+        short = {task: short_name(task) for task in self.frames}
+        names = short if len(set(short.values())) == len(short) else {t: t for t in short}
         for seed in seeds:
             for run in self.runs:
                 if tasks is not None and run.env not in tasks:
                     continue
                 if agents is not None and (run.label or run.agent) not in agents:
                     continue
-                yield replace(run, seed=seed, out=folder / _folder_name(run, seed))
+                yield replace(run, seed=seed, out=folder / _folder_name(run, names[run.env], seed))
 
 
 def _check(kind: str, asked: Collection[str] | None, known: list[str]) -> None:
@@ -70,7 +74,6 @@ def _check(kind: str, asked: Collection[str] | None, known: list[str]) -> None:
         raise ValueError(f"{kind} {unknown[0]!r} is not compared; there are {', '.join(known)}.")
 
 
-def _folder_name(run: Run, seed: int) -> str:
-    suite, _, rest = run.env.partition("/")
-    parts = ((rest or suite).replace("/", "-"), (run.label or run.agent).replace(" ", "_"), seed)
+def _folder_name(run: Run, task: str, seed: int) -> str:
+    parts = (task.replace("/", "-"), (run.label or run.agent).replace(" ", "_"), seed)
     return "-".join(map(str, parts))

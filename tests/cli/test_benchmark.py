@@ -11,7 +11,7 @@ from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.save_util import save_to_pkl
 
-from dreamzoo.benchmark import results
+from dreamzoo.benchmark.results import evaluations, styles
 from dreamzoo.cli import main
 from dreamzoo.common.buffers import SequenceReplayBuffer
 from dreamzoo.common.storage.container import writing
@@ -50,7 +50,7 @@ def collected(tmp_path: Path) -> Path:
         write_run(tmp_path / "c", [10.0] * 10 + [999.0] * 3, agent="ppo"),
     ]
     to = tmp_path / "out" / "results.csv"
-    main(["results", "collect", *map(str, runs), "--to", str(to)])
+    main(["benchmark", "collect", *map(str, runs), "--to", str(to)])
     return to
 
 
@@ -66,30 +66,58 @@ def test_collected_rows_are_the_evaluations(collected: Path) -> None:
 
 def test_collecting_again_replaces_the_run(collected: Path, tmp_path: Path) -> None:
     again = write_run(tmp_path / "again", [7.0] * 10, agent="ppo")
-    main(["results", "collect", str(again), "--to", str(collected)])
-    rows = results.read_rows(collected, results.Evaluation)
+    main(["benchmark", "collect", str(again), "--to", str(collected)])
+    rows = evaluations.read_rows(collected)
     assert len(rows) == 30
     assert {row.mean_return for row in rows if row.agent == "ppo"} == {7.0}
     with pytest.raises(SystemExit, match="same agent, task and seed"):
-        main(["results", "collect", str(again), str(tmp_path / "c"), "--to", str(collected)])
+        main(["benchmark", "collect", str(again), str(tmp_path / "c"), "--to", str(collected)])
 
 
-def test_unfinished_runs_are_refused(tmp_path: Path) -> None:
-    run, to = write_run(tmp_path / "run", [100.0] * 9), tmp_path / "results.csv"
-    with pytest.raises(SystemExit, match="evaluated at 22500 of 25000 steps"):
-        main(["results", "collect", str(run), "--to", str(to)])
-    (run / "evaluations.npz").unlink()
-    with pytest.raises(SystemExit, match="evaluated at 0 of 25000 steps"):
-        main(["results", "collect", str(run), "--to", str(to)])
-    assert not to.exists()
+def test_unfinished_runs_are_collected_as_far_as_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun, to = write_run(tmp_path / "begun", [100.0] * 4), tmp_path / "results.csv"
+    done = write_run(tmp_path / "done", [100.0] * 10, seed=1)
+    new = write_run(tmp_path / "new", [], seed=2)
+    (new / "evaluations.npz").unlink()
+    main(["benchmark", "collect", *map(str, (begun, done, new)), "--to", str(to)])
+    out = capsys.readouterr().out
+    assert f"{begun} is not finished: at 10,000 of 25,000 steps." in out
+    assert f"{new} is not finished: at 0 of 25,000 steps." in out
+    assert f"{done} is not" not in out
+    rows = evaluations.read_rows(to)
+    assert [row.seed for row in rows] == [0] * 4 + [1] * 10
+    # Where the table stands only one seed has come.
+    main(["benchmark", "table", str(to)])
+    assert "| DreamerV3 | 100 (100 to 100; 1) |" in capsys.readouterr().out
+
+
+def test_evaluations_that_are_being_written_are_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = write_run(tmp_path / "run", [100.0] * 10)
+    whole = (run / "evaluations.npz").read_bytes()
+    (run / "evaluations.npz").write_bytes(whole[: len(whole) // 2])
+    monkeypatch.setattr(
+        evaluations.time, "sleep", lambda _: (run / "evaluations.npz").write_bytes(whole)
+    )
+    assert len(evaluations.read_run(run)) == 10
+    monkeypatch.setattr(evaluations.time, "sleep", lambda _: None)
+    (run / "evaluations.npz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"evaluations.npz is damaged"):
+        evaluations.read_run(run)
 
 
 def test_frames_are_steps_times_action_repeat(tmp_path: Path) -> None:
-    assert results.REPEATS["dmc"] == inspect.signature(make_dmc).parameters["action_repeat"].default
+    assert (
+        evaluations.REPEATS["dmc"]
+        == inspect.signature(make_dmc).parameters["action_repeat"].default
+    )
     slow = write_run(tmp_path / "slow", [1.0] * 10, env_kwargs=[["action_repeat", 4]])
-    assert results.read_run(slow)[-1].frames == 100_000
+    assert evaluations.read_run(slow)[-1].frames == 100_000
     plain = write_run(tmp_path / "plain", [1.0] * 10, task="Pendulum-v1")
-    assert results.read_run(plain)[-1].frames == 25_000
+    assert evaluations.read_run(plain)[-1].frames == 25_000
 
 
 def test_a_label_stands_for_the_agent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,18 +127,19 @@ def test_a_label_stands_for_the_agent(tmp_path: Path, capsys: pytest.CaptureFixt
         write_run(tmp_path / "old", [3.0] * 10, seed=1, label=""),
     ]
     to = tmp_path / "results.csv"
-    main(["results", "collect", *map(str, runs), "--to", str(to)])
-    main(["results", "table", "--results", str(to), "--tasks", "dmc/walker-walk"])
+    main(["benchmark", "collect", *map(str, runs), "--to", str(to)])
+    capsys.readouterr()
+    main(["benchmark", "table", str(to), "--tasks", "dmc_proprio/walker-walk"])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[3:5] == [
+    assert lines[2:4] == [
         "| DreamerV3 | 2.00 (1.00 to 3.00; 2) |",
         "| no images | 2.00 (2.00 to 2.00; 1) |",
     ]
 
 
 def test_agents_are_told_apart_by_color() -> None:
-    colors = [style.color for style in results.AGENTS.values()]
-    assert len({*colors, *results.MORE_COLORS}) == len(colors) + len(results.MORE_COLORS)
+    colors = [style.color for style in styles.AGENTS.values()]
+    assert len({*colors, *styles.MORE_COLORS}) == len(colors) + len(styles.MORE_COLORS)
 
 
 @pytest.mark.parametrize(
@@ -118,6 +147,7 @@ def test_agents_are_told_apart_by_color() -> None:
     [
         # At 50k frames the seeds stand at 200 and 400; the window of 25k holds 160..200, 360..400.
         (["--frames", "50000", "--window", "5000"], "300 (200 to 400; 2)", "176 +- 35 (5)"),
+        ([], "280 (180 to 380; 2)", "176 +- 35 (5)"),
         (["--frames", "50000"], "280 (180 to 380; 2)", "176 +- 35 (5)"),
         (["--frames", "27000"], "230 (130 to 330; 2)", "66 +- 15 (5)"),
         (["--frames", "100000"], "-", "454 +- 139 (5)"),
@@ -131,11 +161,11 @@ def test_table_says_what_the_runs_did(
     published: str,
 ) -> None:
     capsys.readouterr()
-    main(["results", "table", "--results", str(collected), *options])
+    main(["benchmark", "table", str(collected), *options])
     head, _, *lines, _, caption = capsys.readouterr().out.splitlines()
-    assert head == "| agent | walker-walk | cartpole-swingup | reacher-easy |"
+    assert head == "| agent | walker-walk |"
     rows = {name: cells for name, *cells in (line.strip("| ").split(" | ") for line in lines)}
-    assert rows["DreamerV3"] == [dreamer, "-", "-"]
+    assert rows["DreamerV3"] == [dreamer]
     assert rows["PPO"][0] == ("-" if dreamer == "-" else "10.00 (10.00 to 10.00; 1)")
     assert rows["DreamerV3, published"][0] == published
     assert "2 episodes each; actions: DreamerV3 sampled, PPO most likely" in caption
@@ -145,35 +175,30 @@ def test_published_evaluations_stand_where_they_were_made(
     collected: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     capsys.readouterr()
-    main(["results", "table", "--results", str(collected), "--frames", "50000"])
+    main(["benchmark", "table", str(collected)])
     out = capsys.readouterr().out
-    assert "| DreamerV2, published (pixels) | 245 +- 83 (5) | 200 +- 54 (5) |" in out
+    assert "| DreamerV2, published (pixels) | 245 +- 83 (5) |" in out
     assert "DreamerV2 at 50,000 frames" in out
     assert "DreamerV3 in the 24,500 frames that end at 49,000" in out
 
 
-def test_table_without_runs_is_empty_but_for_what_is_published(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_has_no_evaluations_is_named(collected: Path, tmp_path: Path) -> None:
     none = tmp_path / "none.csv"
-    none.write_text(",".join(results.Evaluation._fields) + "\n")
-    main(["results", "table", "--results", str(none), "--frames", "26000"])
-    lines = capsys.readouterr().out.splitlines()
-    # D4PG's first window ends at 50,000 frames, the first evaluation of DreamerV2 is of 5,000.
-    assert [line.split(" | ")[:2] for line in lines[2:-2]] == [
-        ["| DreamerV3, published", "66 +- 15 (5)"],
-        ["| DreamerV2, published (pixels)", "130 +- 60 (5)"],
-        ["| DreamerV1, published (pixels)", "26 +- 8 (5)"],
-        ["| PPO, published", "36 +- 0 (5)"],
-    ]
-    main(["results", "table", "--results", str(none), "--tasks", "CartPole-v1"])
-    assert capsys.readouterr().out.splitlines()[:3] == ["| agent | CartPole-v1 |", "|---|---|", ""]
+    none.write_text(",".join(evaluations.Evaluation._fields) + "\n")
+    with pytest.raises(SystemExit, match=r"none\.csv holds no evaluations"):
+        main(["benchmark", "table", str(none)])
+    with pytest.raises(SystemExit, match=r"on CartPole-v1; there are some on: dmc/walker-walk"):
+        main(["benchmark", "table", str(collected), "--tasks", "CartPole-v1"])
+    with pytest.raises(SystemExit, match=r"There is no file .*nothing.csv"):
+        main(["benchmark", "report", str(tmp_path / "nothing.csv"), "--out", "x.html"])
 
 
-def test_plot_writes_a_picture(collected: Path, tmp_path: Path) -> None:
-    picture = tmp_path / "new" / "curves.png"
-    main(["results", "plot", "--results", str(collected), "--out", str(picture)])
+def test_plots_are_one_picture_or_one_of_each_task(collected: Path, tmp_path: Path) -> None:
+    picture, folder = tmp_path / "new" / "curves.png", tmp_path / "pictures"
+    main(["benchmark", "plot", str(collected), "--out", str(picture)])
     assert picture.stat().st_size > 10_000
+    main(["benchmark", "plot", str(collected), "--out", str(folder)])
+    assert [path.name for path in folder.iterdir()] == ["dmc-walker-walk.png"]
 
 
 def test_metrics_are_means_over_windows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -186,12 +211,12 @@ def test_metrics_are_means_over_windows(tmp_path: Path, capsys: pytest.CaptureFi
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("time/total_timesteps,train/loss\n" + rows)
     runs = [str(tmp_path / name) for name in "ab"]
-    main(["results", "metrics", *runs, "--names", "loss", "--window", "200"])
+    main(["benchmark", "metrics", *runs, "--names", "loss", "--window", "200"])
     header, _, row = capsys.readouterr().out.splitlines()
     assert header == "| steps | 200 | 400 | 600 |"
     assert row == "| loss | 3 | 7 | 1 |"
     with pytest.raises(SystemExit, match="no train/gain"):
-        main(["results", "metrics", *runs, "--names", "gain"])
+        main(["benchmark", "metrics", *runs, "--names", "gain"])
 
 
 def save_replay(path: Path, replay: SequenceReplayBuffer) -> None:
@@ -214,7 +239,7 @@ def test_scores_are_those_of_the_last_episodes(
         done = np.array([step % 2 == 0, step % (20 if step <= 40 else 10) == 0])
         replay.add(obs, obs, np.zeros((2, 1)), rewards, done, [{}, {}])
     (tmp_path / "run").mkdir()
-    command = ["results", "scores", str(tmp_path / "run"), "--window", "20"]
+    command = ["benchmark", "scores", str(tmp_path / "run"), "--window", "20"]
     save_to_pkl(tmp_path / "run" / "replay_buffer.pkl", replay)
     with pytest.raises(SystemExit, match="replay_buffer is not of a form that is safe to read"):
         main(command)
@@ -239,7 +264,7 @@ def test_scores_need_the_first_episodes_of_every_environment(tmp_path: Path) -> 
     assert not replay.full
     save_replay(tmp_path / "replay_buffer.npz", replay)
     with pytest.raises(SystemExit, match="no longer holds the first episodes"):
-        main(["results", "scores", str(tmp_path)])
+        main(["benchmark", "scores", str(tmp_path)])
 
 
 @pytest.mark.parametrize(
@@ -261,6 +286,6 @@ def test_train_runs_and_resumes_agents_of_sb3(
     second = kind.load(newest(run) / "model.zip")
     assert second.num_timesteps == 256
     assert second._n_updates > first._n_updates
-    rows = results.read_run(run)
+    rows = evaluations.read_run(run)
     assert [row.steps for row in rows] == [64, 128, 192, 256]
     assert rows[-1].mean_return < 0

@@ -1,1 +1,0 @@
-"""Minecraft: the diamond task of DreamerV3 on the environment class of MineRL."""

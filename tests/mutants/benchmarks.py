@@ -1,0 +1,146 @@
+"""Mistakes in benchmarks: their runs, what is collected of them, tables, pictures, the page."""
+
+from tests.mutants.mutant import Mutant
+
+EVALUATIONS, TABLE, PLOT, AGGREGATES, PUBLISHED, REPORT = (
+    f"zoo/benchmark/results/{name}.py"
+    for name in ("evaluations", "table", "plot", "aggregates", "published", "report")
+)
+OF_SUITE, CONFIG = "zoo/benchmark/comparisons/of_suite.py", "zoo/benchmark/run_config.py"
+MANY, LAPTOP, RUN = (
+    "zoo/benchmark/many_runs.py",
+    "zoo/hyperparams/laptop.py",
+    "zoo/cli/benchmark/run.py",
+)
+OF_RESULTS = ("tests/cli/test_benchmark.py", "tests/benchmark/results")
+OF_RUNS = ("tests/benchmark/test_comparisons.py",)
+SUITE_TESTS = ("tests/benchmark/test_of_suite.py",)
+
+MUTANTS = [
+    Mutant(
+        "results: an unfinished seed counts where it has not come",
+        EVALUATIONS,
+        "if frames - last < min(LATE, max(frames // 10, 1)):",
+        "if True:",
+        OF_RESULTS,
+    ),
+    Mutant(
+        "results: evaluations that are being written are damaged",
+        EVALUATIONS,
+        "        if tries > 1:\n",
+        "        if tries > 5:\n",
+        OF_RESULTS,
+    ),
+    Mutant(
+        "results: other runs are forgotten when some are collected",
+        EVALUATIONS,
+        "writer.writerows(sorted([*kept, *new]))",
+        "writer.writerows(sorted(new))",
+        OF_RESULTS,
+    ),
+    Mutant(
+        "results: the mean goes on without a seed",
+        PLOT,
+        "set.intersection(*map(set, seeds.values()))",
+        "set.union(*map(set, seeds.values())) & set(next(iter(seeds.values())))",
+        OF_RESULTS,
+    ),
+    Mutant(
+        "results: a window's mean stands at its end",
+        PLOT,
+        "(r.frames - r.window / 2, r.mean)",
+        "(r.frames, r.mean)",
+        OF_RESULTS,
+    ),
+    Mutant(
+        "aggregates: quarters are cut off at one end",
+        AGGREGATES,
+        "return float(flat[cut : flat.size - cut].mean())",
+        "return float(flat[cut:].mean())",
+        OF_RESULTS,
+    ),
+    Mutant(
+        "aggregates: tasks are drawn with their runs",
+        AGGREGATES,
+        "size=(samples, seeds, tasks))",
+        "size=(samples, seeds, 1))",
+        OF_RESULTS,
+    ),
+    Mutant(
+        "aggregates: two seeds are enough",
+        AGGREGATES,
+        "        if seeds < ENOUGH:\n",
+        "        if seeds < 2:\n",
+        OF_RESULTS,
+    ),
+    Mutant(
+        "aggregates: tasks without a scale are left out in silence",
+        AGGREGATES,
+        "if len(scales) < max(ENOUGH, len(frames)):",
+        "if len(scales) < ENOUGH:",
+        OF_RESULTS,
+    ),
+    Mutant(
+        "published: a curve stands beside tasks of another suite",
+        PUBLISHED,
+        '"dmc_pixels": "dmc_vision", "atari"',
+        '"dmc_pixels": "dmc_proprio", "atari"',
+        ("tests/benchmark/test_suites.py",),
+    ),
+    Mutant(
+        "report: texts are taken for HTML",
+        REPORT,
+        'parts = [f"<h1>{escape(title)}</h1>"]',
+        'parts = [f"<h1>{title}</h1>"]',
+        OF_RESULTS,
+    ),
+    Mutant(
+        "suites: steps are frames",
+        OF_SUITE,
+        "steps = max(target.frames // repeat, 1)",
+        "steps = target.frames",
+        SUITE_TESTS,
+    ),
+    Mutant(
+        "suites: baselines are evaluated by sampled actions",
+        OF_SUITE,
+        "deterministic_eval=not own,",
+        "deterministic_eval=False,",
+        SUITE_TESTS,
+    ),
+    Mutant(
+        "suites: replays of images are saved at their full size",
+        OF_SUITE,
+        'settings.setdefault("buffer_size", min(target.frames, 1_000_000))',
+        "pass",
+        SUITE_TESTS,
+    ),
+    Mutant(
+        "laptop: discrete actions have the settings of continuous ones",
+        LAPTOP,
+        "_DISCRETE.get(agent, found) if discrete else found",
+        "found",
+        SUITE_TESTS,
+    ),
+    Mutant(
+        "benchmark: a setting that was taken away is no change",
+        CONFIG,
+        "            if key not in dict(getattr(run, name)):\n",
+        "            if False:\n",
+        OF_RUNS,
+    ),
+    Mutant(
+        "benchmark: what shall begin anew goes on",
+        MANY,
+        "goes_on = run.out not in anew and is_saved(run.out)",
+        "goes_on = is_saved(run.out)",
+        OF_RUNS,
+    ),
+    Mutant(
+        "benchmark: runs with other settings are collected with the rest",
+        RUN,
+        "            skipped.append(run)\n",
+        "            skipped.append(run)\n            kept.append(run)\n",
+        OF_RUNS,
+    ),
+]
