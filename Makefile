@@ -18,7 +18,8 @@ help: ## list the targets and the variables
 
 # System packages are looked for before anything is downloaded. The stamp comes last, so that an
 # interrupted setup is taken up again. Rendering is tried, because its drivers cannot be looked up.
-# ProcGen (dreamzoo.envs.procgen.INSTALL) is not built for every Python; without it its tests are skipped.
+# ProcGen (dreamzoo.envs.procgen.INSTALL) is not built for every Python, minerl is a large download;
+# without them their tests are skipped.
 setup: $(VENV)/.done ## make the virtual environment, with all that users and tests need
 
 $(VENV)/.done: pyproject.toml constraints.txt
@@ -28,6 +29,7 @@ $(VENV)/.done: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install "pip>=23"
 	$(BIN)/python -m pip install $(CONSTRAINTS) -e ".[dev]"
 	-$(BIN)/python -m pip install "cffi<2" filelock && $(BIN)/python -m pip install --no-deps procgen2 gym3
+	-$(BIN)/dreamzoo install-minerl
 	@$(BIN)/python -c "$$CHECK_RENDERING"
 	@touch $@
 

@@ -11,6 +11,7 @@ from dreamzoo.envs.make import env_name, make_env, make_pixels
 from dreamzoo.envs.memory.card_game import CardGame, CardGameVectorEnv
 from dreamzoo.envs.memory.t_maze import TMaze, TMazeVectorEnv
 from dreamzoo.envs.minatar import make_minatar
+from dreamzoo.envs.minecraft.make import make_minecraft
 from dreamzoo.envs.minigrid import make_minigrid
 from dreamzoo.envs.popgym import make_popgym
 from dreamzoo.envs.procgen import make_procgen
@@ -33,6 +34,7 @@ __all__ = [
     "make_dmc",
     "make_env",
     "make_minatar",
+    "make_minecraft",
     "make_minigrid",
     "make_pixels",
     "make_popgym",

@@ -12,6 +12,7 @@ from dreamzoo.envs.crafter import make_crafter
 from dreamzoo.envs.dmc import make_dmc
 from dreamzoo.envs.memory.make import make_memory
 from dreamzoo.envs.minatar import make_minatar
+from dreamzoo.envs.minecraft.make import make_minecraft
 from dreamzoo.envs.minigrid import make_minigrid
 from dreamzoo.envs.popgym import make_popgym
 from dreamzoo.envs.procgen import make_procgen
@@ -22,6 +23,7 @@ _SUITES: dict[str, Callable[..., gym.Env]] = {
     "bsuite": make_bsuite,
     "memory": make_memory,
     "minatar": make_minatar,
+    "minecraft": make_minecraft,
     "minigrid": make_minigrid,
     "popgym": make_popgym,
     "procgen": make_procgen,
@@ -44,7 +46,8 @@ def make_env(name: str, *, previous_action: bool = False, **kwargs: Any) -> gym.
     ``dmc_proprio/...`` and ``dmc_vision/...``, as papers call these benchmarks),
     ``atari/pong`` and ``atari100k/pong`` Atari games under either protocol, ``minatar/breakout``
     those of MinAtar, ``procgen/coinrun`` those of ProcGen. ``crafter`` is Crafter,
-    ``crafter/noreward`` the same without rewards. ``popgym/RepeatFirstEasy``,
+    ``crafter/noreward`` the same without rewards, ``minecraft/diamond`` Minecraft.
+    ``popgym/RepeatFirstEasy``,
     ``bsuite/memory_len/15`` and ``minigrid/MemoryS7`` are tasks of these suites,
     ``memory/TMaze/50`` and ``memory/CardGame/8`` those of :mod:`dreamzoo.envs.memory`.
     :func:`dreamzoo.benchmark.suite` lists the tasks of a benchmark.

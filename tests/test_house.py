@@ -53,6 +53,7 @@ KNOWS_ALL = {"", "analysis", "benchmark", "cli", "rl_zoo", "__main__"}
 ON_THE_WAY = {
     "dreamzoo.nn.fast.triton": "written in Triton, which not every machine has",
     "dreamzoo.planning.dmc_rewards": "needs dm_control, an optional package",
+    "dreamzoo.envs.minecraft.mission": "needs minerl, an optional package",
     "dreamzoo.common.policies.export": "needs onnx, an optional package",
     "dreamzoo": "from the name in a file to an agent: agents know the room that asks",
 }

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from dreamzoo import AGENTS
+from dreamzoo.envs.minecraft.install import INSTALL
 from tests.docs.documents import DOCUMENTS, ROOT, blocks
 from tests.facts import folder_of
 
@@ -139,6 +140,8 @@ def run(example: Example) -> str:
 def test_examples_in_docstrings_run(
     example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if re.match(r"envs/minecraft/(env|make)", example.path):
+        pytest.importorskip("minerl", reason=f"needs {INSTALL}")
     monkeypatch.chdir(tmp_path)
     said = run(example)
     assert not said, said

@@ -44,6 +44,17 @@ def test_what_needs_no_extra_names_its_own_line(monkeypatch: pytest.MonkeyPatch)
         make_env("procgen/coinrun")
 
 
+def test_minecraft_names_its_own_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    mission = "dreamzoo.envs.minecraft.mission"
+    monkeypatch.delattr(mission, raising=False)
+    for name in list(sys.modules):  # what was imported before
+        if name == mission or name.startswith("minerl."):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "minerl", None)
+    with pytest.raises(ImportError, match=r'minerl.* is not .*minecraft\]" && dreamzoo install'):
+        make_env("minecraft/diamond")
+
+
 def test_what_cannot_be_installed_says_why() -> None:
     with pytest.raises(ImportError, match="dmlab/rooms_watermaze cannot be made"):
         make_env("dmlab/rooms_watermaze")

@@ -12,11 +12,12 @@ from pathlib import Path
 from dreamzoo.benchmark.atari import read_table, references
 from dreamzoo.envs.errors import find_name
 from dreamzoo.envs.make import UNAVAILABLE
-from dreamzoo.envs.procgen import INSTALL
+from dreamzoo.envs.minecraft.install import INSTALL as INSTALL_MINERL
+from dreamzoo.envs.procgen import INSTALL as INSTALL_PROCGEN
 
 _FOLDER = Path(__file__).parent
-#: Of suites that no extra brings.
-_OTHER_INSTALLS = {"procgen": INSTALL}
+#: Of suites that no extra brings, or none alone.
+_OTHER_INSTALLS = {"procgen": INSTALL_PROCGEN, "minecraft": INSTALL_MINERL}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Minecraft: the diamond task of DreamerV3 on the environment class of MineRL."""
