@@ -96,7 +96,7 @@ class MinecraftEnv(gym.Env):
         except BaseException as error:
             self._give_up("did not start an episode", error)
         self._runs = True
-        return self._copy(), self._info()
+        return dict(self._seen), self._info()
 
     def step(self, action: int) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
         if not self._runs:
@@ -112,7 +112,7 @@ class MinecraftEnv(gym.Env):
         self._steps += 1
         truncated = self._steps >= self.length and not ended
         self._runs = not ended and not truncated
-        return self._copy(), self._reward(before), bool(ended), truncated, self._info()
+        return dict(self._seen), self._reward(before), bool(ended), truncated, self._info()
 
     def render(self) -> np.ndarray | None:
         return None if self.render_mode is None else self._seen["image"].copy()
@@ -150,9 +150,6 @@ class MinecraftEnv(gym.Env):
                 self._milestones[item] = self._steps
                 reward += 1.0
         return reward
-
-    def _copy(self) -> dict[str, np.ndarray]:
-        return {key: value.copy() for key, value in self._seen.items()}
 
     def _info(self) -> dict[str, Any]:
         return {"milestones": dict(self._milestones)}
