@@ -1,11 +1,42 @@
-"""Sphinx builds the documents of this folder: ``pip install -e ".[docs]"``, ``make docs``."""
+"""Sphinx builds the documents of this folder: ``make docs``."""
+
+import sys
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+sys.path.insert(0, str(Path(__file__).parent / "extensions"))
 
 project = "dreamzoo"
 author = "dreamzoo contributors"
 copyright = author
 
-extensions = ["myst_parser"]
-myst_enable_extensions = ["dollarmath"]
-myst_heading_anchors = 3
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.viewcode",
+    "settings",
+]
+exclude_patterns = ["extensions"]
 html_theme = "furo"
 html_title = "dreamzoo"
+
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+
+# Members stand in the order of the code, with the types of their arguments beside these.
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+autodoc_preserve_defaults = True
+# What methods of SB3, torch and Gymnasium do is described there.
+autodoc_inherit_docstrings = False
+
+nb_execution_mode = "off"
+
+
+def setup(app: Sphinx) -> None:
+    """Leave out what only the package itself looks at."""
+    internal = {"policy_base", "policy_aliases", "action_spaces", "apart", "online_queue"}
+    app.connect("autodoc-skip-member", lambda app, what, name, *_: name in internal or None)

@@ -204,7 +204,7 @@ In {out}/:
   summary.json         the numbers above
   TensorBoard logs     tensorboard --logdir {out}
 
-Next: an environment of your own, dreamzoo train --help; docs/guide.md shows how."""
+Next: an environment of your own, dreamzoo train --help; docs/environments.md shows how."""
     )
     if times < 5:
         raise SystemExit(f"The demo did not learn: {times:.1f} times random, expected at least 5.")

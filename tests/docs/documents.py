@@ -13,7 +13,7 @@ DOCUMENTS = [
         ROOT / "README.md",
         ROOT / "CONTRIBUTING.md",
         ROOT / "CHANGELOG.md",
-        *sorted((ROOT / "docs").glob("*.md")),
+        *sorted((ROOT / "docs").rglob("*.md")),
     ]
 ]
 #: A comment above a block says why no test runs it: ``<!-- not run: needs a GPU -->``.

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import gymnasium as gym
 import pytest
-from stable_baselines3 import PPO
 
-from dreamzoo import DreamerV3, PlaNet, cli
+from dreamzoo import cli
 from tests.docs.documents import DOCUMENTS, ROOT, Block, blocks
-from tests.docs.tiny import STEPS, shrink
+from tests.docs.tiny import SMALLER, STEPS, shrink
 
 BLOCKS = {name: list(blocks((ROOT / name).read_text())) for name in DOCUMENTS}
 WITH_PYTHON = [name for name in DOCUMENTS if any(b.language == "python" for b in BLOCKS[name])]
@@ -35,7 +34,7 @@ def test_python_blocks_run_in_order(
     monkeypatch.chdir(tmp_path)
     if name == "docs/hub.md":
         request.getfixturevalue("hub")  # a stand-in of the Hub
-    for agent in (DreamerV3, PlaNet, PPO):
+    for agent in SMALLER:
         shrink(agent, monkeypatch)
     # The evaluation of a planner plays a whole one.
     monkeypatch.setattr(gym.spec("Pendulum-v1"), "max_episode_steps", STEPS)

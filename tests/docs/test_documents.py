@@ -1,6 +1,7 @@
 """The documents are short enough to be read, and lead where they say."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -25,11 +26,18 @@ def test_links_and_images_resolve(name: str) -> None:
 
 
 def test_every_page_is_in_the_table_of_contents() -> None:
-    listed = set()
-    for block in blocks((ROOT / "docs" / "index.md").read_text()):
-        if block.language == "{toctree}":
-            listed |= {line for line in block.text.splitlines() if line and line[0] != ":"}
-    assert listed | {"index"} == {path.stem for path in (ROOT / "docs").glob("*.md")}
+    docs = ROOT / "docs"
+    pages = {path.relative_to(docs).with_suffix("").as_posix() for path in docs.rglob("*.md")}
+    listed = {"index"}
+    for page in pages:
+        for block in blocks((docs / f"{page}.md").read_text()):
+            if block.language == "{toctree}":
+                names = [line for line in block.text.splitlines() if line and line[0] != ":"]
+                listed |= {
+                    Path(page).with_name(name).as_posix() for name in names if "/" not in name
+                }
+                listed |= {name for name in names if "/" in name}
+    assert listed == pages
 
 
 def test_every_command_and_script_is_listed() -> None:

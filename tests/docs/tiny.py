@@ -8,7 +8,7 @@ import pytest
 from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from dreamzoo import DiscreteSAC, DreamerV3, PlaNet
+from dreamzoo import DiscreteSAC, DreamerV1, DreamerV2, DreamerV3, PlaNet
 
 #: Steps that one call of learn() makes at most, over all environments: a little more than an
 #: episode of the environments here needs until the first update.
@@ -20,12 +20,15 @@ SMALLER: dict[type[BaseAlgorithm], dict[str, Any]] = {
     ),
     PlaNet: dict(batch_size=2, batch_length=4, candidates=8, elites=2, planning_iterations=1)
     | dict(planning_horizon=2, seed_episodes=1, collect_interval=1, buffer_size=500),
+    DreamerV1: {**DreamerV1.smallest, "learning_starts": 30, "buffer_size": 500},
+    DreamerV2: {**DreamerV2.smallest, "learning_starts": 30, "buffer_size": 500},
     DiscreteSAC: dict(batch_size=8, learning_starts=30, buffer_size=500),
     PPO: dict(n_steps=4, batch_size=8, n_epochs=1),
 }
 POLICY: dict[type[BaseAlgorithm], dict[str, Any]] = {
     DreamerV3: dict(size="debug"),
     PlaNet: dict(deter=8, stoch=4, units=8, reward_arch=[8]),
+    **{agent: agent.smallest["policy_kwargs"] for agent in (DreamerV1, DreamerV2)},
     DiscreteSAC: dict(net_arch=[8]),
 }
 
@@ -43,9 +46,10 @@ def shrink(agent: type[BaseAlgorithm], monkeypatch: pytest.MonkeyPatch) -> None:
     @functools.wraps(init)
     def small_init(self: BaseAlgorithm, *args: Any, **kwargs: Any) -> None:
         if kwargs.get("_init_setup_model", True):  # load() builds an empty agent first
+            given = kwargs.get("policy_kwargs", {})
             kwargs = kwargs | SMALLER[agent]
             if agent in POLICY:
-                kwargs["policy_kwargs"] = kwargs.get("policy_kwargs", {}) | POLICY[agent]
+                kwargs["policy_kwargs"] = given | POLICY[agent]
         init(self, *args, **kwargs)
 
     @functools.wraps(learn)

@@ -25,7 +25,7 @@ class DreamerV1(DreamerAlgorithm):
     Dreamer V1: an actor that learns by gradients through imagined trajectories.
 
     Paper: https://arxiv.org/abs/1912.01603; constants are those of the authors' code,
-    https://github.com/danijar/dreamer. Differences: docs/differences.md.
+    https://github.com/danijar/dreamer. Differences: docs/agents/dreamer_v1.md.
 
     Actions are uniform until ``learning_starts``; then follow ``pretrain`` updates at once, and
     others as ``train_ratio`` says. While collecting, Box actions have noise and others are random

@@ -23,7 +23,7 @@ class DreamerV2(DreamerAlgorithm):
 
     Paper: https://arxiv.org/abs/2010.02193; defaults are its settings for Atari (table D.1) and
     constants those of the authors' code, https://github.com/danijar/dreamerv2. Differences:
-    docs/differences.md.
+    docs/agents/dreamer_v2.md.
 
     The ablations of table 2 are settings: ``policy_kwargs=dict(layer_norm=False)``,
     ``reward_gradients=False``, ``image_gradients=False``, ``policy_kwargs=dict(

@@ -32,7 +32,7 @@ class DreamerV3(WorldModelAlgorithm):
 
     Paper: https://arxiv.org/abs/2301.04104 (version 2) and its journal version; constants are
     those of the authors' code, https://github.com/danijar/dreamerv3. Differences are listed in
-    docs/differences.md.
+    docs/agents/dreamer_v3.md.
 
     Example:
         >>> from dreamzoo import DreamerV3

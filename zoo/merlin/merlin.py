@@ -41,7 +41,7 @@ class MERLIN(HasWorldModel, ExternalMemoryAgent):
     they come (the paper: 192 workers, each for itself).
 
     Paper: https://arxiv.org/abs/1803.10760; there is no code of the authors. Differences:
-    docs/differences.md.
+    docs/agents/merlin.md.
 
     Ablations of the paper are settings: ``policy_kwargs=dict(rows=0)`` (no memory),
     ``dict(retroactive=False)``, ``dict(stochastic=False)``, and ``return_gradients=False``.

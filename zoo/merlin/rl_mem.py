@@ -25,7 +25,7 @@ class RLMEM(ExternalMemoryAgent):
     Reading and writing are MERLIN's. What is missing is the predictor: nothing but rewards teaches
     what to remember. Environments are stepped together (the paper: A3C).
 
-    Paper: https://arxiv.org/abs/1803.10760, figure 1b. Differences: docs/differences.md.
+    Paper: https://arxiv.org/abs/1803.10760, figure 1b. Differences: docs/agents/merlin.md.
 
     Example:
         >>> from dreamzoo import RLMEM
@@ -114,7 +114,7 @@ class RLLSTM(RLMEM):
     """
     RL-LSTM: :class:`RLMEM` whose memory has no rows, an actor-critic with an LSTM.
 
-    Paper: https://arxiv.org/abs/1803.10760, figure 1a. Differences: docs/differences.md.
+    Paper: https://arxiv.org/abs/1803.10760, figure 1a. Differences: docs/agents/merlin.md.
 
     Example:
         >>> from dreamzoo import RLLSTM

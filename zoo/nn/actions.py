@@ -141,7 +141,7 @@ class ActionCodec:
         in a MultiBinary also 0.0 and 1.0 (which Stable-Baselines3 sends), in a Box all that is
         finite.
 
-        :param action: array or tensor, (..., *space.shape)
+        :param action: array or tensor, ``(..., *space.shape)``
         :param name: what to call it in an error
         :return: the same kind, (..., replay_dim), float64 for a Box, else int64
         :raises ValueError: for another shape or dtype, and for values outside of the space
@@ -175,7 +175,7 @@ class ActionCodec:
 
         :param action: array or tensor, (..., replay_dim)
         :param name: what to call it in an error
-        :return: the same kind, (..., *space.shape), of the space's dtype
+        :return: the same kind, ``(..., *space.shape)``, of the space's dtype
         :raises ValueError: for another shape or dtype, and for values that are no actions
         """
         self._check_dtype(action, not self.is_discrete, name)

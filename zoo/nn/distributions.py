@@ -16,7 +16,7 @@ from dreamzoo.nn.fast.threads import map_pieces
 
 def symlog(x: Tensor) -> Tensor:
     """
-    Compress magnitudes, sign(x) log(1 + |x|) (DreamerV3, eq. 9).
+    Compress magnitudes, ``sign(x) log(1 + |x|)`` (DreamerV3, eq. 9).
 
     Example:
         >>> import torch
@@ -29,7 +29,7 @@ def symlog(x: Tensor) -> Tensor:
 
 def symexp(x: Tensor) -> Tensor:
     """
-    Invert :func:`symlog`, sign(x) (exp|x| - 1) (DreamerV3, eq. 9).
+    Invert :func:`symlog`, ``sign(x) (exp|x| - 1)`` (DreamerV3, eq. 9).
 
     Example:
         >>> import torch
@@ -345,7 +345,7 @@ class BoundedNormalActions:
     Gaussian whose mean and deviation are bounded and whose samples are not (reference outs.py).
 
     mean = tanh(raw), std = (max - min) sigmoid(raw + 2) + min. A sample is neither clipped nor
-    squashed: the environment clips, the model divides by max(1, |a|).
+    squashed: the environment clips, the model divides by ``max(1, |a|)``.
 
     Example:
         >>> import torch

@@ -270,7 +270,7 @@ class ObservationCodec:
 
         :param observation: tensors with ``lead`` batch axes in front of the space's own
         :param lead: number of batch axes
-        :return: float32 tensors (batch axes, *key.shape)
+        :return: float32 tensors, ``(batch axes, *key.shape)``
         """
         parts = observation if isinstance(observation, dict) else {SINGLE: observation}
         return {key.name: self._encode_key(key, parts[key.name], lead) for key in self.keys}
@@ -291,7 +291,7 @@ class ObservationCodec:
         Turn the decoder's predictions into observations, members of :attr:`decoded_space`.
 
         :param predictions: most likely value of every key in network form
-        :return: tensors (N, *space.shape)
+        :return: tensors, ``(N, *space.shape)``
         """
         parts = {key.name: self._decode_key(key, predictions[key.name]) for key in self.keys}
         return parts if self.is_dict else parts[SINGLE]

@@ -27,7 +27,7 @@ class PlaNet(WorldModelAlgorithm):
     PlaNet: a world model and a planner; no policy network, no value.
 
     Paper: https://arxiv.org/abs/1811.04551; constants are those of the authors' code,
-    https://github.com/google-research/planet. Differences: docs/differences.md.
+    https://github.com/google-research/planet. Differences: docs/agents/planet.md.
 
     Episodes are collected by planning, after ``seed_episodes`` random ones; after every episode
     follow ``collect_interval`` updates. There is no model of termination: predictions always go on.

@@ -103,7 +103,7 @@ class DenseActor(DenseHead):
         Draw the noise of many actions at once, for ``distribution.from_noise``.
 
         :param lead: batch axes
-        :return: (*lead, number of action dimensions)
+        :return: ``(*lead, number of action dimensions)``
         """
         if self.codec.is_discrete:
             return OneHotActions.draw((*lead, len(self.codec.sizes)), generator, device)

@@ -136,7 +136,7 @@ class Actor(nn.Module):
         Draw the noise of many actions at once, for ``distribution.from_noise``.
 
         :param lead: batch axes
-        :return: (*lead, number of action dimensions)
+        :return: ``(*lead, number of action dimensions)``
         """
         if self.std is None:
             return CategoricalActions.draw((*lead, len(self.codec.sizes)), generator, device)
