@@ -45,7 +45,7 @@ class Player:
 
     Example:
         >>> from dreamzoo.envs.minecraft.actions import Player
-        >>> player = Player(sticky_attack=0, sticky_jump=2, pitch_limits=(-60, 60))
+        >>> player = Player(sticky_jump=2)
         >>> [player.act(name)["jump"] for name in ("jump", "noop", "noop")]
         [1, 1, 0]
 
@@ -55,7 +55,10 @@ class Player:
     """
 
     def __init__(
-        self, sticky_attack: int, sticky_jump: int, pitch_limits: tuple[float, float]
+        self,
+        sticky_attack: int = 0,
+        sticky_jump: int = 10,
+        pitch_limits: tuple[float, float] = (-60.0, 60.0),
     ) -> None:
         self.sticky_attack, self.sticky_jump = sticky_attack, sticky_jump
         self.pitch_limits = pitch_limits

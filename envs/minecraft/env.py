@@ -33,7 +33,7 @@ class MinecraftEnv(gym.Env):
     :param size: height and width of the image in pixels
     :param length: steps after which an episode is truncated
     :param break_speed: how many times as fast as in the game blocks break
-    :param player: what becomes of actions
+    :param player: what becomes of actions; None: the paper's
     :param port: of a game that runs on this machine; None: start one
     :param render_mode: None or "rgb_array"
     :raises ImportError: where minerl or its game is not installed
@@ -61,7 +61,7 @@ class MinecraftEnv(gym.Env):
             )
         self.length, self.port, self.render_mode = length, port, render_mode
         self.action_names, self.items, self._held = tuple(ACTIONS), mission.ITEMS, mission.HELD
-        self._player = player or Player(0, 10, (-60, 60))
+        self._player = player or Player()
         task = mission.DiamondMission(size, break_speed)
         self._start = lambda: mission.Game(task, port)
         self._game: Any = None

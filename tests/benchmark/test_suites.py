@@ -134,6 +134,7 @@ def test_the_ladder_of_memory_trains_on_its_suite() -> None:
         ("dmc_proprio/walker-walk", "MultiInputPolicy", {"action_repeat": 2}),
         ("procgen/maze", "CnnPolicy", {}),
         ("crafter", "CnnPolicy", {}),
+        ("minecraft/diamond", "MultiInputPolicy", {}),
         ("bsuite/memory_len/22", "MlpPolicy", {}),
     ],
 )

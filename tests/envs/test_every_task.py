@@ -12,7 +12,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*unwrapped version"),  # said of every wrapper
 ]
 
-#: ProcGen, Crafter, bsuite and MinAtar have such tests of their own, beside others.
+#: ProcGen, Crafter, Minecraft, bsuite and MinAtar have such tests of their own, beside others.
 SUITES = ("atari57", "atari100k", "dmc_proprio", "dmc_vision", "memory")
 TASKS = [task for name in SUITES for task in suite(name).tasks]
 

@@ -5,6 +5,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env as check_gymnasium_env
 from stable_baselines3.common.env_checker import check_env as check_sb3_env
+from stable_baselines3.common.vec_env import SubprocVecEnv
 
 from dreamzoo import DreamerV3
 from dreamzoo.envs import make_env, make_minecraft
@@ -402,6 +404,19 @@ def test_training_says_that_the_game_has_died(play: Play) -> None:
     model = DreamerV3("MultiInputPolicy", env, **{**DreamerV3.smallest, "learning_starts": 100})
     with pytest.raises(RuntimeError, match="died in step 8 of an episode: no answer"):
         model.learn(20)
+
+
+def test_a_worker_whose_game_dies_is_named_and_the_others_end_theirs() -> None:
+    games = [Malmo(), Malmo(Story(death="no state", dies=4))]
+    makers = [partial(make_minecraft, port=game.port) for game in games]
+    env = SubprocVecEnv(makers)  # type: ignore[arg-type]
+    model = DreamerV3("MultiInputPolicy", env, **{**DreamerV3.smallest, "learning_starts": 100})
+    with pytest.raises(RuntimeError, match=r"worker 1 of 2 .* died"):
+        model.learn(20)
+    assert not any(process.is_alive() for process in env.processes)
+    eventually(lambda: games[0].said[-1] == "<Disconnect/>")
+    for game in games:
+        game.close()
 
 
 def test_closing_says_goodbye_and_may_be_done_twice(play: Play) -> None:
