@@ -71,7 +71,7 @@ COMMANDS = sorted(
     }
 )
 #: Programs that are not ours: nothing to check here.
-FOREIGN = {"pip", "sudo", "mkdir", "ln", "export", "git", "pytest", "ruff", "tensorboard"}
+FOREIGN = {"pip", "sudo", "mkdir", "ln", "export", "git", "pytest", "ruff", "tensorboard", "hf"}
 
 
 #: Subcommands of ``dreamzoo`` that have subcommands.
