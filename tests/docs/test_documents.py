@@ -42,7 +42,7 @@ def test_every_page_is_in_the_table_of_contents() -> None:
 
 def test_every_command_and_script_is_listed() -> None:
     listed = set(re.findall(r"^\| `([^`]+)` \|", (ROOT / "docs" / "commands.md").read_text(), re.M))
-    scripts = {f"scripts/{path.name}" for path in (ROOT / "scripts").glob("*.py")}
+    scripts = {path.relative_to(ROOT).as_posix() for path in (ROOT / "scripts").rglob("*.py")}
     assert listed == {f"dreamzoo {name}" for name in cli.COMMANDS} | scripts
 
 

@@ -12,7 +12,7 @@ MANY, LAPTOP, RUN = (
     "zoo/hyperparams/laptop.py",
     "zoo/cli/benchmark/run.py",
 )
-OF_RESULTS = ("tests/cli/test_benchmark.py", "tests/benchmark/results")
+OF_RESULTS, COLLECTING = ("tests/benchmark/results",), ("tests/cli/test_benchmark.py",)
 OF_RUNS = ("tests/benchmark/test_comparisons.py",)
 SUITE_TESTS = ("tests/benchmark/test_of_suite.py",)
 
@@ -29,14 +29,14 @@ MUTANTS = [
         EVALUATIONS,
         "        if tries > 1:\n",
         "        if tries > 5:\n",
-        OF_RESULTS,
+        COLLECTING,
     ),
     Mutant(
         "results: other runs are forgotten when some are collected",
         EVALUATIONS,
         "writer.writerows(sorted([*kept, *new]))",
         "writer.writerows(sorted(new))",
-        OF_RESULTS,
+        COLLECTING,
     ),
     Mutant(
         "results: the mean goes on without a seed",

@@ -149,14 +149,14 @@ def _own(agent: str, env: str, budget: Budget) -> dict[str, Any]:
         return {name: value for name, value in settings.items() if name != "steps"}
     if budget.settings == "smallest":
         return _arguments(env, AGENTS[agent].smallest, n_envs=2)  # type: ignore[attr-defined]
-    found = laptop(agent, discrete=_is_discrete(env), images=env.partition("/")[0] in IMAGES)
+    found = laptop(agent, discrete=_is_discrete(env), images=_has_images(env))
     return _arguments(env, found.settings, found.n_envs)
 
 
 def _baseline(agent: str, target: Target, budget: Budget) -> dict[str, Any]:
     """Choose the settings of an agent of SB3."""
     settings = dict(budget.baselines.get(agent, {}))
-    if agent in _WITH_REPLAY and target.env.partition("/")[0] in IMAGES:
+    if agent in _WITH_REPLAY and _has_images(target.env):
         # Of 1,000,000 images, SB3's default, a save would write what was never filled, too.
         settings.setdefault("buffer_size", min(target.frames, 1_000_000))
     return _arguments(target.env, settings, n_envs=1)
@@ -171,6 +171,11 @@ def _arguments(env: str, settings: Any, n_envs: int) -> dict[str, Any]:
         "agent_kwargs": [(key, x) for key, x in settings.items() if key != "policy_kwargs"],
         "n_envs": n_envs,
     }
+
+
+def _has_images(env: str) -> bool:
+    """Tell whether observations are images, or have one among them."""
+    return env.partition("/")[0] in (*IMAGES, "minecraft")
 
 
 def _is_discrete(env: str) -> bool:

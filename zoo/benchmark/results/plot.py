@@ -33,7 +33,10 @@ def draw(axis: Axes, own: Iterable[Evaluation], task: str, end: int) -> None:
                 seeds.setdefault(row.seed, {})[row.frames] = row.mean_return
         for curve in seeds.values():
             axis.plot(*_points(curve), color=style.color, linewidth=0.8, alpha=0.45)
-        axis.plot(*_points(_mean(seeds)), color=style.color, linewidth=2.2, label=style.name)
+        mean = _mean(seeds)
+        marker = "o" if len(mean) == 1 else None  # a line of one point shows nothing
+        looks = dict(color=style.color, linewidth=2.2, marker=marker, label=style.name)
+        axis.plot(*_points(mean), **looks)  # type: ignore[arg-type]
     for method, of_method in METHODS.items():
         # The mean of a window belongs to its middle.
         points = [(r.frames - r.window / 2, r.mean) for r in of_task(task, method)]
