@@ -44,6 +44,15 @@ def test_bench_files_prints_a_line_for_warm_and_cold_files(
     assert not [*tmp_path.iterdir()]
 
 
+def test_bench_ranks_prints_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["--size", "debug", "--batch", "2", "--length", "4", "--repeat", "2"]
+    main(["bench", "ranks", *small])
+    line = json.loads(capsys.readouterr().out)
+    assert line["ranks"] == 1
+    assert line["updates_per_second"] > 0
+    assert line["share_in_all_reduce"] == 0  # there is nobody to talk to
+
+
 def test_bench_sac_prints_one_line_an_estimator_and_one_of_sb3(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -105,6 +105,8 @@ def test_commands_exist_with_their_options(
     command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     program, *arguments = command[1:]
+    if program == "torchrun":  # ranks of a command
+        program, *arguments = arguments[arguments.index("-m") + 1 :]
     program = Path(program).name
     if program == "make":
         targets = re.findall(r"^([a-z -]+):", (ROOT / "Makefile").read_text(), re.M)

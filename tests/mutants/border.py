@@ -124,8 +124,8 @@ MUTANTS = [
     Mutant(
         "gamma: terminal steps count",
         MODEL,
-        "live = th.where(is_terminal, th.nan, discount).flatten()",
-        "live = discount.flatten()",
+        "of_all(th.where(is_terminal, th.nan, discount).flatten())",
+        "of_all(discount.flatten())",
         ("tests/nn/test_world_model.py", "tests/dreamer_v3/test_gamma.py"),
     ),
     Mutant(

@@ -16,14 +16,14 @@ MUTANTS = [
     _mutant(
         V1,
         "V1 clips free nats in every step",
-        "kl.mean().clamp(min=free_nats)",
+        "free_mean(kl, free_nats)",
         "kl.clamp(min=free_nats).mean()",
     ),
     _mutant(V1, "V1 turns the KL divergence around", "kl = post.kl(prior)", "kl = prior.kl(post)"),
     _mutant(
         V1,
         "V1 subtracts the free nats",
-        "kl.mean().clamp(min=free_nats)",
+        "free_mean(kl, free_nats)",
         "(kl.mean() - free_nats).clamp(min=0.0)",
     ),
     _mutant(V1, "V1 counts the start of a dream", "(x[-later:] for x", "(x[:later] for x"),
@@ -74,20 +74,20 @@ MUTANTS = [
     _mutant(
         V2,
         "V2 clips free nats in every step",
-        "(x.mean().clamp(min=free_nats) for x in (dyn, rep))",
+        "(free_mean(x, free_nats) for x in (dyn, rep))",
         "(x.clamp(min=free_nats).mean() for x in (dyn, rep))",
     ),
     _mutant(
         V2,
         "V2 ignores free nats without balancing",
-        "post.kl(prior).mean().clamp(min=free_nats)",
+        "free_mean(post.kl(prior), free_nats)",
         "post.kl(prior).mean()",
     ),
     _mutant(
         V2,
         "V2 halves the plain divergence's gradient",
-        "loss = post.kl(prior).mean()",
-        "loss = post.detach().kl(prior).mean()",
+        "loss = free_mean(post.kl(prior), free_nats)",
+        "loss = free_mean(post.detach().kl(prior), free_nats)",
     ),
     _mutant(
         V2,

@@ -152,15 +152,15 @@ MUTANTS = [
     Mutant(
         "updates: windows queued as new are never taken",
         REPLAY_AGENT,
-        "batch_size, self._vec_normalize_env, online=self.online_queue",
-        "batch_size, self._vec_normalize_env, online=False",
+        "rows, self._vec_normalize_env, length, online=self.online_queue",
+        "rows, self._vec_normalize_env, length, online=False",
         TESTS,
     ),
     Mutant(
         "updates: replayed observations are not normalized",
         REPLAY_AGENT,
-        "batch_size, self._vec_normalize_env, online=self.online_queue",
-        "batch_size, None, online=self.online_queue",
+        "rows, self._vec_normalize_env, length, online=self.online_queue",
+        "rows, None, length, online=self.online_queue",
         ("tests/sb3/test_vec_normalize.py", *TESTS),
     ),
     Mutant(

@@ -35,10 +35,12 @@ from dreamzoo.common.storage.saves import (
     REPLAY,
     REPLAY_OF_SB3,
     TRAINING,
-    new_save,
+    own_part,
+    save_jointly,
     save_name,
 )
 from dreamzoo.common.storage.transitions_file import is_plain
+from dreamzoo.nn.fast import ranks
 
 #: Formats of SB3's logger that cannot show videos or figures.
 _TEXT_FORMATS = ("stdout", "log", "json", "csv")
@@ -79,6 +81,9 @@ class SaveCallback(BaseCallback):
         episodes
     :param keep: how many last saves stay
     """
+
+    #: Every rank of an agent on several devices writes its own part of a save.
+    on_all_ranks = True
 
     def __init__(
         self,
@@ -122,7 +127,8 @@ class SaveCallback(BaseCallback):
 
     def _on_training_end(self) -> None:
         # A callback that stops training does so inside a step: the last save is the better one.
-        if not (self._saved and getattr(self.model, "_in_step", False)):
+        inside = not ranks.every(not getattr(self.model, "_in_step", False))
+        if not (self._saved and inside):
             self.save()
 
     def save(self) -> None:
@@ -134,23 +140,26 @@ class SaveCallback(BaseCallback):
         """
         refuse_destroyed(self.model, f"the last save stays in {self.folder}")
         name = save_name(self.model.num_timesteps)
-        with explained(self.folder / MODEL), new_save(self.folder, name, self.keep) as folder:
-            self._write(folder)
+        if isinstance(self.model, SavedAlgorithm):
+            self.model.share_moment()
+        with explained(self.folder / MODEL):
+            made = save_jointly(self.folder, name, self.keep, self._write)
         self._saved = True
         if isinstance(self.model, ExactResume):
-            self.model.last_good_file = self.folder / name / MODEL
+            self.model.last_good_file = made / MODEL
 
     def _write(self, folder: pathlib.Path) -> None:
-        """Write all files of a save."""
+        """Write all files of a save; the model, which all ranks have, is the first one's."""
         model: Any = self.model
-        model.save(folder / MODEL)
+        if ranks.index() == 0:
+            model.save(folder / MODEL)
         if isinstance(model, ReplayFiles):
-            model.save_replay_buffer(folder / REPLAY, self.env_state)
+            model.save_replay_buffer(folder / own_part(REPLAY), self.env_state)
         elif isinstance(model, OffPolicyAlgorithm):
             plain = isinstance(model, ExactResume) and is_plain(model.replay_buffer)
             model.save_replay_buffer(folder / (REPLAY if plain else REPLAY_OF_SB3))
         if isinstance(model, ExactResume) and not isinstance(model, ReplayFiles):
-            model.save_training_state(folder / TRAINING, self.env_state)
+            model.save_training_state(folder / own_part(TRAINING), self.env_state)
         if (normalizer := model.get_vec_normalize_env()) is not None:
             moment = model._moment() if isinstance(model, SavedAlgorithm) else ""
             save_normalizer(normalizer, folder / NORMALIZER, moment)

@@ -48,7 +48,7 @@ class Run:
     :param policy_kwargs: of the policy
     :param agent_kwargs: of the agent's constructor
     :param normalize: give observations mean 0 and variance 1 with ``VecNormalize``
-    :param n_envs: environments of training
+    :param n_envs: environments of training, of every rank where torchrun starts several
     :param stagger: the first episode of an environment of training ends after a random number of
         up to so many steps, see :class:`~dreamzoo.wrappers.StaggeredStart`; 0: it does not
     :param steps: of all environments together

@@ -22,10 +22,12 @@ from dreamzoo.benchmark.run_config import (
 )
 from dreamzoo.common.environments.normalizer import load_normalizer
 from dreamzoo.common.exact_resume import ExactResume
+from dreamzoo.common.ranked import Ranked
 from dreamzoo.common.saved_algorithm import SavedAlgorithm
 from dreamzoo.common.storage.agents import agent_class
 from dreamzoo.common.storage.saves import MODEL, REPLAY_OF_SB3, newest
 from dreamzoo.envs import make_env
+from dreamzoo.nn.fast.ranks import Place, every, place, together
 from dreamzoo.wrappers import StaggeredStart
 
 #: Files of a run's logs.
@@ -137,6 +139,44 @@ def prepare(run: Run) -> Callable[[], BaseAlgorithm]:
             f"The run in {run.out} has made {model.num_timesteps} of {run.steps} steps. Give more "
             "(--steps) to train it further."
         )
+    here = _meet(model)
+    if here.index == 0:
+        _begin_folder(run, model)
+    n_envs = run.n_envs * here.count
+    evaluation = SeededEvalCallback(
+        eval_env,
+        run.seed + 1_000,
+        n_eval_episodes=run.eval_episodes,
+        eval_freq=max(run.eval_every // n_envs, 1),
+        log_path=str(run.out),
+        deterministic=run.deterministic_eval,
+    )
+    if run.resume:
+        evaluation.resume(model.num_timesteps, n_envs)
+    return partial(
+        model.learn,
+        run.steps - model.num_timesteps,
+        callback=[evaluation, SaveCallback(run.out, run.save_every)],
+        reset_num_timesteps=not run.resume,
+    )
+
+
+def _meet(model: BaseAlgorithm) -> Place:
+    """Wait until all ranks of a run have looked at its folder, before the first one changes it."""
+    here = place()
+    if here.count > 1:
+        if not isinstance(model, Ranked):
+            raise ValueError(
+                f"{type(model).__name__} learns in one process, and this is one of {here.count} "
+                "ranks. Start it without torchrun."
+            )
+        with together(model, model.device):
+            every(True)
+    return here
+
+
+def _begin_folder(run: Run, model: BaseAlgorithm) -> None:
+    """Make the folder of a run ready, and write the model's log there."""
     run.out.mkdir(parents=True, exist_ok=True)
     if not run.resume:
         remove_earlier_run(run.out)
@@ -145,22 +185,6 @@ def prepare(run: Run) -> Callable[[], BaseAlgorithm]:
     suffix = f"_{model.num_timesteps}" if run.resume else ""
     formats = [make_output_format(name, str(run.out), suffix) for name in LOG_FORMATS]
     model.set_logger(Logger(str(run.out), formats))
-    evaluation = SeededEvalCallback(
-        eval_env,
-        run.seed + 1_000,
-        n_eval_episodes=run.eval_episodes,
-        eval_freq=max(run.eval_every // run.n_envs, 1),
-        log_path=str(run.out),
-        deterministic=run.deterministic_eval,
-    )
-    if run.resume:
-        evaluation.resume(model.num_timesteps, run.n_envs)
-    return partial(
-        model.learn,
-        run.steps - model.num_timesteps,
-        callback=[evaluation, SaveCallback(run.out, run.save_every)],
-        reset_num_timesteps=not run.resume,
-    )
 
 
 def train(run: Run) -> BaseAlgorithm:

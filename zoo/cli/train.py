@@ -9,6 +9,7 @@ Train an agent, evaluate it on the way, keep everything that is needed to resume
     dreamzoo train --agent dreamer_v2 --env atari/pong --published schedules no_layer_norm
     dreamzoo train --env dmc_vision/walker-walk --published
     dreamzoo train --out runs/cartpole --resume
+    torchrun --nproc_per_node 2 -m dreamzoo train --env CartPole-v1 --n-envs 8
 
 Writes to ``--out``: config.json, progress.csv, TensorBoard logs, evaluations.npz, and on the way
 and at the end a save, which is a folder with model.zip and whatever resuming needs; saves.json
@@ -50,7 +51,7 @@ def make_train_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--normalize", action="store_true", help="observations of mean 0 and variance 1"
     )
-    parser.add_argument("--n-envs", type=whole(1), help="default: 1")
+    parser.add_argument("--n-envs", type=whole(1), help="of every rank, default: 1")
     parser.add_argument(
         "--stagger",
         type=whole(0),

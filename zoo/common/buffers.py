@@ -312,6 +312,12 @@ class SequenceReplayBuffer(ReplayStorage):
         stored = np.minimum(self._count, self.buffer_size)
         return int(np.maximum(stored - (length or self._window_length()) + 1, 0).sum())
 
+    def longest_window(self) -> int:
+        """Return the trained steps T of the longest window that :meth:`sample` can draw."""
+        stored = int(np.minimum(self._count, self.buffer_size).max())
+        context = 1 if self.latent_spec and stored > 1 else 0
+        return min(self.batch_length, stored - context)
+
     def sample(  # type: ignore[override]
         self,
         batch_size: int,

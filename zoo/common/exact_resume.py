@@ -26,7 +26,7 @@ from dreamzoo.common.storage.container import (
     writing,
 )
 from dreamzoo.common.storage.files import replaced_file
-from dreamzoo.common.storage.saves import TRAINING, newest, within
+from dreamzoo.common.storage.saves import TRAINING, check_ranks, newest, own_part, within
 from dreamzoo.common.storage.training_file import (
     environments_file,
     read_copies,
@@ -36,6 +36,7 @@ from dreamzoo.common.storage.training_file import (
     write_training,
 )
 from dreamzoo.common.transition_files import load_replay, save_replay
+from dreamzoo.nn.fast.ranks import place
 
 #: What a training state of dreamzoo 0.1 says of itself.
 EARLIER_FORMAT = "dreamzoo training state 1"
@@ -181,7 +182,7 @@ class ExactResume(SavedAlgorithm):
         :raises ValueError: for a file of something else, of another moment, or damaged; the agent
             stays as it was
         """
-        path = within(path, TRAINING)
+        path = within(path, own_part(TRAINING))
         try:
             with reading(path, "training", "zip", "pkl") as reader:
                 state, moment = self._read_training_state(reader), reader.moment
@@ -199,6 +200,7 @@ class ExactResume(SavedAlgorithm):
         for what, saved, own in (
             ("environments", state["n_envs"], self.n_envs),
             ("steps", state["num_timesteps"], self.num_timesteps),
+            ("ranks", state.get("ranks", 1), place().count),
         ):
             if saved != own:
                 raise ValueError(
@@ -243,9 +245,10 @@ class ExactResume(SavedAlgorithm):
         :raises ValueError: see :meth:`load_training_state`
         """
         last = newest(folder)
+        check_ranks(last)
         if isinstance(self, OffPolicyAlgorithm):
             load_replay(self, last / "replay_buffer", trusted=trusted)
-        self.load_training_state(last / "training_state", trusted)
+        self.load_training_state(last / own_part("training_state"), trusted)
 
     def _read_training_state(self, reader: Reader) -> dict[str, Any]:
         """Read and check the state of a training."""
@@ -299,6 +302,7 @@ class ExactResume(SavedAlgorithm):
             "agent": type(self).__qualname__,
             "num_timesteps": self.num_timesteps,
             "n_envs": self.n_envs,
+            "ranks": place().count,
             "torch": th.get_rng_state(),
             "cuda": th.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
             "numpy": np.random.get_state(),

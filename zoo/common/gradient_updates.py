@@ -6,11 +6,11 @@ from functools import reduce
 from typing import Any, ClassVar
 
 import torch as th
-from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.utils import update_learning_rate
 from torch import Tensor
 
 from dreamzoo.common.policies.recurrent import RecurrentPolicy
+from dreamzoo.common.ranked import Ranked
 from dreamzoo.common.settings import at_step, check_rate
 from dreamzoo.common.training import (
     Losses,
@@ -21,14 +21,14 @@ from dreamzoo.common.training import (
     guard_gradients,
     total,
 )
-from dreamzoo.nn.fast import graphs
+from dreamzoo.nn.fast import graphs, ranks
 from dreamzoo.nn.fast.threads import backward_in_parallel
 
 #: Formats of SB3's logger that show tables, and the longest name that these show whole.
 TABLES, LONGEST_NAME = ("stdout", "log"), 33
 
 
-class GradientUpdates(BaseAlgorithm):
+class GradientUpdates(Ranked):
     """
     Algorithm whose losses have names and weights, and whose gradients destroy no parameter.
 
@@ -67,8 +67,10 @@ class GradientUpdates(BaseAlgorithm):
         """Compute losses and gradients of one batch, under the same conditions."""
         averages = self._averages()
         before = [average.clone() for average in averages]
-        terms, metrics, latents = self.losses(batch)
+        with ranks.joint_losses():
+            terms, metrics, latents = self.losses(batch)
         loss, parts = self._add_up(terms)
+        loss = ranks.mean_loss(loss)
         good = th.isfinite(loss)
         for average, old in zip(averages, before, strict=True):  # of a bad loss nothing remains
             average.copy_(th.where(good, average, old))
@@ -203,6 +205,7 @@ class GradientUpdates(BaseAlgorithm):
             name.removesuffix("optimizer"): [p for g in x.param_groups for p in g["params"]]
             for name, x in self.policy.optimizers.items()
         }
+        ranks.average_gradients(p for group in trained.values() for p in group)
         for name, parameters in trained.items():
             grads = [p.grad for p in parameters if p.grad is not None]
             norms[f"{name}grad_norm"] = th.nn.utils.get_total_norm(grads)
@@ -228,6 +231,7 @@ class GradientUpdates(BaseAlgorithm):
         """
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         means = metrics.means()
+        means = dict(zip(means, ranks.mean_numbers([*means.values()]), strict=True))
         check_means(self, means)
         for name in self._moving:
             if isinstance(getattr(self, name), tuple):  # still: it may have been set to a number

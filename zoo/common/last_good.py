@@ -11,6 +11,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from dreamzoo.common.policies.world_model import WorldModelPolicy
+from dreamzoo.nn.fast.ranks import place
 from dreamzoo.nn.state import leaves
 
 if TYPE_CHECKING:
@@ -106,7 +107,8 @@ def _keep(model: "BaseAlgorithm") -> str:
             f"The parameters are destroyed, too ({_named(bad)} not finite), and not saved: {back}."
         )
     folder = pathlib.Path(model.logger.get_dir() or ".")
-    path = folder / f"last_good_{model.num_timesteps}_steps.zip"
+    rank = f"_rank{index}" if (index := place().index) else ""
+    path = folder / f"last_good_{model.num_timesteps}_steps{rank}.zip"
     kept = "The parameters, which are finite and which no gradient of it has reached,"
     try:
         model.save(path)

@@ -24,6 +24,7 @@ from dreamzoo.common.policies.recurrent import RecurrentPolicy
 from dreamzoo.common.settings import Choice, Flag, Setting
 from dreamzoo.common.training import check_actions
 from dreamzoo.nn.checks import FLOAT32, InputError, to_flags, to_rows
+from dreamzoo.nn.fast import ranks
 from dreamzoo.nn.fast.precision import NAMES, PrecisionName, resolve
 from dreamzoo.nn.state import State, leaves
 
@@ -82,6 +83,7 @@ class MemoryAgent(ExactResume, CheckedAlgorithm):
         call, known = f"{type(self).__name__}()", [*constructor(type(self)).parameters]
         refuse_unknown(call, given, defaults, known, "Nothing was built")
         shared = {**defaults, **given}
+        shared["device"] = ranks.own_device(shared["device"])
         self.precision = shared.pop("precision")
         self.cuda_graph = shared.pop("cuda_graph")
         self._init_setup_model: bool = shared.pop("_init_setup_model")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch as th
 
+from dreamzoo.nn.fast import ranks
 from dreamzoo.nn.fast.precision import resolve
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Pace:
         self._agent, self._total = agent, total_timesteps
         self._first = self._now()
         self._start: _Mark | None = None
-        self._done = agent.verbose < 1
+        self._done = agent.verbose < 1 or ranks.place().index > 0
 
     def look(self) -> None:
         """Take the time, if it was not told yet; called when updates have been made."""

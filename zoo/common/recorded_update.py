@@ -7,6 +7,7 @@ from torch import Tensor
 
 from dreamzoo.common.buffers import SequenceBatch, Windows
 from dreamzoo.common.training import Outcome, to_means
+from dreamzoo.nn.fast import ranks
 from dreamzoo.nn.fast.graphs import Graph
 from dreamzoo.nn.fast.recordings import Contents
 from dreamzoo.nn.optim import LaProp
@@ -38,10 +39,14 @@ class RecordedUpdate:
         self._contents = Contents(agent.policy)
         assert agent._generator is not None
         self._graph = Graph(
-            self._update, [agent._generator], self._changed, enabled=agent.cuda_graph
+            self._update, [agent._generator], self._changed, enabled=self._may_record()
         )
         self._fixed = self._fingerprint()
         self._averages: list[int] | None = None  # of the optimizer: where a recording finds them
+
+    def _may_record(self) -> bool:
+        team = ranks.current()
+        return self.agent.cuda_graph and (team is None or team.can_record)
 
     @property
     def is_recorded(self) -> bool:
@@ -109,4 +114,5 @@ class RecordedUpdate:
             [*map(id, optimizers)],
             id(agent._generator),
             agent.cuda_graph,
+            ranks.current() and id(ranks.current()),
         )

@@ -22,6 +22,7 @@ from dreamzoo.common.gradient_updates import GradientUpdates
 from dreamzoo.common.noise import check_noise, fit_noise
 from dreamzoo.common.pace import Pace
 from dreamzoo.common.policies.recurrent import RecurrentPolicy
+from dreamzoo.common.ranked import on_all_ranks, rows_of_rank
 from dreamzoo.common.recorded_update import RecordedUpdate
 from dreamzoo.common.replay_files import ReplayFiles
 from dreamzoo.common.settings import (
@@ -34,6 +35,7 @@ from dreamzoo.common.settings import (
     read_settings,
 )
 from dreamzoo.common.training import MeanMetrics
+from dreamzoo.nn.fast import ranks
 from dreamzoo.nn.fast.precision import using
 from dreamzoo.nn.process import restores_process
 from dreamzoo.nn.state import State
@@ -114,6 +116,7 @@ class ReplayAgent(GradientUpdates, ReplayFiles):
 
     def _check_settings(self) -> None:
         super()._check_settings()
+        rows_of_rank(self.batch_size, ranks.place().count)
         if self.replay_buffer is not None:
             length = self.replay_buffer_kwargs.get("batch_length", self.batch_length)
             self.replay_buffer.set_batch_length(length)
@@ -134,7 +137,7 @@ class ReplayAgent(GradientUpdates, ReplayFiles):
         self._make_policy()
         if self.replay_buffer is None:
             self.replay_buffer = buffer_class(
-                self.buffer_size,
+                ranks.share(self.buffer_size),
                 self.observation_space,
                 self.action_space,
                 device=self.device,
@@ -199,6 +202,7 @@ class ReplayAgent(GradientUpdates, ReplayFiles):
     # ------------------------------------------------------------------ the loop
 
     @restores_process
+    @on_all_ranks
     def learn(
         self: SelfReplayAgent,
         total_timesteps: int,
@@ -238,9 +242,9 @@ class ReplayAgent(GradientUpdates, ReplayFiles):
                 replay_buffer=self.replay_buffer,
                 log_interval=log_interval,
             )
-            if not rollout.continue_training:
+            if not ranks.every(rollout.continue_training):
                 break
-            updates = self._take_due_updates(rollout.episode_timesteps)
+            updates = self._take_due_updates(rollout.episode_timesteps * ranks.count())
             if updates > 0:
                 self.train(updates, self.batch_size)
                 pace.look()
@@ -272,6 +276,7 @@ class ReplayAgent(GradientUpdates, ReplayFiles):
         :return: action for the environment and action for the replay
         """
         buffer_action = self._act(self._choose, self._choice())
+        self.num_timesteps += self._others_steps()
         return self.policy.to_env_action(buffer_action), buffer_action
 
     def _choose(
@@ -326,6 +331,7 @@ class ReplayAgent(GradientUpdates, ReplayFiles):
     # ------------------------------------------------------------------ updates
 
     @restores_process
+    @on_all_ranks
     def train(self, gradient_steps: int, batch_size: int | None = None) -> None:
         """
         Update on replayed windows; needs no environment, nor ``learn`` before it.
@@ -346,10 +352,11 @@ class ReplayAgent(GradientUpdates, ReplayFiles):
         self._check_statistics()
         self._need_logger()
         self._begin_updates()
+        rows, length = rows_of_rank(batch_size, ranks.count()), self._common_length()
         metrics = MeanMetrics()
         for _ in range(gradient_steps):
             batch = self.replay_buffer.sample(
-                batch_size, self._vec_normalize_env, online=self.online_queue
+                rows, self._vec_normalize_env, length, online=self.online_queue
             )
             with using(self.precision, self.device):
                 metrics.add(self._update(batch))
@@ -357,6 +364,13 @@ class ReplayAgent(GradientUpdates, ReplayFiles):
         ratio = self._n_updates * self.batch_size * self.batch_length / max(self.num_timesteps, 1)
         self.logger.record("train/replay_ratio", ratio)
         self._log_means(metrics)
+
+    def _common_length(self) -> int | None:
+        """Return how long windows are that all ranks can sample; None: whatever there is."""
+        if ranks.current() is None:
+            return None
+        assert self.replay_buffer is not None
+        return ranks.least(self.replay_buffer.longest_window())
 
     def _update(self, batch: SequenceBatch) -> dict[str, th.Tensor]:
         """
@@ -383,8 +397,13 @@ class ReplayAgent(GradientUpdates, ReplayFiles):
         assert self.replay_buffer is not None
         if self.learning_starts is not None:
             return self.num_timesteps > self.learning_starts
-        enough = self.replay_buffer.n_windows() >= self.batch_size * self.batch_length
+        rows = self.batch_size // ranks.count()
+        enough = self.replay_buffer.n_windows() >= rows * self.batch_length
         return enough or self.replay_buffer.full
+
+    def _all_may_train(self) -> bool:
+        """Return whether all ranks have enough to learn from."""
+        return ranks.every(self._may_train())
 
     def _take_due_updates(self, steps: int) -> int:
         """
@@ -395,7 +414,7 @@ class ReplayAgent(GradientUpdates, ReplayFiles):
 
         :param steps: steps just collected, all environments together
         """
-        if not self._may_train():
+        if not self._all_may_train():
             return 0
         if self.gradient_steps is not None:
             return self.gradient_steps if self.gradient_steps >= 0 else steps

@@ -17,8 +17,9 @@ from dreamzoo.common.record_store import RecordSpec
 from dreamzoo.common.storage.container import FileError, OtherFormat, naming, reading, writing
 from dreamzoo.common.storage.files import replaced_file
 from dreamzoo.common.storage.replay_file import read_replay, write_replay
-from dreamzoo.common.storage.saves import REPLAY, newest, within
+from dreamzoo.common.storage.saves import REPLAY, check_ranks, newest, own_part, within
 from dreamzoo.common.storage.training_file import read_earlier, read_training, write_training
+from dreamzoo.nn.fast.ranks import place
 
 
 class ReplayFiles(MemoryAgent, OffPolicyAlgorithm):
@@ -86,7 +87,7 @@ class ReplayFiles(MemoryAgent, OffPolicyAlgorithm):
         :raises ValueError: for a file that holds something else, or is damaged; the agent stays as
             it was
         """
-        path = within(path, REPLAY)
+        path = within(path, own_part(REPLAY))
         try:
             with reading(path, "replay", "npz", "pkl") as reader:
                 kind: Any = self.replay_buffer_class or SequenceReplayBuffer
@@ -119,14 +120,16 @@ class ReplayFiles(MemoryAgent, OffPolicyAlgorithm):
             self._begin_new_episodes()
 
     def resume(self, folder: str | pathlib.Path, trusted: bool = False) -> None:
-        self.load_replay_buffer(newest(folder) / "replay_buffer", trusted=trusted)
+        last = newest(folder)
+        check_ranks(last)
+        self.load_replay_buffer(last / own_part("replay_buffer"), trusted=trusted)
 
     def _goes_on(self, path: Any, state: dict[str, Any], fits: bool, n_envs: int) -> bool:
         """Return whether a training goes on where a replay was saved; warn where it does not."""
         if n_envs != self.n_envs:
             return False
-        own = type(self).__qualname__
-        if fits and state["agent"] == own:
+        own, ranks = type(self).__qualname__, state.get("ranks", 1)
+        if fits and state["agent"] == own and ranks == place().count:
             return True
         if self.num_timesteps:  # of an agent that has not begun yet nobody expects to go on
             of = (
@@ -134,6 +137,8 @@ class ReplayFiles(MemoryAgent, OffPolicyAlgorithm):
                 if state["agent"] == own
                 else state["agent"]
             )
+            if ranks != place().count:
+                of = f"{ranks} ranks, and this is one of {place().count}"
             warnings.warn(
                 f"{path} was not saved together with the agent, but in a training of {of}: new "
                 "episodes begin, with new random numbers; everything else continues.",

@@ -19,10 +19,12 @@ from dreamzoo.common.environments.workers import dead_workers_named
 from dreamzoo.common.gradient_updates import GradientUpdates
 from dreamzoo.common.memory_agent import MemoryAgent
 from dreamzoo.common.policies.recurrent import RecurrentPolicy
+from dreamzoo.common.ranked import on_all_ranks
 from dreamzoo.common.rollout_window import RolloutWindow, Sequences, WindowRecorder
 from dreamzoo.common.settings import Line, Moving, Number, Setting, Whole
 from dreamzoo.common.training import MeanMetrics, to_means
 from dreamzoo.nn.checks import to_rewards
+from dreamzoo.nn.fast import ranks
 from dreamzoo.nn.fast.precision import using
 from dreamzoo.nn.observations import SINGLE, Observation
 from dreamzoo.nn.process import in_own_precision, restores_process
@@ -147,6 +149,7 @@ class RolloutAgent(GradientUpdates, MemoryAgent, OnPolicyAlgorithm):
     # ------------------------------------------------------------------ the loop
 
     @restores_process
+    @on_all_ranks
     def learn(
         self: SelfRolloutAgent,
         total_timesteps: int,
@@ -199,12 +202,12 @@ class RolloutAgent(GradientUpdates, MemoryAgent, OnPolicyAlgorithm):
         with dead_workers_named(env):
             while len(self.rollout_buffer) < n_rollout_steps:
                 if not self._step(env, callback):
-                    return False
+                    return ranks.every(False)
         self.rollout_buffer.see_beyond(self._next_values())
         self._env_settings.look_once()
         callback.update_locals(locals())
         callback.on_rollout_end()
-        return True
+        return ranks.every(True)
 
     def _step(self, env: VecEnv, callback: BaseCallback) -> bool:
         """
@@ -214,7 +217,7 @@ class RolloutAgent(GradientUpdates, MemoryAgent, OnPolicyAlgorithm):
         """
         actions = self._act(None, self.policy.choice())
         new_obs, rewards, dones, infos = env.step(self.policy.to_env_action(actions))
-        self.num_timesteps += env.num_envs
+        self.num_timesteps += env.num_envs + self._others_steps()
         callback.update_locals(locals())
         if not callback.on_step():
             return False
@@ -312,6 +315,7 @@ class RolloutAgent(GradientUpdates, MemoryAgent, OnPolicyAlgorithm):
     # ------------------------------------------------------------------ updates
 
     @restores_process
+    @on_all_ranks
     def train(self) -> None:
         """
         Update once on the window that was collected last; ``learn`` calls it.

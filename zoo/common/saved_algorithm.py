@@ -27,6 +27,7 @@ from dreamzoo.common.storage.container import FileError, OtherFormat, naming
 from dreamzoo.common.storage.files import replaced_file
 from dreamzoo.common.storage.plain import name_of
 from dreamzoo.common.storage.saves import MODEL, within
+from dreamzoo.nn.fast import ranks
 
 SelfSaved = TypeVar("SelfSaved", bound="SavedAlgorithm")
 
@@ -54,6 +55,10 @@ class SavedAlgorithm(BaseAlgorithm):
         if self._named is None or self._named[0] != now:
             self._named = now, uuid.uuid4().hex
         return self._named[1]
+
+    def share_moment(self) -> None:
+        """Name the state of now as the first rank does: their files belong to one save."""
+        self._named = self._progress(), ranks.told(self._moment())[0]
 
     def _is_of(self, moment: str) -> bool:
         """Return whether the agent is as it was saved, or loaded, under a name."""

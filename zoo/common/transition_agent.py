@@ -20,6 +20,7 @@ from dreamzoo.common.settings import Arguments, Flag, Frequency, Number, Setting
 from dreamzoo.common.training import MeanMetrics, to_means
 from dreamzoo.nn.actions import ActionCodec
 from dreamzoo.nn.checks import FLOAT32, InputError
+from dreamzoo.nn.fast.ranks import place
 
 SelfTransitionAgent = TypeVar("SelfTransitionAgent", bound="TransitionAgent")
 
@@ -145,6 +146,11 @@ class TransitionAgent(ExactResume, CheckedAlgorithm, OffPolicyAlgorithm):
         tb_log_name: str = "run",
         progress_bar: bool = False,
     ) -> tuple[int, BaseCallback]:
+        if (count := place().count) > 1:
+            raise ValueError(
+                f"{type(self).__name__} learns in one process, and this is one of {count} ranks. "
+                "Start it without torchrun."
+            )
         self._check_settings()
         return super()._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar

@@ -9,6 +9,7 @@ are summed over what they describe; every term is a mean and is not weighted.
 from torch import Tensor
 
 from dreamzoo.common.training import reconstruction_losses
+from dreamzoo.nn.beliefs import free_mean
 from dreamzoo.nn.dreamer_model import DreamerWorldModel, Imagined
 from dreamzoo.nn.networks.world_models import unit_variance_loss
 from dreamzoo.nn.returns import discount_weights, inclusive_lambda_return
@@ -48,7 +49,7 @@ def world_model_loss(
     post, prior = filtered.belief
     kl = post.kl(prior)
     # Clipped after the mean, as the authors' later code does; PlaNet clips every step.
-    terms |= predictions | {"kl": kl.mean().clamp(min=free_nats)}
+    terms |= predictions | {"kl": free_mean(kl, free_nats)}
     entropies = {"prior_ent": prior.entropy(), "post_ent": post.entropy()}
     return terms, {"kl": kl, **entropies, **metrics}
 

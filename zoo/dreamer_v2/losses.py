@@ -12,7 +12,7 @@ import torch as th
 from torch import Tensor
 
 from dreamzoo.common.training import reconstruction_losses
-from dreamzoo.nn.beliefs import Belief, divergences
+from dreamzoo.nn.beliefs import Belief, divergences, free_mean
 from dreamzoo.nn.dreamer_model import DreamerWorldModel
 from dreamzoo.nn.networks.actors import DenseActor
 from dreamzoo.nn.networks.world_models import NormalHead, unit_variance_loss
@@ -120,9 +120,9 @@ def balanced_kl(
     post, prior = belief
     dyn, rep, prior_ent, post_ent = divergences(post, prior)
     if kl_balance is None:
-        loss = post.kl(prior).mean().clamp(min=free_nats)
+        loss = free_mean(post.kl(prior), free_nats)
     else:
-        to_prior, to_post = (x.mean().clamp(min=free_nats) for x in (dyn, rep))
+        to_prior, to_post = (free_mean(x, free_nats) for x in (dyn, rep))
         loss = kl_balance * to_prior + (1.0 - kl_balance) * to_post
     return loss, {"kl": rep, "prior_ent": prior_ent, "post_ent": post_ent}
 

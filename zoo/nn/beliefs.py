@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dreamzoo.nn.fast import kernels
+from dreamzoo.nn.fast.ranks import mean_of_all
 from dreamzoo.nn.fast.switch import is_traced
 
 
@@ -245,6 +246,22 @@ class Divergences(NamedTuple):
     rep: Tensor
     prior_ent: Tensor
     post_ent: Tensor
+
+
+def free_mean(nats: Tensor, free_nats: float) -> Tensor:
+    """
+    Average divergences, and count as many nats at least; a smaller mean has no gradient.
+
+    Example:
+        >>> import torch
+        >>> from dreamzoo.nn.beliefs import free_mean
+        >>> free_mean(torch.tensor([1.0, 4.0]), 2.0), free_mean(torch.tensor([1.0, 4.0]), 3.0)
+        (tensor(2.5000), tensor(3.))
+
+    :param nats: of steps, (...)
+    :param free_nats: at least 0
+    """
+    return mean_of_all(nats.mean()).clamp(min=free_nats)
 
 
 def divergences(post: D, prior: D) -> Divergences:

@@ -4,6 +4,7 @@ import torch as th
 from torch import Tensor, nn
 
 from dreamzoo.nn.fast.kernels import uses_triton
+from dreamzoo.nn.fast.ranks import of_all
 from dreamzoo.nn.fast.switch import needs_graph
 
 
@@ -218,7 +219,7 @@ class ReturnNormalizer(nn.Module):
     @th.no_grad()
     def update(self, returns: Tensor) -> None:
         """Move both percentiles towards those of ``returns``, any shape."""
-        flat = returns.detach().float().flatten()
+        flat = of_all(returns.detach().float().flatten())
         ordered = flat.sort().values  # th.quantile takes several times as long for this
         # Returns that are not finite stop the training; the model saved then must be good.
         usable = th.isfinite(ordered[:: max(len(ordered) - 1, 1)]).all()  # first and last

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from dreamzoo.nn.beliefs import Belief
 from dreamzoo.nn.distributions import at_least_float32
 from dreamzoo.nn.fast.pieces import by_rows
+from dreamzoo.nn.fast.ranks import of_all
 from dreamzoo.nn.latent_model import LatentModel
 from dreamzoo.nn.observations import Observation, ObservationCodec
 from dreamzoo.nn.rssm.dynamics import Dynamics
@@ -135,7 +136,7 @@ class WorldModel(LatentModel):
         :param is_terminal: steps that end an episode for good, (...)
         :param gamma: that the targets of this update contain
         """
-        live = th.where(is_terminal, th.nan, discount).flatten()
+        live = of_all(th.where(is_terminal, th.nan, discount).flatten())
         reached, learned = live.nanquantile(self.GAMMA_QUANTILE), self.learned_gamma
         reached = th.where(reached.isnan(), learned, reached)  # no live step in the batch
         low, high = learned.clamp(max=gamma), learned.clamp(min=gamma)

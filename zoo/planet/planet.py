@@ -156,6 +156,7 @@ class PlaNet(WorldModelAlgorithm):
         self.overshooting_coef = overshooting_coef
         self.max_grad_norm = max_grad_norm
         self._episodes = 0  # ever finished; SB3's own count begins anew with every learn()
+        self._episodes_of_all = 0  # the same, at the last time that ranks have told each other
         self._episodes_trained: int | None = None  # None until the first update is allowed
         self._planner: CEM | None = None  # what the settings said last; None before the policy
         if self._init_setup_model:
@@ -189,6 +190,12 @@ class PlaNet(WorldModelAlgorithm):
         super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
         self._episodes += int(np.count_nonzero(dones))
 
+    def _count_episodes(self) -> None:
+        """Count what other ranks have finished, too."""
+        new = self._episodes - self._episodes_of_all
+        self._episodes = self._episodes_of_all + self._all_ranks(new)
+        self._episodes_of_all = self._episodes
+
     def _in_seed_phase(self) -> bool:
         """Return whether the agent knows too little to plan: its seed episodes are not over."""
         if self.learning_starts is not None:
@@ -204,9 +211,10 @@ class PlaNet(WorldModelAlgorithm):
 
     def _take_due_updates(self, steps: int) -> int:
         """Return how many updates follow a collection: ``collect_interval`` for every episode."""
+        self._count_episodes()
         if self.train_ratio or self.gradient_steps is not None:
             return super()._take_due_updates(steps)
-        if not self._may_train():
+        if not self._all_may_train():
             return 0
         if self._episodes_trained is None:  # as in the paper, seed episodes count as one
             self._episodes_trained = self._episodes - 1

@@ -12,6 +12,7 @@ from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.hyperparams import HYPERPARAMS
 from dreamzoo.nn.fast import kernels
 from dreamzoo.nn.fast.precision import Precision
+from dreamzoo.nn.fast.ranks import place, share
 
 #: Agents that learn a world model from a replay, by name.
 MODEL_AGENTS: dict[str, type[WorldModelAlgorithm]] = {
@@ -89,7 +90,7 @@ def make_model(work: Work, mode: Mode, n_envs: int | None = None) -> WorldModelA
 
     :param work: what it computes
     :param mode: how
-    :param n_envs: environments; default: as many as sequences in a batch
+    :param n_envs: environments, of every rank; default: as many as it has sequences of a batch
     """
     os.environ["DREAMZOO_TRITON"] = "1" if mode.triton else "0"
     kernels.has_triton.cache_clear()
@@ -98,7 +99,7 @@ def make_model(work: Work, mode: Mode, n_envs: int | None = None) -> WorldModelA
     batch, length = (
         settings.get(name, parameters[name].default) for name in ("batch_size", "batch_length")
     )
-    n_envs = n_envs or batch
+    n_envs = n_envs or share(batch)
     env = DummyVecEnv([lambda: Synthetic(work.obs, work.task) for _ in range(n_envs)])
     if "pretrain" in parameters:
         settings["pretrain"] = 0  # what is timed is learning, not how it begins
@@ -113,4 +114,4 @@ def make_model(work: Work, mode: Mode, n_envs: int | None = None) -> WorldModelA
         cuda_graph=mode.graph,
         seed=0,
     )
-    return model.learn(n_envs * (2 * length + 20))
+    return model.learn(place().count * n_envs * (2 * length + 20))

@@ -8,11 +8,12 @@ import pathlib
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 from dreamzoo.common.storage.container import FileError, naming
 from dreamzoo.common.storage.files import replaced_file, sync_folder
+from dreamzoo.nn.fast import ranks
 
 #: Names the saves of a folder, the newest last; replaced as a whole.
 SAVES = "saves.json"
@@ -21,6 +22,9 @@ MODEL, REPLAY, TRAINING = "model.zip", "replay_buffer.npz", "training_state.zip"
 REPLAY_OF_SB3 = "replay_buffer.pkl"
 #: Names of saves, complete or not.
 _NAME = re.compile(r"\d{12}_[0-9a-f]{8}(\.new)?")
+
+#: Ends the names of what is one rank's own.
+_PART = re.compile(r"_rank\d+of(\d+)\.")
 
 _Path = TypeVar("_Path", bound="str | pathlib.Path | io.BufferedIOBase")
 
@@ -108,6 +112,79 @@ def new_save(folder: pathlib.Path, name: str, keep: int) -> Iterator[pathlib.Pat
     for path in folder.iterdir():  # older ones, and what was cut off
         if _NAME.fullmatch(path.name) and path.name not in names:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def save_jointly(
+    folder: pathlib.Path, name: str, keep: int, write: Callable[[pathlib.Path], None]
+) -> pathlib.Path:
+    """
+    Make one save to which all ranks write; complete, or not there.
+
+    :param folder: of the saves, which all ranks see
+    :param name: of this one, see :func:`save_name`; the first rank's counts
+    :param keep: how many last saves stay
+    :param write: what this rank writes, given the folder to write to
+    :return: the save
+    :raises OSError: on all ranks, and names the file that one of them could not write
+    """
+    name = ranks.told(name)[0]
+    with contextlib.ExitStack() as stack:
+        if ranks.index() == 0:
+            _all_or_none(lambda: stack.enter_context(new_save(folder, name, keep)))
+        else:
+            _all_or_none(lambda: None)
+        _all_or_none(lambda: write(folder / f"{name}.new"))
+        _all_or_none(stack.close)
+    return folder / name
+
+
+def _all_or_none(step: Callable[[], Any]) -> None:
+    """Do something that has to succeed on all ranks."""
+    error: OSError | None = None
+    try:
+        step()
+    except OSError as own:
+        error = own
+    said = [text for text in ranks.told(str(error) if error else "") if text]
+    if error is not None:
+        raise error
+    if said:
+        raise OSError(said[0])
+
+
+def own_part(name: str) -> str:
+    """
+    Name what a rank keeps of its own in a save; the first one's file has the name itself.
+
+    Example:
+        >>> from dreamzoo.common.storage.saves import own_part
+        >>> own_part("replay_buffer.npz")
+        'replay_buffer.npz'
+
+    :param name: of the file
+    """
+    here = ranks.place()
+    path = pathlib.PurePath(name)
+    return f"{path.stem}_rank{here.index}of{here.count}{path.suffix}" if here.index else name
+
+
+def check_ranks(save: pathlib.Path) -> None:
+    """
+    Refuse to go on from a save of another number of ranks.
+
+    :param save: its folder
+    :raises FileError: says how many there were
+    """
+    parts = (_PART.search(path.name) for path in save.iterdir())
+    saved = next((int(part[1]) for part in parts if part), 1)
+    count = ranks.place().count
+    if saved != count:
+        start = "one process" if saved == 1 else f"torchrun --nproc_per_node={saved}"
+        raise FileError(
+            f"{save} holds a training of {saved} rank{'s' * (saved > 1)}, each with a replay and "
+            f"environments of its own, and cannot go on with {count}. Go on with {start}. To act, "
+            "to evaluate and to dream, any process can load the agent."
+        )
 
 
 def _names(folder: pathlib.Path) -> list[str]:

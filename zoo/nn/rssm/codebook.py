@@ -10,6 +10,7 @@ from dreamzoo.common.settings import Number, Setting, Whole
 from dreamzoo.nn.beliefs import Categorical
 from dreamzoo.nn.codes import ExpectedCodes, NearestCodes, look_up
 from dreamzoo.nn.distributions import one_hot
+from dreamzoo.nn.fast.ranks import mean_of_all, of_first
 from dreamzoo.nn.rssm.latents import Latents, Terms
 
 
@@ -76,8 +77,8 @@ class Codebook(nn.Module):
             ``codebook_revived``, whether it begins anew, (S, C)
         """
         found = one_hot(places, self.shares.shape[-1]).to(vectors.dtype)  # (N, S, C)
-        now = found.mean(0)
-        total = th.einsum("nsc,nsw->scw", found, vectors) / len(vectors)
+        now = mean_of_all(found.mean(0))
+        total = mean_of_all(th.einsum("nsc,nsw->scw", found, vectors) / len(vectors))
         shares = self.decay * self.shares + (1.0 - self.decay) * now
         kept = self.decay * self.shares[..., None] * self.codes
         codes = (kept + (1.0 - self.decay) * total) / shares[..., None]
@@ -87,7 +88,8 @@ class Codebook(nn.Module):
             len(vectors), shares.shape, generator=generator, device=vectors.device
         )  # (S, C)
         latent = th.arange(len(shares), device=vectors.device)[:, None]
-        self.codes.copy_(th.where(dead[..., None], vectors[rows, latent], codes))
+        newest = of_first(vectors[rows, latent])
+        self.codes.copy_(th.where(dead[..., None], newest, codes))
         self.shares.copy_(th.where(dead, 1.0 / shares.shape[-1], shares))
         return {
             "codebook_perplexity": th.special.entr(now).sum(-1).exp(),
