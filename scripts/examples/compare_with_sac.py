@@ -4,7 +4,8 @@ from pathlib import Path
 
 from dreamzoo.benchmark.comparisons import of_envs
 from dreamzoo.benchmark.many_runs import collect_all, train_all
-from dreamzoo.benchmark.results import plot_results, read_rows, result_table
+from dreamzoo.benchmark.results import read_rows, result_table
+from dreamzoo.benchmark.results.plot import plot_results
 
 
 def main(budget: str = "laptop", frames: int = 20_000, seeds: int = 3) -> None:

@@ -43,6 +43,17 @@ def test_an_unknown_command_is_refused(capsys: pytest.CaptureFixture[str]) -> No
     assert "invalid choice: 'trian'" in capsys.readouterr().err
 
 
+def test_a_command_without_its_packages_says_which_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in list(sys.modules):
+        if name.startswith(("matplotlib", "dreamzoo.benchmark.results.plot", "dreamzoo.cli.")):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(SystemExit, match=r'pip install "dreamzoo\[benchmark\]"'):
+        main(["benchmark", "plot", "x.csv", "--out", "x.png"])
+
+
 def test_help_imports_neither_torch_nor_agents() -> None:
     code = (
         "import sys; sys.argv[1:] = ['--help']\n"

@@ -42,4 +42,8 @@ def run(prog: str, description: str, commands: dict[str, Command], argv: list[st
     parser.add_argument("command", choices=commands, metavar="COMMAND", help=argparse.SUPPRESS)
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     args = parser.parse_args((sys.argv[1:] if argv is None else argv) or ["--help"])
-    importlib.import_module(commands[args.command].module).main(args.arguments)
+    try:
+        module = importlib.import_module(commands[args.command].module)
+    except ImportError as error:  # such as matplotlib's, for commands that draw
+        raise SystemExit(" ".join(str(error).split())) from error
+    module.main(args.arguments)

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dreamzoo.benchmark.results import Evaluation, plot_results, read_rows, result_table
+from dreamzoo.benchmark.results import Evaluation, read_rows, result_table
 from dreamzoo.benchmark.results.evaluations import ends
+from dreamzoo.benchmark.results.plot import plot_results
 from dreamzoo.benchmark.results.report import report
 from dreamzoo.benchmark.results.table import either
 

@@ -4,13 +4,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from dreamzoo.benchmark.results.aggregates import find_task
+from dreamzoo.benchmark.results.aggregates import Aggregate, find_task
 from dreamzoo.benchmark.results.evaluations import Evaluation, short_name
 from dreamzoo.benchmark.results.published import METHODS, of_task
 from dreamzoo.benchmark.results.styles import styles
+from dreamzoo.envs.errors import requires_extra
+
+with requires_extra("benchmark"):
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 COLUMNS = 4
 DPI = 120
@@ -70,7 +73,8 @@ def plot_results(own: Iterable[Evaluation], frames: Mapping[str, int]) -> Figure
     Draw one panel for each task: all seeds, means over them, published curves.
 
     Example:
-        >>> from dreamzoo.benchmark.results import Evaluation, plot_results
+        >>> from dreamzoo.benchmark.results import Evaluation
+        >>> from dreamzoo.benchmark.results.plot import plot_results
         >>> rows = [Evaluation("sac", "Pendulum-v1", 0, x, x, -x, 9, 10, 1, "abc") for x in (5, 9)]
         >>> plot_results(rows, {"Pendulum-v1": 9}).savefig("curves.png")
 
@@ -118,6 +122,30 @@ def _unit(end: int) -> tuple[int, str]:
     if end < 5_000:
         return 1, ""
     return (1_000, ", thousands") if end < 5_000_000 else (1_000_000, ", millions")
+
+
+def plot_scores(scores: Mapping[str, Aggregate]) -> Figure:
+    """
+    Draw the interquartile means of agents with their intervals, the first on top.
+
+    Example:
+        >>> from dreamzoo.benchmark.results.aggregates import Aggregate
+        >>> from dreamzoo.benchmark.results.plot import plot_scores
+        >>> plot_scores({"sac": Aggregate(0.5, 0.4, 0.6, seeds=3)}).savefig("scores.png")
+
+    :param scores: by agents
+    """
+    figure = Figure(figsize=(8, 0.5 * len(scores) + 1.2), layout="constrained")
+    axis = figure.subplots()
+    known = styles(scores)
+    for height, (agent, style) in enumerate(reversed(known.items())):
+        score = scores[agent]
+        axis.plot([score.low, score.high], [height] * 2, color=style.color, linewidth=6, alpha=0.4)
+        axis.plot(score.iqm, height, "o", color=style.color)
+    axis.set_yticks(range(len(known)), [style.name for style in reversed(known.values())])
+    axis.set_xlabel("interquartile mean of returns from 0 to 1, interval of 95 %")
+    axis.grid(axis="x", alpha=0.3)
+    return figure
 
 
 def plot_tasks(

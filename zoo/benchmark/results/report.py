@@ -5,11 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from io import BytesIO
 
-from matplotlib.figure import Figure
-
-from dreamzoo.benchmark.results.aggregates import Aggregate, aggregates, find_task
+from dreamzoo.benchmark.results.aggregates import aggregates, find_task
 from dreamzoo.benchmark.results.evaluations import Evaluation, final_returns, short_name
-from dreamzoo.benchmark.results.plot import DPI, plot_results
+from dreamzoo.benchmark.results.plot import DPI, Figure, plot_results, plot_scores
 from dreamzoo.benchmark.results.styles import styles
 from dreamzoo.benchmark.results.table import result_table, rounded, windows_of
 
@@ -67,7 +65,7 @@ def report(
         parts.append(f"<nav>{' '.join(links)}</nav>")
     parts += [_table(table.heads, table.rows), _note(table.caption)]
     if scores:
-        parts += ["<h2>All tasks</h2>", _image(_plot_scores(scores), "Scores over all tasks")]
+        parts += ["<h2>All tasks</h2>", _image(plot_scores(scores), "Scores over all tasks")]
     for task, end in frames.items():
         parts += _task(shown, task, end, windows[task])
     if commands:
@@ -105,21 +103,6 @@ def _task(shown: list[Evaluation], task: str, end: int, window: int) -> list[str
         )
         parts.append(_note(f"Known of this task: {others} (agents at the end of training)."))
     return parts
-
-
-def _plot_scores(scores: Mapping[str, Aggregate]) -> Figure:
-    """Draw the interquartile means of agents with their intervals, the first on top."""
-    figure = Figure(figsize=(8, 0.5 * len(scores) + 1.2), layout="constrained")
-    axis = figure.subplots()
-    known = styles(scores)
-    for height, (agent, style) in enumerate(reversed(known.items())):
-        score = scores[agent]
-        axis.plot([score.low, score.high], [height] * 2, color=style.color, linewidth=6, alpha=0.4)
-        axis.plot(score.iqm, height, "o", color=style.color)
-    axis.set_yticks(range(len(known)), [style.name for style in reversed(known.values())])
-    axis.set_xlabel("interquartile mean of returns from 0 to 1, interval of 95 %")
-    axis.grid(axis="x", alpha=0.3)
-    return figure
 
 
 def _anchor(task: str) -> str:
