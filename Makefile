@@ -9,7 +9,7 @@ BIN = $(VENV)/bin
 WORDS = zoo envs wrappers scripts tests docs README.md CONTRIBUTING.md CHANGELOG.md
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow mutants bench-replay bench-update bench-dream bench-planner gpu-wheels types lint format docs clean
+.PHONY: help setup demo test test-slow mutants bench-replay bench-update bench-dream bench-planner gpu-wheels types lint format docs docs-check linkcheck clean
 
 help: ## list the targets and the variables
 	@sed -n 's/^\([a-z -]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
@@ -37,12 +37,13 @@ demo: setup ## train a small agent in a few minutes and watch it dream (DEMO_ARG
 	$(BIN)/python scripts/demo.py $(DEMO_ARGS)
 
 # Every check runs, whatever the others find.
-test: setup ## all checks: lint, spelling, format, types, fast tests
+test: setup ## all checks: lint, spelling, format, types, documentation, fast tests
 	@failed=; \
 	$(BIN)/ruff check . || failed="$$failed lint"; \
 	$(BIN)/codespell $(WORDS) || failed="$$failed spelling"; \
 	$(BIN)/ruff format --check . || failed="$$failed format"; \
 	$(MAKE) --no-print-directory types || failed="$$failed types"; \
+	$(MAKE) --no-print-directory docs-check || failed="$$failed docs"; \
 	$(BIN)/pytest -n auto --maxprocesses 8 || failed="$$failed tests"; \
 	if [ -n "$$failed" ]; then echo "Failed:$$failed" >&2; exit 1; fi; \
 	echo "All checks passed."
@@ -79,9 +80,15 @@ format: setup ## repair style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: setup ## build the documentation in build/docs
-	$(BIN)/python -m pip install $(CONSTRAINTS) -e ".[docs]"
+# Tutorials run, unless build/tutorials has them as they are.
+docs: setup ## build the documentation in build/docs (minutes: the tutorials run)
 	$(BIN)/sphinx-build -W --keep-going docs build/docs
+
+docs-check: setup ## build the documentation without running the tutorials
+	$(BIN)/sphinx-build -q -W --keep-going -D nb_execution_mode=off docs build/docs-check
+
+linkcheck: setup ## look up every link of the documentation (needs a network)
+	$(BIN)/sphinx-build -q -b linkcheck -D nb_execution_mode=off docs build/linkcheck
 
 clean: ## remove the virtual environment and everything generated
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

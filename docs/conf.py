@@ -33,7 +33,12 @@ autodoc_preserve_defaults = True
 # What methods of SB3, torch and Gymnasium do is described there.
 autodoc_inherit_docstrings = False
 
-nb_execution_mode = "off"
+# A tutorial runs again when its code has changed; an error in one ends the build. ``make test``
+# builds the site without running them; there the tests run their code with tiny agents.
+nb_execution_mode = "cache"
+nb_execution_cache_path = str(Path(__file__).parents[1] / "build" / "tutorials")
+nb_execution_raise_on_error = True
+nb_execution_timeout = 600
 
 
 def setup(app: Sphinx) -> None:

@@ -51,7 +51,8 @@ def blocks(text: str) -> Iterator[Block]:
         if fence is None:
             continue
         if start is None:
-            start, language = number, fence.group(1)
+            # A cell of a tutorial is Python, which Sphinx runs as well.
+            start, language = number, fence.group(1).replace("{code-cell}", "python")
             continue
         above = [other for other in lines[:start] if other.strip()]
         reason = NOT_RUN.fullmatch(above[-1].strip()) if above else None

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import gymnasium as gym
+import matplotlib
 import pytest
 
 from dreamzoo import cli
@@ -36,6 +37,7 @@ def test_python_blocks_run_in_order(
         request.getfixturevalue("hub")  # a stand-in of the Hub
     for agent in SMALLER:
         shrink(agent, monkeypatch)
+    matplotlib.use("Agg")  # MinAtar asks for windows in whatever process imports it
     # The evaluation of a planner plays a whole one.
     monkeypatch.setattr(gym.spec("Pendulum-v1"), "max_episode_steps", STEPS)
     namespace: dict[str, object] = {"__name__": "document"}
