@@ -41,6 +41,7 @@ KNOWS: dict[str, set[str]] = {
     # Any agent that dreams can be played with.
     "playing": {"nn", "envs", "common", "planning", "analysis"},
     # Models are uploaded with what is seen of them.
+    "offline": {"common", "envs", "analysis"},
     "hub": {"common", "envs", "analysis"},
     "testing": set(),  # agents are known by what they have
 }

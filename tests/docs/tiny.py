@@ -5,10 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from stable_baselines3 import PPO
+from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from dreamzoo import DiscreteSAC, DreamerV1, DreamerV2, DreamerV3, PlaNet
+from dreamzoo.common.offline_learning import OfflineLearning
 
 #: Steps that one call of learn() makes at most, over all environments: a little more than an
 #: episode of the environments here needs until the first update.
@@ -24,6 +25,7 @@ SMALLER: dict[type[BaseAlgorithm], dict[str, Any]] = {
     DreamerV2: {**DreamerV2.smallest, "learning_starts": 30, "buffer_size": 500},
     DiscreteSAC: dict(batch_size=8, learning_starts=30, buffer_size=500),
     PPO: dict(n_steps=4, batch_size=8, n_epochs=1),
+    DQN: dict(learning_starts=10, buffer_size=500),
 }
 POLICY: dict[type[BaseAlgorithm], dict[str, Any]] = {
     DreamerV3: dict(size="debug"),
@@ -58,3 +60,6 @@ def shrink(agent: type[BaseAlgorithm], monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(agent, "__init__", small_init)
     monkeypatch.setattr(agent, "learn", short_learn)
+    if issubclass(agent, OfflineLearning):
+        offline = agent.learn_offline
+        monkeypatch.setattr(agent, "learn_offline", lambda self, _: offline(self, 2))

@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from copy import deepcopy
 from typing import Any, ClassVar, TypeVar
 
@@ -20,6 +20,7 @@ from dreamzoo.common.arguments import REPLAY_DEFAULTS, ReplayPlumbing
 from dreamzoo.common.buffers import SequenceBatch, SequenceReplayBuffer
 from dreamzoo.common.gradient_updates import GradientUpdates
 from dreamzoo.common.noise import check_noise, fit_noise
+from dreamzoo.common.offline_learning import OfflineLearning
 from dreamzoo.common.pace import Pace
 from dreamzoo.common.policies.recurrent import RecurrentPolicy
 from dreamzoo.common.ranked import on_all_ranks, rows_of_rank
@@ -45,7 +46,7 @@ SelfReplayAgent = TypeVar("SelfReplayAgent", bound="ReplayAgent")
 GIGABYTE = 10**9
 
 
-class ReplayAgent(GradientUpdates, ReplayFiles):
+class ReplayAgent(OfflineLearning, GradientUpdates, ReplayFiles):
     """
     Off-policy algorithm that learns from sequences and acts with a memory.
 
@@ -344,16 +345,27 @@ class ReplayAgent(GradientUpdates, ReplayFiles):
         :raises ValueError: if the replay is empty, a setting makes no sense or the statistics of
             a VecNormalize are missing
         """
-        assert self.replay_buffer is not None
         self._check_settings()
         batch_size = self.batch_size if batch_size is None else batch_size
         given = {"gradient_steps": gradient_steps, "batch_size": batch_size}
         read_settings("train()", {"gradient_steps": Whole(0), "batch_size": Whole(1)}, given)
+        self._train(gradient_steps, batch_size)
+
+    def _train(
+        self, gradient_steps: int, batch_size: int, after_update: Callable[[], bool] | None = None
+    ) -> bool:
+        """
+        Do what :meth:`train` does, with checked arguments.
+
+        :param after_update: called after every update; whether to go on
+        :return: whether to go on after the last
+        """
+        assert self.replay_buffer is not None
         self._check_statistics()
         self._need_logger()
         self._begin_updates()
         rows, length = rows_of_rank(batch_size, ranks.count()), self._common_length()
-        metrics = MeanMetrics()
+        metrics, goes_on = MeanMetrics(), True
         for _ in range(gradient_steps):
             batch = self.replay_buffer.sample(
                 rows, self._vec_normalize_env, length, online=self.online_queue
@@ -361,9 +373,13 @@ class ReplayAgent(GradientUpdates, ReplayFiles):
             with using(self.precision, self.device):
                 metrics.add(self._update(batch))
             self._n_updates += 1
+            if after_update is not None and not after_update():
+                goes_on = False
+                break
         ratio = self._n_updates * self.batch_size * self.batch_length / max(self.num_timesteps, 1)
         self.logger.record("train/replay_ratio", ratio)
         self._log_means(metrics)
+        return goes_on
 
     def _common_length(self) -> int | None:
         """Return how long windows are that all ranks can sample; None: whatever there is."""

@@ -110,7 +110,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="There is no file"):
         dreamzoo.load(tmp_path / "missing")
     (tmp_path / "text.zip").write_text("not a zip")
-    with pytest.raises(ValueError, match=r"text\.zip is not of a form that is safe to read"):
+    with pytest.raises(ValueError, match=r"text\.zip is not of a form .*it wasn't a zip-file"):
         dreamzoo.load(tmp_path / "text")
     with pytest.raises(ValueError, match=r"text\.zip is not a file that agent\.save\(\) wrote"):
         dreamzoo.load(tmp_path / "text", trusted=True)

@@ -147,12 +147,17 @@ class Reader:
         start = file.read(4)
         if not zipfile.is_zipfile(file):
             damaged = start == b"PK\x03\x04"
-            raise (FileError if damaged else OtherFormat)(f"{label} is {_what_else(damaged)}")
+            if damaged:
+                why = "it is cut short, or its end is not that of a complete file"
+                raise FileError(f"{label} is damaged: {why}.")
+            # In the words of SB3, which some look for.
+            no_zip = _OTHER_FORMAT.format(kind=" (it wasn't a zip-file)")
+            raise OtherFormat(f"{label} is {no_zip}")
         self._archive = zipfile.ZipFile(file)
         infos = self._archive.infolist()
         self._infos = {info.filename: info for info in infos}
         if INDEX not in self._infos:
-            raise OtherFormat(f"{label} is {_what_else(False)}")
+            raise OtherFormat(f"{label} is {_OTHER_FORMAT.format(kind='')}")
         if any(i.compress_type or i.compress_size != i.file_size for i in infos):
             raise FileError(f"{label} has compressed members, which dreamzoo does not write.")
         if sum(info.file_size for info in infos) > size:
@@ -309,20 +314,17 @@ _KINDS = {
 }
 
 
+_OTHER_FORMAT = (
+    "not of a form that is safe to read{kind}: it is of dreamzoo 0.1, of SB3, damaged, or "
+    "something else. Reading it can run whatever code its author has put in. If you trust where "
+    "it comes from, load it with trusted=True, and save it anew."
+)
+
+
 def _version() -> str:
     from dreamzoo import __version__  # the package's own room knows all others
 
     return __version__
-
-
-def _what_else(damaged: bool) -> str:
-    if damaged:
-        return "damaged: it is cut short, or its end is not that of a complete file."
-    return (
-        "not of a form that is safe to read: it is of dreamzoo 0.1, of SB3, damaged, or something "
-        "else. Reading it can run whatever code its author has put in. If you trust where it comes "
-        "from, load it with trusted=True, and save it anew."
-    )
 
 
 def _npy_header(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:

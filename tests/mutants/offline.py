@@ -1,0 +1,109 @@
+"""Mistakes in what is read of recordings and learned from them."""
+
+from tests.mutants.mutant import Mutant
+
+LEARNING, RECORDING = "zoo/common/offline_learning.py", "zoo/common/recording.py"
+NPZ, SB3 = "zoo/offline/npz.py", "zoo/offline/replay_buffer.py"
+OF_LEARNING = ("tests/offline/test_learning.py",)
+OF_RECORDINGS = ("tests/offline/test_recordings.py",)
+
+MUTANTS = [
+    Mutant(
+        "recordings: time limits are taken for ends",
+        LEARNING,
+        '{"TimeLimit.truncated": not episode.terminated}',
+        '{"TimeLimit.truncated": False}',
+        OF_LEARNING,
+    ),
+    Mutant(
+        "recordings: the last observation of an episode is the one before",
+        LEARNING,
+        "after, reward, done = _at(observed, i + 1), rewards[i : i + 1]",
+        "after, reward, done = _at(observed, i), rewards[i : i + 1]",
+        OF_LEARNING,
+    ),
+    Mutant(
+        "recordings: channels of images stay where they are",
+        LEARNING,
+        "    if transpose is not None:\n",
+        "    if False:\n",
+        OF_LEARNING,
+    ),
+    Mutant(
+        "recordings: a replay overwrites what does not fit",
+        LEARNING,
+        "        if records > free:\n",
+        "        if False:\n",
+        OF_LEARNING,
+    ),
+    Mutant(
+        "recordings: spaces are not compared",
+        LEARNING,
+        "    check_for_correct_spaces(seen, agent.observation_space, agent.action_space)\n",
+        "",
+        OF_LEARNING,
+    ),
+    Mutant(
+        "learn_offline: schedules stand still",
+        LEARNING,
+        "            agent._update_current_progress_remaining(agent.num_timesteps, total)\n",
+        "",
+        OF_LEARNING,
+    ),
+    Mutant(
+        "learn_offline: a callback cannot stop it",
+        LEARNING,
+        "            return ranks.every(callback.on_step())\n",
+        "            callback.on_step()\n            return True\n",
+        OF_LEARNING,
+    ),
+    Mutant(
+        "recordings: what is held out is learned from, too",
+        RECORDING,
+        "self._part(sorted(order[first:]))",
+        "self._part(sorted(order[first - 1 :]))",
+        OF_RECORDINGS,
+    ),
+    Mutant(
+        "recordings: parts that do not belong together are taken",
+        RECORDING,
+        "    if not steps or not fits:\n",
+        "    if not steps:\n",
+        OF_RECORDINGS,
+    ),
+    Mutant(
+        "npz: the authors' actions are a step late",
+        NPZ,
+        'actions = found["action"][1:]',
+        'actions = found["action"][:-1]',
+        OF_RECORDINGS,
+    ),
+    Mutant(
+        "npz: files can run code",
+        NPZ,
+        "np.load(path, allow_pickle=False)",
+        "np.load(path, allow_pickle=True)",
+        OF_RECORDINGS,
+    ),
+    Mutant(
+        "replays of SB3: a full ring is read from its first row",
+        SB3,
+        "            order = (order + buffer.pos) % size\n",
+        "            pass\n",
+        OF_RECORDINGS,
+    ),
+    Mutant(
+        "replays of SB3: actions stay in units of [-1, 1]",
+        SB3,
+        "    if isinstance(space, spaces.Box):\n",
+        "    if False:\n",
+        OF_RECORDINGS,
+    ),
+    Mutant(
+        "replays of SB3: streams of environments are mixed",
+        SB3,
+        "            return np.concatenate([part[rows, env], following[rows[-1:], env]])",
+        "            return np.concatenate([part[rows, 0], following[rows[-1:], 0]])",
+        OF_RECORDINGS,
+    ),
+]

@@ -1,0 +1,220 @@
+"""Learning from recordings: the replay holds what was recorded, and no environment is asked."""
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch as th
+from gymnasium import spaces
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.envs import FakeImageEnv
+from stable_baselines3.common.vec_env import VecNormalize
+
+from dreamzoo import DreamerV1, DreamerV2, DreamerV3, PlaNet
+from dreamzoo.envs import DreamEnv
+from dreamzoo.offline import Episode, Recording, held_out_errors, read_minari
+
+CART_POLE = gym.make("CartPole-v1")
+BOX, TWO = CART_POLE.observation_space, CART_POLE.action_space
+SMALL: dict[str, Any] = {"policy_kwargs": dict(size="debug"), "seed": 0}
+
+
+def cart_pole(n: int, seed: int = 0) -> Recording:
+    """Episodes of random play, no two alike."""
+    env = gym.make("CartPole-v1")
+    env.action_space.seed(seed)
+    found = []
+    for i in range(n):
+        seen, actions, over = [env.reset(seed=seed + i)[0]], [], False
+        while not over:
+            actions.append(env.action_space.sample())
+            obs, _, over, _, _ = env.step(actions[-1])
+            seen.append(obs)
+        found.append(Episode(np.stack(seen), np.array(actions), np.ones(len(actions)), True))
+    return Recording(BOX, TWO, found)
+
+
+def test_the_replay_holds_what_the_agent_itself_would_have_stored() -> None:
+    class Same(gym.Env[Any, Any]):
+        """Plays a recording to an agent, whatever that one does."""
+
+        observation_space, action_space = BOX, TWO
+
+        def __init__(self, recording: Recording) -> None:
+            self.episodes, self.steps = iter(recording), 0
+
+        def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+            self.episode, self.steps = next(self.episodes), 0
+            return self.episode.observations[0], {}
+
+        def step(self, action: Any) -> Any:
+            reward = self.episode.rewards[self.steps]
+            self.steps += 1
+            over = self.steps == self.episode.steps
+            ends = over and self.episode.terminated, over and not self.episode.terminated
+            return self.episode.observations[self.steps], reward, *ends, {}
+
+    recording = cart_pole(5)
+    recording = Recording(
+        BOX, TWO, [e._replace(terminated=i != 1) for i, e in enumerate(recording)]
+    )
+    steps = sum(e.steps for e in recording[:4])
+    played = DreamerV3("MlpPolicy", Same(recording), learning_starts=10**6, **SMALL).learn(steps)
+    fitted = DreamerV3("MlpPolicy", recording.env(), **SMALL).fit_replay(recording[:4])
+    assert played.replay_buffer is not None
+    assert fitted.replay_buffer is not None
+    expected, found = played.replay_buffer.stored(), fitted.replay_buffer.stored()
+    assert expected.keys() == found.keys()
+    for name in ("observations", "rewards", "dones", "timeouts", "episode_starts"):
+        np.testing.assert_array_equal(expected[name], found[name], err_msg=name)
+    acted = np.concatenate([np.append(e.actions, 0) for e in recording[:4]])
+    np.testing.assert_array_equal(np.asarray(found["actions"])[:, 0, 0], acted)
+
+
+def test_images_have_their_channels_where_the_agent_has_them() -> None:
+    env = FakeImageEnv(screen_height=64, screen_width=64, n_channels=3, discrete=False)
+    images = np.stack([env.observation_space.sample() for _ in range(5)])
+    actions = np.array([[0.5], [1.0], [-1.0], [0.0]]).repeat(5, axis=1)
+    episode = Episode(images, actions, np.zeros(4), False)
+    recording = Recording(env.observation_space, env.action_space, [episode])
+    model = DreamerV3("CnnPolicy", recording.env(), **SMALL).fit_replay(recording)
+    assert model.replay_buffer is not None
+    stored = model.replay_buffer.stored()
+    expected = images.transpose(0, 3, 1, 2)
+    np.testing.assert_array_equal(np.asarray(stored["observations"])[:, 0], expected)
+    assert np.asarray(stored["actions"])[:, 0, 0].tolist() == [0.5, 1.0, -1.0, 0.0, 0.0]
+    batch = model.read_sequences(recording, 5, 2, np.random.default_rng(0))
+    assert th.equal(batch.observations[0].cpu(), th.as_tensor(expected))  # type: ignore[index]
+
+
+@pytest.mark.parametrize("agent", [DreamerV1, DreamerV2, DreamerV3, PlaNet])
+def test_agents_learn_without_an_environment(agent: Any) -> None:
+    box = spaces.Box(-2, 2, (1,), np.float32)
+    rng = np.random.default_rng(0)
+    played = [
+        Episode(rng.normal(size=(13, 3)), rng.uniform(-2, 2, (12, 1)), rng.normal(size=12), False)
+        for _ in range(6)
+    ]
+    recording = Recording(spaces.Box(-9, 9, (3,)), box, played)
+    model = agent("MlpPolicy", recording.env(), **{**agent.smallest, "seed": 0})
+    before = {name: x.clone() for name, x in model.policy.state_dict().items()}
+    seen = []
+
+    class Look(BaseCallback):
+        def _on_step(self) -> bool:
+            seen.append((self.num_timesteps, self.model._current_progress_remaining))
+            return len(seen) < 5
+
+    model.fit_replay(recording).learn_offline(10, callback=Look(), log_interval=2)
+    assert [step for step, _ in seen] == [1, 2, 3, 4, 5]
+    assert [left for _, left in seen] == pytest.approx([0.9, 0.8, 0.7, 0.6, 0.5])
+    assert model._n_updates == 5
+    after = model.policy.state_dict()
+    assert any(not th.equal(x, after[name]) for name, x in before.items())
+    assert model.learn_offline(3, reset_num_timesteps=False).num_timesteps == 8
+    with pytest.raises(RuntimeError, match="learn_offline"):
+        model.learn(10)
+
+
+def test_it_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
+    recording = cart_pole(8)
+
+    def made() -> DreamerV3:
+        return DreamerV3("MlpPolicy", recording.env(), **SMALL).fit_replay(recording)
+
+    whole = made().learn_offline(6)
+    half = made().learn_offline(3)
+    half.save(tmp_path / "half")
+    half.save_replay_buffer(tmp_path / "replay")
+    again = DreamerV3.load(tmp_path / "half", env=recording.env())
+    again.load_replay_buffer(tmp_path / "replay")
+    again.learn_offline(3, reset_num_timesteps=False)
+    assert again.num_timesteps == 6
+    expected, found = whole.policy.state_dict(), again.policy.state_dict()
+    assert all(th.equal(x, found[name]) for name, x in expected.items())
+
+
+def test_it_is_evaluated_in_an_environment_that_there_is(tmp_path: Path) -> None:
+    recording = cart_pole(8)
+    model = DreamerV3("MlpPolicy", recording.env(), **SMALL).fit_replay(recording)
+    real = make_vec_env("CartPole-v1")
+    look = EvalCallback(
+        real, eval_freq=2, n_eval_episodes=1, log_path=str(tmp_path), verbose=0, warn=False
+    )
+    model.learn_offline(4, callback=look)
+    assert np.load(tmp_path / "evaluations.npz")["timesteps"].tolist() == [2, 4]
+    model.set_env(real)
+    assert model.learn(20, reset_num_timesteps=True).num_timesteps == 20
+
+
+def test_what_does_not_fit_is_refused_and_nothing_is_stored() -> None:
+    recording = cart_pole(4)
+    model = DreamerV3("MlpPolicy", recording.env(), **SMALL, buffer_size=recording.steps + 3)
+    with pytest.raises(ValueError, match=r"replay has room for .* larger buffer_size"):
+        model.fit_replay(recording)
+    with pytest.raises(ValueError, match="Observation spaces do not match"):
+        model.fit_replay(Recording(spaces.Box(-1, 1, (3,)), TWO, list(recording)))
+    with pytest.raises(ValueError, match="fit_replay"):
+        model.learn_offline(3)
+    with pytest.raises(ValueError, match=r"updates=0"):
+        model.learn_offline(0)
+    several = DreamerV3("MlpPolicy", make_vec_env("CartPole-v1", n_envs=2), **SMALL)
+    with pytest.raises(ValueError, match="has 2 environments"):
+        several.fit_replay(recording)
+    normalized = DreamerV3("MlpPolicy", VecNormalize(make_vec_env("CartPole-v1")), **SMALL)
+    with pytest.raises(ValueError, match="has a VecNormalize"):
+        normalized.fit_replay(recording)
+    for agent in (model, several, normalized):
+        assert agent.replay_buffer is not None
+        assert agent.replay_buffer.size() == 0
+
+
+@pytest.mark.parametrize("part", ["observations", "actions", "rewards"])
+def test_values_that_cannot_be_are_refused(part: str) -> None:
+    (episode,) = cart_pole(1)
+    values = getattr(episode, part).copy()
+    values[2] = 7 if part == "actions" else np.nan
+    wrong = Recording(BOX, TWO, [episode._replace(**{part: values})])
+    with pytest.raises(ValueError, match=r"NaN|are not all in Discrete\(2\)"):
+        DreamerV3("MlpPolicy", wrong.env(), **SMALL).fit_replay(wrong)
+
+
+@pytest.mark.slow
+def test_what_is_learned_holds_for_episodes_that_were_held_out() -> None:
+    training, held_out = cart_pole(120).split(0.9)
+    size: dict[str, Any] = dict(policy_kwargs=dict(size="1m"), batch_size=8, batch_length=16)
+    model = DreamerV3("MlpPolicy", training.env(), learning_rate=1e-3, seed=0, **size)
+    before = held_out_errors(model, held_out, length=12)
+    model.fit_replay(training).learn_offline(600)
+    after = held_out_errors(model, held_out, length=12)
+    assert [e.horizon for e in after] == [e.horizon for e in before] == list(range(1, 8))
+    at = 4  # five steps ahead
+    key = "observation"
+    assert after[at].predicted[key] < 0.5 * before[at].predicted[key]
+    assert after[at].predicted[key] < after[at].unchanged[key]
+
+
+def test_agents_learn_in_the_dream_of_a_recording_which_can_be_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording = cart_pole(8)
+    model = DreamerV3("MlpPolicy", recording.env(), **SMALL).fit_replay(recording).learn_offline(2)
+    ppo = PPO("MlpPolicy", model.dream_env(2), n_steps=8, batch_size=8).learn(16)
+    assert ppo.num_timesteps == 16
+    minari = pytest.importorskip("minari")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    collector = minari.DataCollector(DreamEnv(model, horizon=5))
+    for seed in range(3):
+        collector.reset(seed=seed)
+        over = False
+        while not over:
+            *_, terminated, truncated, _ = collector.step(collector.action_space.sample())
+            over = terminated or truncated
+    dreamed = read_minari(collector.create_dataset("dreams/cart-pole-v0"))
+    assert len(dreamed) == 3
+    again = DreamerV3("MlpPolicy", dreamed.env(), **SMALL).fit_replay(dreamed).learn_offline(1)
+    assert again._n_updates == 1
