@@ -33,7 +33,7 @@ def test_python_blocks_run_in_order(
     request: pytest.FixtureRequest,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MINARI_DATASETS_PATH", "datasets")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
     if name == "docs/hub.md":
         request.getfixturevalue("hub")  # a stand-in of the Hub
     for agent in SMALLER:
