@@ -8,7 +8,7 @@ from filelock import FileLock
 
 import dreamzoo
 from dreamzoo.benchmark.comparisons import COMPARISONS, Comparison
-from dreamzoo.benchmark.many_runs import is_finished, train_all
+from dreamzoo.benchmark.many_runs import collect_all, is_finished, train_all
 from dreamzoo.benchmark.results.evaluations import read_rows, read_run
 from dreamzoo.benchmark.results.styles import AGENTS
 from dreamzoo.benchmark.run_config import Run, changes, command_line
@@ -99,9 +99,16 @@ def test_one_command_trains_tabulates_and_draws(
 
 def test_an_interrupted_run_is_resumed(tiny: Comparison, tmp_path: Path) -> None:
     (run,) = tiny.seeded([0], agents=["ppo"], folder=tmp_path)
-    assert train_all([replace(run, steps=16)], 1) == []
+    file = tmp_path / "results.csv"
+    grown: list[int] = []
+
+    def grow() -> None:
+        grown.append(collect_all([run], file).evaluations)
+
+    assert train_all([replace(run, steps=16)], 1, after_each=grow) == []
     assert not is_finished(run)
-    assert train_all([run], 1) == []
+    assert train_all([run], 1, after_each=grow) == []
+    assert grown == [1, 2]
     assert is_finished(run)
     assert [row.steps for row in read_run(run.out)] == [16, 32]
 

@@ -79,6 +79,7 @@ def test_all_tasks_have_a_column_where_there_are_three_with_three_seeds() -> Non
     }
     assert all(low <= iqm <= high for iqm, low, high in scores.values())
     assert "interquartile mean" in table.caption
+    assert "of returns from 0 to 1: divided by 1000." in table.caption
     few = dict(list(frames.items())[:2])
     assert result_table(rows, few).heads == ["agent", "cartpole-swingup", "reacher-easy"]
 

@@ -142,6 +142,7 @@ def plot_scores(scores: Mapping[str, Aggregate]) -> Figure:
         score = scores[agent]
         axis.plot([score.low, score.high], [height] * 2, color=style.color, linewidth=6, alpha=0.4)
         axis.plot(score.iqm, height, "o", color=style.color)
+    axis.set_ylim(-0.6, len(known) - 0.4)
     axis.set_yticks(range(len(known)), [style.name for style in reversed(known.values())])
     axis.set_xlabel("interquartile mean of returns from 0 to 1, interval of 95 %")
     axis.grid(axis="x", alpha=0.3)

@@ -160,8 +160,7 @@ def caption(
     if over_all:
         text += (
             " All tasks: interquartile mean over tasks and seeds, with the interval of 95 % of a "
-            "bootstrap stratified by tasks, of returns from 0 to 1: divided by 1000 in dm_control, "
-            "elsewhere from random actions to people (ProcGen: from blind to best)."
+            f"bootstrap stratified by tasks, of returns from 0 to 1: {_scales(frames)}."
         )
     if not points:
         return text
@@ -173,6 +172,17 @@ def caption(
     if any(point.suite == "dmc_proprio" for point in points):
         text += "; on dm_control from numbers it is the agent of 2023 at size S, train ratio 512"
     return text + "."
+
+
+def _scales(tasks: Iterable[str]) -> str:
+    """Say what is 0 and 1 of returns."""
+    meanings = {
+        "dmc": "divided by 1000",
+        "dmc_pixels": "divided by 1000",
+        "procgen": "from blind to best on ProcGen",
+    }
+    found = (meanings.get(t.partition("/")[0], "from random actions to people") for t in tasks)
+    return ", ".join(dict.fromkeys(found))
 
 
 def _where(point: Published) -> str:
