@@ -1,5 +1,7 @@
 """Comparisons: runs that one command trains, resumes, tabulates and draws."""
 
+import _thread
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +9,7 @@ import pytest
 from filelock import FileLock
 
 import dreamzoo
+from dreamzoo.benchmark import many_runs
 from dreamzoo.benchmark.comparisons import COMPARISONS, Comparison
 from dreamzoo.benchmark.many_runs import collect_all, is_finished, train_all
 from dreamzoo.benchmark.results.evaluations import read_rows, read_run
@@ -111,6 +114,24 @@ def test_an_interrupted_run_is_resumed(tiny: Comparison, tmp_path: Path) -> None
     assert grown == [1, 2]
     assert is_finished(run)
     assert [row.steps for row in read_run(run.out)] == [16, 32]
+
+
+@pytest.mark.usefixtures("tiny")
+def test_whoever_interrupts_is_not_kept_by_the_next_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    begun: list[Run] = []
+
+    def interrupted(run: Run, how: str) -> int:
+        begun.append(run)
+        _thread.interrupt_main()
+        time.sleep(1)
+        return 1
+
+    monkeypatch.setattr(many_runs, "_call", interrupted)
+    with pytest.raises(SystemExit, match="the same command goes on"):
+        main(["benchmark", "run", "tiny", "--seeds", "1", "--out", str(tmp_path)])
+    assert len(begun) == 1
 
 
 def test_a_run_of_another_process_is_left_to_it(

@@ -68,7 +68,10 @@ def main(argv: list[str] | None = None) -> None:
         with suppress(ValueError, OSError):
             collect_all(runs, results)
 
-    failed = train_all(runs, args.jobs, anew=anew, after_each=grow)
+    try:
+        failed = train_all(runs, args.jobs, anew=anew, after_each=grow)
+    except KeyboardInterrupt:
+        raise SystemExit("Interrupted; the same command goes on from the last saves.") from None
     with plain_errors():
         unfinished = collect_all(runs, results).unfinished
         show(chosen, unfinished, ["dreamzoo", "benchmark", "run", *(argv or [])])
