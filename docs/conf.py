@@ -16,9 +16,12 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.mathjax",
     "sphinx.ext.viewcode",
+    "references",
     "settings",
 ]
 exclude_patterns = ["extensions"]
+# Every role of a docstring names something that exists, see extensions/references.py.
+nitpicky = True
 html_theme = "furo"
 html_title = "dreamzoo"
 

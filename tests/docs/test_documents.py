@@ -59,5 +59,7 @@ def test_unknown_anchors_and_open_blocks_are_noticed() -> None:
     text = "# One `b` heading\n\n```bash\n# no heading\n```\n[x](a.md#y) `[not](a)`"
     assert anchors(text) == {"one-b-heading"}
     assert links(text) == ["a.md#y"]
+    (cell,) = blocks("```{code-cell} ipython3\nx = 1\n```")
+    assert cell.language == "python"  # tutorials are run like all other blocks
     with pytest.raises(ValueError, match="line 3"):
         list(blocks("\n\n```python\nx"))

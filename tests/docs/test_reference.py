@@ -2,7 +2,10 @@
 
 import importlib
 import re
+import sys
 from typing import Any
+
+import pytest
 
 from tests.docs.documents import ROOT, blocks
 from tests.docs.test_docstrings import named, public
@@ -55,3 +58,14 @@ def test_no_name_is_described_twice() -> None:
     text = "".join(page.read_text() for page in PAGES)
     described = re.findall(r"^\.\. auto\w+:: (\S+)$", text, re.M)
     assert len(described) == len(set(described))
+
+
+def test_references_to_what_does_not_exist_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "extensions"))
+    references = __import__("references")
+    monkeypatch.delitem(sys.modules, "references")
+    importlib.import_module("dreamzoo.dreamer_v3")
+    for name in ("Size", "dreamzoo.nn.returns.lambda_return", "DreamerV3.losses", "torch.Tensor"):
+        assert references.exists(name), name
+    for name in ("NoSize", "dreamzoo.nn.returns.no_return", "DreamerV3.no_losses", "no.such.name"):
+        assert not references.exists(name), name
