@@ -119,6 +119,15 @@ def resumed_from(folder: Path) -> dict[str, Any]:
     return state(agent)
 
 
+def short() -> dict[str, Any]:
+    """Learn from replays that hold less than a window, each of another length."""
+    kind: Any = AGENTS["dreamer_v3"]
+    given = {**kind.smallest, "batch_length": 32, "learning_starts": 4, "gradient_steps": 1}
+    agent = kind("MlpPolicy", make_vec_env("CartPole-v1", 1), **given, seed=0, device="cpu")
+    agent.learn(60)
+    return state(agent) | {"window": agent.replay_buffer.longest_window()}
+
+
 def stopped(folder: Path) -> dict[str, Any]:
     """Let a callback of the second rank stop the training of all."""
     agent = make("dreamer_v3")
@@ -196,7 +205,11 @@ def gradient(name: str) -> dict[str, Any]:
         ranks.spread([*agent.policy.parameters(), *agent.policy.buffers(), *flat])
         agent._begin_updates()
         rows = len(batch.rewards) // 2
-        half = half_of(batch, slice(ranks.index() * rows, (ranks.index() + 1) * rows))
+        halves = [half_of(batch, slice(i * rows, (i + 1) * rows)) for i in range(2)]
+        half = halves[ranks.index()]
+        if name in ("dreamer_v1", "dreamer_v2"):  # one half has more free nats, and both have less
+            nats = [float(agent.losses(x).metrics["kl"].mean().detach()) for x in halves]
+            agent.free_nats = 0.25 * sum(nats) + 0.5 * max(nats)
         together = gradients(agent, half)
         with ranks.together("nobody else", CPU):
             whole, alone = gradients(agent, batch), gradients(agent, half)
@@ -210,26 +223,29 @@ def gradient(name: str) -> dict[str, Any]:
 
 def statistics() -> dict[str, Any]:
     """Move averages with the batches of all ranks."""
-    normalizer, whole = ReturnNormalizer(rate=0.5), ReturnNormalizer(rate=0.5)
+    normalizer, whole, own = (ReturnNormalizer(rate=0.5) for _ in range(3))
     returns = th.rand(2, 50, generator=th.Generator().manual_seed(0))
     with ranks.together("the test", CPU):
         with ranks.joint_losses():
             normalizer.update(returns[ranks.index()])
         whole.update(returns)  # not the losses of an update: nobody else is asked
-    return {"joint": normalizer.high_value.item(), "whole": whole.high_value.item()}
+        own.update(returns[ranks.index()])
+    found = {"joint": normalizer, "whole": whole, "own": own}
+    return {name: x.high_value.item() for name, x in found.items()}
 
 
 # ------------------------------------------------------------------ what goes wrong
 
 
-def killed(folder: Path) -> dict[str, Any]:
-    """Learn until the second rank is killed."""
+def killed(rank: int, folder: Path) -> dict[str, Any]:
+    """Learn until a rank is killed."""
 
     def kill() -> bool:
         os.kill(os.getpid(), signal.SIGKILL)
         return True
 
-    make("dreamer_v3").learn(4_000, callback=[StopsOn(1, 60, kill), SaveCallback(folder, every=20)])
+    stop = StopsOn(rank, 60, kill)
+    make("dreamer_v3").learn(4_000, callback=[stop, SaveCallback(folder, every=20)])
     return {}
 
 
@@ -255,10 +271,11 @@ def do(name: str, argument: str, folder: Path) -> dict[str, Any]:
         "resumed": lambda: resumed(argument, folder / f"saves_{argument}"),
         "gradient": lambda: gradient(argument),
         "stopped": lambda: stopped(folder / "stopped_saves"),
-        "killed": lambda: killed(folder / "saves"),
+        "killed": lambda: killed(int(argument), folder / "saves"),
         "raises": lambda: raises(folder / "saves"),
         "resumed_from": lambda: resumed_from(folder / "saves"),
         "refused": refused,
+        "short": short,
         "statistics": statistics,
     }
     return known[name]()

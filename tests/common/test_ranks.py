@@ -69,7 +69,7 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     learning = [f"learn:{name}*{FEW}" for name in LEARNERS]
     gradients = [f"gradient:{name}" for name in LEARNERS]
     resuming = [f"resumed:{name}" for name in RESUMED]
-    run(folder, 2, "statistics", "refused", "stopped", *learning, *gradients, *resuming)
+    run(folder, 2, "statistics", "refused", "stopped", "short", *learning, *gradients, *resuming)
     return folder
 
 
@@ -82,13 +82,23 @@ def test_gradients_are_those_of_one_process_with_both_batches(two_ranks: Path, n
 
 def test_averages_are_those_of_one_process_with_both_batches(two_ranks: Path) -> None:
     first, second = found(two_ranks, "statistics")
-    assert first == second
-    assert first["joint"] == first["whole"]
+    assert first["joint"] == second["joint"] == first["whole"]
+
+
+def test_who_computes_losses_for_himself_asks_nobody(two_ranks: Path) -> None:
+    first, second = found(two_ranks, "statistics")
+    assert first["own"] != second["own"]
 
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_ranks_stay_equal_to_the_bit(two_ranks: Path, name: str) -> None:
     assert_equal_ranks(two_ranks, name, FEW, 2)
+
+
+def test_windows_of_short_replays_are_equally_long(two_ranks: Path) -> None:
+    first, second = found(two_ranks, "short")
+    assert first["counters"] == second["counters"]
+    assert first["bits"] == second["bits"]
 
 
 def test_steps_of_all_ranks_are_counted(two_ranks: Path) -> None:
@@ -209,16 +219,16 @@ def test_every_agent_goes_on_exactly(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize(("count", "index"), [(2, 1), (4, 1), (2, 0)])
 def test_a_killed_rank_stops_the_others_and_its_training_goes_on(
-    tmp_path: Path, count: int
+    tmp_path: Path, count: int, index: int
 ) -> None:
-    killed, *others = (started := begin(tmp_path, count, "killed"))[1:2] + started[2:] + started[:1]
-    killed.wait(timeout=300)
+    others = begin(tmp_path, count, f"killed:{index}")
+    others.pop(index).wait(timeout=300)
     ended = time.monotonic()
     for other in others:
         _, error = other.communicate(timeout=60)
-        assert f"since rank 1 of {count}" in error
+        assert f"RankError: Training stops on all ranks, since rank {index}" in error
     assert time.monotonic() - ended < 30
     steps = int(newest(tmp_path / "saves").name[:12])
     assert steps >= 20
