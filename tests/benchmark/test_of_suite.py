@@ -76,6 +76,19 @@ def test_the_comparison_on_dm_control_is_of_the_budget_for_laptops() -> None:
     assert (run,) == of_suite("dmc_proprio", ["sac"], tasks=["reacher-easy"]).runs
 
 
+def test_discrete_actions_have_settings_of_their_own() -> None:
+    (run,) = of_envs(["CartPole-v1"], ["dreamer_v2"]).runs
+    (other,) = (
+        run
+        for run in COMPARISONS["discrete"].runs
+        if (run.agent, run.env) == ("dreamer_v2", "CartPole-v1")
+    )
+    assert (run.n_envs, run.policy_kwargs) == (other.n_envs, other.policy_kwargs)
+    assert run.agent_kwargs == other.agent_kwargs
+    (first,) = of_envs(["CartPole-v1"], ["dreamer_v1"]).runs
+    assert dict(first.agent_kwargs)["reward_transform"] == "tanh"
+
+
 def test_tasks_of_one_name_lie_apart() -> None:
     names = ["dmc/walker-walk", "dmc_pixels/walker-walk"]
     both = [run.out.name for run in of_envs(names, ["ppo"]).seeded([0])]
