@@ -130,13 +130,6 @@ MUTANTS = [
         OF_RUNS,
     ),
     Mutant(
-        "benchmark: interrupted, it begins the next run",
-        MANY,
-        "        pool.shutdown(cancel_futures=True)\n",
-        "        pool.shutdown()\n",
-        OF_RUNS,
-    ),
-    Mutant(
         "benchmark: what shall begin anew goes on",
         MANY,
         "goes_on = run.out not in anew and is_saved(run.out)",

@@ -47,11 +47,8 @@ def train_all(
     :return: those that failed
     """
     call = partial(_train, count=len(runs), anew=anew, after_each=after_each)
-    pool = ThreadPoolExecutor(jobs)
-    try:
+    with ThreadPoolExecutor(jobs) as pool:  # interrupted, its map begins no other
         ended = list(pool.map(call, runs, range(1, len(runs) + 1)))
-    finally:  # interrupted, it begins no other
-        pool.shutdown(cancel_futures=True)
     return [run for run, fine in zip(runs, ended, strict=True) if not fine]
 
 
