@@ -89,9 +89,9 @@ MUTANTS = [
     ),
     Mutant(
         "report: texts are taken for HTML",
-        REPORT,
-        'parts = [f"<h1>{escape(title)}</h1>"]',
-        'parts = [f"<h1>{title}</h1>"]',
+        "zoo/analysis/html_page.py",
+        'f"<h1>{escape(title)}</h1>',
+        'f"<h1>{title}</h1>',
         OF_RESULTS,
     ),
     Mutant(

@@ -6,6 +6,7 @@ PACKAGE, TRANSFER, CARD = "zoo/hub/package.py", "zoo/hub/transfer.py", "zoo/hub/
 ERRORS = "zoo/analysis/horizon_errors.py"
 OF_HUB = ("tests/hub/test_hub.py",)
 OF_ERRORS = ("tests/analysis/test_horizon_errors.py",)
+REPORT, OF_REPORT = "zoo/analysis/model_report.py", ("tests/analysis/test_model_report.py",)
 
 MUTANTS = [
     Mutant(
@@ -77,5 +78,26 @@ MUTANTS = [
         "shown.context + i, shown.context - 1",
         "shown.context + i, 0",
         OF_ERRORS,
+    ),
+    Mutant(
+        "report: episodes are counted whose beginning is overwritten",
+        REPORT,
+        "        for start, after in zip(first, [*first[1:], kept], strict=True):\n",
+        "        for start, after in zip([0, *first[1:]], [*first[1:], kept], strict=True):\n",
+        OF_REPORT,
+    ),
+    Mutant(
+        "report: time limits are taken for ends",
+        REPORT,
+        'over = not part["timeouts"][last]',
+        'over = bool(part["dones"][last])',
+        OF_REPORT,
+    ),
+    Mutant(
+        "report: the last observation of an episode counts as a step",
+        REPORT,
+        "last - start, over))",
+        "after - start, over))",
+        OF_REPORT,
     ),
 ]

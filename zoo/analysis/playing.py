@@ -3,9 +3,12 @@
 from typing import Any
 
 import numpy as np
+import torch as th
 from stable_baselines3.common.vec_env import VecEnv
 
 from dreamzoo.analysis.evaluation import check_spaces, seed_episodes
+from dreamzoo.analysis.horizon_errors import HorizonError, horizon_errors
+from dreamzoo.analysis.open_loop import OpenLoop, open_loop
 from dreamzoo.common.has_world_model import HasWorldModel
 from dreamzoo.common.rollout_window import Sequences, WindowRecorder
 from dreamzoo.nn.checks import to_flags
@@ -45,3 +48,46 @@ def play_sequences(model: HasWorldModel, env: VecEnv, length: int, *, seed: int 
         recorder.add(obs, np.asarray(codec.from_env(action)), reward, starts, ends, unknown)
         obs, starts = after, ends
     return recorder.window(model.device).sequences()
+
+
+def predict_play(
+    model: HasWorldModel,
+    env: VecEnv,
+    *,
+    length: int = 45,
+    context: int = 5,
+    compared: int = 32,
+    shown: int = 4,
+    seed: int = 0,
+) -> tuple[OpenLoop, list[HorizonError]]:
+    """
+    Let an agent act, and let its model predict what came of it.
+
+    Example:
+        >>> from dreamzoo import DreamerV3
+        >>> from dreamzoo.analysis.playing import predict_play
+        >>> from stable_baselines3.common.env_util import make_vec_env
+        >>> model = DreamerV3("MlpPolicy", "CartPole-v1", policy_kwargs=dict(size="debug"))
+        >>> shown, errors = predict_play(model, make_vec_env("CartPole-v1"), length=10, compared=8)
+        >>> shown.prediction.shape, errors[0].sequences <= 8
+        (torch.Size([4, 10, 4]), True)
+
+    :param model: acts, with sampled actions, and predicts
+    :param env: wrapped as the model's own environment was
+    :param length: steps T of a sequence
+    :param context: steps that the model sees; it goes on with the actions alone
+    :param compared: sequences whose errors count, at least
+    :param shown: sequences that are returned, those with the fewest ends of episodes
+    :param seed: of environment and model
+    :return: predictions of some sequences (shown, T), and the errors of all by horizon
+    """
+    rounds = -(-compared // env.num_envs)
+    played = play_sequences(model, env, rounds * length, seed=seed)
+    rows = th.arange(env.num_envs, device=model.device).repeat(rounds)
+    starts = th.arange(rounds, device=model.device).repeat_interleave(env.num_envs) * length
+    sequences = played.part(rows, starts, length)
+    generator = th.Generator(device=model.device).manual_seed(seed)
+    predicted = open_loop(model.policy, sequences, context, generator)
+    # A dream does not begin anew where an episode ends.
+    whole = sequences.is_first[:, 1:].sum(1).argsort(stable=True)[:shown]
+    return predicted.rows(whole), horizon_errors(predicted, sequences.is_first)

@@ -8,6 +8,9 @@ COMMANDS = {
     "dream": Command("dreamzoo.cli.dream", "write videos and figures of a model's predictions"),
     "play": Command("dreamzoo.cli.play", "steer a model's dream in a browser, beside reality"),
     "inspect": Command("dreamzoo.cli.inspect", "say what a file holds, and what needs trust"),
+    "report": Command(
+        "dreamzoo.cli.report", "write a page about a model: training, dreams, errors"
+    ),
     "compare": Command("dreamzoo.cli.compare", "compare a policy's episodes in reality and dream"),
     "attention": Command("dreamzoo.cli.attention", "show what is read from an external memory"),
     "plan": Command("dreamzoo.cli.plan", "plan in dm_control's own simulator"),

@@ -11,27 +11,20 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.utils import get_system_info
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, unwrap_vec_normalize
 
 from dreamzoo.analysis.evaluation import check_spaces, play_episodes
-from dreamzoo.analysis.horizon_errors import horizon_errors, table
-from dreamzoo.analysis.open_loop import open_loop
+from dreamzoo.analysis.horizon_errors import table
 from dreamzoo.analysis.open_loop_files import write_open_loop
-from dreamzoo.analysis.playing import play_sequences
+from dreamzoo.analysis.playing import predict_play
 from dreamzoo.common.environments.normalizer import NORMALIZER, save_normalizer
 from dreamzoo.common.has_world_model import HasWorldModel
 from dreamzoo.envs.errors import requires_extra
 from dreamzoo.hub.card import REPLAY, Card, write_card
 from dreamzoo.hub.transfer import hub_api
-
-#: Steps of a dream that the card shows, and how many of them the model sees.
-LENGTH, CONTEXT = 45, 5
-#: Sequences that predictions are compared with, and those that are shown.
-COMPARED, SHOWN = 32, 4
 
 
 def package_to_hub(
@@ -183,14 +176,6 @@ def _film(model: Any, env: VecEnv, length: int, deterministic: bool, path: Path)
 
 def _dream(model: HasWorldModel, env: VecEnv, folder: Path) -> str:
     """Write what the model predicts of the agent's play; return the table of its errors."""
-    rounds = -(-COMPARED // env.num_envs)
-    played = play_sequences(model, env, rounds * LENGTH)
-    rows = th.arange(env.num_envs, device=model.device).repeat(rounds)
-    starts = th.arange(rounds, device=model.device).repeat_interleave(env.num_envs) * LENGTH
-    sequences = played.part(rows, starts, LENGTH)
-    generator = th.Generator(device=model.device).manual_seed(0)
-    shown = open_loop(model.policy, sequences, CONTEXT, generator)
-    # A dream does not begin anew where an episode ends: those of one episode are shown.
-    whole = sequences.is_first[:, 1:].sum(1).argsort(stable=True)[:SHOWN]
-    write_open_loop(folder, shown.rows(whole), model.policy.observation_codec)
-    return table(horizon_errors(shown, sequences.is_first))
+    shown, errors = predict_play(model, env)
+    write_open_loop(folder, shown, model.policy.observation_codec)
+    return table(errors)

@@ -11,6 +11,27 @@ from dreamzoo.common.storage.replay_file import read_parts
 from dreamzoo.common.storage.saves import newest as newest_save
 
 
+def read_log(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """
+    Read all that a run has logged.
+
+    :param folder: what was ``--out`` of dreamzoo train
+    :return: steps and values by name, in the order of the names; of what a resumed run did twice,
+        the second time. Empty if there is no log
+    """
+    logs = {int(p.stem.partition("_")[2] or 0): p for p in folder.glob("progress*.csv")}
+    found: dict[str, list[tuple[int, float]]] = {}
+    for start, path in sorted(logs.items()):
+        found = {k: [(at, x) for at, x in pairs if at <= start] for k, pairs in found.items()}
+        with path.open(newline="") as file:
+            for row in csv.DictReader(file):
+                if step := row["time/total_timesteps"]:
+                    for name, value in row.items():
+                        if value:
+                            found.setdefault(name, []).append((int(step), float(value)))
+    return dict(sorted(found.items()))
+
+
 def read_metric(folder: Path, name: str) -> list[tuple[int, float]]:
     """
     Read what a run has logged of its training.
@@ -20,15 +41,7 @@ def read_metric(folder: Path, name: str) -> list[tuple[int, float]]:
     :return: steps and values; of what a resumed run did twice, the second time
     :raises ValueError: if it has not logged that
     """
-    logs = {int(p.stem.partition("_")[2] or 0): p for p in folder.glob("progress*.csv")}
-    found: list[tuple[int, float]] = []
-    for start, path in sorted(logs.items()):
-        found = [(step, value) for step, value in found if step <= start]
-        with path.open(newline="") as file:
-            rows = [
-                (r["time/total_timesteps"], r.get(f"train/{name}")) for r in csv.DictReader(file)
-            ]
-        found += [(int(step), float(value)) for step, value in rows if step and value]
+    found = read_log(folder).get(f"train/{name}")
     if not found:
         raise ValueError(f"{folder} has no train/{name} in its progress.csv.")
     return found

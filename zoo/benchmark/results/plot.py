@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dreamzoo.analysis.html_page import DPI
 from dreamzoo.benchmark.results.aggregates import Aggregate, find_task
 from dreamzoo.benchmark.results.evaluations import Evaluation, short_name
 from dreamzoo.benchmark.results.published import METHODS, of_task
@@ -16,7 +17,6 @@ with requires_extra("benchmark"):
     from matplotlib.figure import Figure
 
 COLUMNS = 4
-DPI = 120
 
 
 def draw(axis: Axes, own: Iterable[Evaluation], task: str, end: int) -> None:
