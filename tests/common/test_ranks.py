@@ -193,6 +193,7 @@ def test_a_rank_that_raises_stops_the_others_and_is_named(tmp_path: Path) -> Non
     assert time.monotonic() - ended < 30
     assert "RankError: Training stops on all ranks, since rank 1 of 2" in error
     assert "ValueError: this environment is broken" in error
+    assert "Traceback" in error  # raised, so that a script can tidy up
     assert (newest(tmp_path / "saves") / "replay_buffer_rank1of2.npz").exists()
 
 
