@@ -175,6 +175,18 @@ def test_rewards_teach_the_actor_through_the_dynamics_only_if_asked(
     assert dream.reward.requires_grad == learns
 
 
+def test_a_schedule_learns_through_the_dynamics_as_its_value_does() -> None:
+    found = []
+    for rho in (0.5, (0.5, 0.5, 10), (0.5, 1.0, 10)):
+        agent = make_agent("box", rho=rho, gradient_steps=0).learn(20)
+        agent._begin_updates()
+        terms = agent.losses(agent.recorded_sequences(np.random.default_rng(0))).terms
+        found.append(th.autograd.grad(terms["actor"], agent.policy.actor.out.bias)[0])
+    constant, schedule, ended = found
+    assert th.equal(constant, schedule)
+    assert not th.allclose(constant, ended)
+
+
 def test_lines_are_checked() -> None:
     for wrong in (1.5, (0.0, 2.0, 10), (0.0, 1.0), (0.0, 1.0, 0), "linear"):
         with pytest.raises(ValueError, match=r"rho=.* must be between 0 and 1.*from, to, and the"):
