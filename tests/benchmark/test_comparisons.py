@@ -1,6 +1,7 @@
 """Comparisons: runs that one command trains, resumes, tabulates and draws."""
 
-import _thread
+import signal
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -124,7 +125,8 @@ def test_whoever_interrupts_is_not_kept_by_the_next_run(
 
     def interrupted(run: Run, how: str) -> int:
         begun.append(run)
-        _thread.interrupt_main()
+        # As a terminal does: a simulated interrupt would not wake whoever waits for this.
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
         time.sleep(1)
         return 1
 

@@ -133,7 +133,7 @@ def test_whatever_does_not_fit_is_named_at_once(tmp_path: Path) -> None:
         (["--tasks", "CartPol-v1", "--agents", "ppo"], "CartPol"),
         (["discrete", "--suite", "crafter"], "leave out --suite"),
         (["discrete", "--budget", "smoke", "--frames", "5"], "leave out --budget and --frames"),
-        (["discret"], "There is no comparison 'discret'"),
+        (["discrete_"], "There is no comparison 'discrete_'"),
         ([], "Name what to compare"),
         (["discrete", "--seeds", "0", "1"], "--seed 0 1"),
         (["discrete", "--seeds", "0"], "must be a whole number of at least 1"),

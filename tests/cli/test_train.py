@@ -238,7 +238,7 @@ def test_without_sb3_contrib_one_line_says_what_to_install(
         (["--env", "minigrid/MemoryS7", "--agent", "merlin"], "CnnPolicy"),
         (["--env", "minatar/breakout", "--policy", "MlpPolicy"], "MlpPolicy"),
         (["--env", "minatar/breakout", "--agent", "dqn"], "MlpPolicy"),
-        (["--env", "minigrid/MemoryS7", "-e", "previous_action=True"], "MlpPolicy"),
+        (["--env", "minigrid/MemoryS7", "-e", "previous_action=True"], "MultiInputPolicy"),
         ([], "MlpPolicy"),
     ],
 )

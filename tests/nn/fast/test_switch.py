@@ -54,7 +54,9 @@ COMPARED = {
     "triton.tiles": "nn/fast/test_filter_triton.py",
 }
 #: They compute nothing: they move data, repeat what is computed elsewhere, or choose.
-NO_ARITHMETIC = {"constants", "graphs", "parcels", "precision", "recordings", "switch"}
+NO_ARITHMETIC = {
+    *("constants", "graphs", "parcels", "precision", "rank_watch", "ranks", "recordings", "switch"),
+}
 
 
 def test_every_fast_module_is_compared_with_its_plain_form() -> None:
