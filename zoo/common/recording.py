@@ -1,6 +1,6 @@
 """Episodes that were recorded by whatever means: what agents learn from without an environment."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -123,10 +123,6 @@ class Recording(Sequence[Episode]):
     def env(self) -> "RecordedEnv":
         """Return what agents are made with in the place of an environment."""
         return RecordedEnv(self.observation_space, self.action_space, self.name)
-
-    def make_env(self) -> Callable[[], "RecordedEnv"]:
-        """Return a function that makes it, as SB3's VecEnvs take it."""
-        return self.env
 
 
 class RecordedEnv(gym.Env[Any, Any]):

@@ -78,7 +78,7 @@ def push_to_hub(
 
     Example:
         >>> from dreamzoo.hub import push_to_hub
-        >>> url = push_to_hub("me/dreamer_v3-CartPole-v1", "runs/m/model.zip")  # doctest: +SKIP
+        >>> url = push_to_hub("me/dreamer_v3-CartPole-v1", "agent.zip")  # doctest: +SKIP
 
     :param repo_id: of the repository: ``user/name``
     :param filename: path of the file; in the repository it has its last part as a name

@@ -380,6 +380,6 @@ def test_bad_input_is_explained(case: str) -> None:
 
 
 def test_a_size_that_is_given_twice_is_one_size() -> None:
-    assert make_env("memory/TMaze/5", length=5).unwrapped.length == 5  # type: ignore
+    assert make_env("memory/TMaze/5", length=5).unwrapped.length == 5  # type: ignore[attr-defined]
     with pytest.raises(ValueError, match=r"'TMaze/5' says length=5, and was given 6"):
         make_env("memory/TMaze/5", length=6)
