@@ -60,6 +60,20 @@ ON_THE_WAY = {
 }
 #: The only packages that the ground floor imports.
 GROUND = {"torch", "numpy", "numba", "triton"}
+#: What every installation has: dependencies of dreamzoo and of SB3.
+ALWAYS = {
+    *("dreamzoo", "torch", "gymnasium", "stable_baselines3", "numpy", "cloudpickle"),
+    *("typing_extensions", "filelock"),
+}
+#: Modules that import other packages without a word of how to install them, and why.
+WITHOUT_A_LINE = {
+    "dreamzoo.nn.fast": "without numba or Triton the plain forms compute",
+    "dreamzoo.envs.minecraft.mission": "imported where that line is told",
+    "dreamzoo.envs.minigrid": "asks for the package before it makes an environment",
+    "dreamzoo.planning.dmc_rewards": "an environment of dm_control is there already",
+    "dreamzoo.planning.true_simulator": "an environment of dm_control is there already",
+    "dreamzoo.playing.painters": "an environment of dm_control is there already",
+}
 
 
 class Import(NamedTuple):
@@ -70,12 +84,14 @@ class Import(NamedTuple):
     :param target: the imported one
     :param is_inside: within a function
     :param is_for_types: for type checkers only
+    :param has_line: whether its absence is told with the line that installs it, or handled
     """
 
     module: str
     target: str
     is_inside: bool
     is_for_types: bool
+    has_line: bool
 
 
 def _modules() -> dict[str, Path]:
@@ -90,26 +106,34 @@ def _modules() -> dict[str, Path]:
 MODULES = _modules()
 
 
+def _caught(node: ast.Try) -> Iterator[ast.expr]:
+    return (handler.type for handler in node.handlers if handler.type is not None)
+
+
 def _imports(module: str) -> Iterator[Import]:
     tree = ast.parse(MODULES[module].read_text())
 
-    def walk(node: ast.AST, inside: bool, for_types: bool) -> Iterator[Import]:
+    def walk(node: ast.AST, inside: bool, for_types: bool, has_line: bool) -> Iterator[Import]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             inside = True
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             for_types = True
+        if isinstance(node, ast.With) and "requires" in ast.unparse(node.items[0]):
+            has_line = True
+        if isinstance(node, ast.Try) and "ImportError" in map(ast.unparse, _caught(node)):
+            has_line = True
         if isinstance(node, ast.ImportFrom) and node.module:
             for alias in node.names:
                 full = f"{node.module}.{alias.name}"
                 target = full if full in MODULES else node.module
-                yield Import(module, target, inside, for_types)
+                yield Import(module, target, inside, for_types, has_line)
         elif isinstance(node, ast.Import):
             for alias in node.names:
-                yield Import(module, alias.name, inside, for_types)
+                yield Import(module, alias.name, inside, for_types, has_line)
         for child in ast.iter_child_nodes(node):
-            yield from walk(child, inside, for_types)
+            yield from walk(child, inside, for_types, has_line)
 
-    yield from walk(tree, False, False)
+    yield from walk(tree, False, False, False)
 
 
 IMPORTS = [found for module in MODULES for found in _imports(module)]
@@ -223,6 +247,18 @@ def test_nothing_is_imported_on_the_way_without_a_reason() -> None:
             if name != "dreamzoo" or found.target == "dreamzoo"
         )
         and _room(found.module) not in KNOWS_ALL
+    ]
+    assert not wrong
+
+
+def test_a_package_that_may_be_missing_is_named_with_the_line_that_installs_it() -> None:
+    wrong = [
+        f"{found.module} imports {found.target}"
+        for found in IMPORTS
+        if found.target.split(".")[0] not in ALWAYS | sys.stdlib_module_names
+        and not found.has_line
+        and not found.is_for_types
+        and not any(f"{found.module}.".startswith(f"{name}.") for name in WITHOUT_A_LINE)
     ]
     assert not wrong
 

@@ -95,7 +95,7 @@ def test_a_command_writes_it_with_the_curves_of_training(
         "10,1.0,,3.0\n20,0.5,12.0,\n"
     )
     out = tmp_path / "page" / "x.html"
-    given = ["--model", str(tmp_path / "run" / "model.zip"), "--env", "CartPole-v1"]
+    given = [str(tmp_path / "run" / "model.zip"), "--env", "CartPole-v1"]
     replay = ["--replay", str(tmp_path / "run" / "replay_buffer")]
     cli.main(["report", *given, *replay, "--episodes", "2", "--horizon", "5", "--out", str(out)])
     assert capsys.readouterr().out == f"Wrote {out}\n"
@@ -104,4 +104,4 @@ def test_a_command_writes_it_with_the_curves_of_training(
     assert headings(page) == expected
     assert "DreamerV3, MlpPolicy" in page
     with pytest.raises(SystemExit, match="Observation spaces do not match"):
-        cli.main(["report", *given[:3], "Acrobot-v1", "--out", str(out)])
+        cli.main(["report", *given[:2], "Acrobot-v1", "--out", str(out)])

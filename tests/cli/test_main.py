@@ -43,15 +43,28 @@ def test_an_unknown_command_is_refused(capsys: pytest.CaptureFixture[str]) -> No
     assert "invalid choice: 'trian'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("command", "package", "extra"),
+    [
+        ("benchmark plot", "matplotlib", "benchmark"),
+        ("compare", "matplotlib", "video"),
+        ("attention", "matplotlib", "video"),
+        ("dream", "matplotlib", "video"),
+        ("dream", "imageio", "video"),
+        ("report", "matplotlib", "video"),
+        ("report", "imageio", "video"),
+    ],
+)
 def test_a_command_without_its_packages_says_which_to_install(
-    monkeypatch: pytest.MonkeyPatch,
+    command: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    drawing = ("dreamzoo.benchmark.results.plot", "dreamzoo.analysis", "dreamzoo.cli.")
     for name in list(sys.modules):
-        if name.startswith(("matplotlib", "dreamzoo.benchmark.results.plot", "dreamzoo.cli.")):
+        if name.startswith((package, *drawing)):
             monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(SystemExit, match=r'pip install "dreamzoo\[benchmark\]"'):
-        main(["benchmark", "plot", "x.csv", "--out", "x.png"])
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(SystemExit, match=rf'pip install "dreamzoo\[{extra}\]"'):
+        main([*command.split(), "--help"])
 
 
 def test_help_imports_neither_torch_nor_agents() -> None:

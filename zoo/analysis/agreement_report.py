@@ -1,9 +1,12 @@
 """A table and a picture of how well a dream agrees with reality."""
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from dreamzoo.analysis.agreement import Agreement
+from dreamzoo.envs.errors import requires_extra
+
+with requires_extra("video"):
+    from matplotlib.figure import Figure
 
 #: Steps of which the table has a row.
 SHOWN = (1, 2, 5, 10, 20, 50, 100, 200, 500)

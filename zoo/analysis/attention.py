@@ -1,15 +1,16 @@
 """What an agent with an external memory reads while it acts."""
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch as th
 from stable_baselines3.common.vec_env import VecEnv
 
+from dreamzoo.envs.errors import requires_extra
 from dreamzoo.merlin.external_memory import ExternalMemoryAgent
 from dreamzoo.nn.process import in_own_precision
 
-if TYPE_CHECKING:
+with requires_extra("video"):
     from matplotlib.figure import Figure
 
 
@@ -84,8 +85,6 @@ def attention_figure(attention: Attention) -> "Figure":
 
     :param attention: of one episode
     """
-    from matplotlib.figure import Figure
-
     steps, heads, rows = attention.weights.shape
     shown = min(steps, rows)
     figure = Figure(figsize=(5.0 * heads, 4.5), layout="constrained")

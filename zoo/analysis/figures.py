@@ -7,6 +7,7 @@ from torch import Tensor
 
 from dreamzoo.analysis.open_loop import OpenLoop
 from dreamzoo.envs.dreams.rendering import draw_images, shows_kinds
+from dreamzoo.envs.errors import requires_extra
 from dreamzoo.nn.observations import SINGLE, Key, ObservationCodec
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ def vector_figure(shown: OpenLoop, codec: ObservationCodec, sequence: int = 0) -
     :param codec: names what is not an image
     :param sequence: which sequence
     """
-    from matplotlib.figure import Figure  # without pyplot: no global state, no screen
+    with requires_extra("video"):
+        from matplotlib.figure import Figure  # without pyplot: no global state, no screen
 
     lines = []
     for key in codec.flat_keys:

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 from stable_baselines3.common.vec_env import VecEnv
 
 from dreamzoo.analysis.agreement import compare_with_dream
@@ -19,6 +18,10 @@ from dreamzoo.analysis.playing import predict_play
 from dreamzoo.benchmark.results.logs import read_log
 from dreamzoo.common.buffers import SequenceReplayBuffer
 from dreamzoo.common.has_world_model import HasWorldModel
+from dreamzoo.envs.errors import requires_extra
+
+with requires_extra("video"):
+    from matplotlib.figure import Figure
 
 Log = Mapping[str, Sequence[tuple[int, float]]]
 

@@ -2,12 +2,16 @@
 
 import pathlib
 
-import imageio.v3 as imageio
 import numpy as np
 
 from dreamzoo.analysis.figures import image_frames, image_keys, vector_figure
 from dreamzoo.analysis.open_loop import OpenLoop
+from dreamzoo.envs.errors import requires_extra
 from dreamzoo.nn.observations import ObservationCodec
+
+with requires_extra("video"):
+    import imageio.v3 as imageio
+    import matplotlib.figure  # noqa: F401  # before minutes are spent on what it shows
 
 #: Frames of a picture that shows a video at a glance.
 GLANCE = 6

@@ -10,6 +10,9 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import gymnasium
+import torch as th
+
+from dreamzoo.envs.errors import requires_extra
 
 
 def make_parser(
@@ -74,7 +77,8 @@ def picture(text: str) -> pathlib.Path:
 
     :raises argparse.ArgumentTypeError: for a suffix of none that matplotlib writes
     """
-    from matplotlib.figure import Figure  # few commands draw
+    with requires_extra("video"):
+        from matplotlib.figure import Figure  # few commands draw
 
     path = pathlib.Path(text)
     path = path if path.suffix else path.with_suffix(".png")
@@ -84,20 +88,39 @@ def picture(text: str) -> pathlib.Path:
     return path
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
+def add_model(parser: argparse.ArgumentParser, name: str = "--model") -> None:
     """
     Let a command line name a saved agent.
 
     :param parser: of the command
+    :param name: of the argument; ``model`` where it needs none
     """
-    parser.add_argument(
-        "--model", type=pathlib.Path, required=True, help="file, or folder of dreamzoo train"
-    )
+    needed = {"required": True} if name.startswith("-") else {}
+    parser.add_argument(name, type=pathlib.Path, help="file, or folder of dreamzoo train", **needed)
     parser.add_argument(
         "--trusted",
         action="store_true",
         help="also load files that run code: of SB3, of dreamzoo 0.1, with classes of their author",
     )
+
+
+def add_replay(parser: Any, purpose: str = "saved by the agent's training") -> None:
+    """
+    Let a command line name a saved replay.
+
+    :param parser: of the command, or a group of it
+    :param purpose: said by ``--help``
+    """
+    parser.add_argument("--replay", type=pathlib.Path, help=purpose)
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """
+    Let a command line say how many threads compute; all that torch would take by itself.
+
+    :param parser: of the command
+    """
+    parser.add_argument("--threads", type=whole(1), default=th.get_num_threads())
 
 
 def load_replay(model: Any, path: pathlib.Path, trusted: bool) -> None:

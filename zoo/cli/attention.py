@@ -9,33 +9,27 @@ after step i, and later again if the memory became full.
 """
 
 import json
-from functools import partial
 from pathlib import Path
 
 import torch as th
-from stable_baselines3.common.env_util import make_vec_env
 
 from dreamzoo.analysis.attention import attention_figure, read_attention
-from dreamzoo.analysis.evaluation import check_spaces
 from dreamzoo.cli.arguments import (
     add_model,
     make_parser,
-    parse_value,
     picture,
     plain_errors,
     seed,
     whole,
 )
-from dreamzoo.common.environments.normalizer import as_in_training
+from dreamzoo.cli.real_env import add_env, make_real_env
 from dreamzoo.common.storage.agents import load
-from dreamzoo.envs import make_env
 from dreamzoo.merlin.external_memory import ExternalMemoryAgent
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = make_parser("attention", __doc__)
-    parser.add_argument("--env", required=True, help="see dreamzoo.envs.make_env")
-    parser.add_argument("-e", "--env-kwargs", nargs="*", type=parse_value, default=[])
+    add_env(parser, required=True)
     add_model(parser)
     parser.add_argument("--sampled", action="store_true", help="default: most likely actions")
     parser.add_argument("--seed", type=seed, default=10_000)
@@ -46,11 +40,7 @@ def main(argv: list[str] | None = None) -> None:
         model = load(args.model, trusted=args.trusted)
         if not isinstance(model, ExternalMemoryAgent) or model.policy.external_memory is None:
             raise ValueError(f"The {type(model).__name__} in {args.model} has no external memory.")
-        maker = partial(make_env, args.env, **dict(args.env_kwargs))
-        env = as_in_training(
-            make_vec_env(maker, n_envs=1, seed=args.seed), args.model, args.trusted
-        )
-        check_spaces(model, env)
+        env = make_real_env(args, model, 1)
     th.manual_seed(args.seed)
     seen = read_attention(model, env, deterministic=not args.sampled, steps=args.steps)
     args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -10,42 +10,34 @@ picture.
 """
 
 import json
-from functools import partial
 from pathlib import Path
 
 import torch as th
-from stable_baselines3.common.env_util import make_vec_env
 
 from dreamzoo.analysis.agreement import compare_with_dream
 from dreamzoo.analysis.agreement_report import agreement_figure, agreement_table
-from dreamzoo.analysis.evaluation import check_spaces
 from dreamzoo.analysis.sb3_agents import load_policy
-from dreamzoo.cli.arguments import add_model, make_parser, parse_value, plain_errors, seed, whole
-from dreamzoo.common.environments.normalizer import as_in_training
-from dreamzoo.envs import make_env
+from dreamzoo.cli.arguments import add_model, add_threads, make_parser, plain_errors, seed, whole
+from dreamzoo.cli.real_env import add_env, make_real_env
 from dreamzoo.envs.dreams.load_model import load_model
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = make_parser("compare", __doc__)
     add_model(parser)
-    parser.add_argument("--env", default="CartPole-v1", help="see dreamzoo.envs.make_env")
-    parser.add_argument("-e", "--env-kwargs", nargs="*", type=parse_value, default=[])
+    add_env(parser, default="CartPole-v1")
     parser.add_argument("--policy", default="agent", help="agent, random, ppo:FILE with --trusted")
     parser.add_argument("--episodes", type=whole(1), default=20)
     parser.add_argument("--horizon", type=whole(1), default=500)
     parser.add_argument("--deterministic", action="store_true", help="default: sampled policy")
     parser.add_argument("--seed", type=seed, default=10_000)
-    parser.add_argument("--threads", type=whole(1), default=th.get_num_threads())
+    add_threads(parser)
     parser.add_argument("--out", type=Path, default=Path("runs/compare"))
     args = parser.parse_args(argv)
     th.set_num_threads(args.threads)
     with plain_errors():
         model = load_model(args.model, trusted=args.trusted)
-        maker = partial(make_env, args.env, **dict(args.env_kwargs))
-        env = make_vec_env(maker, n_envs=args.episodes, seed=args.seed)
-        env = as_in_training(env, args.model, args.trusted)
-        check_spaces(model, env)
+        env = make_real_env(args, model, args.episodes)
         policy = load_policy(args.policy, model, env, args.trusted)
         args.out.mkdir(parents=True, exist_ok=True)
     result = compare_with_dream(

@@ -11,12 +11,10 @@ beside the model.
 """
 
 from argparse import Namespace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch as th
-from stable_baselines3.common.env_util import make_vec_env
 
 from dreamzoo.analysis.callbacks import DreamVideoCallback
 from dreamzoo.analysis.open_loop import OpenLoop, open_loop
@@ -24,15 +22,15 @@ from dreamzoo.analysis.open_loop_files import write_open_loop
 from dreamzoo.analysis.playing import play_sequences
 from dreamzoo.cli.arguments import (
     add_model,
+    add_replay,
     load_replay,
     make_parser,
-    parse_value,
     plain_errors,
     seed,
     whole,
 )
-from dreamzoo.common.environments.normalizer import as_in_training, load_normalizer
-from dreamzoo.envs import make_env
+from dreamzoo.cli.real_env import add_env, make_real_env
+from dreamzoo.common.environments.normalizer import load_normalizer
 from dreamzoo.envs.dreams.load_model import load_model
 
 
@@ -40,9 +38,8 @@ def main(argv: list[str] | None = None) -> None:
     parser = make_parser("dream", __doc__)
     add_model(parser)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--replay", type=Path, help="saved by the agent's training")
-    source.add_argument("--env", help="to play in, see dreamzoo.envs.make_env")
-    parser.add_argument("-e", "--env-kwargs", nargs="*", type=parse_value, default=[])
+    add_replay(source)
+    add_env(parser, source, help="to play in, see dreamzoo.envs.make_env")
     parser.add_argument("--out", type=Path, default=Path("runs/dream"))
     parser.add_argument("--sequences", type=whole(1), default=6)
     parser.add_argument("--length", type=whole(1), default=45, help="steps")
@@ -68,9 +65,7 @@ def _replayed(model: Any, look: DreamVideoCallback, args: Namespace) -> OpenLoop
 
 
 def _played(model: Any, args: Namespace) -> OpenLoop:
-    maker = partial(make_env, args.env, **dict(args.env_kwargs))
-    env = make_vec_env(maker, n_envs=args.sequences, seed=args.seed)
-    env = as_in_training(env, args.model, args.trusted)
+    env = make_real_env(args, model, args.sequences)
     sequences = play_sequences(model, env, args.length, seed=args.seed)
     generator = th.Generator(device=model.device).manual_seed(args.seed)
     return open_loop(model.policy, sequences, args.context, generator)

@@ -19,7 +19,7 @@ from time import perf_counter
 import numpy as np
 import torch as th
 
-from dreamzoo.cli.arguments import make_parser, plain_errors, seed, whole
+from dreamzoo.cli.arguments import add_threads, make_parser, plain_errors, seed, whole
 from dreamzoo.envs import make_dmc
 from dreamzoo.planning import CEM, random_shooting
 from dreamzoo.planning.true_planning import PAPER, plan_episode, published_return
@@ -39,7 +39,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--action-repeat", type=whole(1), help="default: the paper's for the task")
     parser.add_argument("--steps", type=whole(1), help="actions after which an episode is stopped")
     parser.add_argument("--video", type=Path, help="mp4 of the first episode")
-    parser.add_argument("--threads", type=whole(1), default=th.get_num_threads())
+    add_threads(parser)
     parser.add_argument("--seed", type=seed, default=0)
     args = parser.parse_args(argv)
     if args.action_repeat is None:

@@ -10,39 +10,37 @@ dream is alone. Observations are normalized as in training if vecnormalize.zip l
 model.
 """
 
-from pathlib import Path
 from typing import Any
 
 import torch as th
 
 from dreamzoo.cli.arguments import (
+    add_model,
+    add_replay,
+    add_threads,
     load_replay,
     make_parser,
-    parse_value,
     plain_errors,
     seed,
     whole,
 )
+from dreamzoo.cli.real_env import add_env
 from dreamzoo.common.environments.normalizer import load_normalizer
 from dreamzoo.envs.dreams.load_model import load_model
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = make_parser("play", __doc__)
-    parser.add_argument("model", type=Path, help="file, or folder of dreamzoo train")
-    parser.add_argument("--env", help="the real one, see dreamzoo.envs.make_env")
-    parser.add_argument("-e", "--env-kwargs", nargs="*", type=parse_value, default=[])
-    parser.add_argument("--replay", type=Path, help="for dreams that begin in recorded moments")
+    add_model(parser, "model")
+    add_env(parser, help="the real one, see dreamzoo.envs.make_env")
+    add_replay(parser, "for dreams that begin in recorded moments")
     parser.add_argument("--port", type=int, default=8765, help="0: any that is free")
     parser.add_argument("--dreams", type=whole(1), default=1, help="from the same moment")
     parser.add_argument("--seed", type=seed, default=0)
     parser.add_argument("--fps", type=whole(1), default=15, help="steps a second, at first")
     parser.add_argument("--browsers", type=whole(1), default=4, help="at the same time")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=whole(1), default=th.get_num_threads())
-    parser.add_argument(
-        "--trusted", action="store_true", help="also load files that run code: of dreamzoo 0.1"
-    )
+    add_threads(parser)
     args = parser.parse_args(argv)
     th.set_num_threads(args.threads)
     with plain_errors():

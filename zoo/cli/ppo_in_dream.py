@@ -18,18 +18,16 @@ confidence intervals (normal approximation), of
 
 import argparse
 import json
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch as th
-from stable_baselines3.common.env_util import make_vec_env
 
-from dreamzoo.analysis.evaluation import check_spaces
 from dreamzoo.analysis.sb3_agents import make_sb3
 from dreamzoo.analysis.training_in_dreams import compare_in_reality, train_in_dream
 from dreamzoo.cli.arguments import (
     add_model,
+    add_replay,
+    add_threads,
     load_replay,
     make_parser,
     parse_value,
@@ -37,9 +35,8 @@ from dreamzoo.cli.arguments import (
     seed,
     whole,
 )
-from dreamzoo.common.environments.normalizer import as_in_training
+from dreamzoo.cli.real_env import add_env, make_real_env
 from dreamzoo.common.storage.agents import SB3_AGENTS
-from dreamzoo.envs import make_env
 from dreamzoo.envs.dreams.load_model import load_model
 
 
@@ -47,9 +44,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = make_parser("ppo-in-dream", __doc__)
     add_model(parser)
-    parser.add_argument("--replay", type=Path, help="begin dreams in states of this replay")
-    parser.add_argument("--env", default="CartPole-v1", help="see dreamzoo.envs.make_env")
-    parser.add_argument("-e", "--env-kwargs", nargs="*", type=parse_value, default=[])
+    add_replay(parser, "begin dreams in states of this replay")
+    add_env(parser, default="CartPole-v1")
     parser.add_argument("--algo", default="ppo", choices=SB3_AGENTS)
     parser.add_argument("-a", "--agent-kwargs", nargs="*", type=parse_value, default=[])
     parser.add_argument("--dream-steps", type=whole(1), default=200_000)
@@ -58,7 +54,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--episodes", type=whole(1), default=50)
     parser.add_argument("--n-envs", type=whole(1), default=8)
     parser.add_argument("--seed", type=seed, default=0)
-    parser.add_argument("--threads", type=whole(1), default=th.get_num_threads())
+    add_threads(parser)
     return parser.parse_args(argv)
 
 
@@ -68,10 +64,7 @@ def main(argv: list[str] | None = None) -> None:
     settings = dict(args.agent_kwargs)
     with plain_errors():
         model = load_model(args.model, trusted=args.trusted)
-        maker = partial(make_env, args.env, **dict(args.env_kwargs))
-        env = make_vec_env(maker, n_envs=args.n_envs, seed=args.seed)
-        env = as_in_training(env, args.model, args.trusted)
-        check_spaces(model, env)
+        env = make_real_env(args, model, args.n_envs)
         if args.replay is not None:
             # With the environment it knows how the replay's observations are normalized.
             model = type(model).load(args.model, env=env, trusted=args.trusted)

@@ -1,60 +1,51 @@
 """
 Write one page about a trained agent: its training, its dreams, how they agree with reality.
 
-    dreamzoo report --model runs/train --env CartPole-v1
-    dreamzoo report --model runs/train --env CartPole-v1 --replay runs/train
+    dreamzoo report runs/train --env CartPole-v1
+    dreamzoo report runs/train --env CartPole-v1 --replay runs/train
 
 Plays the agent in the environment. What was logged is read from the folder of the model; the
 replay is described if it is given. Observations are normalized as in training if vecnormalize.zip
 lies beside the model. All pictures and videos are in the page.
 """
 
-from functools import partial
 from pathlib import Path
 
 import torch as th
-from stable_baselines3.common.env_util import make_vec_env
 
-from dreamzoo.analysis.evaluation import check_spaces
+from dreamzoo.analysis.model_report import model_report
 from dreamzoo.cli.arguments import (
     add_model,
+    add_replay,
+    add_threads,
     load_replay,
     make_parser,
-    parse_value,
     plain_errors,
     seed,
     whole,
 )
-from dreamzoo.common.environments.normalizer import as_in_training
+from dreamzoo.cli.real_env import add_env, make_real_env
 from dreamzoo.common.storage.inspection import describe
-from dreamzoo.envs import make_env
 from dreamzoo.envs.dreams.load_model import load_model
-from dreamzoo.envs.errors import requires_extra
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = make_parser("report", __doc__)
-    add_model(parser)
-    parser.add_argument("--env", required=True, help="to play in, see dreamzoo.envs.make_env")
-    parser.add_argument("-e", "--env-kwargs", nargs="*", type=parse_value, default=[])
-    parser.add_argument("--replay", type=Path, help="saved by the agent's training")
+    add_model(parser, "model")
+    add_env(parser, required=True, help="to play in, see dreamzoo.envs.make_env")
+    add_replay(parser)
     parser.add_argument("--episodes", type=whole(1), default=16)
     parser.add_argument("--horizon", type=whole(1), default=200, help="steps of an episode at most")
     parser.add_argument("--seed", type=seed, default=10_000)
-    parser.add_argument("--threads", type=whole(1), default=th.get_num_threads())
+    add_threads(parser)
     parser.add_argument("--out", type=Path, default=Path("report.html"))
     args = parser.parse_args(argv)
     th.set_num_threads(args.threads)
     with plain_errors():
-        with requires_extra("video"):
-            from dreamzoo.analysis.model_report import model_report
         model = load_model(args.model, trusted=args.trusted)
         if args.replay is not None:
             load_replay(model, args.replay, args.trusted)
-        maker = partial(make_env, args.env, **dict(args.env_kwargs))
-        env = make_vec_env(maker, n_envs=args.episodes, seed=args.seed)
-        env = as_in_training(env, args.model, args.trusted)
-        check_spaces(model, env)
+        env = make_real_env(args, model, args.episodes)
         args.out.parent.mkdir(parents=True, exist_ok=True)
     page = model_report(
         model,

@@ -8,6 +8,7 @@ import numpy as np
 from dreamzoo.common.environments.normalizer import NORMALIZER
 from dreamzoo.common.storage.container import FileError
 from dreamzoo.common.storage.inspection import describe
+from dreamzoo.envs.errors import requires_extra
 
 REPLAY, OPEN_LOOP = "replay.mp4", "open_loop.png"
 
@@ -44,7 +45,8 @@ def write_card(card: Card) -> None:
 
     :param card: what it tells
     """
-    from huggingface_hub import EvalResult, ModelCard, ModelCardData
+    with requires_extra("hub"):
+        from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
     mean, std = card.returns.mean(), card.returns.std()
     data = ModelCardData(

@@ -161,7 +161,8 @@ def _film(model: Any, env: VecEnv, length: int, deterministic: bool, path: Path)
     """Film the agent, if the environment draws itself."""
     if getattr(env, "render_mode", None) != "rgb_array":
         return
-    import imageio.v3 as imageio
+    with requires_extra("hub"):
+        import imageio.v3 as imageio
 
     env = model._wrap_env(env, verbose=0, monitor_wrapper=False)
     obs, state, starts = env.reset(), None, np.ones(env.num_envs, bool)

@@ -2,10 +2,12 @@
 
 from statistics import mean
 
-from matplotlib.figure import Figure
-
 from dreamzoo.benchmark.estimators.results import COLUMNS, Row, chosen
 from dreamzoo.benchmark.estimators.table import NAMES, PUBLISHED, TITLES, interval
+from dreamzoo.envs.errors import requires_extra
+
+with requires_extra("estimators"):
+    from matplotlib.figure import Figure
 
 
 def plot_estimators(rows: list[Row]) -> Figure:

@@ -16,7 +16,7 @@ import torch as th
 from stable_baselines3.common.env_util import make_vec_env
 
 from dreamzoo.benchmark.speed.training import time_training
-from dreamzoo.cli.arguments import make_parser, parse_value, plain_errors, whole
+from dreamzoo.cli.arguments import add_threads, make_parser, parse_value, plain_errors, whole
 from dreamzoo.common.storage.agents import agent_class
 from dreamzoo.envs import make_env
 
@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=whole(1), default=20_000, help="that are timed")
     parser.add_argument("--warm-up", type=whole(1), default=2_000, help="steps before them")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=whole(1), default=th.get_num_threads())
+    add_threads(parser)
     args = parser.parse_args(argv)
     th.set_num_threads(args.threads)
     with plain_errors():

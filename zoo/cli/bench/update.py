@@ -47,7 +47,7 @@ from dreamzoo.benchmark.speed.acting import time_acting, watch_learning
 from dreamzoo.benchmark.speed.updates import count, measure, release_memory
 from dreamzoo.benchmark.speed.work import MODEL_AGENTS, TASKS, Mode, Work, make_model
 from dreamzoo.benchmark.synthetic import ACTIONS, OBSERVATIONS
-from dreamzoo.cli.arguments import make_parser, whole
+from dreamzoo.cli.arguments import add_threads, make_parser, whole
 from dreamzoo.common.arguments import constructor
 from dreamzoo.dreamer_v3 import get_size
 from dreamzoo.nn.fast import kernels
@@ -62,7 +62,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--task", choices=TASKS, default="control", help="its actions, settings")
     parser.add_argument("--size", help="of DreamerV3's model; default: 1m")
     parser.add_argument("--obs", choices=OBSERVATIONS, default="vector")
-    parser.add_argument("--threads", type=whole(1), default=th.get_num_threads())
+    add_threads(parser)
     parser.add_argument("--precision", choices=NAMES, nargs="+", default=["fp32"])
     parser.add_argument("--graph", choices=switch, nargs="+", default=["on"])
     parser.add_argument("--triton", choices=switch, nargs="+", default=["on"])
