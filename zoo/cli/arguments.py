@@ -95,7 +95,7 @@ def add_model(parser: argparse.ArgumentParser, name: str = "--model") -> None:
     :param parser: of the command
     :param name: of the argument; ``model`` where it needs none
     """
-    needed = {"required": True} if name.startswith("-") else {}
+    needed: dict[str, Any] = {"required": True} if name.startswith("-") else {}
     parser.add_argument(name, type=pathlib.Path, help="file, or folder of dreamzoo train", **needed)
     parser.add_argument(
         "--trusted",
