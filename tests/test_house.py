@@ -43,6 +43,8 @@ KNOWS: dict[str, set[str]] = {
     # Models are uploaded with what is seen of them.
     "offline": {"common", "envs", "analysis"},
     "hub": {"common", "envs", "analysis"},
+    # Its processes are whatever a command line says; a cluster is also that of environments.
+    "launch": {"envs"},
     "testing": set(),  # agents are known by what they have
 }
 #: Stands on nothing of ours, so that every room may know it.

@@ -10,9 +10,9 @@ import pytest
 from filelock import FileLock
 
 import dreamzoo
-from dreamzoo.benchmark import many_runs
 from dreamzoo.benchmark.comparisons import COMPARISONS, Comparison
-from dreamzoo.benchmark.many_runs import collect_all, is_finished, train_all
+from dreamzoo.benchmark.many.folders import is_finished
+from dreamzoo.benchmark.many_runs import collect_all, train_all
 from dreamzoo.benchmark.results.evaluations import read_rows, read_run
 from dreamzoo.benchmark.results.styles import AGENTS
 from dreamzoo.benchmark.run_config import Run, changes, command_line
@@ -20,6 +20,7 @@ from dreamzoo.benchmark.runs import make_agent, make_envs
 from dreamzoo.cli import main
 from dreamzoo.cli.benchmark.run import decide
 from dreamzoo.cli.train import parse_args
+from dreamzoo.launch import Attempt, local
 
 RUNS = [run for comparison in COMPARISONS.values() for run in comparison.runs]
 TINY = Run(
@@ -121,16 +122,16 @@ def test_an_interrupted_run_is_resumed(tiny: Comparison, tmp_path: Path) -> None
 def test_whoever_interrupts_is_not_kept_by_the_next_run(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    begun: list[Run] = []
+    begun: list[Attempt] = []
 
-    def interrupted(run: Run, how: str) -> int:
-        begun.append(run)
+    def interrupted(attempt: Attempt, *_: object, **__: object) -> int:
+        begun.append(attempt)
         # As a terminal does: a simulated interrupt would not wake whoever waits for this.
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
         time.sleep(1)
         return 1
 
-    monkeypatch.setattr(many_runs, "_call", interrupted)
+    monkeypatch.setattr(local, "watch", interrupted)
     with pytest.raises(SystemExit, match="the same command goes on"):
         main(["benchmark", "run", "tiny", "--seeds", "1", "--out", str(tmp_path)])
     assert len(begun) == 1
@@ -201,7 +202,7 @@ def test_a_failed_run_is_named_and_the_others_are_made(
     (tmp_path / "CartPole-v1-ppo-0").write_text("")
     runs = (TINY, replace(TINY, label="fine"))
     monkeypatch.setitem(COMPARISONS, "tiny", Comparison("one fails", {"CartPole-v1": 32}, 16, runs))
-    with pytest.raises(SystemExit, match="1 of 2 runs failed"):
+    with pytest.raises(SystemExit, match="1 of 2 runs failed: CartPole-v1-ppo-0"):
         main(["benchmark", "run", "tiny", "--seed", "0", "--out", str(tmp_path)])
     out = capsys.readouterr().out
     assert f"failed, see {tmp_path / 'CartPole-v1-ppo-0'}.log" in out

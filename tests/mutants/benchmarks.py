@@ -7,11 +7,7 @@ EVALUATIONS, TABLE, PLOT, AGGREGATES, PUBLISHED, REPORT = (
     for name in ("evaluations", "table", "plot", "aggregates", "published", "report")
 )
 OF_SUITE, CONFIG = "zoo/benchmark/comparisons/of_suite.py", "zoo/benchmark/run_config.py"
-MANY, LAPTOP, RUN = (
-    "zoo/benchmark/many_runs.py",
-    "zoo/hyperparams/laptop.py",
-    "zoo/cli/benchmark/run.py",
-)
+LAPTOP, RUN = "zoo/hyperparams/laptop.py", "zoo/cli/benchmark/run.py"
 OF_RESULTS, COLLECTING = ("tests/benchmark/results",), ("tests/cli/test_benchmark.py",)
 OF_RUNS = ("tests/benchmark/test_comparisons.py",)
 SUITE_TESTS = ("tests/benchmark/test_of_suite.py",)
@@ -127,13 +123,6 @@ MUTANTS = [
         CONFIG,
         "            if key not in dict(getattr(run, name)):\n",
         "            if False:\n",
-        OF_RUNS,
-    ),
-    Mutant(
-        "benchmark: what shall begin anew goes on",
-        MANY,
-        "goes_on = run.out not in anew and is_saved(run.out)",
-        "goes_on = is_saved(run.out)",
         OF_RUNS,
     ),
     Mutant(

@@ -13,10 +13,13 @@ ddpg, dqn) and sb3-contrib's recurrent_ppo are trained and evaluated in the same
 settings. What does not fit, such as sac with discrete actions, is named before anything begins.
 
 Each run is dreamzoo train in a process of its own, under --out, with what it prints in a file
-beside it. Interrupted, it goes on from the last saves when it is called again, and several calls,
-of several terminals, share the work. After each run, and at the end, all that was evaluated by then
-is collected into results.csv. At the end there are also the table (table.md), curves.png, a picture
-of each task (pictures/) and one page with all of it (report.html).
+beside it. In a terminal a table shows which runs, where, how far it is and when it will be
+finished. A run whose process is killed goes on from its last save; one that fails by its own error
+stops no other, and is named at the end. Interrupted, everything stops, and goes on from the last
+saves when the command is called again; several calls, of several terminals, share the work. After
+each run, and at the end, all that was evaluated by then is collected into results.csv. At the end
+there are also the table (table.md), curves.png, a picture of each task (pictures/) and one page
+with all of it (report.html).
 
 A run of earlier may lie in a folder with other settings. You are asked what to do with it: keep it
 with its own settings, begin it anew, or skip it; --changed answers for all. Without a terminal such
@@ -48,7 +51,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = make_parser("benchmark run", __doc__)
     add_choice(parser)
-    parser.add_argument("--jobs", type=whole(1), default=1, help="runs at once, default: 1")
+    parser.add_argument("--jobs", type=whole(1), help="runs at once, default: 1")
+    parser.add_argument(
+        "--retries",
+        type=whole(0),
+        default=3,
+        help="of a run that is killed without coming to another save, default: 3",
+    )
     parser.add_argument(
         "--changed", choices=ANSWERS, help="what to do with runs that have other settings"
     )
@@ -69,13 +78,25 @@ def main(argv: list[str] | None = None) -> None:
             collect_all(runs, results)
 
     try:
-        failed = train_all(runs, args.jobs, anew=anew, after_each=grow)
+        failed = train_all(
+            runs,
+            args.jobs,
+            anew=anew,
+            after_each=grow,
+            retries=args.retries,
+        )
     except KeyboardInterrupt:
         raise SystemExit("Interrupted; the same command goes on from the last saves.") from None
     with plain_errors():
         unfinished = collect_all(runs, results).unfinished
         show(chosen, unfinished, ["dreamzoo", "benchmark", "run", *(argv or [])])
-    left = [f"{len(failed)} of {len(chosen.runs)} runs failed."] if failed else []
+    left = []
+    if failed:
+        names = ", ".join(run.out.name for run in failed)
+        left.append(
+            f"{len(failed)} of {len(chosen.runs)} runs failed: {names}. What each has printed "
+            "lies beside its folder."
+        )
     if skipped:
         names = ", ".join(run.out.name for run in skipped)
         left.append(

@@ -1,0 +1,1 @@
+"""What :func:`dreamzoo.benchmark.many_runs.train_all` is made of."""
