@@ -12,6 +12,8 @@ OF_RESULTS, COLLECTING = ("tests/benchmark/results",), ("tests/cli/test_benchmar
 OF_RUNS = ("tests/benchmark/test_comparisons.py",)
 SUITE_TESTS = ("tests/benchmark/test_of_suite.py",)
 
+SCALING, SCALING_TESTS = "zoo/benchmark/scaling.py", ("tests/benchmark/test_scaling.py",)
+
 MUTANTS = [
     Mutant(
         "results: an unfinished seed counts where it has not come",
@@ -131,5 +133,33 @@ MUTANTS = [
         "            skipped.append(run)\n",
         "            skipped.append(run)\n            kept.append(run)\n",
         OF_RUNS,
+    ),
+    Mutant(
+        "scaling: a ring sends everything once",
+        SCALING,
+        "megabytes = 2 * (ranks - 1)",
+        "megabytes = (ranks - 1)",
+        SCALING_TESTS,
+    ),
+    Mutant(
+        "scaling: a small batch is taken for a whole one",
+        SCALING,
+        "count_gflop(model) * BATCH * LENGTH / (batch * length)",
+        "count_gflop(model)",
+        SCALING_TESTS,
+    ),
+    Mutant(
+        "scaling: acting takes as long with any number of environments",
+        SCALING,
+        "gain = learning - factor * slope",
+        "gain = learning",
+        SCALING_TESTS,
+    ),
+    Mutant(
+        "scaling: latents take no room",
+        SCALING,
+        "batch_length=LENGTH, latents=latents",
+        "batch_length=LENGTH",
+        SCALING_TESTS,
     ),
 ]

@@ -19,6 +19,7 @@ COMMANDS = {
     "rl_zoo": Command("dreamzoo.rl_zoo.commands", "train and play agents by RL Zoo's commands"),
     "suites": Command("dreamzoo.cli.suites", "print the benchmarks of the papers and their tasks"),
     "install-minerl": Command("dreamzoo.cli.install_minerl", "install MineRL in a form that works"),
+    "scaling": Command("dreamzoo.cli.scaling", "estimate what training at larger scale needs"),
     "sizes": Command("dreamzoo.cli.sizes", "print parameter counts and memory of model sizes"),
     "bench": Command("dreamzoo.cli.bench", "measure speed: updates, dreams, plans, replay"),
 }
