@@ -4,9 +4,10 @@ Train DreamerV3 on CartPole in a few minutes and compare reality and dream.
     python scripts/demo.py
     make demo DEMO_ARGS="--seed 1 --out runs/demo1"
 
-Writes to ``--out``: model.zip, TensorBoard logs, learning_curve.png, open_loop.mp4 (truth,
-prediction, error) and summary.json. With ``--no-pictures`` it learns, compares and prints the
-summary, for runs side by side: ``--precision bf16 --seed 1 --no-pictures --out runs/bf16-1``.
+Writes to ``--out``: model.zip, replay_buffer.npz, TensorBoard logs, learning_curve.png,
+open_loop.mp4 (truth, prediction, error) and summary.json. With ``--no-pictures`` it learns,
+compares and prints the summary, for runs side by side:
+``--precision bf16 --seed 1 --no-pictures --out runs/bf16-1``.
 """
 
 import argparse
@@ -160,6 +161,7 @@ def main(argv: list[str] | None = None) -> None:
     print(f"A random policy earns {random_mean:.1f} on {ENV_ID}. Training DreamerV3 ...")
     model = train(args, eval_env)
     model.save(args.out / "model")
+    model.save_replay_buffer(args.out / "replay_buffer")
 
     loaded = DreamerV3.load(args.out / "model", env=eval_env)
     real_mean, _ = evaluate_policy(loaded, eval_env, args.episodes, deterministic=False)
@@ -199,12 +201,14 @@ After {summary["total_timesteps"]} steps, {summary["seconds"]:.0f} s; means of {
 
 In {out}/:
   model.zip            DreamerV3.load("{out}/model").predict(obs, state, episode_start)
+  replay_buffer.npz    what it has seen, for dreams that begin there: --replay {out}
   learning_curve.png   evaluation return over steps
   open_loop.mp4        truth, prediction, error; the model sees only what has a green bar
   summary.json         the numbers above
   TensorBoard logs     tensorboard --logdir {out}
 
-Next: an environment of your own, dreamzoo train --help; docs/environments.md shows how."""
+Next: dreamzoo play {out} --env {summary["env_id"]}, to steer what it dreams in a browser;
+an environment of your own, dreamzoo train --help; docs/environments.md shows how."""
     )
     if times < 5:
         raise SystemExit(f"The demo did not learn: {times:.1f} times random, expected at least 5.")

@@ -94,15 +94,29 @@ MUTANTS = [
     Mutant(
         "play: a browser that does not look is run ahead of",
         BROWSER,
-        "waits = self.is_paused or self._sent - self._seen >= ON_THE_WAY",
-        "waits = self.is_paused",
+        " or self._sent - self._seen >= ON_THE_WAY",
+        "",
+        OF_SERVER,
+    ),
+    Mutant(
+        "play: an episode does not wait for a person's first action",
+        BROWSER,
+        'self.session.pilot == "person"\n        await self._say_state()',
+        "False\n        await self._say_state()",
+        OF_SERVER,
+    ),
+    Mutant(
+        "play: an episode begins with the last action of the one before",
+        BROWSER,
+        "        self._action, self._waits = self.session.controls.rest, ",
+        "        self._action, self._waits = self._action, ",
         OF_SERVER,
     ),
     Mutant(
         "play: a key does not take over",
         BROWSER,
-        '        if self.session.pilot != "person":\n',
-        "        if False:\n",
+        '        if self._waits or self.session.pilot != "person":\n',
+        "        if self._waits:\n",
         OF_SERVER,
     ),
     Mutant(

@@ -73,7 +73,11 @@ def page(chromium: Any, server: Server) -> Iterator[Any]:
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("requestfailed", lambda request: wrong.append(request.url))
     page.goto(server.address)
+    wait(lambda: page.locator("#waits").is_visible())
+    assert steps(page) == 0
+    page.keyboard.press("ArrowRight")
     wait(lambda: steps(page) >= 1)
+    assert not page.locator("#waits").is_visible()
     yield page
     page.close()
     assert not wrong

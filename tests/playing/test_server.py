@@ -167,6 +167,28 @@ def test_every_button_does_what_it_says(client: TestClient) -> None:
         assert player.scenes[-1]["step"] == 2
 
 
+def test_an_episode_waits_for_the_first_action_of_a_person(client: TestClient) -> None:
+    with playing(client) as player:
+        player.wait_for("state", waits=True)
+        time.sleep(0.2)
+        player.send("dreams", n=2)
+        player.wait_for("state", dreams=2, waits=True)
+        assert {scene["step"] for scene in player.scenes} == {0}
+        player.send("act", action=[1])
+        player.wait_for("state", waits=False)
+        player.wait_for("scene", step=2)
+        player.send("reset")
+        player.wait_for("state", waits=True)
+        assert player.scenes[-1]["step"] == 0
+        player.send("step")  # at rest, whatever was done before
+        player.wait_for("scene", step=1, action=[0])
+        player.send("pilot", name="agent")
+        player.send("pause", on=False)
+        player.send("reset")
+        player.wait_for("state", waits=False)
+        player.wait_for("scene", step=2)
+
+
 @pytest.mark.parametrize(
     ("command", "said"),
     [
@@ -209,6 +231,7 @@ def test_browsers_play_for_themselves_and_one_too_many_is_told(client: TestClien
     with playing(client) as one, playing(client) as two:
         one.wait_for("scene", step=0)
         two.wait_for("scene", step=0)
+        two.send("act", action=[0])
         one.send("pause", on=True)
         one.wait_for("state", paused=True)
         two.wait_for("scene", step=one.scenes[-1]["step"] + 3)
@@ -216,12 +239,14 @@ def test_browsers_play_for_themselves_and_one_too_many_is_told(client: TestClien
             message, _ = three.receive()
             assert (message["kind"], message["text"][:9]) == ("full", "2 browser")
     with playing(client) as again:
+        again.send("pilot", name="agent")
         again.wait_for("scene", step=3)
 
 
 def test_a_browser_that_does_not_look_is_not_run_ahead_of(client: TestClient) -> None:
     with client.websocket_connect("/play", headers=OWN) as socket:
         player = Player(socket)
+        player.send("act", action=[1])
         player.send = lambda *_, **__: None  # type: ignore[method-assign]
         player.wait_for("scene", step=2)
         time.sleep(0.3)
@@ -284,6 +309,7 @@ def _disappear(port: int) -> None:
     for _ in range(100):
         with contextlib.suppress(ConnectionClosed, OSError), _connect(port) as gone:
             if _first_scene(gone) is not None:
+                gone.send(json.dumps({"do": "pilot", "name": "agent"}))
                 gone.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1" + b"\0" * 7)
                 gone.socket.shutdown(socket.SHUT_RDWR)
                 return
@@ -334,7 +360,7 @@ def saved(cartpole: DreamerV3, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.usefixtures("saved")
 def test_what_cannot_be_played_is_said_in_one_line(arguments: list[str], said: str) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(["play", *arguments])
+        main(["play", "--port", "0", *arguments])  # the usual one may be in use
     assert said in str(ended.value.code)
     assert "\n" not in str(ended.value.code)
 

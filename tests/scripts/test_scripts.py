@@ -50,9 +50,15 @@ def test_demo_writes_what_it_promises(
         "seed",
         "precision",
     ]
-    for name in ("model.zip", "learning_curve.png", "open_loop.mp4"):
+    for name in ("model.zip", "replay_buffer.npz", "learning_curve.png", "open_loop.mp4"):
         assert (tmp_path / name).stat().st_size > 1_000
-    assert "inside its own dream" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "inside its own dream" in said
+    assert f"dreamzoo play {tmp_path} --env CartPole-v1" in said
+    model = DreamerV3.load(tmp_path / "model")
+    model.load_replay_buffer(tmp_path)
+    assert model.replay_buffer is not None
+    assert model.replay_buffer.size() >= 300 // 4
     out = tmp_path / "other"
     demo.main([*arguments[:-1], str(out), "--no-pictures", "--precision", "tf32"])
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["precision"] == "tf32"

@@ -41,6 +41,8 @@ class Browser:
     ) -> None:
         self.session, self._send, self._work, self._title = session, send, work, title
         self.fps, self.is_paused = fps, False
+        #: Whether the episode has yet to begin, with the first action of a person.
+        self._waits = False
         self._action: list[float] = session.controls.rest
         self._commands: asyncio.Queue[str | None] = asyncio.Queue(_WAITING)
         self._sent = self._seen = 0
@@ -77,7 +79,7 @@ class Browser:
         """Return the next command, or an empty one once it is time for a step."""
         if not self._commands.empty():
             return self._commands.get_nowait()
-        waits = self.is_paused or self._sent - self._seen >= ON_THE_WAY
+        waits = self.is_paused or self._waits or self._sent - self._seen >= ON_THE_WAY
         pause = None if waits else max(self._due - time.monotonic(), 0.001)
         try:
             return await asyncio.wait_for(self._commands.get(), pause)
@@ -108,8 +110,8 @@ class Browser:
 
     async def _do_act(self, action: Any) -> None:
         self._action = self.session.controls.read(action)[0].tolist()
-        if self.session.pilot != "person":
-            self.session.pilot = "person"
+        if self._waits or self.session.pilot != "person":
+            self._waits, self.session.pilot = False, "person"
             await self._say_state()
 
     async def _do_seen(self, n: Any) -> None:
@@ -117,12 +119,12 @@ class Browser:
             self._seen = n
 
     async def _do_pause(self, on: Any) -> None:
-        self.is_paused = bool(on)
+        self.is_paused, self._waits = bool(on), False
         self._due = time.monotonic()
         await self._say_state()
 
     async def _do_step(self) -> None:
-        self.is_paused = True
+        self.is_paused, self._waits = True, False
         self._times.clear()  # how fast a person presses is no rate
         await self._step()
         await self._say_state()
@@ -133,6 +135,8 @@ class Browser:
         if self.session.pilot == "script":
             self.session.pilot = "person"
         await self._show(await self._work(self.session.reset, start, seed))
+        # Some episodes would be over before a hand has found its key.
+        self._action, self._waits = self.session.controls.rest, self.session.pilot == "person"
         await self._say_state()
 
     async def _do_here(self) -> None:
@@ -145,7 +149,7 @@ class Browser:
     async def _do_pilot(self, name: Any) -> None:
         if name == "script":
             raise ValueError("A script acts once it is opened.")
-        self.session.pilot = name
+        self.session.pilot, self._waits = name, False
         await self._say_state()
 
     async def _do_speed(self, fps: Any) -> None:
@@ -158,7 +162,7 @@ class Browser:
         if not isinstance(text, str):
             raise ValueError(f"A script is a text, not {text!r}.")
         await self._show(await self._work(self.session.play_script, text))
-        self.is_paused = False
+        self.is_paused = self._waits = False
         await self._say_state()
 
     async def _do_save_actions(self) -> None:
@@ -211,6 +215,7 @@ class Browser:
         state = {
             "pilot": self.session.pilot,
             "paused": self.is_paused,
+            "waits": self._waits,
             "dreams": self.session.dreams,
             "seed": self.session.seed,
             "fps": self.fps,

@@ -151,6 +151,11 @@ def test_arrays_of_another_shape_or_dtype_are_refused(tmp_path: Path, out: np.nd
     assert not out.any()
 
 
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=rf"folder {tmp_path} holds no replay"):
+        _read(tmp_path)
+
+
 def test_what_ends_with_an_error_is_no_complete_file(tmp_path: Path) -> None:
     def fail() -> None:
         with path.open("wb") as file, writing(file, "replay", "") as writer:

@@ -252,6 +252,8 @@ def reading(source: Source, kind: str | None, *suffixes: str) -> Iterator[Reader
     :raises FileNotFoundError: if there is no such file
     :raises FileError: if it cannot be read
     """
+    if isinstance(source, str | pathlib.Path) and existing(source, *suffixes).is_dir():
+        raise FileNotFoundError(f"The folder {source} holds no {kind or 'file'} of dreamzoo.")
     with opened(source, *suffixes) as (file, label), naming(label):
         yield Reader(file, label, kind)
 
