@@ -5,19 +5,12 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv
 
 from dreamzoo import DreamerV3
+from dreamzoo.hyperparams.dreamer_v3 import LAPTOP
 from dreamzoo.planning import CEM, CEMPlanner
 
 
 def main(steps: int = 5_000, episodes: int = 3) -> None:
-    model = DreamerV3(
-        "MlpPolicy",
-        "Pendulum-v1",
-        learning_rate=3e-4,
-        batch_length=16,
-        train_ratio=256,
-        policy_kwargs=dict(size="1m", optimizer_kwargs={"warmup": 100}),
-        seed=0,
-    )
+    model = DreamerV3("MlpPolicy", "Pendulum-v1", seed=0, **LAPTOP)
     model.learn(steps)
 
     planner = CEMPlanner(model, CEM(horizon=12, iterations=5, candidates=200, elites=20))

@@ -5,18 +5,11 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.evaluation import evaluate_policy
 
 from dreamzoo import DreamerV3
+from dreamzoo.hyperparams.dreamer_v3 import LAPTOP
 
 
 def main(real_steps: int = 3_000, dream_steps: int = 200_000) -> None:
-    model = DreamerV3(
-        "MlpPolicy",
-        "CartPole-v1",
-        learning_rate=3e-4,
-        batch_length=32,
-        train_ratio=256,
-        policy_kwargs=dict(size="1m", optimizer_kwargs={"warmup": 100}),
-        seed=0,
-    )
+    model = DreamerV3("MlpPolicy", "CartPole-v1", seed=0, **LAPTOP)
     model.learn(real_steps)
 
     dream = model.dream_env(n_envs=64, horizon=200)  # a VecEnv like any other

@@ -49,6 +49,7 @@ def test_every_image_has_a_video_and_nothing_lies_elsewhere() -> None:
     assert set(sources) == {"data:image/p", "data:video/m"}
     assert "://" not in page
     assert "<pre>a file</pre>" in page
+    assert "the difference below" in page
 
 
 @pytest.mark.parametrize("buffer_size", [100, 17])
@@ -103,5 +104,6 @@ def test_a_command_writes_it_with_the_curves_of_training(
     expected = ["Training", "Dreams", "Error by horizon", "Reality and dream", "Replay"]
     assert headings(page) == expected
     assert "DreamerV3, MlpPolicy" in page
+    assert "the difference below" not in page, "there is no image"
     with pytest.raises(SystemExit, match="Observation spaces do not match"):
         cli.main(["report", *given[:2], "Acrobot-v1", "--out", str(out)])

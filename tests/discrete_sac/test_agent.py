@@ -2,6 +2,8 @@
 
 import math
 import pickle
+import warnings
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
+from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from stable_baselines3.sac.policies import SACPolicy
@@ -165,6 +168,18 @@ def test_n_steps_discount_what_follows_by_their_number() -> None:
         one: Any = [None if x is None else x[row : row + 1] for x in batch]
         total += slow_loss(agent, ReplayBufferSamples(*one))
     assert math.isclose(critic_loss(agent, batch), total / 20, rel_tol=1e-5)
+
+
+def test_a_loaded_agent_counts_on_its_steps_without_a_warning(tmp_path: Path) -> None:
+    """Its file names the replay that SB3 chose, which SB3 then takes for a user's choice."""
+    make(n_steps=3).save(tmp_path / "agent")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        agent = DiscreteSAC.load(tmp_path / "agent", env=Counting(spaces.Discrete(3)))
+    assert isinstance(agent.replay_buffer, NStepReplayBuffer)
+    assert agent.replay_buffer.n_steps == 3
+    with pytest.warns(UserWarning, match="`n_steps=3` is ignored"):
+        make(n_steps=3, replay_buffer_class=ReplayBuffer)
 
 
 # ------------------------------------------------------------------ what moves what

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from dreamzoo import AGENTS
-from dreamzoo.envs.minecraft.install import INSTALL
+from dreamzoo.envs import procgen
+from dreamzoo.envs.minecraft import install
 from tests.docs.documents import DOCUMENTS, ROOT, blocks
 from tests.facts import folder_of
 
@@ -29,7 +30,6 @@ LISTED = (
     "dreamzoo.planning",
     "dreamzoo.playing",
     "dreamzoo.rl_zoo",
-    "dreamzoo.testing",
     "dreamzoo.testing",
     "dreamzoo.wrappers",
     "dreamzoo.wrappers.vector",
@@ -83,6 +83,11 @@ BUILDING_BLOCKS = (
 #: Public, without an example, and why.
 WITHOUT = {
     "dreamzoo.planning.Rollout": "a protocol; the example of CEM defines a function that fits it",
+}
+#: Files whose examples need a package that no extra brings, and the lines that install it.
+SEPARATE = {
+    r"envs/minecraft/(env|make)": ("minerl", install.INSTALL),
+    r"envs/procgen": ("procgen", procgen.INSTALL),
 }
 
 
@@ -140,8 +145,9 @@ def run(example: Example) -> str:
 def test_examples_in_docstrings_run(
     example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if re.match(r"envs/minecraft/(env|make)", example.path):
-        pytest.importorskip("minerl", reason=f"needs {INSTALL}")
+    for where, (package, command) in SEPARATE.items():
+        if re.match(where, example.path):
+            pytest.importorskip(package, reason=f"needs {command}")
     monkeypatch.chdir(tmp_path)
     said = run(example)
     assert not said, said

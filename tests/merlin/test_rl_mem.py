@@ -234,9 +234,20 @@ def test_asking_for_values_changes_nothing_that_is_remembered() -> None:
     assert all(map(th.equal, before, leaves(agent._last_state)))
 
 
-def test_rows_of_an_agent_without_a_memory_are_refused() -> None:
-    with pytest.raises(ValueError, match="RLMEM is the same agent with one"):
-        RLLSTM("MlpPolicy", "CartPole-v1", policy_kwargs=dict(rows=5))
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"rows": 5},
+        {"retroactive": False},
+        {"retro_gamma": 0.5},
+        {"mask_unwritten": False},
+        {"memory_write_grad": False},
+    ],
+    ids=str,
+)
+def test_settings_of_a_memory_are_refused_by_an_agent_without_one(given: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(given))}.*RLMEM is the same agent with one"):
+        RLLSTM("MlpPolicy", "CartPole-v1", policy_kwargs=given)
 
 
 def test_a_file_of_merlin_is_refused_by_name_not_for_its_settings(tmp_path: Path) -> None:

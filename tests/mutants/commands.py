@@ -70,4 +70,11 @@ MUTANTS = [
         "    return value\n",
         OF_RUNS,
     ),
+    Mutant(
+        "commands: a figure's package is missed when the figure is drawn",
+        "zoo/analysis/open_loop_files.py",
+        "    import matplotlib.figure  #",
+        "    #",
+        ("tests/cli/test_main.py",),
+    ),
 ]

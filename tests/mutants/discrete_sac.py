@@ -182,4 +182,10 @@ MUTANTS = [
         "if self.num_timesteps < learning_starts:",
         "if False:",
     ),
+    _mutant(
+        LOOP,
+        "a loaded agent is said to ignore its n_steps",
+        "        if self._counts_on_steps():\n",
+        "        if False:\n",
+    ),
 ]

@@ -437,4 +437,11 @@ MUTANTS = [
         "rows=1350",
         "rows=1000",
     ),
+    Mutant(
+        "RL-LSTM: takes a setting of the memory that it lacks",
+        "zoo/merlin/rl_mem.py",
+        'of_memory = {"retroactive", ',
+        "of_memory = {",
+        ("tests/merlin/test_rl_mem.py",),
+    ),
 ]

@@ -145,8 +145,8 @@ MUTANTS = [
     _mutant(
         RL,
         "RL-LSTM has a memory",
-        'return {**given, "rows": 0}',
-        "return given",
+        'return {**super()._policy_kwargs(), "rows": 0}',
+        "return super()._policy_kwargs()",
     ),
     _mutant(
         RL_POLICY,

@@ -71,4 +71,18 @@ MUTANTS = [
         '"learning_rate": Between(1e-4, 1e-3),',
         TESTS,
     ),
+    Mutant(
+        "rl_zoo: a search leaves a run without a model",
+        COMMANDS,
+        "            if made is None:\n",
+        "            if False:\n",
+        TESTS,
+    ),
+    Mutant(
+        "rl_zoo: an agent is not known by its class",
+        COMMANDS,
+        'if flag == "--algo":',
+        'if flag == "--agent":',
+        TESTS,
+    ),
 ]

@@ -252,4 +252,18 @@ MUTANTS = [
         "any(value == x for x in _GIVEN)",
         OF_INSPECTION,
     ),
+    Mutant(
+        "files: a folder is opened as a file",
+        CONTAINER,
+        "and existing(source, *suffixes).is_dir():",
+        "and False:",
+        OF_CONTAINER,
+    ),
+    Mutant(
+        "files: SB3's scores are said to need trust",
+        f"{ROOM}inspection.py",
+        " and x.name != _SCORES",
+        "",
+        OF_INSPECTION,
+    ),
 ]

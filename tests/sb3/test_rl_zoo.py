@@ -128,6 +128,8 @@ def test_it_optimizes(zoo: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert [each[key] for each in tried] == pytest.approx(list(table[f"params_{key}"]))
     assert len(table) == 2
     assert (table["state"] == "COMPLETE").all()
+    # The Zoo would take an empty run for the newest one.
+    assert not [path for path in (tmp_path / "logs/dreamer_v3").iterdir() if path.is_dir()]
 
 
 @pytest.mark.parametrize("name", AGENTS)
@@ -196,6 +198,16 @@ def test_published_settings_hold_in_evaluations_and_videos(
 def test_what_a_user_says_of_settings_stays(
     given: list[str], zoo: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert of_train(given, monkeypatch) == given
+
+
+@pytest.mark.parametrize("name", ["dreamer_v3", "DreamerV3", "dreamerv3"])
+def test_agents_are_known_by_the_names_that_the_hub_has_for_them(
+    name: str, zoo: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = ["--algo", name, "--env", "CartPole-v1", "--conf-file", "mine.py"]
+    assert of_train(given, monkeypatch) == ["--algo", "dreamer_v3", *given[2:]]
+    given[1] = "ppo"
     assert of_train(given, monkeypatch) == given
 
 

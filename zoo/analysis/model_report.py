@@ -114,16 +114,16 @@ def _training(log: Log) -> list[str]:
 
 def _predictions(model: HasWorldModel, shown: OpenLoop) -> list[str]:
     codec = model.policy.observation_codec
-    parts = [
-        "<h2>Dreams</h2>",
-        note(
-            f"The model sees the first {shown.context} steps of what the agent does, and goes on "
-            "with its actions alone. Truth above, dream in the middle, difference below."
-        ),
-    ]
+    said = (
+        f"The model sees the first {shown.context} steps of what the agent does, and goes on with "
+        "its actions alone."
+    )
+    if keys := image_keys(codec):
+        said += " Of images the truth is above, the dream in the middle, the difference below."
+    parts = ["<h2>Dreams</h2>", note(said)]
     with tempfile.TemporaryDirectory() as scratch:
         write_open_loop(Path(scratch), shown, codec)
-        for key in image_keys(codec):
+        for key in keys:
             parts.append(video(Path(scratch, f"{key.name}.mp4"), f"open-loop video of {key.name}"))
     parts.append(image(vector_figure(shown, codec), "truth and prediction of one sequence"))
     return parts

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 import torch as th
 from gymnasium import spaces
-from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
@@ -116,11 +116,23 @@ class TransitionAgent(ExactResume, CheckedAlgorithm, OffPolicyAlgorithm):
             )
         self.action_codec = ActionCodec(self.action_space)
         self._check_settings()
+        if self._counts_on_steps():
+            self.replay_buffer_class = None
         super()._setup_model()
         # A source of its own, drawn from the seeded global one: evaluating sampled actions between
         # two steps changes nothing in the training.
         self._generator = th.Generator(device=self.device)
         self._seed_generator()
+
+    def _counts_on_steps(self) -> bool:
+        """
+        Return whether the replay is the one that SB3 takes for ``n_steps`` by itself.
+
+        A file names it as if a user had, and then SB3 says that ``n_steps`` is ignored.
+        """
+        said = {"n_steps": self.n_steps, "gamma": self.gamma}
+        is_usual = self.replay_buffer_class is NStepReplayBuffer
+        return is_usual and said.items() <= self.replay_buffer_kwargs.items()
 
     def set_random_seed(self, seed: int | None = None) -> None:
         """

@@ -135,10 +135,11 @@ class RLLSTM(RLMEM):
     """
 
     def _policy_kwargs(self) -> dict[str, Any]:
-        given = super()._policy_kwargs()
-        if given.get("rows"):
+        of_memory = {"retroactive", "retro_gamma", "mask_unwritten", "memory_write_grad"}
+        of_memory |= {"rows"} if self.policy_kwargs.get("rows") else set()
+        if given := {k: v for k, v in self.policy_kwargs.items() if k in of_memory}:
             raise ValueError(
-                f"RLLSTM has no memory, and was given policy_kwargs=dict(rows={given['rows']}). "
-                "RLMEM is the same agent with one."
+                f"RLLSTM has no memory, and was given policy_kwargs={given}. RLMEM is the same "
+                "agent with one."
             )
-        return {**given, "rows": 0}
+        return {**super()._policy_kwargs(), "rows": 0}

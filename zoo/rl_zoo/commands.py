@@ -14,10 +14,15 @@ no settings (--conf-file), it takes those of dreamzoo.hyperparams.
 import argparse
 import importlib
 import runpy
+import shutil
 import sys
+from contextlib import suppress
+from itertools import pairwise
+from typing import Any
 
 from dreamzoo import AGENTS
 from dreamzoo.cli.arguments import make_parser, plain_errors
+from dreamzoo.envs.errors import find_name
 from dreamzoo.rl_zoo.hub import mend_hub
 from dreamzoo.rl_zoo.registration import register
 
@@ -45,8 +50,10 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     with plain_errors():
         register()
+    _name_as_listed(args.arguments)
     if args.command == "train":
         args.arguments += _settings(args.arguments)
+        _search_without_a_run()
     elif args.command.endswith("_hub"):
         mend_hub()
     before, sys.argv = sys.argv, [f"dreamzoo rl_zoo {args.command}", *args.arguments]
@@ -57,6 +64,37 @@ def main(argv: list[str] | None = None) -> None:
             runpy.run_module(f"rl_zoo3.{args.command}", run_name="__main__")
     finally:
         sys.argv = before
+
+
+def _name_as_listed(arguments: list[str]) -> None:
+    """
+    Write an agent's name as it is listed, in place.
+
+    Models on the Hub are called by their class, of which the Zoo makes ``dreamerv3``.
+    """
+    for i, (flag, name) in enumerate(pairwise(arguments)):
+        if flag == "--algo":
+            with suppress(ValueError):  # the Zoo's own, or none
+                arguments[i + 1] = find_name("agent", name, AGENTS)
+
+
+def _search_without_a_run() -> None:
+    """
+    Let a search leave no folder of a run.
+
+    The Zoo makes one, puts no model into it, and takes it for the newest run from then on.
+    """
+    train = importlib.import_module("rl_zoo3.train")
+    manager: Any = importlib.import_module("rl_zoo3.exp_manager").ExperimentManager
+
+    class Manager(manager):
+        def setup_experiment(self) -> Any:
+            made = super().setup_experiment()
+            if made is None:
+                shutil.rmtree(self.save_path, ignore_errors=True)
+            return made
+
+    train.__dict__["ExperimentManager"] = Manager
 
 
 def _settings(arguments: list[str]) -> list[str]:

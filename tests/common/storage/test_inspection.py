@@ -4,6 +4,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch as th
 from stable_baselines3 import SAC
@@ -128,7 +129,9 @@ def test_what_is_damaged_or_of_others_is_said(run: Path, tmp_path: Path) -> None
     with pytest.raises(ValueError, match=r"model\.zip"):
         describe(tmp_path / "model.zip")
     SAC("MlpPolicy", "Pendulum-v1", buffer_size=10).save(tmp_path / "other.zip")
+    np.savez(tmp_path / "evaluations.npz", results=np.zeros((1, 2)))  # EvalCallback's, no save
     lines = describe(tmp_path).splitlines()
+    assert not [line for line in lines if "evaluations.npz" in line]
     assert "model.zip is damaged" in lines[1] or "model.zip cannot be read" in lines[1]
     assert "other.zip is not of a form that is safe to read" in lines[2]
     with pytest.raises(FileNotFoundError, match="There is no save in the folder"):

@@ -24,6 +24,8 @@ _LONGEST = 160
 _GIVEN: tuple[Any, ...] = ({}, 0.0, SequenceReplayBuffer, ReplayBuffer)
 #: What suffixes may have been left out.
 _SUFFIXES = ("zip", "npz", "pkl")
+#: What SB3's ``EvalCallback`` writes beside a model: returns, of which nothing is loaded.
+_SCORES = "evaluations.npz"
 
 Line = tuple[str, str]
 
@@ -62,7 +64,8 @@ def describe(path: str | pathlib.Path, all_settings: bool = False) -> str:
         path = existing(path, *_SUFFIXES)
         return _plain(_file(path, all_settings)[0])
     last = newest(path)
-    files = sorted(x for x in last.iterdir() if x.suffix[1:] in _SUFFIXES) if last.is_dir() else []
+    found_there = sorted(last.iterdir()) if last.is_dir() else []
+    files = [x for x in found_there if x.suffix[1:] in _SUFFIXES and x.name != _SCORES]
     if not files:
         raise FileNotFoundError(f"There is no save in the folder {path}.")
     found, moments = [], {}
