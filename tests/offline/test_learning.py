@@ -15,8 +15,9 @@ from stable_baselines3.common.envs import FakeImageEnv
 from stable_baselines3.common.vec_env import VecNormalize
 
 from dreamzoo import DreamerV1, DreamerV2, DreamerV3, PlaNet
+from dreamzoo.analysis.callbacks import SaveCallback
 from dreamzoo.envs import DreamEnv
-from dreamzoo.offline import Episode, Recording, held_out_errors, read_minari
+from dreamzoo.offline import Episode, Recording, StoredEpisodes, held_out_errors, read_minari
 
 CART_POLE = gym.make("CartPole-v1")
 BOX, TWO = CART_POLE.observation_space, CART_POLE.action_space
@@ -138,6 +139,30 @@ def test_it_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
     assert all(th.equal(x, found[name]) for name, x in expected.items())
 
 
+def test_it_is_saved_on_the_way_and_goes_on_from_there(tmp_path: Path) -> None:
+    recording = cart_pole(8)
+
+    def made() -> DreamerV3:
+        return DreamerV3("MlpPolicy", recording.env(), **SMALL).fit_replay(recording)
+
+    class Stumble(BaseCallback):
+        def _on_step(self) -> bool:
+            if self.num_timesteps == 5:
+                raise InterruptedError
+            return True
+
+    whole = made().learn_offline(6)
+    callbacks = [SaveCallback(tmp_path, every=2), Stumble()]
+    with pytest.raises(InterruptedError):
+        made().learn_offline(6, callback=callbacks, log_interval=2)
+    again = DreamerV3.load(tmp_path, env=recording.env())
+    again.resume(tmp_path)
+    assert again.num_timesteps == 4
+    again.learn_offline(2, reset_num_timesteps=False)
+    expected, found = whole.policy.state_dict(), again.policy.state_dict()
+    assert all(th.equal(x, found[name]) for name, x in expected.items())
+
+
 def test_it_is_evaluated_in_an_environment_that_there_is(tmp_path: Path) -> None:
     recording = cart_pole(8)
     model = DreamerV3("MlpPolicy", recording.env(), **SMALL).fit_replay(recording)
@@ -218,3 +243,90 @@ def test_agents_learn_in_the_dream_of_a_recording_which_can_be_recorded(
     assert len(dreamed) == 3
     again = DreamerV3("MlpPolicy", dreamed.env(), **SMALL).fit_replay(dreamed).learn_offline(1)
     assert again._n_updates == 1
+
+
+class Counted(StoredEpisodes):
+    """Episodes that count how often each is read, and say how long they are."""
+
+    def __init__(self, recording: Recording) -> None:
+        self.episodes, self.reads = list(recording), [0] * len(recording)
+
+    def __len__(self) -> int:
+        return len(self.episodes)
+
+    def __getitem__(self, index: Any) -> Any:
+        self.reads[index] += 1
+        return self.episodes[index]
+
+    def length(self, index: int) -> int:
+        return self.episodes[index].steps
+
+
+def test_every_episode_is_read_once_and_for_sequences_only_those_that_are_drawn() -> None:
+    kept = Counted(cart_pole(40))
+    recording = Recording(BOX, TWO, kept)
+    assert recording.steps == sum(e.steps for e in kept.episodes)
+    assert kept.reads == [0] * 40
+    model = DreamerV3("MlpPolicy", recording.env(), **SMALL).fit_replay(recording)
+    assert kept.reads == [1] * 40
+    kept.reads = [0] * 40
+    model.read_sequences(recording, 10, 8, np.random.default_rng(0))
+    assert max(kept.reads) == 1
+    assert 4 <= sum(kept.reads) <= 16  # windows of 10 steps, in episodes of 10 and more
+    kept.reads = [0] * 40
+    training, held_out = recording.split(0.5)
+    held_out_errors(model, held_out, length=10, sequences=100)
+    held = [i for i, reads in enumerate(kept.reads) if reads]
+    assert sorted(held_out._chosen) == held
+    assert max(kept.reads) == 1
+    assert not set(training._chosen) & set(held)
+
+
+@pytest.mark.parametrize("length", [1, 7, 60, 10**6])
+@pytest.mark.parametrize("camera", [False, True])
+def test_sequences_are_those_that_the_replay_would_give(length: int, camera: bool) -> None:
+    recording = cart_pole(12)
+    played = [e._replace(terminated=i % 3 != 0) for i, e in enumerate(recording)]
+    played = [e._replace(rewards=np.arange(e.steps) + 0.5) for e in played]
+    space: spaces.Space[Any] = BOX
+    if camera:
+        space = spaces.Dict(
+            state=BOX, camera=spaces.Box(0, 255, (64, 64, 3), np.uint8), on=spaces.Discrete(9)
+        )
+        rng = np.random.default_rng(0)
+        played = [
+            e._replace(
+                observations={
+                    "state": e.observations,
+                    "camera": rng.integers(255, size=(e.steps + 1, 64, 64, 3)).astype(np.uint8),
+                    "on": np.arange(e.steps + 1) % 9,
+                }
+            )
+            for e in played
+        ]
+    recording = Recording(space, TWO, played)
+    policy = "MultiInputPolicy" if camera else "MlpPolicy"
+    model = DreamerV2(policy, recording.env(), **DreamerV2.smallest).fit_replay(recording)
+    assert model.replay_buffer is not None
+    expected = model.replay_buffer.sample(
+        50, batch_length=length, online=False, rng=np.random.default_rng(1)
+    )
+    found = model.read_sequences(recording, length, 50, np.random.default_rng(1))
+    for name, part in expected._asdict().items():
+        got = getattr(found, name)
+        if name in ("observations", "latents") and isinstance(part, dict):
+            assert part.keys() == got.keys()
+            assert all(th.equal(x, got[key]) for key, x in part.items())
+        elif name != "windows":
+            assert th.equal(part, got), name
+
+
+def test_lengths_that_are_wrong_are_named() -> None:
+    class Wrong(Counted):
+        def length(self, index: int) -> int:
+            return super().length(index) + (index == 2)
+
+    recording = Recording(BOX, TWO, Wrong(cart_pole(4)))
+    model = DreamerV3("MlpPolicy", recording.env(), **SMALL)
+    with pytest.raises(ValueError, match=r"Episode 2 .* has \d+ steps, and was said to have"):
+        model.fit_replay(recording)

@@ -107,6 +107,7 @@ def test_npz_files_hold_what_was_written(tmp_path: Path, observations: Any) -> N
         ]
     write_npz(Recording(observations, TWO, written), tmp_path)
     found = read_npz(tmp_path)
+    assert found.lengths.tolist() == [3, 4, 5, 6, 7]
     assert (found.observation_space, found.action_space) == (observations, TWO)
     assert len(found) == 5
     for before, after in zip(written, found, strict=True):
@@ -127,7 +128,9 @@ def test_files_of_the_authors_are_read(tmp_path: Path, end: str) -> None:
     np.savez(tmp_path / "20260101T000000-3.npz", image=images, **beside)  # type: ignore[arg-type]
     image = spaces.Box(0, 255, (8, 8, 3), np.uint8)
     for space, expected in ((image, images), (spaces.Dict(image=image), {"image": images})):
-        (episode,) = read_npz(tmp_path, space, spaces.Discrete(3))
+        recording = read_npz(tmp_path, space, spaces.Discrete(3))
+        assert recording.lengths.tolist() == [3]
+        (episode,) = recording
         assert same(episode.observations, expected)
         assert episode.actions.tolist() == [2, 1, 0]  # the first led to nothing
         assert episode.rewards.tolist() == [1.0, 2.0, 3.0]
@@ -178,6 +181,8 @@ def test_every_space_of_minari_is_read(
     for recording in (read_minari(dataset), read_minari("test/random-v0")):
         assert len(recording) == 4
         assert [e.steps for e in recording] == [3, 4, 5, 6]
+        assert recording.lengths.tolist() == [3, 4, 5, 6]
+        assert recording[1:3].lengths.tolist() == [4, 5]
         assert [e.terminated for e in recording] == [True, True, False, True]
         for episode in recording:
             assert episode.rewards.tolist() == list(range(1, episode.steps + 1))
@@ -218,6 +223,7 @@ def test_buffers_of_sb3_hold_the_episodes_that_were_played(full: bool) -> None:
     assert isinstance(buffer, ReplayBuffer)
     recording = read_replay_buffer(buffer)
     assert recording.steps == (60 if full else 100)
+    assert recording.lengths.tolist() == [e.steps for e in recording]
     for episode in recording:
         # CartPole is a function of state and action: what was read follows from itself.
         real: Any = gym.make("CartPole-v1").unwrapped

@@ -2,6 +2,7 @@
 
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
@@ -10,9 +11,9 @@ from stable_baselines3.common.type_aliases import MaybeCallback
 from stable_baselines3.common.utils import check_for_correct_spaces, configure_logger
 from stable_baselines3.common.vec_env import VecEnv, VecTransposeImage, unwrap_vec_wrapper
 
-from dreamzoo.common.buffers import SequenceBatch, SequenceReplayBuffer
+from dreamzoo.common.buffers import SequenceBatch, SequenceReplayBuffer, Windows
 from dreamzoo.common.ranked import Ranked, on_all_ranks
-from dreamzoo.common.recording import Recording
+from dreamzoo.common.recording import Episode, Recording
 from dreamzoo.common.settings import Whole, read_settings
 from dreamzoo.nn.fast import ranks
 from dreamzoo.nn.process import restores_process
@@ -67,7 +68,8 @@ class OfflineLearning(Ranked):
                 "of the recording: recording[:100]."
             )
         buffer.check_memory(records)
-        _store(agent, recording, buffer, seen)
+        for episode in recording:
+            _store(agent, episode, buffer, seen)
         return self
 
     def read_sequences(
@@ -76,23 +78,35 @@ class OfflineLearning(Ranked):
         """
         Draw sequences from a recording, as the replay does from what is in it.
 
+        What lies in no sequence is neither kept nor, of
+        :class:`~dreamzoo.common.recording.StoredEpisodes`, read.
+
         :param recording: of an environment with the agent's spaces
-        :param length: steps of a sequence
-        :param rows: number of sequences
+        :param length: steps of a sequence, if the recording has as many
+        :param rows: number of sequences B
         :param rng: source of randomness
-        :raises ValueError: as :meth:`fit_replay`
+        :raises ValueError: for other spaces, and for values outside of them, as :meth:`fit_replay`
         """
         agent = cast("ReplayAgent", self)
         seen = _as_seen_by(agent, recording)
+        ends = np.cumsum(recording.lengths + 1)  # of episodes, in records of the whole
+        length = min(length, int(ends[-1]))
+        starts = rng.integers(ends[-1] - length + 1, size=rows)
         buffer = SequenceReplayBuffer(
-            recording.steps + len(recording),
+            rows * (length + 2),  # see _store_window
             agent.observation_space,
             agent.action_space,
             agent.device,
             batch_length=length,
         )
-        _store(agent, recording, buffer, seen)
-        return buffer.sample(rows, online=False, rng=rng)
+        stored = np.zeros(rows, int)
+        held: dict[int, Episode] = {}
+        for row in np.argsort(starts):  # so that no episode is read twice, and few are held
+            first, last = np.searchsorted(ends, starts[row] + np.array([0, length - 1]), "right")
+            held = {i: held[i] if i in held else recording[i] for i in range(first, last + 1)}
+            within = starts[row] - (ends[first] - held[first].steps - 1)
+            stored[row] = _store_window(agent, list(held.values()), within, length, buffer, seen)
+        return buffer.read(Windows(np.zeros(rows, int), stored), length)
 
     @restores_process
     @on_all_ranks
@@ -109,7 +123,8 @@ class OfflineLearning(Ranked):
         Learn from the replay alone: from a recording, or from what was loaded.
 
         An update takes the place of a step: ``num_timesteps`` counts updates, callbacks are
-        called after each, schedules go by their share that is left.
+        called after each, schedules go by their share that is left. A ``SaveCallback`` saves at
+        log lines.
 
         :param updates: their number
         :param callback: called after every update
@@ -139,6 +154,7 @@ class OfflineLearning(Ranked):
 
         goes_on = True
         while goes_on and agent.num_timesteps < total:
+            callback.on_rollout_start()  # between updates: a SaveCallback saves
             left = min(log_interval, total - agent.num_timesteps)
             goes_on = agent._train(left, agent.batch_size, after_update)
             agent.dump_logs()
@@ -183,28 +199,60 @@ def _as_seen_by(agent: "ReplayAgent", recording: Recording) -> VecEnv:
     return seen
 
 
+def _store_window(
+    agent: "ReplayAgent",
+    episodes: Sequence[Episode],
+    first: int,
+    length: int,
+    buffer: SequenceReplayBuffer,
+    seen: VecEnv,
+) -> int:
+    """
+    Add consecutive records to a replay, and with them at most one before and one behind.
+
+    The one before says with which reward the first was reached; the one behind ends an episode.
+
+    :param episodes: that they are of
+    :param first: which record of the first episode is the first of them
+    :param length: their number
+    :return: where the first of them lies in the replay
+    """
+    before = min(first, 1)
+    begin, left = first - before, length + before
+    start = buffer.size() + before
+    for episode in episodes:
+        _store(agent, episode, buffer, seen, range(begin, min(begin + left, episode.steps)))
+        left -= episode.steps + 1 - begin
+        begin = 0
+    return start
+
+
 def _store(
-    agent: "ReplayAgent", recording: Recording, buffer: SequenceReplayBuffer, seen: VecEnv
+    agent: "ReplayAgent",
+    episode: Episode,
+    buffer: SequenceReplayBuffer,
+    seen: VecEnv,
+    steps: range | None = None,
 ) -> None:
-    """Add episodes to a replay, checked as steps of an environment are."""
+    """Add an episode, or some steps of it, to a replay, checked as those of an environment are."""
+    steps = range(episode.steps) if steps is None else steps
     transpose = unwrap_vec_wrapper(seen, VecTransposeImage)
-    for episode in recording:
-        observed, last = episode.observations, episode.steps - 1
-        if transpose is not None:
-            observed = transpose.transpose_observations(observed)
-        actions = np.asarray(agent.policy.action_codec.from_env(np.asarray(episode.actions)))
-        rewards = np.asarray(episode.rewards, np.float32)
-        buffer.start_new_episodes()
-        obs = _at(observed, 0)
-        agent._check_observations(obs, [])
-        for i in range(episode.steps):
-            after, reward, done = _at(observed, i + 1), rewards[i : i + 1], np.array([i == last])
-            info: dict[str, Any] = {"TimeLimit.truncated": not episode.terminated}
-            if i == last:
-                info["terminal_observation"] = _first(after)
-            agent._check_step(after, reward, done, [info])
-            buffer.add(obs, after, actions[i : i + 1], reward, done, [info])
-            obs = after
+    observed, last = episode.observations, episode.steps - 1
+    if transpose is not None:
+        observed = transpose.transpose_observations(observed)
+    actions = np.asarray(agent.policy.action_codec.from_env(np.asarray(episode.actions)))
+    rewards = np.asarray(episode.rewards, np.float32)
+    buffer.start_new_episodes()
+    obs = _at(observed, steps.start)
+    agent._check_observations(obs, [])
+    for i in steps:
+        after, reward, done = _at(observed, i + 1), rewards[i : i + 1], np.array([i == last])
+        info: dict[str, Any] = {"TimeLimit.truncated": not episode.terminated}
+        if i == last:
+            info["terminal_observation"] = _first(after)
+        agent._check_step(after, reward, done, [info])
+        buffer.add(obs, after, actions[i : i + 1], reward, done, [info])
+        obs = after
     buffer.start_new_episodes()
 
 

@@ -1,5 +1,6 @@
 """Episodes that were recorded by whatever means: what agents learn from without an environment."""
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -37,6 +38,35 @@ class Episode(NamedTuple):
         return len(self.rewards)
 
 
+class StoredEpisodes(Sequence[Episode]):
+    """
+    Episodes that lie somewhere: each is read when it is asked for, and its length is known before.
+
+    Example:
+        >>> import numpy as np
+        >>> from dreamzoo.offline import Episode, Recording, StoredEpisodes
+        >>> from gymnasium import spaces
+        >>> class Waves(StoredEpisodes):
+        ...     def __len__(self):
+        ...         return 3
+        ...     def __getitem__(self, index):
+        ...         wave = np.sin(np.arange(11.0)[:, None] * (index + 1))
+        ...         return Episode(wave, np.zeros(10, int), np.ones(10), terminated=False)
+        ...     def length(self, index):
+        ...         return 10
+        >>> Recording(spaces.Box(-1, 1, (1,)), spaces.Discrete(2), Waves()).steps
+        30
+    """
+
+    @abstractmethod
+    def length(self, index: int) -> int:
+        """
+        Tell the number of steps of an episode without reading it.
+
+        :param index: of the episode
+        """
+
+
 class Recording(Sequence[Episode]):
     """
     Episodes of one environment; each is read when it is asked for.
@@ -53,7 +83,8 @@ class Recording(Sequence[Episode]):
 
     :param observation_space: of the environment; a Dict has no others in it
     :param action_space: of the environment
-    :param episodes: anything with a length that hands out an episode for an index
+    :param episodes: anything with a length that hands out an episode for an index;
+        :class:`StoredEpisodes` need not be read to be counted
     :param chosen: indices of those that count; default: all
     :param name: what to call it in an error
     :raises ValueError: if there are no episodes
@@ -81,17 +112,30 @@ class Recording(Sequence[Episode]):
         if isinstance(index, slice):
             return self._part(self._chosen[index])
         number = self._chosen[index]
-        episode = self._episodes[number]
-        _check(episode, f"Episode {number} of {self.name}")
+        episode, source = self._episodes[number], self._episodes
+        name = f"Episode {number} of {self.name}"
+        _check(episode, name)
+        if isinstance(source, StoredEpisodes) and source.length(number) != episode.steps:
+            raise ValueError(
+                f"{name} has {episode.steps} steps, and was said to have {source.length(number)}."
+            )
         return episode
 
     def __iter__(self) -> Iterator[Episode]:
         return (self[i] for i in range(len(self)))
 
     @property
+    def lengths(self) -> np.ndarray:
+        """The steps of every episode, (E,); reads those that are no :class:`StoredEpisodes`."""
+        source = self._episodes
+        if isinstance(source, StoredEpisodes):
+            return np.array([source.length(number) for number in self._chosen])
+        return np.array([episode.steps for episode in self])
+
+    @property
     def steps(self) -> int:
-        """The number of all actions; reads every episode."""
-        return sum(episode.steps for episode in self)
+        """The number of all actions, see :attr:`lengths`."""
+        return int(self.lengths.sum())
 
     @property
     def returns(self) -> np.ndarray:

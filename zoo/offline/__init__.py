@@ -5,7 +5,7 @@ A :class:`Recording` is read from a Minari dataset, a folder of npz files or a r
 SB3; ``model.fit_replay(recording)`` and ``model.learn_offline(updates)`` learn from it.
 """
 
-from dreamzoo.common.recording import Episode, RecordedEnv, Recording
+from dreamzoo.common.recording import Episode, RecordedEnv, Recording, StoredEpisodes
 from dreamzoo.offline.held_out import held_out_errors
 from dreamzoo.offline.minari import read_minari
 from dreamzoo.offline.npz import read_npz, write_npz
@@ -15,6 +15,7 @@ __all__ = [
     "Episode",
     "RecordedEnv",
     "Recording",
+    "StoredEpisodes",
     "held_out_errors",
     "read_minari",
     "read_npz",

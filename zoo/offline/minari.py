@@ -1,11 +1,10 @@
 """Datasets of Minari as recordings."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dreamzoo.common.recording import Episode, Recording
+from dreamzoo.common.recording import Episode, Recording, StoredEpisodes
 from dreamzoo.envs.errors import requires_extra
 from dreamzoo.offline.flat_spaces import flat_space, flat_values
 
@@ -47,13 +46,17 @@ def read_minari(dataset: "str | MinariDataset") -> Recording:
     return Recording(observations, actions, _Episodes(found), name=name)
 
 
-class _Episodes(Sequence[Episode]):
+class _Episodes(StoredEpisodes):
     def __init__(self, dataset: "MinariDataset") -> None:
         self._dataset = dataset
         self._indices = [int(i) for i in dataset.episode_indices]
 
     def __len__(self) -> int:
         return len(self._indices)
+
+    def length(self, index: int) -> int:
+        (found,) = self._dataset.storage.get_episode_metadata([self._indices[index]])
+        return int(found["total_steps"])
 
     def __getitem__(self, index: Any) -> Any:
         (found,) = self._dataset.iterate_episodes([self._indices[index]])

@@ -2,14 +2,15 @@
 
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
-from dreamzoo.common.recording import Episode, Recording
+from dreamzoo.common.recording import Episode, Recording, StoredEpisodes
 from dreamzoo.common.storage.plain import from_json, to_json
 
 #: File beside the episodes that says of which spaces they are.
@@ -116,7 +117,22 @@ def read_npz(
     )
 
 
-class _Files(Sequence[Episode]):
+@contextmanager
+def _opened(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
+    """Open a file whose arrays are read when they are asked for; name it where that fails."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            yield file
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} holds no episode: {error}") from error
+
+
+def _is_dreamers(found: Mapping[str, np.ndarray]) -> bool:
+    """Tell whether a file is of the authors' Dreamers."""
+    return "action" in found and "actions" not in found
+
+
+class _Files(StoredEpisodes):
     def __init__(
         self, paths: list[Path], observed: spaces.Space[Any], actions: spaces.Space[Any]
     ) -> None:
@@ -125,15 +141,14 @@ class _Files(Sequence[Episode]):
     def __len__(self) -> int:
         return len(self._paths)
 
+    def length(self, index: int) -> int:
+        with _opened(self._paths[index]) as file:  # arrays that nobody asks for stay in the file
+            return len(file["reward"]) - 1 if _is_dreamers(file) else len(file["rewards"])
+
     def __getitem__(self, index: Any) -> Any:
-        path = self._paths[index]
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                found = {name: file[name] for name in file.files}
-            theirs = "action" in found and "actions" not in found
-            return self._of_dreamer(found) if theirs else self._own(found)
-        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path} holds no episode: {error}") from error
+        with _opened(self._paths[index]) as file:
+            found = {name: file[name] for name in file}
+            return self._of_dreamer(found) if _is_dreamers(found) else self._own(found)
 
     def _own(self, found: dict[str, np.ndarray]) -> Episode:
         observed: Any = found.get(OBSERVATIONS)

@@ -1,13 +1,12 @@
 """Replay buffers of SB3's agents as recordings."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.buffers import DictReplayBuffer, ReplayBuffer
 
-from dreamzoo.common.recording import Episode, Recording
+from dreamzoo.common.recording import Episode, Recording, StoredEpisodes
 
 
 def read_replay_buffer(buffer: ReplayBuffer) -> Recording:
@@ -48,7 +47,7 @@ class _Part(NamedTuple):
     rows: np.ndarray  # of the ring, in the order of time
 
 
-class _Episodes(Sequence[Episode]):
+class _Episodes(StoredEpisodes):
     def __init__(self, buffer: ReplayBuffer) -> None:
         self._buffer = buffer
         size = buffer.size()
@@ -64,6 +63,9 @@ class _Episodes(Sequence[Episode]):
 
     def __len__(self) -> int:
         return len(self._parts)
+
+    def length(self, index: int) -> int:
+        return len(self._parts[index].rows)
 
     def __getitem__(self, index: Any) -> Any:
         buffer, (env, rows) = self._buffer, self._parts[index]
