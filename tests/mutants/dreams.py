@@ -151,7 +151,7 @@ MUTANTS = [
     Mutant(
         "open loop: the model sees everything",
         OPEN_LOOP,
-        "(actions[:, :context], _part(batch.observations, slice(context)), is_first[:, :context])",
+        "(actions[:, :context], begun, is_first[:, :context])",
         "(actions, batch.observations, is_first)",
         ("tests/analysis/test_open_loop.py",),
     ),

@@ -3,6 +3,7 @@
 from tests.mutants.mutant import Mutant
 
 LEARNING, RECORDING = "zoo/common/offline_learning.py", "zoo/common/recording.py"
+HELD_OUT, OPEN_LOOP = "zoo/offline/held_out.py", "zoo/analysis/open_loop.py"
 NPZ, SB3 = "zoo/offline/npz.py", "zoo/offline/replay_buffer.py"
 OF_LEARNING = ("tests/offline/test_learning.py",)
 OF_RECORDINGS = ("tests/offline/test_recordings.py",)
@@ -44,24 +45,31 @@ MUTANTS = [
         OF_LEARNING,
     ),
     Mutant(
-        "recordings: for every sequence its episodes are read again",
-        LEARNING,
-        "held[i] if i in held else recording[i]",
-        "recording[i]",
+        "held-out errors: a sequence goes on behind the end of its episode",
+        OPEN_LOOP,
+        "    over, index = index > last, index.clamp(max=last)\n",
+        "    over, index = index > last + 1, index.clamp(max=last)\n",
         OF_LEARNING,
     ),
     Mutant(
-        "recordings: sequences begin without the reward of what they begin with",
-        LEARNING,
-        "    before = min(first, 1)\n",
-        "    before = 0\n",
+        "held-out errors: actions are a step late",
+        OPEN_LOOP,
+        "actions[0][index[:, 1:]].transpose(0, 1)",
+        "actions[0][index[:, :-1]].transpose(0, 1)",
         OF_LEARNING,
     ),
     Mutant(
-        "recordings: sequences begin a step late in their episode",
-        LEARNING,
-        "        begin = 0\n",
-        "        begin = 1\n",
+        "held-out errors: the model sees a step more than it should",
+        OPEN_LOOP,
+        "select(states, (0, index[:, 0]))",
+        "select(states, (0, index[:, 1]))",
+        OF_LEARNING,
+    ),
+    Mutant(
+        "held-out errors: all episodes count alike, however long",
+        HELD_OUT,
+        "counts = np.maximum(recording.lengths + 1 - context, 0)",
+        "counts = np.minimum(np.maximum(recording.lengths + 1 - context, 0), 9)",
         OF_LEARNING,
     ),
     Mutant(

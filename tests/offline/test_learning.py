@@ -16,6 +16,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from dreamzoo import DreamerV1, DreamerV2, DreamerV3, PlaNet
 from dreamzoo.analysis.callbacks import SaveCallback
+from dreamzoo.analysis.open_loop import OpenLoop, open_loop_at
 from dreamzoo.envs import DreamEnv
 from dreamzoo.offline import Episode, Recording, StoredEpisodes, held_out_errors, read_minari
 
@@ -88,7 +89,7 @@ def test_images_have_their_channels_where_the_agent_has_them() -> None:
     expected = images.transpose(0, 3, 1, 2)
     np.testing.assert_array_equal(np.asarray(stored["observations"])[:, 0], expected)
     assert np.asarray(stored["actions"])[:, 0, 0].tolist() == [0.5, 1.0, -1.0, 0.0, 0.0]
-    batch = model.read_sequences(recording, 5, 2, np.random.default_rng(0))
+    batch = model.read_episode(recording, 0)
     assert th.equal(batch.observations[0].cpu(), th.as_tensor(expected))  # type: ignore[index]
 
 
@@ -262,7 +263,7 @@ class Counted(StoredEpisodes):
         return self.episodes[index].steps
 
 
-def test_every_episode_is_read_once_and_for_sequences_only_those_that_are_drawn() -> None:
+def test_every_episode_is_read_once_and_of_those_held_out_what_is_drawn_from() -> None:
     kept = Counted(cart_pole(40))
     recording = Recording(BOX, TWO, kept)
     assert recording.steps == sum(e.steps for e in kept.episodes)
@@ -270,55 +271,92 @@ def test_every_episode_is_read_once_and_for_sequences_only_those_that_are_drawn(
     model = DreamerV3("MlpPolicy", recording.env(), **SMALL).fit_replay(recording)
     assert kept.reads == [1] * 40
     kept.reads = [0] * 40
-    model.read_sequences(recording, 10, 8, np.random.default_rng(0))
+    _, held_out = recording.split(0.5)
+    held_out_errors(model, held_out, length=10, sequences=5)
     assert max(kept.reads) == 1
-    assert 4 <= sum(kept.reads) <= 16  # windows of 10 steps, in episodes of 10 and more
-    kept.reads = [0] * 40
-    training, held_out = recording.split(0.5)
-    held_out_errors(model, held_out, length=10, sequences=100)
-    held = [i for i, reads in enumerate(kept.reads) if reads]
-    assert sorted(held_out._chosen) == held
-    assert max(kept.reads) == 1
-    assert not set(training._chosen) & set(held)
+    assert 1 <= sum(kept.reads) <= 5
+    read = {i for i, reads in enumerate(kept.reads) if reads}
+    assert read <= set(held_out._chosen)
 
 
-@pytest.mark.parametrize("length", [1, 7, 60, 10**6])
-@pytest.mark.parametrize("camera", [False, True])
-def test_sequences_are_those_that_the_replay_would_give(length: int, camera: bool) -> None:
-    recording = cart_pole(12)
-    played = [e._replace(terminated=i % 3 != 0) for i, e in enumerate(recording)]
-    played = [e._replace(rewards=np.arange(e.steps) + 0.5) for e in played]
+@pytest.mark.parametrize("several", [False, True])
+def test_an_episode_is_read_as_the_replay_would_give_it(several: bool) -> None:
+    (episode,) = cart_pole(1)
+    episode = episode._replace(rewards=np.arange(episode.steps) + 0.5)
     space: spaces.Space[Any] = BOX
-    if camera:
-        space = spaces.Dict(
-            state=BOX, camera=spaces.Box(0, 255, (64, 64, 3), np.uint8), on=spaces.Discrete(9)
-        )
-        rng = np.random.default_rng(0)
-        played = [
-            e._replace(
-                observations={
-                    "state": e.observations,
-                    "camera": rng.integers(255, size=(e.steps + 1, 64, 64, 3)).astype(np.uint8),
-                    "on": np.arange(e.steps + 1) % 9,
-                }
-            )
-            for e in played
-        ]
-    recording = Recording(space, TWO, played)
-    policy = "MultiInputPolicy" if camera else "MlpPolicy"
-    model = DreamerV2(policy, recording.env(), **DreamerV2.smallest).fit_replay(recording)
-    assert model.replay_buffer is not None
-    expected = model.replay_buffer.sample(
-        50, batch_length=length, online=False, rng=np.random.default_rng(1)
-    )
-    found = model.read_sequences(recording, length, 50, np.random.default_rng(1))
-    for name, part in expected._asdict().items():
-        got = getattr(found, name)
-        if name in ("observations", "latents") and isinstance(part, dict):
-            assert part.keys() == got.keys()
-            assert all(th.equal(x, got[key]) for key, x in part.items())
-        elif name != "windows":
-            assert th.equal(part, got), name
+    if several:
+        space = spaces.Dict(state=BOX, on=spaces.Discrete(99))
+        seen = {"state": episode.observations, "on": np.arange(episode.steps + 1)}
+        episode = episode._replace(observations=seen)
+    recording = Recording(space, TWO, [episode, episode._replace(terminated=False)])
+    policy = "MultiInputPolicy" if several else "MlpPolicy"
+    model = DreamerV3(policy, recording.env(), **SMALL)
+    for index, is_terminal in enumerate([True, False]):
+        batch = model.read_episode(recording, index)
+        steps = np.arange(episode.steps + 1)
+        found = batch.observations
+        if isinstance(found, dict):
+            assert found["on"].flatten().tolist() == steps.tolist()
+            found = found["state"]
+        raw = episode.observations["state"] if several else episode.observations
+        np.testing.assert_array_equal(found[0].cpu().numpy(), raw)
+        assert batch.rewards[0].tolist() == [0.0, *episode.rewards]
+        assert batch.actions[0, :, 0].tolist() == [0.0, *episode.actions]
+        assert batch.is_first[0].tolist() == (steps == 0).tolist()
+        assert batch.is_last[0].tolist() == (steps == episode.steps).tolist()
+        assert batch.is_terminal[0, -1].item() == is_terminal
+
+
+def test_a_model_sees_an_episode_from_its_beginning_and_nothing_behind_the_moment() -> None:
+    recording = cart_pole(1)
+    (episode,) = recording
+    model = DreamerV3("MlpPolicy", recording.env(), **SMALL)
+    moments = th.tensor([4, episode.steps - 2])
+
+    def look(played: Episode) -> OpenLoop:
+        batch = model.read_episode(Recording(BOX, TWO, [played]), 0)
+        generator = th.Generator(device=model.device).manual_seed(0)
+        shown, over = open_loop_at(model.policy, batch, moments, 5, generator)
+        assert over.tolist() == [[False] * 6, [False] * 3 + [True] * 3]
+        return shown
+
+    shown = look(episode)
+    assert isinstance(shown.truth, th.Tensor)
+    assert isinstance(shown.prediction, th.Tensor)
+    np.testing.assert_array_equal(shown.truth[0].cpu().numpy(), episode.observations[4:10])
+    np.testing.assert_array_equal(shown.truth[1, :3].cpu().numpy(), episode.observations[-3:])
+    first, later = episode.observations.copy(), episode.observations.copy()
+    first[0] += 1.0
+    later[5:] += 1.0
+    changed = look(episode._replace(observations=first)).prediction
+    assert isinstance(changed, th.Tensor)
+    assert not th.equal(changed[0], shown.prediction[0])
+    changed = look(episode._replace(observations=later)).prediction
+    assert isinstance(changed, th.Tensor)
+    assert th.equal(changed[0], shown.prediction[0])
+    acted = episode.actions.copy()
+    acted[6] = 1 - acted[6]  # the third one behind the moment
+    changed = look(episode._replace(actions=acted)).prediction
+    assert isinstance(changed, th.Tensor)
+    assert th.equal(changed[0, :3], shown.prediction[0, :3])
+    assert not th.equal(changed[0, 3:], shown.prediction[0, 3:])
+
+
+def test_errors_are_those_behind_enough_observations() -> None:
+    recording = cart_pole(12)
+    model = DreamerV3("MlpPolicy", recording.env(), **SMALL)
+    longest = int(recording.lengths.max())
+    errors = held_out_errors(model, recording, length=10**3, context=5, sequences=2_000)
+    assert [e.horizon for e in errors] == list(range(1, longest - 5 + 2))
+    shares = [e.sequences / 2_000 for e in errors]
+    starts = np.maximum(recording.lengths - 4, 0)
+    for horizon in (1, 5, 15):
+        left = np.maximum(starts - horizon + 1, 0).sum() / starts.sum()
+        assert shares[horizon - 1] == pytest.approx(left, abs=0.05)
+    with pytest.raises(ValueError, match=r"No episode of the recording goes on after context=99 "):
+        held_out_errors(model, recording, length=100, context=99)
+    with pytest.raises(ValueError, match=r"context=7 must be at least 1 and less than length=7"):
+        held_out_errors(model, recording, length=7, context=7)
 
 
 def test_lengths_that_are_wrong_are_named() -> None:

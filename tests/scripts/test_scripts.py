@@ -12,10 +12,12 @@ import torch as th
 
 from dreamzoo import DreamerV3
 from dreamzoo.benchmark.estimators.digits import synthetic_digits
+from dreamzoo.benchmark.offline import worlds
 from dreamzoo.benchmark.speed.work import MODEL_AGENTS, Work, settings_of
 from dreamzoo.benchmark.synthetic import Synthetic
 from dreamzoo.common.arguments import constructor
 from dreamzoo.nn.actions import ActionCodec
+from tests.benchmark.offline.test_offline import TINY
 
 ROOT = Path(__file__).parents[2]
 
@@ -181,6 +183,30 @@ def test_estimators_train_cells_once_and_print_the_table(
     printed = capsys.readouterr().out
     assert "| straight-through | " in printed
     assert picture.stat().st_size > 10_000
+    th.set_num_threads(threads)
+
+
+def test_offline_worlds_are_learned_once_and_tabulated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("minari")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", "set by the script")
+    script, threads = load("offline_worlds"), th.get_num_threads()
+    monkeypatch.setitem(script.TASKS, "CartPole-v1", TINY)
+    results = ["--results", str(tmp_path / "results")]
+    command = ["run", "--tasks", "CartPole-v1", "--seeds", "0", "1"]
+    command += ["--folder", str(tmp_path / "run"), *results]
+    script.main(command)
+    printed = capsys.readouterr().out
+    assert "CartPole-v1, seed 1: finished" in printed
+    assert "| CartPole-v1 | 0 | " in printed
+    assert "| CartPole-v1 | reward | " in printed
+    monkeypatch.setattr(script, "record_behavior", lambda _: "test/tiny-v0")  # is there
+    monkeypatch.setattr(worlds, "learn_world", None)  # is done
+    script.main(command)
+    assert capsys.readouterr().out == printed
+    script.main(["table", *results])
+    assert capsys.readouterr().out == printed.partition("seed 1: finished\n")[2]
     th.set_num_threads(threads)
 
 

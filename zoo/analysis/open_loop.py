@@ -1,5 +1,6 @@
 """Looking into a world model: open-loop predictions."""
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch as th
@@ -44,11 +45,19 @@ class OpenLoop(NamedTuple):
 
         :param rows: int64, (b,)
         """
-        truth, prediction = (
-            {k: v[rows] for k, v in obs.items()} if isinstance(obs, dict) else obs[rows]
-            for obs in self[:2]
-        )
+        truth, prediction = (_each(obs, lambda part: part[rows]) for obs in self[:2])
         return OpenLoop(truth, prediction, self.reward[:, rows], self.context)
+
+    @staticmethod
+    def joined(parts: "Sequence[OpenLoop]") -> "OpenLoop":
+        """
+        Put sequences of one length below each other.
+
+        :param parts: at least one, with the same context
+        """
+        truth, prediction = (_joined([part[i] for part in parts]) for i in range(2))
+        reward = th.cat([part.reward for part in parts], dim=1)
+        return OpenLoop(truth, prediction, reward, parts[0].context)
 
 
 @restores_process
@@ -83,7 +92,8 @@ def open_loop(
     # Sequences start anew here: the first step resets the state, whatever was stored.
     is_first = batch.is_first.clone()
     is_first[:, 0] = True
-    seen = (actions[:, :context], _part(batch.observations, slice(context)), is_first[:, :context])
+    begun = _each(batch.observations, lambda part: part[:, :context])
+    seen = (actions[:, :context], begun, is_first[:, :context])
     with using(policy.precision, policy.device):
         states = model.filter(model.initial(rows), *seen, generator)
         last = select(states, (slice(None), context - 1))
@@ -92,16 +102,73 @@ def open_loop(
         whole = map_parts(lambda seen, new: th.cat([seen, new.transpose(0, 1)], 1), states, after)
         flat = model.decode(flatten(whole, 0, 1))
         expected, _ = model.predict(whole)
-    prediction = (
-        {k: v.unflatten(0, (rows, length)) for k, v in flat.items()}
-        if isinstance(flat, dict)
-        else flat.unflatten(0, (rows, length))
-    )
+    prediction = _each(flat, lambda part: part.unflatten(0, (rows, length)))
     reward = th.stack([batch.rewards, expected])
     return OpenLoop(batch.observations, prediction, reward, context)
 
 
-def _part(obs: Observation, steps: slice) -> Observation:
+@restores_process
+@th.no_grad()
+def open_loop_at(
+    policy: WorldModelPolicy,
+    episode: SequenceBatch,
+    moments: Tensor,
+    steps: int,
+    generator: th.Generator | None = None,
+) -> tuple[OpenLoop, Tensor]:
+    """
+    Let the model follow an episode from its first step, and go on with the actions alone.
+
+    As when it acts, it knows all that came before; :func:`open_loop` begins anew in the midst of an
+    episode, where a model that always remembers is lost.
+
+    Example:
+        >>> import torch
+        >>> from dreamzoo import DreamerV3
+        >>> from dreamzoo.analysis.open_loop import open_loop_at
+        >>> model = DreamerV3("MlpPolicy", "CartPole-v1", policy_kwargs=dict(size="debug"))
+        >>> episode = model.learn(60).replay_buffer.sample(1, batch_length=10)
+        >>> shown, over = open_loop_at(model.policy, episode, torch.tensor([2, 7]), steps=4)
+        >>> shown.prediction.shape, over[1].tolist()  # after step 9 there is nothing
+        (torch.Size([2, 5, 4]), [False, False, False, True, True])
+
+    :param policy: owns the model
+    :param episode: one row of all n steps and the observation before them, (1, n + 1)
+    :param moments: last steps that the model sees, int64, (B,)
+    :param steps: how far it goes on from each, H
+    :param generator: source of randomness
+    :return: sequences of one seen step and H unseen ones, (B, 1 + H), and which of these lie
+        behind the end of the episode, (B, 1 + H)
+    """
+    model, actions = policy.world_model, policy.action_codec.encode(episode.actions)
+    last = actions.shape[1] - 1
+    index = moments.to(actions.device)[:, None] + th.arange(steps + 1, device=actions.device)
+    over, index = index > last, index.clamp(max=last)
+    with using(policy.precision, policy.device):
+        states = model.filter(
+            model.initial(1), actions, episode.observations, episode.is_first, generator
+        )
+        seen = select(states, (0, index[:, 0]))
+        unseen = actions[0][index[:, 1:]].transpose(0, 1)  # (H, B, A)
+        dreamed = model.imagine_sequence(seen, unseen, generator)  # (1 + H, B, ...)
+        whole = map_parts(lambda part: part.transpose(0, 1), dreamed)
+        flat = model.decode(flatten(whole, 0, 1))
+        expected, _ = model.predict(whole)
+    truth = _each(episode.observations, lambda part: part[0][index])
+    prediction = _each(flat, lambda part: part.unflatten(0, index.shape))
+    reward = th.stack([episode.rewards[0][index], expected])
+    return OpenLoop(truth, prediction, reward, context=1), over
+
+
+def _each(obs: Observation, change: Callable[[Tensor], Tensor]) -> Observation:
+    """Change every part of observations alike."""
     if isinstance(obs, dict):
-        return {key: value[:, steps] for key, value in obs.items()}
-    return obs[:, steps]
+        return {key: change(part) for key, part in obs.items()}
+    return change(obs)
+
+
+def _joined(parts: Sequence[Observation]) -> Observation:
+    """Put observations below each other."""
+    if isinstance(parts[0], dict):
+        return {key: th.cat([part[key] for part in parts]) for key in parts[0]}  # type: ignore[call-overload, index]
+    return th.cat(parts)  # type: ignore[arg-type]

@@ -353,15 +353,6 @@ class SequenceReplayBuffer(ReplayStorage):
             starts = np.concatenate([[start for _, start in queued], starts])
         return self._gather(envs, starts, length, context, env)
 
-    def read(self, windows: Windows, batch_length: int) -> SequenceBatch:
-        """
-        Read windows of records that are stored, each as if filtering began with it.
-
-        :param windows: where their first records lie
-        :param batch_length: records of each, T
-        """
-        return self._gather(windows.env, windows.start, batch_length, 0, None)
-
     def _pop_online(self, n: int) -> list[tuple[int, int]]:
         popped: list[tuple[int, int]] = []
         while self._online and len(popped) < n:

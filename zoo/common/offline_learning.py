@@ -2,7 +2,6 @@
 
 import time
 from collections import deque
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
@@ -11,7 +10,7 @@ from stable_baselines3.common.type_aliases import MaybeCallback
 from stable_baselines3.common.utils import check_for_correct_spaces, configure_logger
 from stable_baselines3.common.vec_env import VecEnv, VecTransposeImage, unwrap_vec_wrapper
 
-from dreamzoo.common.buffers import SequenceBatch, SequenceReplayBuffer, Windows
+from dreamzoo.common.buffers import SequenceBatch, SequenceReplayBuffer
 from dreamzoo.common.ranked import Ranked, on_all_ranks
 from dreamzoo.common.recording import Episode, Recording
 from dreamzoo.common.settings import Whole, read_settings
@@ -72,41 +71,27 @@ class OfflineLearning(Ranked):
             _store(agent, episode, buffer, seen)
         return self
 
-    def read_sequences(
-        self, recording: Recording, length: int, rows: int, rng: np.random.Generator
-    ) -> SequenceBatch:
+    def read_episode(self, recording: Recording, index: int) -> SequenceBatch:
         """
-        Draw sequences from a recording, as the replay does from what is in it.
-
-        What lies in no sequence is neither kept nor, of
-        :class:`~dreamzoo.common.recording.StoredEpisodes`, read.
+        Read an episode of n steps as the agent would read it of its replay.
 
         :param recording: of an environment with the agent's spaces
-        :param length: steps of a sequence, if the recording has as many
-        :param rows: number of sequences B
-        :param rng: source of randomness
+        :param index: of the episode
+        :return: all of it in one row, (1, n + 1)
         :raises ValueError: for other spaces, and for values outside of them, as :meth:`fit_replay`
         """
         agent = cast("ReplayAgent", self)
-        seen = _as_seen_by(agent, recording)
-        ends = np.cumsum(recording.lengths + 1)  # of episodes, in records of the whole
-        length = min(length, int(ends[-1]))
-        starts = rng.integers(ends[-1] - length + 1, size=rows)
+        seen, episode = _as_seen_by(agent, recording), recording[index]
+        records = episode.steps + 1
         buffer = SequenceReplayBuffer(
-            rows * (length + 2),  # see _store_window
+            records,
             agent.observation_space,
             agent.action_space,
             agent.device,
-            batch_length=length,
+            batch_length=records,
         )
-        stored = np.zeros(rows, int)
-        held: dict[int, Episode] = {}
-        for row in np.argsort(starts):  # so that no episode is read twice, and few are held
-            first, last = np.searchsorted(ends, starts[row] + np.array([0, length - 1]), "right")
-            held = {i: held[i] if i in held else recording[i] for i in range(first, last + 1)}
-            within = starts[row] - (ends[first] - held[first].steps - 1)
-            stored[row] = _store_window(agent, list(held.values()), within, length, buffer, seen)
-        return buffer.read(Windows(np.zeros(rows, int), stored), length)
+        _store(agent, episode, buffer, seen)
+        return buffer.sample(1, online=False)  # there is but one window
 
     @restores_process
     @on_all_ranks
@@ -199,43 +184,10 @@ def _as_seen_by(agent: "ReplayAgent", recording: Recording) -> VecEnv:
     return seen
 
 
-def _store_window(
-    agent: "ReplayAgent",
-    episodes: Sequence[Episode],
-    first: int,
-    length: int,
-    buffer: SequenceReplayBuffer,
-    seen: VecEnv,
-) -> int:
-    """
-    Add consecutive records to a replay, and with them at most one before and one behind.
-
-    The one before says with which reward the first was reached; the one behind ends an episode.
-
-    :param episodes: that they are of
-    :param first: which record of the first episode is the first of them
-    :param length: their number
-    :return: where the first of them lies in the replay
-    """
-    before = min(first, 1)
-    begin, left = first - before, length + before
-    start = buffer.size() + before
-    for episode in episodes:
-        _store(agent, episode, buffer, seen, range(begin, min(begin + left, episode.steps)))
-        left -= episode.steps + 1 - begin
-        begin = 0
-    return start
-
-
 def _store(
-    agent: "ReplayAgent",
-    episode: Episode,
-    buffer: SequenceReplayBuffer,
-    seen: VecEnv,
-    steps: range | None = None,
+    agent: "ReplayAgent", episode: Episode, buffer: SequenceReplayBuffer, seen: VecEnv
 ) -> None:
-    """Add an episode, or some steps of it, to a replay, checked as those of an environment are."""
-    steps = range(episode.steps) if steps is None else steps
+    """Add an episode to a replay, checked as steps of an environment are."""
     transpose = unwrap_vec_wrapper(seen, VecTransposeImage)
     observed, last = episode.observations, episode.steps - 1
     if transpose is not None:
@@ -243,9 +195,9 @@ def _store(
     actions = np.asarray(agent.policy.action_codec.from_env(np.asarray(episode.actions)))
     rewards = np.asarray(episode.rewards, np.float32)
     buffer.start_new_episodes()
-    obs = _at(observed, steps.start)
+    obs = _at(observed, 0)
     agent._check_observations(obs, [])
-    for i in steps:
+    for i in range(episode.steps):
         after, reward, done = _at(observed, i + 1), rewards[i : i + 1], np.array([i == last])
         info: dict[str, Any] = {"TimeLimit.truncated": not episode.terminated}
         if i == last:
