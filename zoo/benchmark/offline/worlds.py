@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv
 
 from dreamzoo import DreamerV3
@@ -159,13 +160,14 @@ def learn_in_dream(task: OfflineTask, model: DreamerV3, seed: int, path: Path) -
 
 def evaluate(task: OfflineTask, policy: Any, env: VecEnv, seed: int) -> dict[str, Any]:
     """
-    Play whole episodes, the same for every policy.
+    Play whole episodes, the same for every policy and whatever was computed before.
 
     :param task: says how many
     :param policy: with sampled actions
     :param env: the real environment, or a dream of whole episodes
     :param seed: of the world
     """
+    set_random_seed(seed + 10_000)
     seed_episodes(env, seed + 10_000)
     found: Mapping[str, Any] = confidence_interval(play_episodes(policy, env, task.real_episodes))
     return {**found, "episodes": task.real_episodes}
