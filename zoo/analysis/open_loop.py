@@ -55,7 +55,8 @@ class OpenLoop(NamedTuple):
 
         :param parts: at least one, with the same context
         """
-        truth, prediction = (_joined([part[i] for part in parts]) for i in range(2))
+        truth = _joined([part.truth for part in parts])
+        prediction = _joined([part.prediction for part in parts])
         reward = th.cat([part.reward for part in parts], dim=1)
         return OpenLoop(truth, prediction, reward, parts[0].context)
 
@@ -170,5 +171,5 @@ def _each(obs: Observation, change: Callable[[Tensor], Tensor]) -> Observation:
 def _joined(parts: Sequence[Observation]) -> Observation:
     """Put observations below each other."""
     if isinstance(parts[0], dict):
-        return {key: th.cat([part[key] for part in parts]) for key in parts[0]}  # type: ignore[call-overload, index]
+        return {key: th.cat([part[key] for part in parts]) for key in parts[0]}  # type: ignore[index]
     return th.cat(parts)  # type: ignore[arg-type]

@@ -154,7 +154,7 @@ def learn_in_dream(task: OfflineTask, model: DreamerV3, seed: int, path: Path) -
     dream = model.dream_env(task.n_dreams, horizon=task.dream_horizon, start="replay")
     trained = train_in_dream("ppo", dream, task.dream_steps, seed=seed, **task.ppo_kwargs)
     with replaced_file(path, "zip") as file:
-        trained.agent.save(file)
+        trained.agent.save(file)  # type: ignore[arg-type]
     return trained.agent
 
 
