@@ -15,6 +15,7 @@ from dreamzoo.envs.minecraft.make import make_minecraft
 from dreamzoo.envs.minigrid import make_minigrid
 from dreamzoo.envs.popgym import make_popgym
 from dreamzoo.envs.procgen import make_procgen
+from dreamzoo.envs.remote.vec_env import RemoteVecEnv
 from dreamzoo.envs.vector_env_to_vec_env import VectorEnvToVecEnv
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "DreamVecEnv",
     "DreamVectorEnv",
     "DreamerAtariPreprocessing",
+    "RemoteVecEnv",
     "TMaze",
     "TMazeVectorEnv",
     "VectorEnvToVecEnv",

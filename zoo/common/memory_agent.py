@@ -279,11 +279,23 @@ class MemoryAgent(ExactResume, CheckedAlgorithm):
         assert self._last_episode_starts is not None
         self._in_step = True
         manner = Manner(self._generator, False, choose, fixed)
-        action, self._last_state = self.policy.act_on_arrays(
-            self._last_obs, self._last_state, self._last_episode_starts, manner
-        )
+        action, self._last_state = self._act_on_last(manner)
         check_actions(self, action)
         return action
+
+    def _act_on_last(self, manner: Manner) -> tuple[np.ndarray, State]:
+        """
+        Act on the last observations.
+
+        :param manner: how
+        :return: actions in replay form, (n_envs, dims), and what to remember
+        """
+        assert self._last_obs is not None
+        assert self._last_state is not None
+        assert self._last_episode_starts is not None
+        return self.policy.act_on_arrays(
+            self._last_obs, self._last_state, self._last_episode_starts, manner
+        )
 
     @contextmanager
     def _refusing(self) -> Iterator[None]:

@@ -4,6 +4,7 @@ import sys
 import warnings
 from collections.abc import Callable, Hashable, Mapping
 from copy import deepcopy
+from functools import partial
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -22,9 +23,11 @@ from dreamzoo.common.gradient_updates import GradientUpdates
 from dreamzoo.common.noise import check_noise, fit_noise
 from dreamzoo.common.offline_learning import OfflineLearning
 from dreamzoo.common.pace import Pace
+from dreamzoo.common.policies.recorded_acting import Manner
 from dreamzoo.common.policies.recurrent import RecurrentPolicy
 from dreamzoo.common.ranked import on_all_ranks, rows_of_rank
 from dreamzoo.common.recorded_update import RecordedUpdate
+from dreamzoo.common.remote_acting import ActingElsewhere, acting_elsewhere
 from dreamzoo.common.replay_files import ReplayFiles
 from dreamzoo.common.settings import (
     Arguments,
@@ -84,6 +87,8 @@ class ReplayAgent(OfflineLearning, GradientUpdates, ReplayFiles):
         "replay_buffer_kwargs": Arguments(),
     }
     _recorded: RecordedUpdate | None = None
+    #: Acts in the environment's workers, where it was made so.
+    _elsewhere: ActingElsewhere | None = None
 
     def __init__(
         self,
@@ -111,7 +116,7 @@ class ReplayAgent(OfflineLearning, GradientUpdates, ReplayFiles):
         self._updates_due: float | None = None  # None until the first update is allowed
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_recorded"]
+        return [*super()._excluded_save_params(), "_recorded", "_elsewhere"]
 
     # ------------------------------------------------------------------ set-up
 
@@ -182,6 +187,8 @@ class ReplayAgent(OfflineLearning, GradientUpdates, ReplayFiles):
             )
         self._announce_replay(buffer, total_timesteps)
         noise, goes_on = deepcopy(self.action_noise), not self._will_reset(reset_num_timesteps)
+        if not goes_on:
+            self._elsewhere = acting_elsewhere(self)
         result = super()._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
@@ -249,6 +256,8 @@ class ReplayAgent(OfflineLearning, GradientUpdates, ReplayFiles):
             if updates > 0:
                 self.train(updates, self.batch_size)
                 pace.look()
+                if self._elsewhere is not None:
+                    self._elsewhere.tell()
         callback.on_training_end()
         return self
 
@@ -279,6 +288,10 @@ class ReplayAgent(OfflineLearning, GradientUpdates, ReplayFiles):
         buffer_action = self._act(self._choose, self._choice())
         self.num_timesteps += self._others_steps()
         return self.policy.to_env_action(buffer_action), buffer_action
+
+    def _act_on_last(self, manner: Manner) -> tuple[np.ndarray, State]:
+        act = partial(super()._act_on_last, manner)
+        return act() if self._elsewhere is None else self._elsewhere.fetch(act)
 
     def _choose(
         self, latent: State, generator: th.Generator | None, deterministic: bool

@@ -1,0 +1,358 @@
+"""RemoteVecEnv is a VecEnv as SB3's are, whatever happens to its workers; without processes."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+from gymnasium.wrappers import TimeLimit
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
+
+pytest.importorskip("ray", reason='needs pip install "dreamzoo[ray]"')
+
+from dreamzoo.envs import RemoteVecEnv
+from tests.envs.remote.fake_ray import Death, FakeRay, stand_in
+from tests.envs.remote.small_env import SmallEnv
+
+
+@pytest.fixture(autouse=True)
+def fake(monkeypatch: pytest.MonkeyPatch) -> FakeRay:
+    return stand_in(monkeypatch.setattr)
+
+
+def _die() -> None:
+    raise Death
+
+
+def _make(kind: str = "box") -> SmallEnv:
+    return SmallEnv(kind, _die)
+
+
+def _assert_equal(one: Any, other: Any) -> None:
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        one, other = list(one.values()), list(other.values())
+    if isinstance(one, list | tuple):
+        assert len(one) == len(other)
+        for a, b in zip(one, other, strict=True):
+            _assert_equal(a, b)
+    elif isinstance(one, np.ndarray):
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)
+    else:
+        assert one == other
+
+
+@pytest.mark.parametrize("kind", ["box", "dict", "tuple", "image"])
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_all_numbers_are_those_of_dummy_vec_env(kind: str, size: int) -> None:
+    remote = RemoteVecEnv(partial(_make, kind), n=3, envs_per_worker=size)
+    dummy = DummyVecEnv([partial(_make, kind)] * 3)
+    for env in (remote, dummy):
+        env.seed(7)
+        env.set_options([{"number": i} for i in range(3)])
+    _assert_equal(remote.reset(), dummy.reset())
+    rng = np.random.default_rng(0)
+    for _ in range(12):
+        actions = rng.uniform(-1, 1, (3, 2)).astype(np.float32)
+        _assert_equal(remote.step(actions), dummy.step(actions))
+        _assert_equal(remote.reset_infos, dummy.reset_infos)
+    _assert_equal(remote.get_images(), list(dummy.get_images()))
+    # Seeds and options are of one reset.
+    _assert_equal(remote.reset(), dummy.reset())
+    assert (remote.observation_space, remote.action_space) == (
+        dummy.observation_space,
+        dummy.action_space,
+    )
+
+
+def test_attributes_and_methods_are_those_of_the_rows_asked_for() -> None:
+    env = RemoteVecEnv(lambda: TimeLimit(SmallEnv(), 9), n=5, envs_per_worker=2)
+    assert not env.has_attr("mark")
+    env.set_attr("mark", "x", indices=[4, 0])
+    env.set_attr("mark", "y", indices=[1, 2, -2])
+    assert env.get_attr("mark") == ["x", "y", "y", "y", "x"]
+    assert env.get_attr("mark", [4, 1, 4]) == ["x", "y", "x"]
+    assert env.env_method("double", 4, plus=1, indices=2) == [9]
+    assert env.env_is_wrapped(TimeLimit, [0, 3]) == [True, True]
+    assert env.env_is_wrapped(Monitor) == [False] * 5
+    with pytest.raises(KeyError, match="nothing there"):
+        env.env_method("refuse")
+
+
+def test_workers_are_as_many_as_asked_for_and_else_as_the_cpus(fake: FakeRay) -> None:
+    RemoteVecEnv(_make, n=5)  # two CPUs are free
+    RemoteVecEnv([_make] * 5, envs_per_worker=1)
+    RemoteVecEnv(_make, worker_options={"num_cpus": 3, "resources": {"simulator": 1}})
+    shared = {"scheduling_strategy": "SPREAD", "max_restarts": 0}
+    assert [actor.options for actor in fake.actors] == [
+        *[{**shared, "num_cpus": 1}] * 2,
+        *[{**shared, "num_cpus": 0}] * 5,
+        {**shared, "num_cpus": 3, "resources": {"simulator": 1}},
+    ]
+
+
+def test_one_message_a_worker_carries_a_step(fake: FakeRay) -> None:
+    env = RemoteVecEnv(_make, n=5, envs_per_worker=2)
+    env.reset()
+    before = [len(actor.calls) for actor in fake.actors]
+    env.step(np.zeros((5, 2), np.float32))
+    assert [len(actor.calls) - n for actor, n in zip(fake.actors, before, strict=True)] == [1] * 3
+
+
+def test_a_lost_worker_ends_its_episodes_and_no_others(fake: FakeRay) -> None:
+    env = RemoteVecEnv(_make, n=5, envs_per_worker=2)
+    env.seed(3)
+    first = env.reset()
+    env.set_attr("length", 50)
+    before, *_ = env.step(np.ones((5, 2), np.float32))
+    env.set_attr("fate", "dies", indices=2)
+    with pytest.warns(
+        RuntimeWarning, match=r"worker 1 \(environments 2 to 3; process \d+ on \S+\)"
+    ):
+        obs, rewards, dones, infos = env.step(np.ones((5, 2), np.float32))
+    assert dones.tolist() == [False, False, True, True, False]
+    assert rewards.tolist() == [2, 2, 0, 0, 2]
+    for row in (2, 3):
+        np.testing.assert_array_equal(infos[row]["terminal_observation"], before[row])
+        assert infos[row]["TimeLimit.truncated"] is True
+        assert "died" in infos[row]["worker_lost"]
+        assert env.reset_infos[row] == {"first": obs[row, 1]}
+    assert obs[:, 0].tolist() == [2, 2, 0, 0, 2]
+    assert "worker_lost" not in infos[0]
+    assert set(obs[2:4, 1]).isdisjoint(first[:, 1])
+    # What was set is set again, its own end aside.
+    assert env.get_attr("length") == [50] * 5
+    env.set_attr("fate", "")
+    assert env.step(np.ones((5, 2), np.float32))[0][:, 0].tolist() == [3, 3, 1, 1, 3]
+    assert len(fake.actors) == 4
+
+
+@pytest.mark.filterwarnings("ignore:worker")
+def test_episodes_after_a_loss_are_others_and_the_same_in_every_run() -> None:
+    seen = []
+    for seed in (3, 3, 4):
+        env = RemoteVecEnv(_make)
+        env.seed(seed)
+        env.reset()
+        env.set_attr("fate", "dies")
+        seen.append([float(env.step(np.ones((1, 2), np.float32))[0][0, 1]) for _ in range(3)])
+    assert seen[0] == seen[1] != seen[2]
+    assert len(set(seen[0])) == 3
+
+
+@pytest.mark.filterwarnings("ignore:worker")
+def test_a_loss_between_two_steps_is_told_by_the_next(fake: FakeRay) -> None:
+    env = RemoteVecEnv(_make, n=2, envs_per_worker=1)
+    env.reset()
+    before, *_ = env.step(np.ones((2, 2), np.float32))
+    fake.actors[0].is_alive = False
+    assert env.env_method("double", 1) == [2, 2]
+    obs, _, dones, infos = env.step(np.ones((2, 2), np.float32))
+    assert dones.tolist() == [True, False]
+    assert infos[0]["terminal_observation"].tolist() == before[0].tolist()
+    assert obs[:, 0].tolist() == [0, 2]
+    # A reset ends all episodes anyway.
+    fake.actors[1].is_alive = False
+    env.get_attr("time")
+    env.reset()
+    assert not env.step(np.ones((2, 2), np.float32))[2].any()
+    fake.actors[2].is_alive = False
+    env.reset()
+    assert not env.step(np.ones((2, 2), np.float32))[2].any()
+
+
+@pytest.mark.filterwarnings("ignore:worker")
+def test_monitors_count_no_episode_that_was_cut_off_in_a_worker_as_finished() -> None:
+    env = RemoteVecEnv(lambda: Monitor(_make()), n=2, envs_per_worker=1)
+    actions = np.ones((2, 2), np.float32)
+    env.reset()
+    env.step(actions)
+    env.env_method("set_wrapper_attr", "fate", "dies", indices=0)
+    infos = env.step(np.ones((2, 2), np.float32))[3]
+    assert "worker_lost" in infos[0]
+    assert "episode" not in infos[0]
+    for t in range(4):
+        assert ["episode" in info for info in env.step(actions)[3]] == [t == 4, t == 2]
+    infos = env.step(actions)[3]
+    assert {k: infos[0]["episode"][k] for k in "rl"} == {"r": 10, "l": 5}
+
+
+@pytest.mark.filterwarnings("ignore:worker")
+def test_a_monitor_in_the_learner_ends_the_episode_with_what_there_was_of_it() -> None:
+    env = VecMonitor(RemoteVecEnv(_make, n=2, envs_per_worker=1))
+    env.reset()
+    env.step(np.ones((2, 2), np.float32))
+    env.env_method("set_wrapper_attr", "fate", "dies", indices=0)
+    infos = env.step(np.ones((2, 2), np.float32))[3]
+    assert {k: infos[0]["episode"][k] for k in "rl"} == {"r": 2, "l": 2}
+    assert "episode" not in infos[1]
+
+
+@pytest.mark.filterwarnings("ignore:worker")
+def test_a_worker_that_dies_again_and_again_is_given_up() -> None:
+    env = RemoteVecEnv(_make, n=2, envs_per_worker=1, max_restarts=2)
+    env.reset()
+    env.set_attr("fate", "dies", indices=1)  # also of those that follow
+    actions = np.ones((2, 2), np.float32)
+    assert [env.step(actions)[2].tolist() for _ in range(2)] == [[False, True]] * 2
+    with pytest.raises(RuntimeError, match=r"worker 1 .* was lost 3 times in a row.*died"):
+        env.step(actions)
+
+
+@pytest.mark.filterwarnings("ignore:worker")
+def test_losses_far_from_each_other_are_not_counted_together(
+    monkeypatch: pytest.MonkeyPatch, fake: FakeRay
+) -> None:
+    monkeypatch.setattr("dreamzoo.envs.remote.fleet.SETTLED", 2)
+    env = RemoteVecEnv(_make, max_restarts=1)
+    env.reset()
+    ends = []
+    for _ in range(4):
+        for _ in range(2):
+            ends.append(bool(env.step(np.ones((1, 2), np.float32))[2]))
+        fake.actors[-1].is_alive = False
+        ends.append(bool(env.step(np.ones((1, 2), np.float32))[2]))
+    assert ends == [False, False, True] * 4
+
+
+@pytest.mark.filterwarnings("ignore:worker")
+def test_what_only_fails_when_started_again_ends_in_an_error() -> None:
+    made = []
+
+    def make() -> SmallEnv:
+        made.append(0)
+        if len(made) > 1:
+            raise OSError("no licence left")
+        return SmallEnv(death=_die)
+
+    env = RemoteVecEnv(make, restart_on_error=True)
+    env.reset()
+    env.set_attr("fate", "dies")
+    # The function travels as a copy: its list is the worker's own, and never has two elements.
+    env.step(np.ones((1, 2), np.float32))
+    env._fleet._makers[0][0] = partial(_raise, "no licence left")
+    with pytest.raises(RuntimeError, match=r"was lost 4 times in a row.*no licence left"):
+        env.step(np.ones((1, 2), np.float32))
+
+
+def _raise(text: str) -> None:
+    raise OSError(text)
+
+
+def test_what_an_environment_raises_is_raised_with_its_place() -> None:
+    env = RemoteVecEnv(_make, n=2, envs_per_worker=1)
+    env.reset()
+    env.env_method("set_wrapper_attr", "fate", "raises", indices=1)
+    with pytest.raises(RuntimeError, match=r"worker 1 \(environment 1; .*OSError\('the simulator"):
+        env.step(np.ones((2, 2), np.float32))
+
+
+def test_a_worker_whose_environment_raises_is_replaced_if_wanted() -> None:
+    env = RemoteVecEnv(_make, n=2, envs_per_worker=1, restart_on_error=True)
+    env.reset()
+    env.env_method("set_wrapper_attr", "fate", "raises", indices=1)
+    with pytest.warns(RuntimeWarning, match="the simulator is gone"):
+        dones, infos = env.step(np.ones((2, 2), np.float32))[2:]
+    assert dones.tolist() == [False, True]
+    assert infos[1]["worker_lost"] == "it raised OSError('the simulator is gone')"
+    assert not env.step(np.ones((2, 2), np.float32))[2].any()
+
+
+def test_a_worker_that_does_not_answer_counts_as_lost(
+    monkeypatch: pytest.MonkeyPatch, fake: FakeRay
+) -> None:
+    env = RemoteVecEnv(_make, n=2, envs_per_worker=1, timeout=0.5)
+    env.reset()
+    get, asked = fake.get, []
+
+    def too_late(ref: Any, timeout: float | None = None) -> Any:
+        asked.append(timeout)
+        if len(asked) == 1:
+            raise fake.exceptions.GetTimeoutError
+        return get(ref)
+
+    monkeypatch.setattr(fake, "get", too_late)
+    with pytest.warns(RuntimeWarning, match="did not answer in time"):
+        dones = env.step(np.ones((2, 2), np.float32))[2]
+    assert dones.tolist() == [True, False]
+    assert all(0 <= seconds <= 0.5 for seconds in asked[:2])
+    assert not fake.actors[0].is_alive
+
+
+# ---------------------------------------------------------------------- bad input
+
+
+def _other(kind: str) -> Callable[[], SmallEnv]:
+    return lambda: SmallEnv(kind)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_spaces_that_differ_are_refused_and_no_worker_is_left(size: int, fake: FakeRay) -> None:
+    with pytest.raises(ValueError, match=r"observation_space of .* is Dict.*, and of the first"):
+        RemoteVecEnv([_other("box"), _other("dict")], envs_per_worker=size)
+    assert not any(actor.is_alive for actor in fake.actors)
+
+
+def test_what_make_env_raises_is_raised() -> None:
+    with pytest.raises(OSError, match="no display"):
+        RemoteVecEnv(partial(_raise, "no display"))
+
+
+def test_a_worker_that_dies_while_it_starts_is_not_started_again(fake: FakeRay) -> None:
+    with pytest.raises(RuntimeError, match=r"worker 0 .*could not be started: .*died"):
+        RemoteVecEnv(_die)
+    assert len(fake.actors) == 1
+
+
+def test_what_cannot_be_sent_is_refused() -> None:
+    lock = __import__("threading").Lock()
+    with pytest.raises(ValueError, match=r"cannot be sent to worker processes .*lock"):
+        RemoteVecEnv(lambda: (lock, SmallEnv())[1])
+
+
+def test_one_environment_for_two_rows_is_refused() -> None:
+    env = SmallEnv()
+    with pytest.raises(ValueError, match="the same environment twice"):
+        RemoteVecEnv(lambda: env, n=2, envs_per_worker=2)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"n": 0}, "at least one environment"),
+        ({"make_env": [_make] * 2, "n": 3}, "make_env has 2 functions"),
+        ({"make_env": [SmallEnv()]}, "no function that makes an environment"),
+        ({"envs_per_worker": 0}, "envs_per_worker=0"),
+        ({"ahead": 0}, "ahead=0"),
+        ({"sync_every": 0}, "sync_every=0"),
+        ({"acting": "nobody"}, "expected 'learner' or 'worker'"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_refused(wrong: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        RemoteVecEnv(**{"make_env": _make, **wrong})
+
+
+def test_closing_twice_closes_once_and_ends_all_workers(fake: FakeRay) -> None:
+    env = RemoteVecEnv(_make, n=2, envs_per_worker=1)
+    env.close()
+    env.close()
+    assert [actor.calls.count("close") for actor in fake.actors] == [1, 1]
+    assert not any(actor.is_alive for actor in fake.actors)
+
+
+def test_whoever_steps_workers_that_act_by_themselves_is_told() -> None:
+    env = RemoteVecEnv(_make, acting="worker")
+    env.reset()
+    with pytest.raises(RuntimeError, match=r"act by themselves.*acting='learner'"):
+        env.step(np.ones((1, 2), np.float32))
+
+
+def test_spaces_of_one_environment_are_enough() -> None:
+    env = RemoteVecEnv(_make)
+    assert env.num_envs == 1
+    assert isinstance(env.action_space, spaces.Box)
