@@ -3,6 +3,7 @@
 import os
 import socket
 from types import ModuleType
+from typing import Any
 
 from dreamzoo.envs.errors import requires_extra
 
@@ -48,14 +49,15 @@ def connect(address: str | None = None, num_cpus: int | None = None) -> ModuleTy
         _check_address(wanted)
     if ray.is_initialized():
         joined = ray.get_runtime_context().gcs_address
-        if address not in (None, "auto", "local") and _resolve(wanted) != _resolve(joined):
+        named = address is not None and address not in ("auto", "local")
+        if named and _resolve(str(address)) != _resolve(joined):
             raise ValueError(
                 f"address={address!r}: this process is part of the Ray cluster at {joined} "
                 "already. Leave the address out to go on with that one, or call "
                 "ray.shutdown() first."
             )
         return ray
-    quietly = {"log_to_driver": True, "logging_level": "warning"}
+    quietly: dict[str, Any] = {"log_to_driver": True, "logging_level": "warning"}
     if wanted in (None, "local"):
         # Ray's workers are nicer than others by default; but this process waits for theirs.
         equal = {"worker_niceness": 0}

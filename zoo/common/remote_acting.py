@@ -61,14 +61,14 @@ class ActingCopy:
         self._transposed = transposed
         self._may_train = agent._may_train()
         self._agent: Any = None
+        self._state: State | None = None
+        self._generator: th.Generator | None = None
 
-    def __call__(
-        self, obs: np.ndarray | dict[str, np.ndarray], is_first: np.ndarray
-    ) -> tuple[np.ndarray, list[np.ndarray]]:
+    def __call__(self, obs: Any, is_first: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
         """
         Act on what environments have returned.
 
-        :param obs: (n, ...)
+        :param obs: array or dictionary of arrays, (n, ...)
         :param is_first: bool, (n,)
         :return: actions for the environments, and for the learner: actions in replay form and the
             parts of what is remembered
@@ -99,7 +99,6 @@ class ActingCopy:
         agent.policy.set_training_mode(False)
         agent._may_train = lambda: self._may_train
         self._agent, self._file = agent, b""
-        self._state: State | None = None
         self._generator = th.Generator().manual_seed(seed)
 
     def load(self, news: News) -> None:

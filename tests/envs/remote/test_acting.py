@@ -69,6 +69,11 @@ def test_copies_see_what_the_learner_sees(
     _check_replay(DreamerV3, kind, policy, monkeypatch)
 
 
+def _noted(make_seed: Callable[[], int], seeds: list[Any]) -> int:
+    seeds.append(make_seed())
+    return seeds[-1]
+
+
 def _check_replay(cls: Any, kind: str, policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     env = _remote(kind, n=2, size=1)
     copies: list[Any] = []
@@ -76,7 +81,7 @@ def _check_replay(cls: Any, kind: str, policy: str, monkeypatch: pytest.MonkeyPa
 
     def hand_over(self: Any, make_actor: Any, make_seed: Any) -> None:
         copies.append(pickle.dumps(make_actor()))
-        given(self, make_actor, lambda: copies.append(make_seed()) or copies[-1])
+        given(self, make_actor, partial(_noted, make_seed, copies))
 
     monkeypatch.setattr(RemoteVecEnv, "hand_over", hand_over)
     agent = _agent(cls, env, policy, learning_starts=NEVER)
@@ -117,7 +122,7 @@ def test_the_same_seeds_give_the_same_training(cls: Any) -> None:
 
 
 def test_news_come_after_the_steps_that_were_asked_for_before(fake: FakeRay) -> None:
-    every = dict(learning_starts=2 * 3, gradient_steps=1, train_freq=1)
+    every: dict[str, Any] = dict(learning_starts=2 * 3, gradient_steps=1, train_freq=1)
     _agent(DreamerV3, _remote(n=2, size=1, ahead=3, sync_every=2), **every).learn(2 * 8)
     for actor in fake.actors:
         # The first update, and then every second one, is followed by news.
@@ -184,7 +189,7 @@ def test_a_loaded_agent_goes_on_with_new_episodes(tmp_path: Any) -> None:
     agent.save(tmp_path / "agent")
     agent.save_replay_buffer(tmp_path / "replay")
     agent.save_training_state(tmp_path / "state")
-    again = DreamerV3.load(tmp_path / "agent", env=_remote(), device="cpu")
+    again: Any = DreamerV3.load(tmp_path / "agent", env=_remote(), device="cpu")
     again.load_replay_buffer(tmp_path / "replay")
     again.load_training_state(tmp_path / "state")
     again.learn(3 * 2, reset_num_timesteps=False)

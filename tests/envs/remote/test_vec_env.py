@@ -23,8 +23,12 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeRay:
     return stand_in(monkeypatch.setattr)
 
 
-def _die() -> None:
+def _die() -> Any:
     raise Death
+
+
+def _env(*args: Any, **kwargs: Any) -> Any:
+    return RemoteVecEnv(*args, **kwargs)
 
 
 def _make(kind: str = "box") -> SmallEnv:
@@ -49,7 +53,7 @@ def _assert_equal(one: Any, other: Any) -> None:
 @pytest.mark.parametrize("kind", ["box", "dict", "tuple", "image"])
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_all_numbers_are_those_of_dummy_vec_env(kind: str, size: int) -> None:
-    remote = RemoteVecEnv(partial(_make, kind), n=3, envs_per_worker=size)
+    remote = _env(partial(_make, kind), n=3, envs_per_worker=size)
     dummy = DummyVecEnv([partial(_make, kind)] * 3)
     for env in (remote, dummy):
         env.seed(7)
@@ -70,7 +74,7 @@ def test_all_numbers_are_those_of_dummy_vec_env(kind: str, size: int) -> None:
 
 
 def test_attributes_and_methods_are_those_of_the_rows_asked_for() -> None:
-    env = RemoteVecEnv(lambda: TimeLimit(SmallEnv(), 9), n=5, envs_per_worker=2)
+    env = _env(lambda: TimeLimit(SmallEnv(), 9), n=5, envs_per_worker=2)
     assert not env.has_attr("mark")
     env.set_attr("mark", "x", indices=[4, 0])
     env.set_attr("mark", "y", indices=[1, 2, -2])
@@ -84,9 +88,9 @@ def test_attributes_and_methods_are_those_of_the_rows_asked_for() -> None:
 
 
 def test_workers_are_as_many_as_asked_for_and_else_as_the_cpus(fake: FakeRay) -> None:
-    RemoteVecEnv(_make, n=5)  # two CPUs are free
-    RemoteVecEnv([_make] * 5, envs_per_worker=1)
-    RemoteVecEnv(_make, worker_options={"num_cpus": 3, "resources": {"simulator": 1}})
+    _env(_make, n=5)  # two CPUs are free
+    _env([_make] * 5, envs_per_worker=1)
+    _env(_make, worker_options={"num_cpus": 3, "resources": {"simulator": 1}})
     shared = {"scheduling_strategy": "SPREAD", "max_restarts": 0}
     assert [actor.options for actor in fake.actors] == [
         *[{**shared, "num_cpus": 1}] * 2,
@@ -96,7 +100,7 @@ def test_workers_are_as_many_as_asked_for_and_else_as_the_cpus(fake: FakeRay) ->
 
 
 def test_one_message_a_worker_carries_a_step(fake: FakeRay) -> None:
-    env = RemoteVecEnv(_make, n=5, envs_per_worker=2)
+    env = _env(_make, n=5, envs_per_worker=2)
     env.reset()
     before = [len(actor.calls) for actor in fake.actors]
     env.step(np.zeros((5, 2), np.float32))
@@ -104,7 +108,7 @@ def test_one_message_a_worker_carries_a_step(fake: FakeRay) -> None:
 
 
 def test_a_lost_worker_ends_its_episodes_and_no_others(fake: FakeRay) -> None:
-    env = RemoteVecEnv(_make, n=5, envs_per_worker=2)
+    env = _env(_make, n=5, envs_per_worker=2)
     env.seed(3)
     first = env.reset()
     env.set_attr("length", 50)
@@ -135,7 +139,7 @@ def test_a_lost_worker_ends_its_episodes_and_no_others(fake: FakeRay) -> None:
 def test_episodes_after_a_loss_are_others_and_the_same_in_every_run() -> None:
     seen = []
     for seed in (3, 3, 4):
-        env = RemoteVecEnv(_make)
+        env = _env(_make)
         env.seed(seed)
         env.reset()
         env.set_attr("fate", "dies")
@@ -146,7 +150,7 @@ def test_episodes_after_a_loss_are_others_and_the_same_in_every_run() -> None:
 
 @pytest.mark.filterwarnings("ignore:worker")
 def test_a_loss_between_two_steps_is_told_by_the_next(fake: FakeRay) -> None:
-    env = RemoteVecEnv(_make, n=2, envs_per_worker=1)
+    env = _env(_make, n=2, envs_per_worker=1)
     env.reset()
     before, *_ = env.step(np.ones((2, 2), np.float32))
     fake.actors[0].is_alive = False
@@ -167,7 +171,7 @@ def test_a_loss_between_two_steps_is_told_by_the_next(fake: FakeRay) -> None:
 
 @pytest.mark.filterwarnings("ignore:worker")
 def test_monitors_count_no_episode_that_was_cut_off_in_a_worker_as_finished() -> None:
-    env = RemoteVecEnv(lambda: Monitor(_make()), n=2, envs_per_worker=1)
+    env = _env(lambda: Monitor(_make()), n=2, envs_per_worker=1)
     actions = np.ones((2, 2), np.float32)
     env.reset()
     env.step(actions)
@@ -183,7 +187,7 @@ def test_monitors_count_no_episode_that_was_cut_off_in_a_worker_as_finished() ->
 
 @pytest.mark.filterwarnings("ignore:worker")
 def test_a_monitor_in_the_learner_ends_the_episode_with_what_there_was_of_it() -> None:
-    env = VecMonitor(RemoteVecEnv(_make, n=2, envs_per_worker=1))
+    env = VecMonitor(_env(_make, n=2, envs_per_worker=1))
     env.reset()
     env.step(np.ones((2, 2), np.float32))
     env.env_method("set_wrapper_attr", "fate", "dies", indices=0)
@@ -194,7 +198,7 @@ def test_a_monitor_in_the_learner_ends_the_episode_with_what_there_was_of_it() -
 
 @pytest.mark.filterwarnings("ignore:worker")
 def test_a_worker_that_dies_again_and_again_is_given_up() -> None:
-    env = RemoteVecEnv(_make, n=2, envs_per_worker=1, max_restarts=2)
+    env = _env(_make, n=2, envs_per_worker=1, max_restarts=2)
     env.reset()
     env.set_attr("fate", "dies", indices=1)  # also of those that follow
     actions = np.ones((2, 2), np.float32)
@@ -208,7 +212,7 @@ def test_losses_far_from_each_other_are_not_counted_together(
     monkeypatch: pytest.MonkeyPatch, fake: FakeRay
 ) -> None:
     monkeypatch.setattr("dreamzoo.envs.remote.fleet.SETTLED", 2)
-    env = RemoteVecEnv(_make, max_restarts=1)
+    env = _env(_make, max_restarts=1)
     env.reset()
     ends = []
     for _ in range(4):
@@ -229,7 +233,7 @@ def test_what_only_fails_when_started_again_ends_in_an_error() -> None:
             raise OSError("no licence left")
         return SmallEnv(death=_die)
 
-    env = RemoteVecEnv(make, restart_on_error=True)
+    env = _env(make, restart_on_error=True)
     env.reset()
     env.set_attr("fate", "dies")
     # The function travels as a copy: its list is the worker's own, and never has two elements.
@@ -239,12 +243,12 @@ def test_what_only_fails_when_started_again_ends_in_an_error() -> None:
         env.step(np.ones((1, 2), np.float32))
 
 
-def _raise(text: str) -> None:
+def _raise(text: str) -> Any:
     raise OSError(text)
 
 
 def test_what_an_environment_raises_is_raised_with_its_place() -> None:
-    env = RemoteVecEnv(_make, n=2, envs_per_worker=1)
+    env = _env(_make, n=2, envs_per_worker=1)
     env.reset()
     env.env_method("set_wrapper_attr", "fate", "raises", indices=1)
     with pytest.raises(RuntimeError, match=r"worker 1 \(environment 1; .*OSError\('the simulator"):
@@ -252,7 +256,7 @@ def test_what_an_environment_raises_is_raised_with_its_place() -> None:
 
 
 def test_a_worker_whose_environment_raises_is_replaced_if_wanted() -> None:
-    env = RemoteVecEnv(_make, n=2, envs_per_worker=1, restart_on_error=True)
+    env = _env(_make, n=2, envs_per_worker=1, restart_on_error=True)
     env.reset()
     env.env_method("set_wrapper_attr", "fate", "raises", indices=1)
     with pytest.warns(RuntimeWarning, match="the simulator is gone"):
@@ -265,11 +269,11 @@ def test_a_worker_whose_environment_raises_is_replaced_if_wanted() -> None:
 def test_a_worker_that_does_not_answer_counts_as_lost(
     monkeypatch: pytest.MonkeyPatch, fake: FakeRay
 ) -> None:
-    env = RemoteVecEnv(_make, n=2, envs_per_worker=1, timeout=0.5)
+    env = _env(_make, n=2, envs_per_worker=1, timeout=0.5)
     env.reset()
-    get, asked = fake.get, []
+    get, asked = fake.get, list[float]()
 
-    def too_late(ref: Any, timeout: float | None = None) -> Any:
+    def too_late(ref: Any, timeout: float = -1.0) -> Any:
         asked.append(timeout)
         if len(asked) == 1:
             raise fake.exceptions.GetTimeoutError
@@ -293,31 +297,31 @@ def _other(kind: str) -> Callable[[], SmallEnv]:
 @pytest.mark.parametrize("size", [1, 2])
 def test_spaces_that_differ_are_refused_and_no_worker_is_left(size: int, fake: FakeRay) -> None:
     with pytest.raises(ValueError, match=r"observation_space of .* is Dict.*, and of the first"):
-        RemoteVecEnv([_other("box"), _other("dict")], envs_per_worker=size)
+        _env([_other("box"), _other("dict")], envs_per_worker=size)
     assert not any(actor.is_alive for actor in fake.actors)
 
 
 def test_what_make_env_raises_is_raised() -> None:
     with pytest.raises(OSError, match="no display"):
-        RemoteVecEnv(partial(_raise, "no display"))
+        _env(partial(_raise, "no display"))
 
 
 def test_a_worker_that_dies_while_it_starts_is_not_started_again(fake: FakeRay) -> None:
     with pytest.raises(RuntimeError, match=r"worker 0 .*could not be started: .*died"):
-        RemoteVecEnv(_die)
+        _env(_die)
     assert len(fake.actors) == 1
 
 
 def test_what_cannot_be_sent_is_refused() -> None:
     lock = __import__("threading").Lock()
     with pytest.raises(ValueError, match=r"cannot be sent to worker processes .*lock"):
-        RemoteVecEnv(lambda: (lock, SmallEnv())[1])
+        _env(lambda: (lock, SmallEnv())[1])
 
 
 def test_one_environment_for_two_rows_is_refused() -> None:
     env = SmallEnv()
     with pytest.raises(ValueError, match="the same environment twice"):
-        RemoteVecEnv(lambda: env, n=2, envs_per_worker=2)
+        _env(lambda: env, n=2, envs_per_worker=2)
 
 
 @pytest.mark.parametrize(
@@ -334,11 +338,11 @@ def test_one_environment_for_two_rows_is_refused() -> None:
 )
 def test_arguments_that_make_no_sense_are_refused(wrong: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        RemoteVecEnv(**{"make_env": _make, **wrong})
+        _env(**{"make_env": _make, **wrong})
 
 
 def test_closing_twice_closes_once_and_ends_all_workers(fake: FakeRay) -> None:
-    env = RemoteVecEnv(_make, n=2, envs_per_worker=1)
+    env = _env(_make, n=2, envs_per_worker=1)
     env.close()
     env.close()
     assert [actor.calls.count("close") for actor in fake.actors] == [1, 1]
@@ -346,13 +350,13 @@ def test_closing_twice_closes_once_and_ends_all_workers(fake: FakeRay) -> None:
 
 
 def test_whoever_steps_workers_that_act_by_themselves_is_told() -> None:
-    env = RemoteVecEnv(_make, acting="worker")
+    env = _env(_make, acting="worker")
     env.reset()
     with pytest.raises(RuntimeError, match=r"act by themselves.*acting='learner'"):
         env.step(np.ones((1, 2), np.float32))
 
 
 def test_spaces_of_one_environment_are_enough() -> None:
-    env = RemoteVecEnv(_make)
+    env = _env(_make)
     assert env.num_envs == 1
     assert isinstance(env.action_space, spaces.Box)
