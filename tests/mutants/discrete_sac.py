@@ -159,7 +159,7 @@ MUTANTS = [
         "chosen = self.choose(obs, None)",
     ),
     _mutant(
-        LOOP,
+        "zoo/common/own_randomness.py",
         "the source of randomness is not resumed",
         'self._generator.set_state(state["generator"])',
         "pass",

@@ -102,7 +102,7 @@ MUTANTS = [
     ),
     Mutant(
         "resuming: random numbers of collecting begin anew",
-        MEMORY_AGENT,
+        "zoo/common/own_randomness.py",
         'self._generator.set_state(state["generator"])',
         "pass",
         ("tests/dreamer_v3/test_resume.py", "tests/sb3/test_resume.py"),

@@ -18,7 +18,7 @@ from dreamzoo.common.arguments import constructor, refuse_unknown
 from dreamzoo.common.checked_algorithm import CheckedAlgorithm
 from dreamzoo.common.environments.normalizer import VEC_NORMALIZE_CLIP, Statistics, normalized_parts
 from dreamzoo.common.environments.workers import dead_workers_named, notice_dead_workers
-from dreamzoo.common.exact_resume import ExactResume
+from dreamzoo.common.own_randomness import OwnRandomness
 from dreamzoo.common.policies.recorded_acting import Manner
 from dreamzoo.common.policies.recurrent import RecurrentPolicy
 from dreamzoo.common.settings import Choice, Flag, Setting
@@ -29,7 +29,7 @@ from dreamzoo.nn.fast.precision import NAMES, PrecisionName, resolve
 from dreamzoo.nn.state import State, leaves
 
 
-class MemoryAgent(ExactResume, CheckedAlgorithm):
+class MemoryAgent(OwnRandomness):
     """
     Algorithm that acts with a memory, and learns from what really happened and nothing else.
 
@@ -63,7 +63,6 @@ class MemoryAgent(ExactResume, CheckedAlgorithm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._last_state: State | None = None
-        self._generator: th.Generator | None = None
         # Between an environment's step and its storage.
         self._in_step = False
         self._statistics = Statistics()  # of the moment before the environment's last step
@@ -90,7 +89,7 @@ class MemoryAgent(ExactResume, CheckedAlgorithm):
         return shared
 
     def _excluded_save_params(self) -> list[str]:
-        of_the_run = ["_last_state", "_generator", "_in_step", "_statistics"]
+        of_the_run = ["_last_state", "_in_step", "_statistics"]
         return [*super()._excluded_save_params(), *of_the_run]
 
     def export_onnx(self, path: str | pathlib.Path) -> None:
@@ -158,24 +157,7 @@ class MemoryAgent(ExactResume, CheckedAlgorithm):
             self._normalized = dict.fromkeys(self._normalized, VEC_NORMALIZE_CLIP)
         self.policy.observation_codec.normalized = self._normalized
         self.policy.precision, self.policy.cuda_graph = self.precision, self.cuda_graph
-        # Private sources of randomness, drawn from the seeded global ones: evaluating a model
-        # between two steps then changes nothing in its training.
-        self._generator = th.Generator(device=self.device)
-        self._seed_generator()
-
-    def set_random_seed(self, seed: int | None = None) -> None:
-        """
-        Seed everything random, as SB3 does; here also collecting, dreams and sampling.
-
-        :param seed: None leaves everything as it is
-        """
-        super().set_random_seed(seed)
-        if seed is not None and self._generator is not None:
-            self._seed_generator()
-
-    def _seed_generator(self) -> None:
-        assert self._generator is not None
-        self._generator.manual_seed(int(th.randint(2**31, ())))
+        self._make_generator()
 
     # ------------------------------------------------------------------ episodes
 
@@ -385,33 +367,16 @@ class MemoryAgent(ExactResume, CheckedAlgorithm):
         kinds = zip(layout.dtypes, layout.shapes, strict=True)
         expected = [f"{dtype}{tuple(shape)}" for dtype, shape in kinds]
         found = [f"{part.dtype}{part.shape[1:]}" for part in state.get("memory", [])]
-        if "generator" not in state or ("memory" in state and found != expected):
+        if "memory" in state and found != expected:
             raise ValueError(
                 f"it is of another agent, which remembers {found}; this one remembers {expected}"
             )
         if any(len(part) != state["n_envs"] for part in state.get("memory", [])):
             raise ValueError("its memories are not of its environments")
-        assert self._generator is not None
-        if state["device"] == self._generator.device.type:
-            th.Generator(device=self._generator.device).set_state(state["generator"])
-
-    def _training_state(self) -> dict[str, Any]:
-        assert self._generator is not None
-        return {
-            **super()._training_state(),
-            "device": self._generator.device.type,
-            "generator": self._generator.get_state(),
-        }
 
     def _episode_state(self) -> dict[str, Any]:
         memory = [part.cpu().numpy() for part in leaves(self._last_state)]
         return {**super()._episode_state(), "memory": memory}
-
-    def _restore_training(self, state: dict[str, Any], copies: dict[str, Any] | None) -> None:
-        assert self._generator is not None
-        if state["device"] == self._generator.device.type:  # states of others do not fit
-            self._generator.set_state(state["generator"])
-        super()._restore_training(state, copies)
 
     def _restore_episodes(self, state: dict[str, Any]) -> None:
         super()._restore_episodes(state)

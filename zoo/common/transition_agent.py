@@ -15,7 +15,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, PyTorchObs, Schedule
 
 from dreamzoo.common.checked_algorithm import CheckedAlgorithm
-from dreamzoo.common.exact_resume import ExactResume
+from dreamzoo.common.own_randomness import OwnRandomness
 from dreamzoo.common.settings import Arguments, Flag, Frequency, Number, Setting, Whole
 from dreamzoo.common.training import MeanMetrics, to_means
 from dreamzoo.nn.actions import ActionCodec
@@ -25,7 +25,7 @@ from dreamzoo.nn.fast.ranks import place
 SelfTransitionAgent = TypeVar("SelfTransitionAgent", bound="TransitionAgent")
 
 
-class TransitionAgent(ExactResume, CheckedAlgorithm, OffPolicyAlgorithm):
+class TransitionAgent(OwnRandomness, OffPolicyAlgorithm):
     """
     SB3's off-policy algorithm, held to the promises of dreamzoo's agents.
 
@@ -71,7 +71,6 @@ class TransitionAgent(ExactResume, CheckedAlgorithm, OffPolicyAlgorithm):
         learning_rate: float | Schedule,
         **kwargs: Any,
     ) -> None:
-        self._generator: th.Generator | None = None
         super().__init__(
             policy,
             env,
@@ -119,10 +118,7 @@ class TransitionAgent(ExactResume, CheckedAlgorithm, OffPolicyAlgorithm):
         if self._counts_on_steps():
             self.replay_buffer_class = None
         super()._setup_model()
-        # A source of its own, drawn from the seeded global one: evaluating sampled actions between
-        # two steps changes nothing in the training.
-        self._generator = th.Generator(device=self.device)
-        self._seed_generator()
+        self._make_generator()
 
     def _counts_on_steps(self) -> bool:
         """
@@ -133,20 +129,6 @@ class TransitionAgent(ExactResume, CheckedAlgorithm, OffPolicyAlgorithm):
         said = {"n_steps": self.n_steps, "gamma": self.gamma}
         is_usual = self.replay_buffer_class is NStepReplayBuffer
         return is_usual and said.items() <= self.replay_buffer_kwargs.items()
-
-    def set_random_seed(self, seed: int | None = None) -> None:
-        """
-        Seed everything random, as SB3 does.
-
-        :param seed: None leaves everything as it is
-        """
-        super().set_random_seed(seed)
-        if seed is not None and self._generator is not None:
-            self._seed_generator()
-
-    def _seed_generator(self) -> None:
-        assert self._generator is not None
-        self._generator.manual_seed(int(th.randint(2**31, ())))
 
     # ------------------------------------------------------------------ the loop
 
@@ -251,26 +233,8 @@ class TransitionAgent(ExactResume, CheckedAlgorithm, OffPolicyAlgorithm):
         for name, value in metrics.means().items():
             self.logger.record(f"train/{name}", value)
 
-    # ------------------------------------------------------------------ files
-
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_generator", "action_codec"]
-
-    def _check_training_state(self, state: dict[str, Any]) -> None:
-        super()._check_training_state(state)
-        if state["device"] == self.device.type:
-            th.Generator(device=self.device).set_state(state["generator"])
-
-    def _training_state(self) -> dict[str, Any]:
-        assert self._generator is not None
-        own = {"device": self.device.type, "generator": self._generator.get_state()}
-        return super()._training_state() | own
-
-    def _restore_training(self, state: dict[str, Any], copies: dict[str, Any] | None) -> None:
-        assert self._generator is not None
-        if state["device"] == self.device.type:  # states of others do not fit
-            self._generator.set_state(state["generator"])
-        super()._restore_training(state, copies)
+        return [*super()._excluded_save_params(), "action_codec"]
 
 
 def refuse_not_finite(value: Any, name: str) -> None:
