@@ -25,6 +25,16 @@ def test_links_and_images_resolve(name: str) -> None:
             assert anchor in anchors(other.read_text()), target
 
 
+def test_every_extra_is_in_the_table_of_installation() -> None:
+    project = (ROOT / "pyproject.toml").read_text().split("[project.optional-dependencies]")[1]
+    extras = set(re.findall(r"^([\w-]+) = \[", project.split("\n[")[0], re.MULTILINE))
+    listed = re.findall(
+        r"^\| `([\w-]+)` \|", (ROOT / "docs/installation.md").read_text(), re.MULTILINE
+    )
+    assert len(extras) > 15
+    assert extras - {"all", "dev"} == set(listed)
+
+
 def test_every_page_is_in_the_table_of_contents() -> None:
     docs = ROOT / "docs"
     pages = {path.relative_to(docs).with_suffix("").as_posix() for path in docs.rglob("*.md")}

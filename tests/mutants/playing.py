@@ -126,4 +126,18 @@ MUTANTS = [
         "return np.array([math.atan2(obs[1], -obs[0]), obs[2]])",
         ("tests/playing/test_painters.py",),
     ),
+    Mutant(
+        "play: what was wrong stays on the page",
+        "zoo/playing/page.html",
+        'if (what !== "seen") say("");',
+        "",
+        ("tests/playing/test_browser.py",),
+    ),
+    Mutant(
+        "play: pictures cover what an episode waits for",
+        "zoo/playing/page.html",
+        "#waits { position: absolute; z-index: 1;",
+        "#waits { position: absolute;",
+        ("tests/playing/test_browser.py",),
+    ),
 ]

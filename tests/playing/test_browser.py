@@ -75,6 +75,7 @@ def page(chromium: Any, server: Server) -> Iterator[Any]:
     page.goto(server.address)
     wait(lambda: page.locator("#waits").is_visible())
     assert steps(page) == 0
+    assert picture(page, "#waits")[..., 0].mean() < 128, "it is green, and nothing covers it"
     page.keyboard.press("ArrowRight")
     wait(lambda: steps(page) >= 1)
     assert not page.locator("#waits").is_visible()
@@ -189,6 +190,16 @@ def test_an_episode_is_kept_and_played_again(page: Any, tmp_path: Any) -> None:
     wait(lambda: page.text_content("#acts") == "saved actions")
     wait(lambda: page.text_content("#acts") == "you")
     wait(lambda: steps(page) == length)
+
+
+def test_what_was_wrong_is_said_until_the_next_command(page: Any, tmp_path: Any) -> None:
+    (tmp_path / "none.json").write_text("{not json")
+    page.set_input_files("#file", tmp_path / "none.json")
+    wait(lambda: page.locator("#message").is_visible())
+    assert "This is no JSON" in page.text_content("#message")
+    page.keyboard.press("r")
+    wait(lambda: steps(page) == 0)
+    assert not page.locator("#message").is_visible()
 
 
 def test_two_pages_play_and_a_third_is_told(page: Any, chromium: Any, server: Server) -> None:
