@@ -70,6 +70,7 @@ ALWAYS = {
 #: Modules that import other packages without a word of how to install them, and why.
 WITHOUT_A_LINE = {
     "dreamzoo.nn.fast": "without numba or Triton the plain forms compute",
+    "dreamzoo.benchmark.many.board": "without rich there are lines instead of a table",
     "dreamzoo.envs.minecraft.mission": "imported where that line is told",
     "dreamzoo.envs.minigrid": "asks for the package before it makes an environment",
     "dreamzoo.planning.dmc_rewards": "an environment of dm_control is there already",
