@@ -41,7 +41,7 @@ autodoc_inherit_docstrings = False
 nb_execution_mode = "cache"
 nb_execution_cache_path = str(Path(__file__).parents[1] / "build" / "tutorials")
 nb_execution_raise_on_error = True
-nb_execution_timeout = 600
+nb_execution_timeout = 3_600  # of a cell: minutes become many on a machine that does much else
 
 
 def setup(app: Sphinx) -> None:

@@ -16,6 +16,7 @@ from dreamzoo.envs.minecraft.make import make_minecraft
 from dreamzoo.envs.minigrid import make_minigrid
 from dreamzoo.envs.popgym import make_popgym
 from dreamzoo.envs.procgen import make_procgen
+from dreamzoo.envs.rendering import draw_in_memory
 from dreamzoo.wrappers.stateful_observation import PreviousActionReward
 
 #: What makes the environments of a suite whose names are passed on as they are.
@@ -68,6 +69,7 @@ def make_env(name: str, *, previous_action: bool = False, **kwargs: Any) -> gym.
     :raises ValueError: for a dm_control name without a task
     :raises ImportError: for what is not installed, with the line that installs it, if one can
     """
+    draw_in_memory()
     env = _make(name, kwargs)
     return PreviousActionReward(env) if previous_action else env
 

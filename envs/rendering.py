@@ -1,10 +1,22 @@
-"""Headless rendering for MuJoCo, without any environment variable set by the user."""
+"""Rendering without a screen, and without any environment variable set by the user."""
 
 import ctypes
 import os
 import sys
 
 _SYSTEM_PACKAGES = "sudo apt-get install -y libegl1 libgl1 libgl1-mesa-dri"
+
+
+def draw_in_memory() -> None:
+    """
+    Let pygame draw into memory on a Linux machine without a display.
+
+    Gymnasium's classic environments draw with it, and moviepy imports it. It looks for a display
+    otherwise, and prints errors about what it has not found.
+    """
+    chosen = {"DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"} & os.environ.keys()
+    if sys.platform == "linux" and not chosen:
+        os.environ["SDL_VIDEODRIVER"] = "dummy"
 
 
 def use_headless_rendering(required: bool) -> None:

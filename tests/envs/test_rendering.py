@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from dreamzoo.envs.rendering import use_headless_rendering
+from dreamzoo.envs.rendering import draw_in_memory, use_headless_rendering
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="EGL is chosen on Linux only")
 
@@ -26,7 +26,7 @@ def headless(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
     :return: pytest's own fixture, for more changes
     """
-    for variable in ("DISPLAY", "MUJOCO_GL"):
+    for variable in ("DISPLAY", "WAYLAND_DISPLAY", "MUJOCO_GL", "SDL_VIDEODRIVER"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.delitem(sys.modules, "dm_control._render", raising=False)
     return monkeypatch
@@ -38,6 +38,30 @@ def test_renders_with_no_variable_set(headless: pytest.MonkeyPatch) -> None:
     result = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stderr
     assert "GLFW" not in result.stderr
+
+
+def test_pygame_does_not_look_for_a_screen(headless: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pygame")
+    headless.delenv("XDG_RUNTIME_DIR", raising=False)
+    code = (
+        "from dreamzoo.envs import make_env\n"
+        "env = make_env('CartPole-v1', render_mode='rgb_array')\n"
+        "env.reset()\n"
+        "assert env.render().std() > 10"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert said.returncode == 0, said.stderr
+    assert "XDG_RUNTIME_DIR" not in said.stderr
+
+
+@pytest.mark.parametrize("variable", ["DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"])
+def test_a_screen_and_a_driver_of_the_user_are_kept(
+    variable: str, headless: pytest.MonkeyPatch
+) -> None:
+    headless.setenv(variable, "x11")
+    before = dict(os.environ)
+    draw_in_memory()
+    assert dict(os.environ) == before
 
 
 @pytest.mark.parametrize(("variable", "value"), [("MUJOCO_GL", "osmesa"), ("DISPLAY", ":0")])

@@ -40,6 +40,7 @@ from dreamzoo.common.storage.saves import (
     save_name,
 )
 from dreamzoo.common.storage.transitions_file import is_plain
+from dreamzoo.envs.rendering import draw_in_memory
 from dreamzoo.nn.fast import ranks
 
 #: Formats of SB3's logger that cannot show videos or figures.
@@ -269,6 +270,7 @@ class DreamVideoCallback(BaseCallback):
                 f"no more than its last {self.model.n_steps} steps (n_steps). Pass a smaller "
                 "length, or a larger n_steps to the agent."
             )
+        draw_in_memory()  # of TensorBoard's videos
         texts = HumanOutputFormat | JSONOutputFormat | CSVOutputFormat
         if all(isinstance(log, texts) for log in self.logger.output_formats):
             warnings.warn(
