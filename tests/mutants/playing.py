@@ -140,4 +140,18 @@ MUTANTS = [
         "#waits { position: absolute;",
         ("tests/playing/test_browser.py",),
     ),
+    Mutant(
+        "play: an error that nobody expects ends the play",
+        BROWSER,
+        "except Exception as error:  # an environment",
+        "except ValueError as error:  # an environment",
+        OF_SERVER,
+    ),
+    Mutant(
+        "play: a session that cannot be made ends without a word",
+        SERVER,
+        "except Exception as error:  # some",
+        "except ValueError as error:  # some",
+        OF_SERVER,
+    ),
 ]

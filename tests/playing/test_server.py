@@ -243,6 +243,38 @@ def test_browsers_play_for_themselves_and_one_too_many_is_told(client: TestClien
         again.wait_for("scene", step=3)
 
 
+def test_an_environment_that_fails_amid_an_episode_is_said_and_begins_again(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it raises: an assertion is no error of the page, but nor is it a reason to end."""
+    with playing(client) as player:
+        player.wait_for("scene", step=0)
+        with monkeypatch.context() as broken:
+            broken.setattr(PlaySession, "step", lambda *_: (_ for _ in ()).throw(KeyError("pole")))
+            player.send("step")
+            assert player.wait_for("error")[0]["text"] == "KeyError: 'pole'"
+        player.send("step")
+        player.wait_for("scene", step=1)
+
+
+def test_an_environment_that_is_there_only_once_is_said(cartpole: DreamerV3) -> None:
+    left = [PlaySession(cartpole)]
+    theater = Theater(lambda: left.pop(), {"agent": "DreamerV3", "env": None})
+    theater.open()
+    with (
+        TestClient(make_app(theater, PORT), base_url=f"http://127.0.0.1:{PORT}") as client,
+        playing(client) as one,
+        playing(client) as two,
+    ):
+        one.wait_for("scene", step=0)
+        message, _ = two.receive()
+        assert message["kind"] == "full"
+        assert "No other play could be begun. IndexError: pop from empty list" in message["text"]
+        one.send("step")
+        one.wait_for("scene", step=1)
+    theater.close()
+
+
 def test_a_browser_that_does_not_look_is_not_run_ahead_of(client: TestClient) -> None:
     with client.websocket_connect("/play", headers=OWN) as socket:
         player = Player(socket)

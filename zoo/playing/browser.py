@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import pathlib
 import tempfile
 import time
@@ -11,6 +12,8 @@ from typing import Any
 
 from dreamzoo.playing.messages import pack, pack_scene
 from dreamzoo.playing.session import MOST_DREAMS, PlaySession, Scene
+
+logger = logging.getLogger(__name__)
 
 #: Moments that may be on their way to a browser: more would be seen late.
 ON_THE_WAY = 3
@@ -23,6 +26,10 @@ _WAITING = 256
 Send = Callable[[bytes | str], Awaitable[None]]
 #: Runs a function where models and environments live.
 Work = Callable[..., Awaitable[Any]]
+
+
+class Gone(Exception):
+    """The browser is not there any more."""
 
 
 class Browser:
@@ -90,9 +97,11 @@ class Browser:
         """Tell the browser what goes wrong, and pause."""
         try:
             await act(*args)
-        except (ValueError, TypeError, RuntimeError, OSError, ImportError) as error:
+        except Gone:
+            raise
+        except Exception as error:  # an environment may raise anything
             self.is_paused = True
-            await self._say({"kind": "error", "text": " ".join(str(error).split())})
+            await self._say({"kind": "error", "text": in_words(error)})
             await self._say_state()
 
     async def _obey(self, text: str) -> None:
@@ -224,6 +233,19 @@ class Browser:
 
     async def _say(self, message: dict[str, Any]) -> None:
         await self._send(json.dumps(message))
+
+
+def in_words(error: Exception) -> str:
+    """
+    Say in one line what went wrong; of what nobody expects the program's log has the way there.
+
+    :param error: that was raised
+    """
+    said = " ".join(str(error).split())
+    if isinstance(error, (ValueError, TypeError, RuntimeError, OSError, ImportError)):
+        return said
+    logger.error("while a dream was played", exc_info=error)
+    return f"{type(error).__name__}: {said}"
 
 
 async def _checked(do: Callable[..., Awaitable[None]], arguments: Mapping[str, Any]) -> None:

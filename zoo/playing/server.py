@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import Any
 
 from dreamzoo.envs.errors import requires_extra
-from dreamzoo.playing.browser import Browser
+from dreamzoo.playing.browser import Browser, Gone, in_words
 from dreamzoo.playing.session import PlaySession
 
 with requires_extra("play"):
@@ -39,10 +39,6 @@ _HEADERS = {
     "Cache-Control": "no-store",
     "Referrer-Policy": "no-referrer",
 }
-
-
-class Gone(Exception):
-    """The browser is not there any more."""
 
 
 class Guard:
@@ -123,29 +119,35 @@ class Theater:
         return await asyncio.get_running_loop().run_in_executor(self._worker, function, *args)
 
     @contextlib.asynccontextmanager
-    async def session(self) -> AsyncIterator[PlaySession | None]:
-        """Lend a session to a browser; None: there are as many browsers as there may be."""
+    async def session(self) -> AsyncIterator[PlaySession | str]:
+        """Lend a session to a browser, or say why there is none."""
         if self._playing >= self.browsers:
-            yield None
+            yield f"{self.browsers} browsers play already. Close one of them and load again."
             return
         self._playing += 1
-        session = None
+        session: PlaySession | str = ""
         try:
-            session = self._free.pop() if self._free else await self.work(self._make)
-            session.pilot = "person"
+            session = await self._another()
             yield session
         finally:
             self._playing -= 1
-            if session is not None:
+            if isinstance(session, PlaySession):
                 self._free.append(session)
+
+    async def _another(self) -> PlaySession | str:
+        try:
+            session: PlaySession = self._free.pop() if self._free else await self.work(self._make)
+        except Exception as error:  # some environments are there only once
+            return f"No other play could be begun. {in_words(error)}"
+        session.pilot = "person"
+        return session
 
     async def greet(self, socket: WebSocket) -> None:
         """Play with one browser until it leaves."""
         await socket.accept()
         async with self.session() as session:
-            if session is None:
-                said = f"{self.browsers} browsers play already. Close one of them and load again."
-                await socket.send_json({"kind": "full", "text": said})
+            if isinstance(session, str):
+                await socket.send_json({"kind": "full", "text": session})
                 await socket.close(1013)
                 return
 
