@@ -71,6 +71,7 @@ ALWAYS = {
 WITHOUT_A_LINE = {
     "dreamzoo.nn.fast": "without numba or Triton the plain forms compute",
     "dreamzoo.benchmark.many.board": "without rich there are lines instead of a table",
+    "dreamzoo.launch.on_node": "runs in processes of Ray",
     "dreamzoo.envs.minecraft.mission": "imported where that line is told",
     "dreamzoo.envs.minigrid": "asks for the package before it makes an environment",
     "dreamzoo.planning.dmc_rewards": "an environment of dm_control is there already",

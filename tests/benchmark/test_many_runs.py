@@ -2,6 +2,7 @@
 
 import io
 import os
+import socket
 import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
@@ -13,12 +14,13 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
+from dreamzoo.benchmark.many import one_run
 from dreamzoo.benchmark.many.board import LiveBoard, row
-from dreamzoo.benchmark.many.folders import Place, is_finished, write_place
+from dreamzoo.benchmark.many.folders import Place, is_finished, read_place, write_place
 from dreamzoo.benchmark.many.job import PATIENCE, Job
 from dreamzoo.benchmark.many.standing import Pace, Standing, read_standing
 from dreamzoo.benchmark.many_runs import train_all
-from dreamzoo.benchmark.run_config import Run
+from dreamzoo.benchmark.run_config import Run, command_line
 from dreamzoo.benchmark.runs import train
 from dreamzoo.common.storage.saves import newest
 from dreamzoo.launch import BUSY, Attempt, Outcome
@@ -166,6 +168,48 @@ def test_a_run_without_its_last_save_is_not_finished(tmp_path: Path) -> None:
     newest(run.out).rename(run.out / "000000000016_00000000")
     (run.out / "saves.json").write_text('["000000000016_00000000"]')
     assert not is_finished(run)
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What the process of a run would train, with which words."""
+    found: list[list[str]] = []
+    monkeypatch.setattr(one_run, "train", found.append)
+    monkeypatch.setattr(one_run, "end_with_watcher", lambda: None)
+    return found
+
+
+def call(run: Run) -> list[str]:
+    """Be the process of a run, up to the training."""
+    run.out.parent.mkdir(exist_ok=True)
+    words = command_line(run)
+    one_run.main(["token", "0", *words])
+    return words
+
+
+def test_a_process_goes_on_from_a_save_and_says_where_it_is(
+    run: Run, trained: list[list[str]]
+) -> None:
+    words = call(run)
+    place = read_place(run.out)
+    assert place == Place("token", socket.gethostname(), os.getpid(), "", False)
+    save(run.out, 500)
+    call(run)
+    assert trained == [[*words, "--overwrite"], [*words, "--resume"]]
+    assert read_place(run.out) == place._replace(goes_on=True)
+
+
+def test_a_process_does_not_begin_where_another_one_is_or_was(
+    run: Run, trained: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.out.parent.mkdir()
+    with FileLock(f"{run.out}.lock"), pytest.raises(SystemExit) as ended:
+        call(run)
+    assert ended.value.code == BUSY
+    assert read_place(run.out) is None
+    monkeypatch.setattr(one_run, "is_finished", lambda _: True)
+    call(run)
+    assert trained == []
 
 
 def test_how_far_a_run_is_is_read_while_it_writes(tmp_path: Path) -> None:

@@ -74,7 +74,19 @@ COMMANDS = sorted(
     }
 )
 #: Programs that are not ours: nothing to check here.
-FOREIGN = {"pip", "sudo", "mkdir", "ln", "export", "git", "pytest", "ruff", "tensorboard", "hf"}
+FOREIGN = {
+    "pip",
+    "sudo",
+    "mkdir",
+    "ln",
+    "export",
+    "git",
+    "pytest",
+    "ruff",
+    "tensorboard",
+    "hf",
+    "ray",
+}
 
 
 #: Subcommands of ``dreamzoo`` that have subcommands.

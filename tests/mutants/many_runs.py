@@ -6,7 +6,11 @@ MANY, JOB, FOLDERS, STANDING, BOARD = (
     "zoo/benchmark/many_runs.py",
     *(f"zoo/benchmark/many/{name}.py" for name in ("job", "folders", "standing", "board")),
 )
-WATCH, LOCAL = "zoo/launch/watch.py", "zoo/launch/local.py"
+ONE_RUN = "zoo/benchmark/many/one_run.py"
+WATCH, LOCAL, ON_RAY, ON_NODE = (
+    f"zoo/launch/{name}.py" for name in ("watch", "local", "on_ray", "on_node")
+)
+OF_RAY, OF_NODES = ("tests/launch/test_on_ray.py",), ("tests/launch/test_nodes.py",)
 OF_RUNS, OF_PROCESSES = ("tests/benchmark/test_many_runs.py",), ("tests/launch/test_processes.py",)
 
 MUTANTS = [
@@ -128,5 +132,82 @@ MUTANTS = [
         'device not in ("cuda", "auto")',
         'device == "cpu"',
         OF_PROCESSES,
+    ),
+    Mutant(
+        "many runs: a process begins where another one has finished",
+        ONE_RUN,
+        "    if is_finished(run):  # by the process that held the lock\n        return\n",
+        "",
+        OF_RUNS,
+    ),
+    Mutant(
+        "many runs: a process overwrites what it was to go on with",
+        ONE_RUN,
+        'train([*words, "--resume" if goes_on else "--overwrite"])',
+        'train([*words, "--overwrite"])',
+        OF_RUNS,
+    ),
+    Mutant(
+        "launch: a node that does not see the folder gets runs again",
+        ON_RAY,
+        "            self._avoided.add(node)\n",
+        "            pass\n",
+        OF_RAY,
+    ),
+    Mutant(
+        "launch: Ray tries again by itself",
+        ON_RAY,
+        '"max_retries": 0',
+        '"max_retries": 3',
+        OF_RAY,
+    ),
+    Mutant(
+        "launch: tasks go on where the call has ended",
+        ON_RAY,
+        "            self._ray.cancel(ref)\n        if refs",
+        "            pass\n        if refs",
+        OF_RAY,
+    ),
+    Mutant(
+        "launch: a node that does not see the folder is fit for runs",
+        ON_RAY,
+        "    if report.unseen:\n",
+        "    if False:\n",
+        OF_NODES,
+    ),
+    Mutant(
+        "launch: a node with another torch is fit for runs",
+        ON_RAY,
+        "    if report.versions != here.versions:\n",
+        "    if report.versions.keys() != here.versions.keys():\n",
+        OF_NODES,
+    ),
+    Mutant(
+        "launch: locks within one machine are taken for missing",
+        ON_RAY,
+        "if report.unlocked and report.host != here.host:",
+        "if report.unlocked:",
+        OF_NODES,
+    ),
+    Mutant(
+        "launch: any device waits for a GPU where there is none",
+        ON_RAY,
+        'cluster.get("GPU", 0) > 0',
+        'cluster.get("GPU", 0) >= 0',
+        OF_NODES,
+    ),
+    Mutant(
+        "launch: a process starts where the node was started",
+        ON_NODE,
+        "Outcome(watch(attempt, cwd=cwd))",
+        "Outcome(watch(attempt))",
+        OF_RAY,
+    ),
+    Mutant(
+        "launch: a folder that is not there is seen",
+        ON_NODE,
+        "if not mark.exists()]",
+        "if not mark.parent.name]",
+        OF_NODES,
     ),
 ]

@@ -6,6 +6,7 @@ Train agents on tasks, or go on where an earlier call was, and show what they sc
     dreamzoo benchmark run --tasks CartPole-v1 --agents dreamer_v2 dqn --budget smoke
     dreamzoo benchmark run discrete --jobs 2
     dreamzoo benchmark run dmc_proprio --agents dreamer_v2 --tasks dmc/walker-walk --seed 0
+    dreamzoo benchmark run discrete --backend ray --address auto --out /shared/discrete
 
 Agents by tasks by seeds, of a suite, of any environments, or of a comparison that has settings of
 its own; dreamzoo benchmark list names them and the budgets. Agents of SB3 (ppo, a2c, sac, td3,
@@ -43,6 +44,8 @@ from dreamzoo.benchmark.results.table import result_table
 from dreamzoo.benchmark.run_config import Run, as_begun, changes
 from dreamzoo.cli.arguments import make_parser, plain_errors, whole
 from dreamzoo.cli.benchmark.choose import Chosen, add_choice, choose
+from dreamzoo.launch import Backend, NotReady
+from dreamzoo.launch.on_ray import RayTasks
 
 ANSWERS = ("keep", "anew", "skip")
 
@@ -51,7 +54,23 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = make_parser("benchmark run", __doc__)
     add_choice(parser)
-    parser.add_argument("--jobs", type=whole(1), help="runs at once, default: 1")
+    of_ray = "with --backend ray"
+    parser.add_argument(
+        "--backend", choices=("local", "ray"), default="local", help="where runs are made"
+    )
+    parser.add_argument(
+        "--address",
+        help=f"{of_ray}: host:port of the cluster's head, or auto; default: what RAY_ADDRESS "
+        "names, else a cluster of this machine's own",
+    )
+    parser.add_argument(
+        "--gpus",
+        type=float,
+        help=f"{of_ray}: that each run asks for, such as 0.5; default: 1 with --device cuda, and "
+        "with auto on a cluster that has any",
+    )
+    parser.add_argument("--memory", type=float, help=f"{of_ray}: GiB that each run asks for")
+    parser.add_argument("--jobs", type=whole(1), help=f"runs at once, default: 1; {of_ray}: all")
     parser.add_argument(
         "--retries",
         type=whole(0),
@@ -67,6 +86,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     with plain_errors():
+        backend = _backend(args)
         chosen = choose(args)
         refuse_unfit(chosen.comparison.seeded([0], tasks=_tasks(chosen), agents=_agents(chosen)))
         runs, anew, skipped = decide(chosen.runs, args.changed)
@@ -83,8 +103,11 @@ def main(argv: list[str] | None = None) -> None:
             args.jobs,
             anew=anew,
             after_each=grow,
+            backend=backend,
             retries=args.retries,
         )
+    except NotReady as error:
+        raise SystemExit(str(error)) from None
     except KeyboardInterrupt:
         raise SystemExit("Interrupted; the same command goes on from the last saves.") from None
     with plain_errors():
@@ -105,6 +128,21 @@ def main(argv: list[str] | None = None) -> None:
         )
     if failed or (skipped and args.changed is None):
         raise SystemExit(" ".join(left))
+
+
+def _backend(args: argparse.Namespace) -> Backend | None:
+    """
+    Make what starts runs; None: what starts them on this machine.
+
+    :raises ValueError: for what only the other backend knows
+    """
+    given = [name for name in ("address", "gpus", "memory") if getattr(args, name) is not None]
+    if args.backend == "ray":
+        memory = None if args.memory is None else int(args.memory * 2**30)
+        return RayTasks(args.address, args.gpus, memory)
+    if given:
+        raise ValueError(f"--{' and --'.join(given)} are for a cluster: say --backend ray, too.")
+    return None
 
 
 def _tasks(chosen: Chosen) -> list[str]:
