@@ -5,6 +5,8 @@ from tests.mutants.mutant import Mutant
 LEARNING, RECORDING = "zoo/common/offline_learning.py", "zoo/common/recording.py"
 HELD_OUT, OPEN_LOOP = "zoo/offline/held_out.py", "zoo/analysis/open_loop.py"
 NPZ, SB3 = "zoo/offline/npz.py", "zoo/offline/replay_buffer.py"
+WORLDS, BEHAVIOR = "zoo/benchmark/offline/worlds.py", "zoo/benchmark/offline/behavior.py"
+OF_WORLDS = ("tests/benchmark/offline/test_offline.py",)
 OF_LEARNING = ("tests/offline/test_learning.py",)
 OF_RECORDINGS = ("tests/offline/test_recordings.py",)
 
@@ -155,5 +157,47 @@ MUTANTS = [
         "            return np.concatenate([part[rows, env], following[rows[-1:], env]])",
         "            return np.concatenate([part[rows, 0], following[rows[-1:], 0]])",
         OF_RECORDINGS,
+    ),
+    Mutant(
+        "worlds from data: what is recorded begins with a trained agent",
+        BEHAVIOR,
+        "_play(collector, agent if moment else None, seed)",
+        "_play(collector, agent, seed)",
+        OF_WORLDS,
+    ),
+    Mutant(
+        "worlds from data: every moment is as many steps after the one before as after the first",
+        BEHAVIOR,
+        "missing = moment - agent.num_timesteps",
+        "missing = moment",
+        OF_WORLDS,
+    ),
+    Mutant(
+        "worlds from data: a world that goes on makes all of its updates again",
+        WORLDS,
+        "left = task.updates - model.num_timesteps",
+        "left = task.updates",
+        OF_WORLDS,
+    ),
+    Mutant(
+        "worlds from data: a seed that is finished is run again",
+        WORLDS,
+        "    if (folder / RESULTS).exists():\n",
+        "    if False:\n",
+        OF_WORLDS,
+    ),
+    Mutant(
+        "worlds from data: PPO is trained again",
+        WORLDS,
+        "    if path.exists():\n",
+        "    if False:\n",
+        OF_WORLDS,
+    ),
+    Mutant(
+        "worlds from data: returns depend on what was computed before",
+        WORLDS,
+        "    set_random_seed(seed + 10_000)\n",
+        "",
+        OF_WORLDS,
     ),
 ]

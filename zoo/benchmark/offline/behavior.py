@@ -3,7 +3,6 @@
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import gymnasium as gym
 from stable_baselines3.common.env_util import make_vec_env
 
 from dreamzoo.analysis.sb3_agents import make_sb3
@@ -37,7 +36,9 @@ def record_behavior(task: OfflineTask, seed: int = 0) -> "MinariDataset":
     maker = partial(make_env, task.env)
     training = make_vec_env(maker, task.behavior_envs, seed=seed)
     agent = make_sb3(task.behavior, training, seed=seed, **task.behavior_kwargs)
-    collector = minari.DataCollector(_Unnamed(maker()))
+    env = maker()
+    env.unwrapped.spec = None  # how dm_control's are made Minari cannot write
+    collector = minari.DataCollector(env)
     collector.action_space.seed(seed)
     for moment in task.moments:
         missing = moment - agent.num_timesteps
@@ -51,14 +52,6 @@ def record_behavior(task: OfflineTask, seed: int = 0) -> "MinariDataset":
         algorithm_name=f"{task.behavior} at {', '.join(map(str, task.moments))} steps",
         author="dreamzoo",
     )
-
-
-class _Unnamed(gym.Wrapper[Any, Any, Any, Any]):
-    """Leaves out how gymnasium makes an environment: of dm_control's Minari cannot write that."""
-
-    @property
-    def spec(self) -> None:  # type: ignore[override]
-        return None
 
 
 def _play(collector: Any, agent: Any, seed: int) -> None:
