@@ -310,7 +310,8 @@ def test_an_episode_is_read_as_the_replay_would_give_it(several: bool) -> None:
 def test_a_model_sees_an_episode_from_its_beginning_and_nothing_behind_the_moment() -> None:
     recording = cart_pole(1)
     (episode,) = recording
-    model = DreamerV3("MlpPolicy", recording.env(), **SMALL)
+    # Its states are not of classes, which a small change may leave as they are.
+    model = DreamerV1("MlpPolicy", recording.env(), **DreamerV1.smallest)
     moments = th.tensor([4, episode.steps - 2])
 
     def look(played: Episode) -> OpenLoop:
@@ -339,7 +340,7 @@ def test_a_model_sees_an_episode_from_its_beginning_and_nothing_behind_the_momen
     changed = look(episode._replace(actions=acted)).prediction
     assert isinstance(changed, th.Tensor)
     assert th.equal(changed[0, :3], shown.prediction[0, :3])
-    assert not th.equal(changed[0, 3:], shown.prediction[0, 3:])
+    assert not th.equal(changed[0, 3], shown.prediction[0, 3])
 
 
 def test_errors_are_those_behind_enough_observations() -> None:
