@@ -284,7 +284,7 @@ class RemoteError(RuntimeError):
 def _reason(error: Exception) -> str:
     """Shorten what Ray says of a dead worker to why it is dead."""
     text = str(error)
-    if found := re.search(r"Worker exit detail: (.*)", text):
+    if found := re.search(r"Worker exit detail: (.*?)(?: Some common causes.*)?$", text, re.M):
         return found[1].strip().rstrip(".")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1].rstrip(".") if "creation task" in text else lines[0].rstrip(".")

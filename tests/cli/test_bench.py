@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 from dreamzoo.benchmark import measure_peak
 from dreamzoo.benchmark.speed.updates import count
@@ -51,6 +52,27 @@ def test_bench_ranks_prints_one_line(capsys: pytest.CaptureFixture[str]) -> None
     assert line["ranks"] == 1
     assert line["updates_per_second"] > 0
     assert line["share_in_all_reduce"] == 0  # there is nobody to talk to
+
+
+def test_bench_remote_prints_a_line_for_each_way(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray", reason='needs pip install "dreamzoo[ray]"')
+    from tests.envs.remote.fake_ray import stand_in
+
+    stand_in(monkeypatch.setattr)
+    monkeypatch.setattr("dreamzoo.benchmark.speed.remote.SubprocVecEnv", DummyVecEnv)
+    small = ["--n-envs", "2", "--size", "debug", "--seconds", "0.05", "--steps", "64"]
+    main(["bench", "remote", "--milliseconds", "5", *small])
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(x["measured"], x["milliseconds"]) for x in lines] == [
+        *[("steps", 5)] * 2,
+        *[("learn", 5)] * 3,
+    ]
+    # In one process two environments wait one after the other.
+    assert all(0 < line["steps_per_second"] < 200 for line in lines[:2])
+    assert [line["updates"] for line in lines[2:]] == [64 * 64 / (16 * 64)] * 3
+    assert all(line["seconds"] > 0 for line in lines[2:])
 
 
 def test_bench_sac_prints_one_line_an_estimator_and_one_of_sb3(

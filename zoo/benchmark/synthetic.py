@@ -1,5 +1,6 @@
 """An environment of certain shapes and nothing else."""
 
+import time
 from typing import Any
 
 import gymnasium as gym
@@ -26,9 +27,11 @@ class Synthetic(gym.Env):
 
     :param obs: ``vector`` or ``image``
     :param task: ``control``: six continuous actions; ``atari``: 18 discrete ones, gray images
+    :param milliseconds: that a step takes, without computing anything
     """
 
-    def __init__(self, obs: str, task: str = "control") -> None:
+    def __init__(self, obs: str, task: str = "control", milliseconds: float = 0.0) -> None:
+        self.milliseconds = milliseconds
         gray = obs == "image" and task == "atari"
         self.observation_space = GRAY if gray else OBSERVATIONS[obs]
         self.action_space = ACTIONS[task]
@@ -41,6 +44,8 @@ class Synthetic(gym.Env):
         return self.observation_space.sample(), {}
 
     def step(self, action: np.ndarray) -> Any:
+        if self.milliseconds:
+            time.sleep(self.milliseconds / 1000)
         self.age += 1
         reward = float(np.ravel(action)[0])
         return self.observation_space.sample(), reward, False, self.age == 500, {}

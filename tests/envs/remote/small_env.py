@@ -25,20 +25,22 @@ def kill_process() -> None:
 
 class SmallEnv(gym.Env):
     """
-    Observes its number of steps and what it was reset with; an episode has five steps.
+    Observes its number of steps and what it was reset with.
 
     :param kind: of its observations
     :param death: what dying is
+    :param length: steps of an episode
     """
 
     render_mode = "rgb_array"
 
-    def __init__(self, kind: str = "box", death: Callable[[], None] = kill_process) -> None:
-        self.kind, self.death = kind, death
+    def __init__(
+        self, kind: str = "box", death: Callable[[], None] = kill_process, length: int = 5
+    ) -> None:
+        self.kind, self.death, self.length = kind, death, length
         self.observation_space = KINDS[kind](spaces.Box(-1, 1000, (3,), np.float32))
         self.action_space = spaces.Box(-1, 1, (2,), np.float32)
         self.fate, self.time, self.first, self.options = "", 0, 0, 0
-        self.length = 5
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> Any:
         super().reset(seed=seed)
@@ -64,6 +66,16 @@ class SmallEnv(gym.Env):
 
     def refuse(self) -> None:
         raise KeyError("nothing there")
+
+    @property
+    def pid(self) -> int:
+        return os.getpid()
+
+    @property
+    def node(self) -> str:
+        import ray
+
+        return ray.get_runtime_context().get_node_id()
 
     def _observe(self) -> Any:
         box = np.array([self.time, self.first, self.options], np.float32)

@@ -1,0 +1,228 @@
+"""Mistakes in environments that run in worker processes, and in agents that act there."""
+
+from tests.mutants.mutant import Mutant
+
+VEC_ENV, FLEET, PIPELINE, WORKER, CLUSTER = (
+    f"envs/remote/{name}.py" for name in ("vec_env", "fleet", "pipeline", "worker", "cluster")
+)
+ACTING = "zoo/common/remote_acting.py"
+TESTS = {
+    VEC_ENV: ("tests/envs/remote/test_vec_env.py",),
+    FLEET: ("tests/envs/remote/test_vec_env.py",),
+    WORKER: ("tests/envs/remote/test_vec_env.py",),
+    CLUSTER: ("tests/envs/remote/test_cluster.py",),
+    PIPELINE: ("tests/envs/remote/test_acting.py",),
+    ACTING: ("tests/envs/remote/test_acting.py",),
+}
+
+
+def _mutant(what: str, file: str, old: str, new: str, *tests: str) -> Mutant:
+    return Mutant(f"remote: {what}", file, old, new, tests or TESTS[file])
+
+
+MUTANTS = [
+    _mutant(
+        "what was cut off counts as terminated",
+        VEC_ENV,
+        '"TimeLimit.truncated": True',
+        '"TimeLimit.truncated": False',
+    ),
+    _mutant(
+        "an episode that was cut off ends with the first observation of the next",
+        VEC_ENV,
+        "                self._take_reset(index, obs, reset_infos)\n                continue\n",
+        "                continue\n",
+    ),
+    _mutant(
+        "a new life repeats the seeds of the old one",
+        VEC_ENV,
+        "_another(seed, self._lives[index])\n",
+        "seed\n",
+    ),
+    _mutant("lives have no seeds", VEC_ENV, "self._first_seeds = list(self._seeds)", "pass"),
+    _mutant(
+        "what was set is forgotten",
+        VEC_ENV,
+        "            self._set_again(lost)\n",
+        "",
+    ),
+    _mutant(
+        "a loss between two steps is not told",
+        VEC_ENV,
+        "            answers |= found\n            self._note_renewed(lost, self._renew(lost))\n",
+        "            answers |= found\n            self._renew(lost)\n",
+    ),
+    _mutant(
+        "a reset leaves a loss to be told",
+        VEC_ENV,
+        "self._asked, self._renewed, self._made = {}, {}, None\n        if any",
+        "self._asked, self._made = {}, None\n        if any",
+    ),
+    _mutant(
+        "seeds are used again",
+        VEC_ENV,
+        "        self._reset_seeds()\n",
+        "",
+    ),
+    _mutant(
+        "all attributes are those of the first environments",
+        VEC_ENV,
+        "            places.setdefault(index, []).append(place)\n",
+        "            places.setdefault(index, []).append(0)\n",
+    ),
+    _mutant(
+        "workers that die are started without end",
+        FLEET,
+        "        if member.restarts >= most:\n",
+        "        if member.restarts >= 10 * most:\n",
+    ),
+    _mutant(
+        "losses of a long training add up",
+        FLEET,
+        "            member.restarts = 0\n",
+        "            pass\n",
+    ),
+    _mutant(
+        "steps since a start are not counted anew",
+        FLEET,
+        "member.actor, member.steps = actor.remote(self._makers[member.index]), 0",
+        "member.actor = actor.remote(self._makers[member.index])",
+    ),
+    _mutant(
+        "spaces of workers may differ",
+        FLEET,
+        "            refuse_other_spaces(str(member), Spaces(*found), self.spaces)\n",
+        "",
+    ),
+    _mutant(
+        "a worker waits for ever",
+        FLEET,
+        "            left = None if end is None else max(end - time.monotonic(), 0.0)\n",
+        "            left = None\n",
+    ),
+    _mutant(
+        "what is refused leaves its workers behind",
+        FLEET,
+        "        except BaseException:\n            self.kill()\n",
+        "        except BaseException:\n",
+    ),
+    _mutant(
+        "a worker that is replaced lives on",
+        FLEET,
+        "        self._ray.kill(member.actor)\n        most",
+        "        most",
+    ),
+    _mutant(
+        "a time limit counts as a termination",
+        WORKER,
+        'info["TimeLimit.truncated"] = truncated and not terminated',
+        'info["TimeLimit.truncated"] = False',
+    ),
+    _mutant(
+        "infos of resets stay in the worker",
+        WORKER,
+        "last, resets[i] = env.reset()",
+        "last, _ = env.reset()",
+    ),
+    _mutant(
+        "all environments of a worker get the options of the first",
+        WORKER,
+        'given = {"options": option} if option else {}',
+        'given = {"options": options[0]} if option else {}',
+    ),
+    _mutant(
+        "observations have the dtype that the environment chose",
+        WORKER,
+        "np.stack([np.asarray(x, space.dtype) for x in observations])",
+        "np.stack([np.asarray(x) for x in observations])",
+        "tests/envs/remote/test_vec_env.py",
+    ),
+    _mutant(
+        "copies do not know where episodes begin",
+        WORKER,
+        "self._obs, self._starts = self._stack(obs), dones",
+        "self._obs, self._starts = self._stack(obs), np.zeros(n, bool)",
+        "tests/envs/remote/test_acting.py",
+    ),
+    _mutant(
+        "workers are one step ahead, whatever is asked for",
+        PIPELINE,
+        "            for _ in range(self._ahead):\n",
+        "            for _ in range(1):\n",
+    ),
+    _mutant(
+        "all workers draw the same numbers",
+        PIPELINE,
+        "(actor, self._make_seed()) for index",
+        "(actor, 0) for index",
+    ),
+    _mutant(
+        "a worker that is started again has nothing to act with",
+        VEC_ENV,
+        "                self._pipeline.equip(lost)\n",
+        "                pass\n",
+        "tests/envs/remote/test_acting.py",
+    ),
+    _mutant(
+        "a worker that is started again waits to be asked",
+        VEC_ENV,
+        "                self._pipeline.fill(answers)\n",
+        "                pass\n",
+        "tests/envs/remote/test_acting.py",
+    ),
+    _mutant(
+        "news come with every update",
+        ACTING,
+        "new >= self._env.sync_every",
+        "new >= 1",
+    ),
+    _mutant(
+        "the first update is kept back",
+        ACTING,
+        " or (self._told == 0 and new > 0)",
+        "",
+    ),
+    _mutant(
+        "copies never stop to choose randomly",
+        ACTING,
+        "        self._may_train = news.may_train\n",
+        "",
+    ),
+    _mutant(
+        "copies do not know how much was learned",
+        ACTING,
+        "        vars(self._agent).update(news.numbers)\n",
+        "",
+    ),
+    _mutant(
+        "copies see images as they come",
+        ACTING,
+        "                keys += env.image_space_keys if is_dict else [None]\n",
+        "                pass\n",
+    ),
+    _mutant(
+        "what changes observations is ignored",
+        ACTING,
+        "        elif not isinstance(env, TRANSPARENT):\n",
+        "        elif False:\n",
+    ),
+    _mutant(
+        "every call of learn begins anew",
+        "zoo/common/replay_agent.py",
+        "        if not goes_on:\n            self._elsewhere",
+        "        if True:\n            self._elsewhere",
+        "tests/envs/remote/test_acting.py",
+    ),
+    _mutant(
+        "workers are nicer than who waits for them",
+        CLUSTER,
+        'equal = {"worker_niceness": 0}',
+        'equal = {"worker_niceness": 15}',
+    ),
+    _mutant(
+        "another cluster is taken for this one",
+        CLUSTER,
+        "if named and _resolve(str(address)) != _resolve(joined):",
+        "if False:",
+    ),
+]
