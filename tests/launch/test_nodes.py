@@ -56,6 +56,15 @@ def test_a_run_asks_for_its_threads_and_for_a_gpu_where_it_can_use_one() -> None
         RayTasks().resources(attempt._replace(device="cuda:1"), gpus)
 
 
+@pytest.mark.parametrize("gpus", [0, -1, 1.5])
+def test_gpus_that_ray_cannot_give_are_refused(gpus: float) -> None:
+    with pytest.raises(SystemExit, match="must be a part of one, or a whole number"):
+        main(["benchmark", "run", "discrete", "--backend", "ray", "--gpus", str(gpus)])
+    assert RayTasks(gpus=2).gpus == 2
+    with pytest.raises(ValueError, match="memory=0 must be above 0"):
+        RayTasks(memory=0)
+
+
 def test_options_of_a_cluster_need_one() -> None:
     with pytest.raises(SystemExit, match="--address and --memory are for a cluster: say --backend"):
         main(["benchmark", "run", "discrete", "--address", "auto", "--memory", "4"])

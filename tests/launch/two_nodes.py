@@ -2,14 +2,17 @@
 Run something on a Ray cluster of two nodes, which are processes of this machine.
 
     python -m tests.launch.two_nodes FOLDER attempts
+    python -m tests.launch.two_nodes FOLDER mortal ADDRESS
     python -m tests.launch.two_nodes FOLDER command WORDS...
 """
 
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -18,6 +21,7 @@ from dreamzoo.cli import main as dreamzoo
 from dreamzoo.launch import ELSEWHERE, Attempt, Outcome, on_ray
 from dreamzoo.launch.on_ray import RayTasks
 from dreamzoo.launch.watch import watch
+from tests.launch.test_processes import comes, lives
 
 for name in ("RAY_ADDRESS", "RAY_RUNTIME_ENV_HOOK"):
     os.environ.pop(name, None)
@@ -42,6 +46,13 @@ def cluster() -> Any:
     made = Cluster(initialize_head=True, head_node_args=head)
     made.add_node(num_cpus=1, **SMALL)
     return made
+
+
+def mortal(address: str, folder: Path) -> None:
+    """Be a call that does not come to its end."""
+    with RayTasks(address).open([folder], None) as submit:
+        words = ("-c", LASTS, str(folder / "orphan.pid"))
+        submit(Attempt(folder / "orphan", words, device="cpu")).result()
 
 
 def blind(attempt: Attempt, marks: Sequence[Path], cwd: Path) -> tuple[str, Outcome]:
@@ -69,6 +80,7 @@ def attempts(folder: Path, nodes: Any) -> dict[str, Any]:
             time.sleep(0.1)
         return int(text)
 
+    root = os.getcwd()
     os.chdir(folder)  # the nodes were started elsewhere
     found: dict[str, Any] = {"cwd": os.getcwd()}
     with RayTasks(nodes.address).open([folder], None) as submit:
@@ -95,10 +107,19 @@ def attempts(folder: Path, nodes: Any) -> dict[str, Any]:
         running = [submit(long(name)) for name in ("one", "two")]
         pids = [pid(name) for name in ("one", "two")]
     found["after"] = [future.result(120).code for future in running]
-    found["pids"] = [found["later"], *pids]
     found["marks left"] = len(list(folder.glob(".*")))
+    here = ["-m", "tests.launch.two_nodes", str(folder), "mortal", nodes.address]
+    with subprocess.Popen([sys.executable, *here], cwd=root) as call:
+        orphan = pid("orphan")
+        call.kill()
+    begun = [found["later"], *pids, orphan]
+    found["left"] = [each for each in begun if not comes(partial(is_gone, each))]
     found["connected"] = _ray().is_initialized()
     return found
+
+
+def is_gone(pid: int) -> bool:
+    return not lives(pid)
 
 
 def _ray() -> Any:
@@ -113,6 +134,9 @@ def _read(path: Path) -> str:
 
 def main(argv: list[str]) -> None:
     folder, what, *words = argv
+    if what == "mortal":
+        mortal(words[0], Path(folder))
+        return
     nodes = cluster()
     try:
         if what == "attempts":

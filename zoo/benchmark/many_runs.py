@@ -16,8 +16,9 @@ from dreamzoo.benchmark.run_config import Run, remove_earlier_run
 from dreamzoo.launch import BUSY, ELSEWHERE, Backend, Outcome, Submit
 from dreamzoo.launch.local import LocalProcesses
 
-#: Seconds between two looks at how far runs are.
-LOOK = 1.0
+#: Seconds between two looks at how far runs are, and runs that are looked at in a second: they are
+#: files, perhaps of a file server.
+LOOK, PACE = 1.0, 100
 
 
 def train_all(
@@ -76,7 +77,8 @@ class _Crowd:
                 job = self.waiting.popleft()
                 if self._is_to_be_made(job):
                     self.running[submit(job.attempt())] = job
-            ended, _ = wait(self.running, LOOK, FIRST_COMPLETED)
+            pause = max(LOOK, len(self.running) / PACE)
+            ended, _ = wait(self.running, pause, FIRST_COMPLETED)
             self.board.show(list(self.running.values()), len(self.waiting))
             for future in ended:
                 self._end(self.running.pop(future), future.result())

@@ -34,11 +34,16 @@ class RayTasks:
     :param gpus: that each run asks for, may be a part of one; None: one for device ``cuda``, and
         for ``auto`` if the cluster has any
     :param memory: bytes that each run asks for; None: any
+    :raises ValueError: for GPUs that Ray cannot give
     """
 
     def __init__(
         self, address: str | None = None, gpus: float | None = None, memory: int | None = None
     ) -> None:
+        if gpus is not None and not (0 < gpus <= 1 or (gpus > 1 and gpus == int(gpus))):
+            raise ValueError(f"gpus={gpus} must be a part of one, or a whole number, above 0.")
+        if memory is not None and memory <= 0:
+            raise ValueError(f"memory={memory} must be above 0, in bytes.")
         self.address, self.gpus, self.memory = address, gpus, memory
 
     @contextmanager
