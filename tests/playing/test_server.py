@@ -180,8 +180,9 @@ def test_an_episode_waits_for_the_first_action_of_a_person(client: TestClient) -
         player.send("reset")
         player.wait_for("state", waits=True)
         assert player.scenes[-1]["step"] == 0
-        player.send("step")  # at rest, whatever was done before
-        player.wait_for("scene", step=1, action=[0])
+        player.send("step")
+        scene, _ = player.wait_for("scene", step=1)
+        assert scene["action"] == [0], "at rest, whatever was done before"
         player.send("pilot", name="agent")
         player.send("pause", on=False)
         player.send("reset")
