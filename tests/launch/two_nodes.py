@@ -34,7 +34,10 @@ import os, sys, time
 from dreamzoo.launch.watch import end_with_watcher
 end_with_watcher()
 open(sys.argv[1], "w").write(str(os.getpid()))
-time.sleep(600)
+try:
+    time.sleep(600)
+finally:
+    open(sys.argv[1] + ".closed", "w").close()
 """
 SMALL: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 80 * 2**20}
 
@@ -56,11 +59,13 @@ def mortal(address: str, folder: Path) -> None:
 
 
 def blind(attempt: Attempt, marks: Sequence[Path], cwd: Path) -> tuple[str, Outcome]:
-    """Do as :func:`dreamzoo.launch.on_node.train` on a cluster with a node that sees nothing."""
+    """Do as :func:`dreamzoo.launch.on_node.train` where only the node of the first attempt sees."""
     import ray
 
-    node = ray.get_runtime_context().get_node_id()
-    if attempt.out.with_name("blind").read_text() == node:
+    node, sees = ray.get_runtime_context().get_node_id(), attempt.out.with_name("sees")
+    if attempt.out.name == "first":
+        sees.write_text(node)
+    if sees.read_text() != node:
         return node, Outcome(ELSEWHERE, "blind")
     return node, Outcome(watch(attempt, cwd=cwd))
 
@@ -95,17 +100,23 @@ def attempts(folder: Path, nodes: Any) -> dict[str, Any]:
         found["later"] = pid("later")
         nodes.remove_node(added, allow_graceful=False)
         found["node died"] = tuple(later.result(120))
-        while len(alive := [node["NodeID"] for node in _ray().nodes() if node["Alive"]]) > 2:
+        while sum(node["Alive"] for node in _ray().nodes()) > 2:
             time.sleep(0.1)
-        (folder / "blind").write_text(alive[0])
         with mock.patch.object(on_ray, "train", blind):
             tasks = on_ray._Tasks(_ray(), [], RayTasks())
-        told = [tasks.submit(python("seeing", "pass")) for _ in range(4)]
-        found["elsewhere"] = sorted(future.result(120).code for future in told)
-        told = [tasks.submit(python("seeing", "pass")) for _ in range(4)]
-        found["avoided"] = [future.result(120).code for future in told]
+        waits = "import os, time\nwhile not os.path.exists('go'):\n    time.sleep(0.1)"
+        first = tasks.submit(python("first", waits))  # the other node alone has room then
+        while not (folder / "sees").exists():
+            time.sleep(0.1)
+        found["elsewhere"] = tasks.submit(python("second", "pass")).result(120).code
+        third = tasks.submit(python("third", "pass"))
+        time.sleep(2)
+        found["waited"] = not third.done()
+        (folder / "go").touch()
+        found["avoided"] = [first.result(120).code, third.result(120).code]
         running = [submit(long(name)) for name in ("one", "two")]
         pids = [pid(name) for name in ("one", "two")]
+    found["closed"] = sorted(path.name for path in folder.glob("*.closed"))
     found["after"] = [future.result(120).code for future in running]
     found["marks left"] = len(list(folder.glob(".*")))
     here = ["-m", "tests.launch.two_nodes", str(folder), "mortal", nodes.address]

@@ -162,7 +162,7 @@ MUTANTS = [
         OF_RAY,
     ),
     Mutant(
-        "launch: tasks go on where the call has ended",
+        "launch: tasks are killed where the call ends, and close nothing",
         ON_RAY,
         "            self._ray.cancel(ref)\n        if refs",
         "            pass\n        if refs",
