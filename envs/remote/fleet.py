@@ -233,7 +233,8 @@ class Fleet:
             try:
                 *found, host, pid = self._get(index, ref, max(end - time.monotonic(), 0.0))
             except Lost as error:
-                lost[index] = str(error)
+                had, asked_for = self._options.start_timeout, dict(self._options.resources)
+                lost[index] = f"{error} (it had {had:g} s, and Ray was asked for {asked_for})"
                 continue
             member.place = f"process {pid} on {host}"
             self.spaces = self.spaces or Spaces(*found)

@@ -51,7 +51,7 @@ class RemoteVecEnv(VecEnv):
     :param make_env: makes one environment; or one such function for each
     :param n: number of environments; None: as many as there are functions
     :param address: of the cluster, see :func:`dreamzoo.envs.remote.cluster.connect`
-    :param envs_per_worker: environments of a worker; None: as few as the free CPUs allow
+    :param envs_per_worker: environments of a worker; None: as few as the cluster's CPUs allow
     :param acting: ``"learner"``: actions come from :meth:`step`; ``"worker"``: see above
     :param ahead: steps, with ``acting="worker"``
     :param sync_every: updates between two copies of the weights, with ``acting="worker"``
@@ -90,9 +90,11 @@ class RemoteVecEnv(VecEnv):
             if count is not None and count < 1:
                 raise ValueError(f"{name}={count!r}: expected a whole number from 1")
         self.acting, self.ahead, self.sync_every = acting, ahead, sync_every
-        free = int(connect(address).available_resources().get("CPU", 0))
-        sizes = _sizes(len(makers), envs_per_worker, free)
-        resources = {"num_cpus": 1 if len(sizes) <= free else 0, **(worker_options or {})}
+        ray = connect(address)
+        # All that there are: which of them are free depends on what has just ended.
+        sizes = _sizes(len(makers), envs_per_worker, int(ray.cluster_resources().get("CPU", 0)))
+        is_free = len(sizes) <= ray.available_resources().get("CPU", 0)
+        resources = {"num_cpus": 1 if is_free else 0, **(worker_options or {})}
         options = Options(start_timeout, timeout, max_restarts, restart_on_error, resources)
         self._closed = False
         self._fleet = Fleet(makers, sizes, address, options)
@@ -353,9 +355,9 @@ def _makers(make_env: Any, n: int | None) -> list[Callable[[], gym.Env]]:
     return makers
 
 
-def _sizes(n: int, envs_per_worker: int | None, free: int) -> list[int]:
+def _sizes(n: int, envs_per_worker: int | None, cpus: int) -> list[int]:
     """Spread environments evenly over workers."""
-    workers = max(1, min(n, free)) if envs_per_worker is None else -(-n // envs_per_worker)
+    workers = max(1, min(n, cpus)) if envs_per_worker is None else -(-n // envs_per_worker)
     return [n // workers + (i < n % workers) for i in range(workers)]
 
 

@@ -36,6 +36,11 @@ def test_python_blocks_run_in_order(
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
     if name == "docs/hub.md":
         request.getfixturevalue("hub")  # a stand-in of the Hub
+    if name == "docs/cluster.md":
+        pytest.importorskip("ray", reason='needs pip install "dreamzoo[ray]"')
+        from tests.envs.remote.fake_ray import stand_in
+
+        stand_in(monkeypatch.setattr)
     for agent in SMALLER:
         shrink(agent, monkeypatch)
     matplotlib.use("Agg")  # MinAtar asks for windows in whatever process imports it

@@ -50,13 +50,13 @@ class FakeRay:
     """
     Stands for the module ``ray``.
 
-    :param cpus: that are free
+    :param cpus: of its machine
     """
 
     exceptions, cloudpickle = ray.exceptions, ray.cloudpickle
 
     def __init__(self, cpus: int = 2) -> None:
-        self.cpus = cpus
+        self.cpus = self.free = cpus
         self.actors: list[Actor] = []
 
     def __call__(self, address: str | None = None) -> "FakeRay":
@@ -67,6 +67,9 @@ class FakeRay:
         return True
 
     def available_resources(self) -> dict[str, float]:
+        return {"CPU": self.free}
+
+    def cluster_resources(self) -> dict[str, float]:
         return {"CPU": self.cpus}
 
     def remote(self, cls: type) -> Any:
@@ -99,7 +102,7 @@ def stand_in(setattr_: Callable[..., None], cpus: int = 2) -> FakeRay:
     Put a fake in the place of Ray.
 
     :param setattr_: of pytest's ``monkeypatch``
-    :param cpus: that are free
+    :param cpus: of its machine
     """
     fake = FakeRay(cpus)
     for module in ("fleet", "vec_env"):

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -88,12 +89,16 @@ def test_attributes_and_methods_are_those_of_the_rows_asked_for() -> None:
 
 
 def test_workers_are_as_many_as_asked_for_and_else_as_the_cpus(fake: FakeRay) -> None:
-    _env(_make, n=5)  # two CPUs are free
+    _env(_make, n=5)  # there are two CPUs
+    fake.free = 1
+    _env(_make, n=5)
+    fake.free = 2
     _env([_make] * 5, envs_per_worker=1)
     _env(_make, worker_options={"num_cpus": 3, "resources": {"simulator": 1}})
     shared = {"scheduling_strategy": "SPREAD", "max_restarts": 0}
     assert [actor.options for actor in fake.actors] == [
         *[{**shared, "num_cpus": 1}] * 2,
+        *[{**shared, "num_cpus": 0}] * 2,
         *[{**shared, "num_cpus": 0}] * 5,
         {**shared, "num_cpus": 3, "resources": {"simulator": 1}},
     ]
@@ -310,6 +315,15 @@ def test_a_worker_that_dies_while_it_starts_is_not_started_again(fake: FakeRay) 
     with pytest.raises(RuntimeError, match=r"worker 0 .*could not be started: .*died"):
         _env(_die)
     assert len(fake.actors) == 1
+
+
+def test_a_worker_that_finds_no_place_is_told_of(
+    monkeypatch: pytest.MonkeyPatch, fake: FakeRay
+) -> None:
+    monkeypatch.setattr(fake, "get", Mock(side_effect=fake.exceptions.GetTimeoutError))
+    needs = {"resources": {"simulator": 1}}
+    with pytest.raises(RuntimeError, match=r"could not be started: .*0\.5 s.*'simulator': 1"):
+        _env(_make, start_timeout=0.5, worker_options=needs)
 
 
 def test_what_cannot_be_sent_is_refused() -> None:
