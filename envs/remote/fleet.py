@@ -144,6 +144,11 @@ class Fleet:
         answers, lost = {}, {}
         limit = self._options.timeout
         end = None if limit is None else time.monotonic() + limit
+        try:  # of all at once; where one fails, it is found below
+            found = self._ray.get([*asked.values()], timeout=limit)
+            return dict(zip(asked, found, strict=True)), {}
+        except self._ray.exceptions.RayError:
+            pass
         for index, ref in asked.items():
             left = None if end is None else max(end - time.monotonic(), 0.0)
             try:

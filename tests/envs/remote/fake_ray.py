@@ -85,7 +85,9 @@ class FakeRay:
     def put(self, value: Any) -> Ref:
         return Ref(value)
 
-    def get(self, ref: Ref, timeout: float | None = None) -> Any:
+    def get(self, ref: Any, timeout: float | None = None) -> Any:
+        if isinstance(ref, list):
+            return [self.get(one) for one in ref]
         if ref.error is not None:
             raise ref.error
         return ray.cloudpickle.loads(ref.value)
