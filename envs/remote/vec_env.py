@@ -52,7 +52,7 @@ class RemoteVecEnv(VecEnv):
     :param n: number of environments; None: as many as there are functions
     :param address: of the cluster, see :func:`dreamzoo.envs.remote.cluster.connect`
     :param envs_per_worker: environments of a worker; None: as few as the cluster's CPUs allow
-    :param acting: ``"learner"``: actions come from :meth:`step`; ``"worker"``: see above
+    :param acting: ``"learner"``: actions come from ``step``; ``"worker"``: see above
     :param ahead: steps, with ``acting="worker"``
     :param sync_every: updates between two copies of the weights, with ``acting="worker"``
     :param start_timeout: seconds until all workers must have made their environments
@@ -211,7 +211,7 @@ class RemoteVecEnv(VecEnv):
 
     def acted(self) -> list[tuple[range, list[np.ndarray] | None]]:
         """
-        Wait for the next step of all workers, which the next :meth:`step` returns.
+        Wait for the next step of all workers, which the next ``step`` returns.
 
         :return: rows of each worker and what its actor said of its actions; None: it was lost, and
             what is returned for its rows depends on no action
@@ -230,7 +230,7 @@ class RemoteVecEnv(VecEnv):
         """
         Send news to the actors of all workers.
 
-        :param news: for :meth:`Actor.load`
+        :param news: for :meth:`dreamzoo.envs.remote.pipeline.Actor.load`
         """
         assert self._pipeline is not None
         self._pipeline.tell(news)

@@ -143,11 +143,21 @@ def run(example: Example) -> str:
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda x: f"{x.path}:{x.name}")
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_examples_in_docstrings_run(
-    example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    example: Example,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
     for where, (package, command) in SEPARATE.items():
         if re.match(where, example.path):
             pytest.importorskip(package, reason=f"needs {command}")
+    if example.path.startswith("envs/remote"):
+        ray = pytest.importorskip("ray", reason='needs pip install "dreamzoo[ray]"')
+        request.addfinalizer(ray.shutdown)
+        if example.name == "RemoteVecEnv":
+            from tests.envs.remote.fake_ray import stand_in
+
+            stand_in(monkeypatch.setattr)
     monkeypatch.chdir(tmp_path)
     said = run(example)
     assert not said, said

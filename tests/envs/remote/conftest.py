@@ -1,4 +1,4 @@
-"""One small Ray cluster of this machine for all tests of a process."""
+"""One small Ray cluster of this machine for the tests of a file, which ends with them."""
 
 import os
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import pytest
 from dreamzoo.envs.remote.cluster import connect
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ray() -> Iterator[Any]:
     pytest.importorskip("ray", reason='needs pip install "dreamzoo[ray]"')
     os.environ.pop("RAY_ADDRESS", None)

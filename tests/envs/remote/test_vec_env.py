@@ -229,6 +229,23 @@ def test_losses_far_from_each_other_are_not_counted_together(
 
 
 @pytest.mark.filterwarnings("ignore:worker")
+def test_a_worker_that_worked_for_long_is_given_up_as_early(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("dreamzoo.envs.remote.fleet.SETTLED", 2)
+    env = _env(_make, max_restarts=2)
+    env.reset()
+    actions = np.ones((1, 2), np.float32)
+    for _ in range(3):
+        env.step(actions)
+    env.set_attr("fate", "dies")
+    for _ in range(2):
+        assert env.step(actions)[2].all()
+    with pytest.raises(RuntimeError, match="3 times in a row"):
+        env.step(actions)
+
+
+@pytest.mark.filterwarnings("ignore:worker")
 def test_what_only_fails_when_started_again_ends_in_an_error() -> None:
     made = []
 
