@@ -43,10 +43,9 @@ def make_agent(
 ) -> Any:
     """Make an agent with weights that are not those of a beginner."""
     settings = {k: changes.get(k, v) for k, v in SETTINGS.items()}
-    policy = {"size": "debug", **{k: changes.get(k, v) for k, v in POLICY.items()}}
+    of_memory = {} if kind is RLLSTM else {k: changes.get(k, v) for k, v in POLICY.items()}
+    policy = {"size": "debug", **of_memory}
     alias = "MultiInputPolicy" if isinstance(observations, spaces.Dict) else "MlpPolicy"
-    if kind is RLLSTM:
-        del policy["rows"]
     env = make_env(observations, actions)
     agent = kind(alias, env, n_steps=T, seed=3, device="cpu", policy_kwargs=policy, **settings)
     generator = th.Generator().manual_seed(1)
