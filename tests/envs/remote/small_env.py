@@ -78,7 +78,7 @@ class SmallEnv(gym.Env):
         return ray.get_runtime_context().get_node_id()
 
     def _observe(self) -> Any:
-        box = np.array([self.time, self.first, self.options], np.float32)
+        box = np.array([self.time, self.first, self.options], float)  # not the space's own dtype
         if self.kind == "image":
             return np.full((36, 36, 3), self.time * 10 + self.first % 10, np.uint8)
         return {"box": box, "dict": {"a": box, "b": self.first}, "tuple": (box, self.first)}[
