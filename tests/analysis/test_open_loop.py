@@ -16,7 +16,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from dreamzoo import MERLIN, DreamerV3
 from dreamzoo.analysis.callbacks import DreamVideoCallback
 from dreamzoo.analysis.figures import image_frames, image_keys, vector_figure
-from dreamzoo.analysis.open_loop import open_loop
+from dreamzoo.analysis.open_loop import OpenLoop, open_loop, state_after
+from dreamzoo.analysis.playing import play_sequences, predict_play
 from dreamzoo.common.buffers import SequenceBatch
 from dreamzoo.nn.state import select
 
@@ -137,6 +138,64 @@ def test_open_loop_goes_on_from_the_last_state_that_was_seen(model: DreamerV3) -
             expected = world.predict(latent)[0]
             assert expected.any()
             th.testing.assert_close(shown.reward[1, :, t], expected)
+
+
+def test_open_loop_begins_in_the_states_that_it_is_given(model: DreamerV3) -> None:
+    batch = sample(model)
+    batch.is_first[:] = False
+    batch.is_first[0, 0] = True
+    state = model.start_latent(batch)
+
+    def predict(begin: Any) -> th.Tensor:
+        return open_loop(model.policy, batch, 4, th.Generator().manual_seed(0), begin).reward[1]
+
+    with th.no_grad():  # a fresh model says zero of rewards
+        th.nn.init.normal_(model.policy.world_model.reward.out.weight)
+    changed = (predict(state) != predict(state._replace(deter=state.deter + 1.0))).any(1)
+    assert changed.tolist() == [False, True, True]  # where an episode begins, nothing was before
+    anew = predict(model.world_model.initial(3))
+    assert not th.equal(anew, predict(state))
+    batch.is_first[:, 0] = True
+    assert th.equal(predict(None), predict(state))
+
+
+def test_what_follows_a_sequence_begins_where_the_model_was_after_it(model: DreamerV3) -> None:
+    batch = sample(model)
+    found = state_after(
+        model.policy, batch, model.start_latent(batch), th.Generator().manual_seed(1)
+    )
+    filtered = model.observe_batch(batch, th.Generator().manual_seed(1)).latent.detach()
+    for part, states in zip(found, filtered, strict=True):
+        th.testing.assert_close(part, states[:, -1])
+
+
+def test_a_video_begins_in_the_latents_of_the_replay(model: DreamerV3) -> None:
+    callback = DreamVideoCallback(n_sequences=4, length=10, context=3)
+    callback.init_callback(model)
+    with th.no_grad():
+        th.nn.init.normal_(model.policy.world_model.reward.out.weight)
+    shown = callback.look()
+    assert model.replay_buffer is not None
+    model.replay_buffer.latents["deter"][:] += 1.0
+    assert not th.equal(callback.look().reward[1], shown.reward[1])
+
+
+def test_a_long_play_is_predicted_with_all_that_came_before(model: DreamerV3) -> None:
+    with th.no_grad():
+        th.nn.init.normal_(model.policy.world_model.reward.out.weight)
+    env = make_vec_env(Moving, n_envs=2)
+    model.set_random_seed(7)
+    shown, _ = predict_play(model, env, length=10, context=3, compared=4, shown=4, seed=5)
+
+    model.set_random_seed(7)
+    played = play_sequences(model, make_vec_env(Moving, n_envs=2), 20, seed=5)
+    generator, envs = th.Generator().manual_seed(5), th.arange(2)
+    one, two = (played.part(envs, th.full_like(envs, start), 10) for start in (0, 10))
+    first = open_loop(model.policy, one, 3, generator)
+    after = state_after(model.policy, one, model.world_model.initial(2), generator)
+    then = open_loop(model.policy, two, 3, generator, after)
+    expected = OpenLoop.joined([first, then]).reward
+    assert th.equal(shown.reward, expected)
 
 
 def test_open_loop_keeps_the_shape_and_dtype_of_observations(model: DreamerV3) -> None:

@@ -232,4 +232,32 @@ MUTANTS = [
         "infos[i] |= ends[0]\n",
         ("tests/envs/test_vector_env_to_vec_env.py", *TESTS),
     ),
+    Mutant(
+        "open loop: what came before is forgotten",
+        OPEN_LOOP,
+        "states = model.filter(begin, *seen, generator)",
+        "states = model.filter(model.initial(rows), *seen, generator)",
+        ("tests/analysis/test_open_loop.py",),
+    ),
+    Mutant(
+        "open loop: sequences that are given states begin anew",
+        OPEN_LOOP,
+        "begin, is_first[:, 0] = model.initial(rows), True",
+        "begin = model.initial(rows)\n    is_first[:, 0] = True",
+        ("tests/analysis/test_open_loop.py",),
+    ),
+    Mutant(
+        "open loop: a video begins anew in the midst of episodes",
+        "zoo/analysis/callbacks.py",
+        "model.start_latent(whole) if isinstance(whole, SequenceBatch) else None",
+        "None",
+        ("tests/analysis/test_open_loop.py",),
+    ),
+    Mutant(
+        "open loop: every part of a long play begins anew",
+        "zoo/analysis/playing.py",
+        "begin = state_after(model.policy, sequences, begin, generator)",
+        "begin = model.world_model.initial(env.num_envs)",
+        ("tests/analysis/test_open_loop.py",),
+    ),
 ]

@@ -305,19 +305,15 @@ class DreamVideoCallback(BaseCallback):
         model: Any = self.model
         given = {} if normalizer is None else {"normalizer": normalizer}
         generator = th.Generator(device=model.device).manual_seed(self.seed)
-        batch = model.recorded_sequences(
+        batch: SequenceBatch | Sequences = model.recorded_sequences(
             np.random.default_rng(self.seed), 4 * self.n_sequences, self.length, **given
         )
-        return open_loop(model.policy, self._whole(batch), self.context, generator)
-
-    def _whole(self, batch: SequenceBatch | Sequences) -> Sequences:
-        """Take sequences of one episode, where there are enough."""
         # A dream does not reset: where an episode ends, nothing is left to compare.
         resets = batch.is_first[:, 1:].sum(1)
-        rows = resets.argsort(stable=True)[: self.n_sequences]
-        obs = batch.observations
-        seen = {key: x[rows] for key, x in obs.items()} if isinstance(obs, dict) else obs[rows]
-        return Sequences(seen, batch.actions[rows], batch.rewards[rows], batch.is_first[rows])
+        whole = batch.rows(resets.argsort(stable=True)[: self.n_sequences])
+        # The states that learning begins in; a window of an on-policy agent begins anew.
+        begin = model.start_latent(whole) if isinstance(whole, SequenceBatch) else None
+        return open_loop(model.policy, whole, self.context, generator, begin)
 
     def _log(self, shown: OpenLoop) -> None:
         codec = self.model.policy.observation_codec

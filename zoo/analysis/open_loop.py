@@ -12,7 +12,7 @@ from dreamzoo.common.rollout_window import Sequences
 from dreamzoo.nn.fast.precision import using
 from dreamzoo.nn.observations import Observation
 from dreamzoo.nn.process import restores_process
-from dreamzoo.nn.state import flatten, map_parts, select
+from dreamzoo.nn.state import State, flatten, map_parts, select
 
 
 class OpenLoop(NamedTuple):
@@ -68,9 +68,13 @@ def open_loop(
     batch: SequenceBatch | Sequences,
     context: int,
     generator: th.Generator | None = None,
+    begin: State | None = None,
 ) -> OpenLoop:
     """
     Show the model the first steps of real sequences, then let it go on with the actions alone.
+
+    A model that always remembers, as one that learns from stored latents, is lost where it begins
+    anew in the midst of an episode: give it the states that it would have there.
 
     Example:
         >>> from dreamzoo import DreamerV3
@@ -84,19 +88,21 @@ def open_loop(
     :param batch: real sequences (B, T); those without an episode's end are easier to read
     :param context: steps that the model may see, less than T
     :param generator: source of randomness
+    :param begin: states that precede the sequences, (B, ...); None: they begin anew, whatever
+        ``is_first`` says
     :raises ValueError: if nothing is left to predict
     """
     rows, length = batch.is_first.shape
     if not 0 < context < length:
         raise ValueError(f"context={context} must be at least 1 and less than the {length} steps.")
     model, actions = policy.world_model, policy.action_codec.encode(batch.actions)
-    # Sequences start anew here: the first step resets the state, whatever was stored.
     is_first = batch.is_first.clone()
-    is_first[:, 0] = True
+    if begin is None:
+        begin, is_first[:, 0] = model.initial(rows), True
     begun = _each(batch.observations, lambda part: part[:, :context])
     seen = (actions[:, :context], begun, is_first[:, :context])
     with using(policy.precision, policy.device):
-        states = model.filter(model.initial(rows), *seen, generator)
+        states = model.filter(begin, *seen, generator)
         last = select(states, (slice(None), context - 1))
         unseen = actions[:, context:].transpose(0, 1)  # (T - context, B, A)
         after = select(model.imagine_sequence(last, unseen, generator), slice(1, None))
@@ -106,6 +112,40 @@ def open_loop(
     prediction = _each(flat, lambda part: part.unflatten(0, (rows, length)))
     reward = th.stack([batch.rewards, expected])
     return OpenLoop(batch.observations, prediction, reward, context)
+
+
+@restores_process
+@th.no_grad()
+def state_after(
+    policy: WorldModelPolicy,
+    batch: SequenceBatch | Sequences,
+    begin: State,
+    generator: th.Generator | None = None,
+) -> State:
+    """
+    Let the model follow whole sequences: the states in which those that come after them begin.
+
+    Example:
+        >>> from dreamzoo import DreamerV3
+        >>> from dreamzoo.analysis.open_loop import open_loop, state_after
+        >>> model = DreamerV3("MlpPolicy", "CartPole-v1", policy_kwargs=dict(size="debug"))
+        >>> batch = model.learn(60).replay_buffer.sample(2, batch_length=10)
+        >>> begin = state_after(model.policy, batch, model.start_latent(batch))
+        >>> begin.deter.shape
+        torch.Size([2, 8])
+
+    :param policy: owns the model
+    :param batch: (B, T)
+    :param begin: states that precede them, (B, ...)
+    :param generator: source of randomness
+    :return: (B, ...)
+    """
+    actions = policy.action_codec.encode(batch.actions)
+    with using(policy.precision, policy.device):
+        states = policy.world_model.filter(
+            begin, actions, batch.observations, batch.is_first, generator
+        )
+    return select(states, (slice(None), -1))
 
 
 @restores_process
@@ -120,8 +160,7 @@ def open_loop_at(
     """
     Let the model follow an episode from its first step, and go on with the actions alone.
 
-    As when it acts, it knows all that came before; :func:`open_loop` begins anew in the midst of an
-    episode, where a model that always remembers is lost.
+    As when it acts, it knows all that came before.
 
     Example:
         >>> import torch

@@ -8,7 +8,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from dreamzoo.analysis.evaluation import check_spaces, seed_episodes
 from dreamzoo.analysis.horizon_errors import HorizonError, horizon_errors
-from dreamzoo.analysis.open_loop import OpenLoop, open_loop
+from dreamzoo.analysis.open_loop import OpenLoop, open_loop, state_after
 from dreamzoo.common.has_world_model import HasWorldModel
 from dreamzoo.common.rollout_window import Sequences, WindowRecorder
 from dreamzoo.nn.checks import to_flags
@@ -83,11 +83,16 @@ def predict_play(
     """
     rounds = -(-compared // env.num_envs)
     played = play_sequences(model, env, rounds * length, seed=seed)
-    rows = th.arange(env.num_envs, device=model.device).repeat(rounds)
-    starts = th.arange(rounds, device=model.device).repeat_interleave(env.num_envs) * length
-    sequences = played.part(rows, starts, length)
     generator = th.Generator(device=model.device).manual_seed(seed)
-    predicted = open_loop(model.policy, sequences, context, generator)
+    envs = th.arange(env.num_envs, device=model.device)
+    begin, parts, cut = model.world_model.initial(env.num_envs), [], []
+    for start in range(0, rounds * length, length):
+        sequences = played.part(envs, th.full_like(envs, start), length)
+        parts.append(open_loop(model.policy, sequences, context, generator, begin))
+        cut.append(sequences.is_first)
+        # As when it acts, the model knows all that came before.
+        begin = state_after(model.policy, sequences, begin, generator)
+    predicted, is_first = OpenLoop.joined(parts), th.cat(cut)
     # A dream does not begin anew where an episode ends.
-    whole = sequences.is_first[:, 1:].sum(1).argsort(stable=True)[:shown]
-    return predicted.rows(whole), horizon_errors(predicted, sequences.is_first)
+    whole = is_first[:, 1:].sum(1).argsort(stable=True)[:shown]
+    return predicted.rows(whole), horizon_errors(predicted, is_first)

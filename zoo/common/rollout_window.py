@@ -42,6 +42,16 @@ class Sequences(NamedTuple):
     rewards: Tensor
     is_first: Tensor
 
+    def rows(self, index: Tensor) -> "Sequences":
+        """
+        Take some of the streams.
+
+        :param index: which, int64
+        """
+        obs = self.observations
+        seen = {key: x[index] for key, x in obs.items()} if isinstance(obs, dict) else obs[index]
+        return Sequences(seen, *(part[index] for part in self[1:]))
+
     def part(self, rows: Tensor, start: Tensor, length: int) -> "Sequences":
         """
         Cut out shorter sequences.
