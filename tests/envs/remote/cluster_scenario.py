@@ -10,8 +10,10 @@ belongs to one cluster.
 
 import json
 import os
+import pathlib
 import signal
 import sys
+import time
 import warnings
 from functools import partial
 from typing import Any
@@ -25,6 +27,8 @@ from tests.envs.remote.small_env import SmallEnv
 
 #: Steps of the VecEnv before the disaster, and of all.
 BEFORE, STEPS = 6, 16
+#: Seconds until a worker has noticed that its node is gone.
+PATIENCE = 60
 
 
 class Disaster(BaseCallback):
@@ -46,7 +50,11 @@ class Disaster(BaseCallback):
             os.kill(env.get_attr("pid")[0], signal.SIGKILL)
         elif self.n_calls == BEFORE:
             (second,) = self.cluster.worker_nodes
+            lost = env.get_attr("pid")[env.get_attr("node").index(second.node_id)]
             self.cluster.remove_node(second, allow_graceful=False)
+            end = time.monotonic() + PATIENCE
+            while pathlib.Path(f"/proc/{lost}").exists() and time.monotonic() < end:
+                time.sleep(0.1)  # it outlives its node by a moment, and acts
         told = [row for row, info in enumerate(self.locals["infos"]) if "worker_lost" in info]
         if told:
             self.lost.append([self.n_calls, told])

@@ -30,5 +30,7 @@ def test_training_goes_on_with_a_truncated_episode(what: str) -> None:
     assert ends[rows[0]] == [when]
     assert ends[1 - rows[0]] == []
     assert found["all_truncated"]
-    (warning,) = found["warnings"]
-    assert f"worker {rows[0]} (environment {rows[0]}; process" in warning
+    # Until Ray knows that a node is gone it may start a worker there once more.
+    assert len(found["warnings"]) == 1 or (what == "node" and found["warnings"])
+    for warning in found["warnings"]:
+        assert f"worker {rows[0]} (environment {rows[0]}; process" in warning
