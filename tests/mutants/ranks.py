@@ -90,6 +90,20 @@ MUTANTS = [
         "            if own:\n",
         "            if False:\n",
     ),
+    Mutant(
+        "ranks: one that has not yet begun is taken for dead",
+        WATCH,
+        "not (has_begun or self._lost)",
+        "False",
+        ("tests/nn/fast/test_rank_watch.py",),
+    ),
+    Mutant(
+        "ranks: one that ended before it began is waited for",
+        WATCH,
+        "not (has_begun or self._lost)",
+        "not has_begun",
+        ("tests/nn/fast/test_rank_watch.py",),
+    ),
     _mutant(
         "one that is busy is not interrupted",
         WATCH,

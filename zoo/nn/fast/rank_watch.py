@@ -133,12 +133,15 @@ class RankWatch:
         for other, (last, since) in heard.items():
             if other == self.index or self._store.check([f"done/{other}"]):
                 continue
-            key = f"beat/{other}"
+            key, name = f"beat/{other}", f"rank {other} of {self.count}"
             beat = self._store.get(key) if self._store.check([key]) else b""
-            if beat != last:
+            has_begun = self._store.check([f"name/{other}"])  # else asking for it would wait
+            if beat != last or not (has_begun or self._lost):
+                # What a rank does before it begins, as an evaluation, takes as long as it takes.
                 heard[other] = beat, now
             elif now - since > silence:
-                name = self._store.get(f"name/{other}").decode()
+                if has_begun:
+                    name = self._store.get(f"name/{other}").decode()
                 return self._tell(
                     f"{name} has given no sign of life for {now - since:.0f} seconds: it was "
                     "killed, or its machine or network is gone"
