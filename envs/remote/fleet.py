@@ -99,6 +99,7 @@ class Fleet:
         # By value: workers start sooner, and take less memory, without torch and SB3.
         self._ray.cloudpickle.register_pickle_by_value(worker_module)
         self._class = self._ray.remote(Worker)
+        self._is_over = False
         self.spaces: Spaces | None = None
         try:
             if lost := self._start(self.members):
@@ -121,7 +122,12 @@ class Fleet:
         :param method: of :class:`Worker`
         :param args: of the method
         :return: for :meth:`receive`
+        :raises RuntimeError: if all workers have been ended
         """
+        if self._is_over:  # a dead worker would be started again, and nobody would end it
+            raise RuntimeError(
+                "This RemoteVecEnv is closed, and its workers have ended: make a new one."
+            )
         return getattr(self.members[index].actor, method).remote(*args)
 
     def share(self, value: Any) -> Any:
@@ -133,16 +139,20 @@ class Fleet:
         """
         return self._ray.put(value)
 
-    def receive(self, asked: Mapping[int, Any]) -> tuple[dict[int, Any], dict[int, str]]:
+    def receive(
+        self, asked: Mapping[int, Any], in_play: bool = True, limit: float | None = None
+    ) -> tuple[dict[int, Any], dict[int, str]]:
         """
         Wait for answers.
 
         :param asked: what :meth:`send` returned, by worker
+        :param in_play: whether a worker that raises may be replaced: not for asking what it lacks
+        :param limit: seconds that workers have to answer; None: those of all answers
         :return: answers by worker, and why there is none, of workers that are lost
         :raises RuntimeError: if an environment raised, and its worker shall not be replaced
         """
         answers, lost = {}, {}
-        limit = self._options.timeout
+        limit = self._options.timeout if limit is None else limit
         end = None if limit is None else time.monotonic() + limit
         try:  # of all at once; where one fails, it is found below
             found = self._ray.get([*asked.values()], timeout=limit)
@@ -152,7 +162,7 @@ class Fleet:
         for index, ref in asked.items():
             left = None if end is None else max(end - time.monotonic(), 0.0)
             try:
-                answers[index] = self._get(index, ref, left)
+                answers[index] = self._get(index, ref, left, in_play)
             except Lost as error:
                 lost[index] = str(error)
         return answers, lost
@@ -165,12 +175,16 @@ class Fleet:
         :param given: arguments by worker
         :return: see :meth:`receive`
         """
-        return self.receive({i: self.send(i, method, *args) for i, args in given.items()})
+        asked = {i: self.send(i, method, *args) for i, args in given.items()}
+        # A copy of an agent is taken by a process that has to import it first.
+        limit = self._options.start_timeout if method == "take" else None
+        return self.receive(asked, method == "reset", limit)
 
-    def _get(self, index: int, ref: Any, seconds: float | None) -> Any:
+    def _get(self, index: int, ref: Any, seconds: float | None, in_play: bool = True) -> Any:
         """
         Wait for one answer.
 
+        :param in_play: see :meth:`receive`
         :raises Lost: if the worker is lost
         """
         errors = self._ray.exceptions
@@ -182,7 +196,7 @@ class Fleet:
             raise Lost(_reason(error)) from None
         except errors.RayTaskError as error:
             cause = getattr(error, "cause", None) or error
-            if self._options.restart_on_error:
+            if self._options.restart_on_error and in_play:
                 raise Lost(f"it raised {cause!r}") from None
             raise RemoteError(f"{self.members[index]} raised {cause!r}", cause) from error
 
@@ -254,7 +268,8 @@ class Fleet:
         self.kill()
 
     def kill(self) -> None:
-        """End all workers at once."""
+        """End all workers at once, and for good."""
+        self._is_over = True
         for member in self.members:
             if member.actor is not None and self._ray.is_initialized():
                 self._ray.kill(member.actor)

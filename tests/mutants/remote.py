@@ -22,6 +22,20 @@ def _mutant(what: str, file: str, old: str, new: str, *tests: str) -> Mutant:
 
 MUTANTS = [
     _mutant(
+        "asking for what there is not ends episodes",
+        FLEET,
+        "if self._options.restart_on_error and in_play:",
+        "if self._options.restart_on_error:",
+    ),
+    _mutant("what is closed goes on with new workers", FLEET, "self._is_over = True", "pass"),
+    _mutant(
+        "a copy has no longer than a step",
+        FLEET,
+        'self._options.start_timeout if method == "take" else None',
+        "None",
+        "tests/envs/remote/test_acting.py",
+    ),
+    _mutant(
         "what was cut off counts as terminated",
         VEC_ENV,
         '"TimeLimit.truncated": True',

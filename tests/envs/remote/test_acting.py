@@ -200,6 +200,37 @@ def test_a_loaded_agent_goes_on_with_new_episodes(tmp_path: Any) -> None:
     assert not arrays["dones"][3].any()
 
 
+def test_a_copy_that_a_worker_cannot_load_is_not_taken_for_a_lost_environment(
+    monkeypatch: pytest.MonkeyPatch, fake: FakeRay
+) -> None:
+    def missing(*_: Any) -> None:
+        raise ModuleNotFoundError("No module named 'dreamzoo'")
+
+    monkeypatch.setattr("dreamzoo.common.remote_acting.ActingCopy.seed", missing)
+    env = _remote(restart_on_error=True)
+    with pytest.raises(RuntimeError, match=r"worker 0 .*No module named 'dreamzoo'"):
+        _agent(DreamerV3, env).learn(3)
+    assert len(fake.actors) == 2
+
+
+def test_a_copy_has_as_long_as_a_worker_that_starts(
+    monkeypatch: pytest.MonkeyPatch, fake: FakeRay
+) -> None:
+    get, limits = fake.get, list[Any]()
+
+    def noted(ref: Any, timeout: float | None = None) -> Any:
+        limits.append(timeout)
+        return get(ref)
+
+    env = _remote(timeout=2.0, start_timeout=50.0)
+    agent = _agent(DreamerV3, env)
+    monkeypatch.setattr(fake, "get", noted)
+    agent.learn(3)
+    given = [limit for limit in limits if limit is not None]
+    assert given == [50.0, *[2.0] * (len(given) - 1)]
+    assert len(given) > 1
+
+
 def test_what_copies_cannot_follow_is_refused() -> None:
     with pytest.raises(ValueError, match=r"VecNormalize changes.*acting='learner'"):
         _agent(DreamerV3, VecNormalize(_remote())).learn(3)

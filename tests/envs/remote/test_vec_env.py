@@ -288,6 +288,16 @@ def test_a_worker_whose_environment_raises_is_replaced_if_wanted() -> None:
     assert not env.step(np.ones((2, 2), np.float32))[2].any()
 
 
+def test_asking_for_what_there_is_not_ends_no_episode(fake: FakeRay) -> None:
+    env = _env(_make, n=2, envs_per_worker=1, restart_on_error=True)
+    env.reset()
+    assert not env.has_attr("mark")
+    with pytest.raises(KeyError, match="nothing there"):
+        env.env_method("refuse")
+    assert not env.step(np.ones((2, 2), np.float32))[2].any()
+    assert len(fake.actors) == 2
+
+
 def test_a_worker_that_does_not_answer_counts_as_lost(
     monkeypatch: pytest.MonkeyPatch, fake: FakeRay
 ) -> None:
@@ -378,6 +388,23 @@ def test_closing_twice_closes_once_and_ends_all_workers(fake: FakeRay) -> None:
     env.close()
     assert [actor.calls.count("close") for actor in fake.actors] == [1, 1]
     assert not any(actor.is_alive for actor in fake.actors)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda env: env.reset(),
+        lambda env: env.step(np.ones((2, 2), np.float32)),
+        lambda env: env.get_attr("time"),
+    ],
+)
+def test_what_is_closed_starts_no_workers_again(use: Callable[[Any], Any], fake: FakeRay) -> None:
+    env = _env(_make, n=2, envs_per_worker=1)
+    env.reset()
+    env.close()
+    with pytest.raises(RuntimeError, match="is closed"):
+        use(env)
+    assert len(fake.actors) == 2
 
 
 def test_whoever_steps_workers_that_act_by_themselves_is_told() -> None:
