@@ -1,6 +1,7 @@
 """What holds for all tests: one torch thread, and no GPU tests without a GPU."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -11,6 +12,10 @@ import torch as th
 
 if TYPE_CHECKING:
     from tests.hub.server import Hub
+
+# A shell lets what it starts in the background ignore interrupts, and so do its children; tests of
+# interrupts would wait for them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # For the tests' small tensors, several threads on a few shared cores are far slower than one.
 th.set_num_threads(1)
