@@ -4,8 +4,10 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch as th
@@ -15,7 +17,7 @@ from dreamzoo.benchmark.comparisons import of_envs
 from dreamzoo.benchmark.many_runs import collect_all
 from dreamzoo.benchmark.results.evaluations import read_rows
 from dreamzoo.benchmark.runs import train
-from dreamzoo.launch import ELSEWHERE
+from dreamzoo.launch import ELSEWHERE, Attempt, on_ray
 from tests.launch.deadly import VARIABLE
 
 ROOT = Path(__file__).parents[2]
@@ -72,6 +74,19 @@ def test_however_a_call_ends_nothing_is_left_on_the_cluster(attempts: dict[str, 
     assert attempts["marks"] == 1
     assert attempts["marks left"] == 0
     assert not attempts["connected"]
+
+
+def test_a_run_that_no_node_is_left_for_says_what_it_waits_for() -> None:
+    node = {"Alive": True, "NodeID": "blind", "Resources": {"CPU": 2.0}}
+    tasks = on_ray._Tasks(Mock(nodes=lambda: [node]), [], on_ray.RayTasks())
+    attempt = Attempt(Path("run"), (), device="cpu")
+    tasks._ray.cluster_resources.return_value = {"CPU": 2.0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tasks.submit(attempt)
+    tasks._avoided.add("blind")
+    with pytest.warns(UserWarning, match="none that sees the folder of the runs is left"):
+        tasks.submit(attempt)
 
 
 def compare(folder: Path, agents: list[str], frames: int, seeds: int) -> None:

@@ -15,6 +15,13 @@ OF_RUNS, OF_PROCESSES = ("tests/benchmark/test_many_runs.py",), ("tests/launch/t
 
 MUTANTS = [
     Mutant(
+        "many runs: nodes that do not see the folder count as room for a run",
+        ON_RAY,
+        ' if node["NodeID"] not in self._avoided]',
+        "]",
+        OF_RAY,
+    ),
+    Mutant(
         "many runs: what shall begin anew goes on",
         MANY,
         "remove_earlier_run(out)",

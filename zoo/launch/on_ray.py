@@ -130,7 +130,8 @@ class _Tasks:
         """Say it where no node has what an attempt asks for: Ray waits for one that joins."""
         names = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
         needed = {names[name]: amount for name, amount in asked.items()}
-        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        alive = [node for node in self._ray.nodes() if node["Alive"]]
+        nodes = [node["Resources"] for node in alive if node["NodeID"] not in self._avoided]
         if self._is_warned or any(
             all(node.get(name, 0) >= amount for name, amount in needed.items()) for node in nodes
         ):
@@ -141,8 +142,9 @@ class _Tasks:
             ", ".join(f"{name} {node.get(name, 0):g}" for name in needed) for node in nodes
         )
         warnings.warn(
-            f"A run asks for {words}, which no node of the cluster has ({has}): it waits until "
-            "one joins that has.",
+            f"A run asks for {words}, which no node of the cluster has "
+            f"({has or 'none that sees the folder of the runs is left'}): it waits until one joins "
+            "that has.",
             stacklevel=2,
         )
 
