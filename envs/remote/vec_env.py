@@ -85,10 +85,9 @@ class RemoteVecEnv(VecEnv):
         makers = _makers(make_env, n)
         if acting not in ("learner", "worker"):
             raise ValueError(f"{acting=}: expected 'learner' or 'worker'")
-        counts = {"envs_per_worker": envs_per_worker, "ahead": ahead, "sync_every": sync_every}
-        for name, count in counts.items():
-            if count is not None and count < 1:
-                raise ValueError(f"{name}={count!r}: expected a whole number from 1")
+        _refuse_no_counts(envs_per_worker=envs_per_worker, ahead=ahead, sync_every=sync_every)
+        if timeout is not None and timeout <= 0:
+            raise ValueError(f"{timeout=}: expected seconds above 0, or None: any time")
         self.acting, self.ahead, self.sync_every = acting, ahead, sync_every
         ray = connect(address)
         # All that there are: which of them are free depends on what has just ended.
@@ -334,6 +333,12 @@ class RemoteVecEnv(VecEnv):
             todo = {index: todo[index] for index in lost}
         parts = {index: iter(answer or ()) for index, answer in answers.items()}
         return [next(parts[self._places[row][0]], None) for row in rows]
+
+
+def _refuse_no_counts(**counts: int | None) -> None:
+    for name, count in counts.items():
+        if count is not None and (count < 1 or count % 1):
+            raise ValueError(f"{name}={count!r}: expected a whole number from 1")
 
 
 def _makers(make_env: Any, n: int | None) -> list[Callable[[], gym.Env]]:

@@ -372,6 +372,8 @@ def test_one_environment_for_two_rows_is_refused() -> None:
         ({"make_env": [_make] * 2, "n": 3}, "make_env has 2 functions"),
         ({"make_env": [SmallEnv()]}, "no function that makes an environment"),
         ({"envs_per_worker": 0}, "envs_per_worker=0"),
+        ({"envs_per_worker": 1.5}, "envs_per_worker=1.5"),
+        ({"timeout": 0}, "timeout=0: expected seconds above 0"),
         ({"ahead": 0}, "ahead=0"),
         ({"sync_every": 0}, "sync_every=0"),
         ({"acting": "nobody"}, "expected 'learner' or 'worker'"),
