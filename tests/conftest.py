@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import gymnasium
 import pytest
 import torch as th
 
@@ -27,6 +28,19 @@ if not th.cuda.is_available():
 
 #: Whether Triton is turned off for all tests.
 TRITON = os.environ.get("DREAMZOO_TRITON", "1")
+
+
+#: RL Zoo replaces this class for its whole process, and copies of environments then lack theirs.
+TIME_LIMIT = gymnasium.wrappers.TimeLimit
+
+
+@pytest.fixture(autouse=True)
+def _time_limits_as_they_were() -> Iterator[None]:
+    """Whoever imports RL Zoo does so in the process of other tests."""
+    yield
+    for module in (gymnasium.wrappers, gymnasium.wrappers.common, gymnasium.envs.registration):
+        if hasattr(module, "TimeLimit"):
+            setattr(module, "TimeLimit", TIME_LIMIT)  # noqa: B010
 
 
 @pytest.fixture(autouse=True)
