@@ -104,7 +104,10 @@ class BsuiteEnv(gym.Env):
 
     def _make(self) -> Any:
         if not _seeded(self.maker):
-            return self.maker(**self.settings)
+            inner = self.maker(**self.settings)
+            if hasattr(inner, "_rng"):  # deep_sea_stochastic draws, but its maker takes no seed
+                inner._rng.seed(int(self.np_random.integers(2**31)))
+            return inner
         return self.maker(**{**self.settings, "seed": int(self.np_random.integers(2**31))})
 
     def reset(

@@ -115,6 +115,16 @@ def test_every_experiment_plays_an_episode(experiment: str) -> None:
     check_experiment(experiment)
 
 
+def test_a_seed_decides_what_the_sea_does() -> None:
+    env: Any = make_env("bsuite/deep_sea_stochastic/0")
+    ways = []
+    for _ in range(2):
+        for seed in range(20):  # an action is lost once in ten
+            env.reset(seed=seed)
+            ways.append([env.step(1)[0] for _ in range(5)])
+    np.testing.assert_array_equal(ways[:20], ways[20:])
+
+
 @pytest.mark.parametrize("experiment", DIGITS)
 def test_digits_are_told_in_one_step(experiment: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Genuine ones, of which bsuite would download more."""
