@@ -106,9 +106,12 @@ class BsuiteEnv(gym.Env):
         if not _seeded(self.maker):
             inner = self.maker(**self.settings)
             if hasattr(inner, "_rng"):  # deep_sea_stochastic draws, but its maker takes no seed
-                inner._rng.seed(int(self.np_random.integers(2**31)))
+                inner._rng.seed(self._draw_seed())
             return inner
-        return self.maker(**{**self.settings, "seed": int(self.np_random.integers(2**31))})
+        return self.maker(**{**self.settings, "seed": self._draw_seed()})
+
+    def _draw_seed(self) -> int:
+        return int(self.np_random.integers(2**31))
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

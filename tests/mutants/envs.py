@@ -249,8 +249,8 @@ MUTANTS = [
     Mutant(
         "bsuite: all environments have the seed of its settings",
         BSUITE,
-        '**self.settings, "seed": int(self.np_random.integers(2**31))',
-        '"seed": int(self.np_random.integers(2**31)), **self.settings',
+        '**self.settings, "seed": self._draw_seed()',
+        '"seed": self._draw_seed(), **self.settings',
         SUITE_TESTS,
     ),
     Mutant(
