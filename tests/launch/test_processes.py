@@ -123,7 +123,7 @@ def test_an_interruption_ends_what_runs_and_what_waits() -> None:
         family()
         raise KeyboardInterrupt
     assert futures[0].done()
-    assert futures[1].cancelled()
+    assert futures[1].cancelled()  # codespell:ignore cancelled
     assert not any(map(lives, family()[:1]))
     assert not Path("second").exists()
 

@@ -252,7 +252,7 @@ def test_what_only_fails_when_started_again_ends_in_an_error() -> None:
     def make() -> SmallEnv:
         made.append(0)
         if len(made) > 1:
-            raise OSError("no licence left")
+            raise OSError("no license left")
         return SmallEnv(death=_die)
 
     env = _env(make, restart_on_error=True)
@@ -260,8 +260,8 @@ def test_what_only_fails_when_started_again_ends_in_an_error() -> None:
     env.set_attr("fate", "dies")
     # The function travels as a copy: its list is the worker's own, and never has two elements.
     env.step(np.ones((1, 2), np.float32))
-    env._fleet._makers[0][0] = partial(_raise, "no licence left")
-    with pytest.raises(RuntimeError, match=r"was lost 4 times in a row.*no licence left"):
+    env._fleet._makers[0][0] = partial(_raise, "no license left")
+    with pytest.raises(RuntimeError, match=r"was lost 4 times in a row.*no license left"):
         env.step(np.ones((1, 2), np.float32))
 
 
