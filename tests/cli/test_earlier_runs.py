@@ -55,6 +55,8 @@ def test_an_earlier_run_runs_no_code_unless_it_is_trusted(run: Path) -> None:
     for load in (DreamerV3.load, lambda path: _agent().load_replay_buffer(path / "replay_buffer")):
         with pytest.raises(ValueError, match=r"of dreamzoo 0\.1, .* with trusted=True"):
             load(run)
+    with pytest.raises(SystemExit, match=r"of dreamzoo 0\.1, .* with --trusted, and save it anew"):
+        main(["evaluate", "--model", str(run)])
     agent = DreamerV3.load(run, trusted=True)
     assert agent.num_timesteps == 60
     agent.load_replay_buffer(run / "replay_buffer", trusted=True)

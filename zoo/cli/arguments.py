@@ -157,9 +157,10 @@ def plain_errors() -> Iterator[None]:
     Print what a user asked for in vain as one line, without a traceback.
 
     Commands read, check and build inside of it. What runs for long stays outside: where that fails
-    a traceback is needed.
+    a traceback is needed. What Python would pass as ``trusted=True`` is an option here.
     """
     try:
         yield
     except _OF_USERS as error:
-        raise SystemExit(" ".join(str(error).split()) or type(error).__name__) from error
+        said = " ".join(str(error).split()).replace("trusted=True", "--trusted")
+        raise SystemExit(said or type(error).__name__) from error

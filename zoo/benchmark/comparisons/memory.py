@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from dreamzoo.benchmark.comparisons.comparison import Comparison
 from dreamzoo.benchmark.run_config import Run
+from dreamzoo.hyperparams.dreamer_v3 import LAPTOP
 from dreamzoo.hyperparams.merlin import CALM, MERLIN, SHARED, WINDOW
 
 
@@ -57,6 +58,8 @@ ONE_LSTM = [("lstm_hidden_size", 128), ("shared_lstm", True), ("enable_critic_ls
 #: Chosen in the maze of 10 steps: with sb3-contrib's own (advantages divided by their deviation,
 #: 10 epochs, no bonus for entropy) it learns to walk on, there too where it should turn.
 STEADY_PPO = [("n_epochs", 4), ("normalize_advantage", False), ("ent_coef", 0.01)]
+#: DreamerV3 has a laptop's setting, but for windows as long as episodes; 6,250 updates.
+_WHOLE_EPISODES: dict[str, Any] = {"batch_length": 64, "train_ratio": 16}
 _OF_AGENT: dict[str, dict[str, Any]] = {"merlin": MERLIN, "rl_mem": SHARED, "rl_lstm": SHARED}
 (_CALM,) = CALM.items()
 
@@ -95,11 +98,11 @@ def _runs() -> Iterator[Run]:
             **common,
         )
         if task.dreamer:
-            # A batch holds whole episodes: 6,250 updates, as many as fit into ten minutes or so.
+            own = {**LAPTOP, **_WHOLE_EPISODES}
             yield Run(
                 "dreamer_v3",
-                policy_kwargs=[("size", "1m")],
-                agent_kwargs=[("train_ratio", 16)],
+                policy_kwargs=list(own.pop("policy_kwargs").items()),
+                agent_kwargs=list(own.items()),
                 **common,
             )
 
