@@ -20,7 +20,7 @@ from dreamzoo.benchmark.many.folders import Place, is_finished, read_place, writ
 from dreamzoo.benchmark.many.job import PATIENCE, Job
 from dreamzoo.benchmark.many.standing import Pace, Standing, read_standing
 from dreamzoo.benchmark.many_runs import train_all
-from dreamzoo.benchmark.run_config import Run, command_line
+from dreamzoo.benchmark.run_config import Run, command_line, note_run
 from dreamzoo.benchmark.runs import train
 from dreamzoo.common.storage.saves import newest
 from dreamzoo.launch import BUSY, Attempt, Outcome
@@ -142,6 +142,7 @@ def test_what_shall_begin_anew_is_removed_once_and_not_while_another_is_at_it(ru
 
     seen: list[bool] = []
     save(run.out, 900)
+    note_run(replace(run, agent_kwargs=[("batch_size", 16)]))
     backend = Scripted(make)
     with FileLock(f"{run.out}.lock"):
         assert train_all([run], anew=[run.out], backend=backend) == []

@@ -45,15 +45,16 @@ def make_agent(
     actions: spaces.Space,
     settings: dict[str, Any],
     plans: list[list[Plan]] = PLANS,
+    weights: int = 1,
     **policy: Any,
 ) -> MERLIN:
-    """Make an agent with weights that are not those of a beginner."""
+    """Make an agent with weights that are not those of a beginner, but of a seed."""
     size = dataclasses.replace(SIZES["debug"], widths=(5, 4), vector_widths=(6, 3))
     kwargs = {"size": size, "optimizer_kwargs": {"eps": EPS}, **policy}
     alias = "MultiInputPolicy" if isinstance(observations, spaces.Dict) else "MlpPolicy"
     env = make_env(observations, actions, plans)
     agent = MERLIN(alias, env, n_steps=T, seed=3, device="cpu", policy_kwargs=kwargs, **settings)
-    generator = th.Generator().manual_seed(1)
+    generator = th.Generator().manual_seed(weights)
     with th.no_grad():
         for name, p in agent.policy.named_parameters():
             share = 0.1 if "cnn" in name else 0.3  # many pixels

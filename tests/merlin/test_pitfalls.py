@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 import torch as th
 from gymnasium.wrappers import TimeLimit
+from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import Tensor
 
-from dreamzoo.merlin import MERLIN, SIZES, kl_loss, policy_loss, return_loss
+from dreamzoo.analysis.callbacks import SeededEvalCallback
+from dreamzoo.analysis.evaluation import play_episodes
+from dreamzoo.merlin import MERLIN, RLLSTM, RLMEM, SIZES, kl_loss, policy_loss, return_loss
 from dreamzoo.merlin.actor import described
 from dreamzoo.merlin.merlin import explained_variance
 from dreamzoo.nn.beliefs import Gaussian
@@ -29,9 +32,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:Episodes have")
 DEBUG: dict[str, Any] = {"n_steps": 4, "seed": 0, "device": "cpu"}
 
 
-def _make(env: Any, **policy: Any) -> MERLIN:
+def _make(env: Any, kind: type[MERLIN] = MERLIN, **policy: Any) -> MERLIN:
     kwargs = {"size": "debug", **policy}
-    return MERLIN("MlpPolicy", env, policy_kwargs=kwargs, **DEBUG)
+    return kind("MlpPolicy", env, policy_kwargs=kwargs, **DEBUG)
 
 
 # ------------------------------------------------------------------ 1: episodes
@@ -161,6 +164,42 @@ def _tensors(obs: Any) -> Any:
     return th.as_tensor(obs)
 
 
+@pytest.mark.parametrize("kind", [MERLIN, RLMEM, RLLSTM])
+@pytest.mark.parametrize("by", ["playing", "callback"])
+def test_evaluations_tell_rewards_as_learning_does(
+    kind: Any, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = make_env(VECTOR, ACTIONS["discrete"], [[(3, False), (9, False)] * 5, [(4, False)] * 9])
+    agent = kind("MlpPolicy", env, n_steps=4, seed=0, policy_kwargs=dict(size="debug"))
+    names, predict, step_wait = agent.policy.memory.names, agent.predict, env.step_wait
+    heard, earned = [], []
+
+    def note_what_is_heard(obs: Any, state: Any, **rest: Any) -> Any:
+        if state is not None:
+            heard.append([state[names.index(name)].ravel() for name in ("reward", "told")])
+        return predict(obs, state, **rest)
+
+    def note_what_is_earned() -> Any:
+        result = step_wait()
+        earned.append(result[1].copy())
+        return result
+
+    monkeypatch.setattr(agent, "predict", note_what_is_heard)
+    monkeypatch.setattr(env, "step_wait", note_what_is_earned)
+    if by == "playing":
+        play_episodes(agent, env, 3)
+    else:
+        agent.set_logger(configure(None, []))
+        callback = SeededEvalCallback(env, 0, eval_freq=1, n_eval_episodes=3, warn=False)
+        callback.init_callback(agent)
+        callback.on_step()
+    assert len(heard) > 2
+    assert len({tuple(rewards) for rewards in earned}) > 1, "rewards say nothing"
+    for (reward, told), rewards in zip(heard, earned, strict=False):
+        np.testing.assert_array_equal(reward, rewards.astype(np.float32))
+        assert (told == 1.0).all()
+
+
 def test_a_single_environment_may_show_rewards_too() -> None:
     agent, _ = collect()
     env = PreviousActionReward(make_env(VECTOR, ACTIONS["discrete"], [[(9, False)]]).envs[0])
@@ -262,14 +301,15 @@ def test_a_discount_of_one_is_another_one_for_the_memory() -> None:
         MERLIN("MlpPolicy", env, policy_kwargs={"size": "debug", "retro_gamma": 1.0})
 
 
+@pytest.mark.parametrize("kind", [MERLIN, RLMEM])
 def test_episodes_that_do_not_fit_into_the_memory_are_spoken_of_once(
-    recwarn: pytest.WarningsRecorder,
+    kind: type[MERLIN], recwarn: pytest.WarningsRecorder
 ) -> None:
     """Pitfall 3: the episode whose last step fills the last row does fit."""
 
     def speak(length: int, rows: int) -> int:
         recwarn.clear()
-        agent = _make(DummyVecEnv([lambda: RandomEnv(length=length)] * 2), rows=rows)
+        agent = _make(DummyVecEnv([lambda: RandomEnv(length=length)] * 2), kind, rows=rows)
         agent.learn(2 * 4 * 4).learn(2 * 4, reset_num_timesteps=False)
         said = [str(w.message) for w in recwarn if "Episodes have" in str(w.message)]
         assert all(f"the memory has {rows} rows" in text for text in said)
@@ -285,7 +325,7 @@ def test_a_time_limit_beyond_the_memory_is_spoken_of_before_the_first_step() -> 
     env = gym.make("CartPole-v1", max_episode_steps=30)
     assert isinstance(env, TimeLimit)
     agent = _make(env, rows=29)
-    with pytest.warns(UserWarning, match=r"Episodes have 30 steps or more, and .* has 29 rows"):
+    with pytest.warns(UserWarning, match=r"Episodes may have 30 steps, and .* has 29 rows"):
         agent.learn(0)
 
 

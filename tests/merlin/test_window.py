@@ -171,3 +171,23 @@ def test_how_the_memory_is_read_is_logged(kind: type[MERLIN] | type[RLMEM]) -> N
     assert 0 <= age <= 4
     assert 0 < entropy <= np.log(5) + 1e-6
     assert strength > 1
+    if kind is MERLIN:
+        logged, size = agent.logger.name_to_value, agent.policy.world_model.dynamics.memory.rows
+        assert 0 <= logged["train/predictor_read_age"] <= 4
+        assert 0 < logged["train/predictor_read_entropy"] <= np.log(size) + 1e-6
+        assert logged["train/predictor_read_strength"] > 1
+
+
+@pytest.mark.parametrize("stochastic", [True, False])
+def test_the_bound_is_what_the_predictor_descends(stochastic: bool) -> None:
+    """Equation 7; without a posterior there is none."""
+    agent, windows = collect(stochastic=stochastic)
+    losses = agent.losses(windows.kept[1])
+    if not stochastic:
+        assert "neg_vlb" not in losses.metrics
+        return
+    terms, weights = losses.terms, agent._loss_weights()
+    known = {"recon", "action", "reward", "cont", "kl", "value", "advantage"}
+    assert terms.keys() == known | {"policy", "entropy"}
+    expected = sum(float(weights[name]) * float(terms[name]) for name in sorted(known))
+    assert float(losses.metrics["neg_vlb"]) == pytest.approx(expected, rel=1e-5)

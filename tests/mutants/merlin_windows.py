@@ -156,7 +156,7 @@ MUTANTS = [
     ),
     _mutant(
         RL_POLICY,
-        "RL-MEM writes before it has read",
+        "what RL-MEM has read counts as unused",
         "rows = self.memory_module.write(rows, value, weights.detach())",
         "rows = self.memory_module.write(rows, value)",
     ),

@@ -1,5 +1,6 @@
 """Callbacks that evaluate and save a run so that it can be resumed, and that show a model."""
 
+import os
 import pathlib
 import warnings
 from typing import Any
@@ -17,6 +18,7 @@ from stable_baselines3.common.logger import (
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
+from dreamzoo.analysis.evaluation import tell_rewards
 from dreamzoo.analysis.figures import image_frames, image_keys, vector_figure
 from dreamzoo.analysis.open_loop import OpenLoop, open_loop
 from dreamzoo.common.buffers import SequenceBatch
@@ -170,6 +172,10 @@ class SeededEvalCallback(EvalCallback):
     """
     SB3's callback; which episodes it plays does not depend on whether the run was interrupted.
 
+    Policies that listen are told what they earn, as in training. Each evaluation has episodes of
+    its own, and those of another seed are others. The table is
+    replaced as a whole: a process that ends meanwhile leaves the one before.
+
     Example:
         >>> from dreamzoo import DreamerV3
         >>> from dreamzoo.analysis.callbacks import SeededEvalCallback
@@ -191,9 +197,24 @@ class SeededEvalCallback(EvalCallback):
         self.seed = seed
 
     def _on_step(self) -> bool:
-        if self.n_calls % self.eval_freq == 0:
-            self.eval_env.seed(self.seed + self.n_calls)
-        return super()._on_step()
+        if self.eval_freq <= 0 or self.n_calls % self.eval_freq != 0:
+            return super()._on_step()
+        # Single environments count on from it, and some take at most 32 bits.
+        mixed = np.random.SeedSequence((self.seed, self.n_calls)).generate_state(1)
+        self.eval_env.seed(int(mixed[0]) >> 1)
+        if (table := self.log_path) is None:
+            return super()._on_step()
+        self.log_path = f"{table}.new"
+        try:
+            go_on = super()._on_step()
+        finally:
+            self.log_path = table
+        os.replace(f"{table}.new.npz", f"{table}.npz")
+        return go_on
+
+    def _log_success_callback(self, locals_: dict[str, Any], globals_: dict[str, Any]) -> None:
+        super()._log_success_callback(locals_, globals_)
+        tell_rewards(locals_)
 
     def resume(self, num_timesteps: int, n_envs: int) -> None:
         """
@@ -212,6 +233,8 @@ class SeededEvalCallback(EvalCallback):
         self.evaluations_timesteps = table["timesteps"][kept].tolist()
         self.evaluations_results = table["results"][kept].tolist()
         self.evaluations_length = table["ep_lengths"][kept].tolist()
+        if "successes" in table:
+            self.evaluations_successes = table["successes"][kept].tolist()
 
 
 class DreamVideoCallback(BaseCallback):

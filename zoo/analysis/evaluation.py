@@ -11,6 +11,7 @@ from stable_baselines3.common.utils import check_for_correct_spaces
 from stable_baselines3.common.vec_env import VecEnv
 
 from dreamzoo.common.arguments import refuse_unknown
+from dreamzoo.common.policies.hears_rewards import HearsRewards
 from dreamzoo.common.storage.agents import load
 
 
@@ -78,11 +79,36 @@ def seed_episodes(env: VecEnv, seed: int) -> None:
     env.action_space.seed(seed)
 
 
+def tell_rewards(played: dict[str, Any], _: dict[str, Any] | None = None) -> None:
+    """
+    Tell a policy what its last actions have earned: a ``callback`` for SB3's ``evaluate_policy``.
+
+    Nothing happens to policies that do not listen. It is an alternative to
+    :class:`dreamzoo.wrappers.VecPreviousActionReward` around the environment, which cannot be put
+    around ``VecNormalize`` where SB3's ``EvalCallback`` hands statistics over.
+
+    Example:
+        >>> from dreamzoo import RLLSTM
+        >>> from dreamzoo.analysis.evaluation import tell_rewards
+        >>> from stable_baselines3.common.evaluation import evaluate_policy
+        >>> model = RLLSTM("MlpPolicy", "CartPole-v1", seed=0)
+        >>> mean, _ = evaluate_policy(model, model.get_env(), callback=tell_rewards)
+
+    :param played: local variables of ``evaluate_policy`` after a step
+    """
+    policy = getattr(played["model"], "policy", played["model"])
+    if not isinstance(policy, HearsRewards):
+        return
+    parts = dict(zip(policy.memory.names, played["states"], strict=True))
+    parts["reward"][:] = np.reshape(played["rewards"], (-1, 1))
+    parts["told"][:] = 1.0
+
+
 def play_episodes(
     policy: Any, env: VecEnv, episodes: int, deterministic: bool = False
 ) -> np.ndarray:
     """
-    Play whole episodes.
+    Play whole episodes; policies that listen are told what they earn, as in training.
 
     Example:
         >>> from dreamzoo.analysis.evaluation import RandomPolicy, play_episodes
@@ -98,7 +124,12 @@ def play_episodes(
     :return: their returns, (E,)
     """
     returns, _ = evaluate_policy(
-        policy, env, episodes, deterministic=deterministic, return_episode_rewards=True
+        policy,
+        env,
+        episodes,
+        deterministic=deterministic,
+        return_episode_rewards=True,
+        callback=tell_rewards,
     )
     return np.asarray(returns)
 

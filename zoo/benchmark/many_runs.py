@@ -11,8 +11,8 @@ from filelock import FileLock, Timeout
 from dreamzoo.benchmark.many.board import Board, make_board
 from dreamzoo.benchmark.many.folders import is_begun, is_finished, parents, read_place
 from dreamzoo.benchmark.many.job import Job
-from dreamzoo.benchmark.results.evaluations import Collected, collect
-from dreamzoo.benchmark.run_config import Run, remove_earlier_run
+from dreamzoo.benchmark.results.evaluations import Collected, collect, read_run
+from dreamzoo.benchmark.run_config import Run, changes, remove_earlier_run
 from dreamzoo.launch import BUSY, ELSEWHERE, Backend, Outcome, Submit
 from dreamzoo.launch.local import LocalProcesses
 
@@ -89,7 +89,8 @@ class _Crowd:
         if out in self.anew:
             try:
                 with FileLock(f"{out}.lock", blocking=False):
-                    remove_earlier_run(out)
+                    if _differs(job.run):  # still: another call may have begun it anew
+                        remove_earlier_run(out)
             except Timeout:
                 self.board.say(job, _busy(out))
                 return False
@@ -114,11 +115,19 @@ class _Crowd:
         else:
             if job.is_worth_another_try(outcome, self.retries):
                 self.board.say(job, f"{_ending(outcome)}; it is tried again")
-                self.waiting.append(job)
+                self.waiting.appendleft(job)
                 return
             self.board.say(job, f"{_ending(outcome)}, see {job.run.out}.log")
             self.failed.append(job.run)
         self.after_each()
+
+
+def _differs(run: Run) -> bool:
+    """Tell whether a run's folder holds one with other settings, or one that cannot be read."""
+    try:
+        return bool(changes(run))
+    except ValueError:
+        return True
 
 
 def _ending(outcome: Outcome) -> str:
@@ -136,13 +145,24 @@ def _busy(out: Path) -> str:
     return f"another process is at it{where}"
 
 
-def collect_all(runs: Sequence[Run], to: Path) -> Collected:
+def collect_all(runs: Sequence[Run], to: Path, skipped: Sequence[Run] = ()) -> Collected:
     """
     Put what runs have scored by now into their file; several may do so at once.
 
+    What the file says of these runs from earlier, when they had other settings, goes.
+
     :param runs: of which those that are not begun are left out
     :param to: file, see :func:`~dreamzoo.benchmark.results.evaluations.collect`
+    :param skipped: runs that are left out, as other settings than theirs lie in their folders
     """
-    to.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{to}.lock"):
-        return collect([run.out for run in runs if is_begun(run)], to)
+    begun, unreadable = [], {}
+    for run in runs:
+        try:
+            if is_begun(run):
+                read_run(run.out)
+                begun.append(run.out)
+        except (ValueError, OSError) as error:
+            unreadable[run.out] = str(error)
+    known = [run for run in (*runs, *skipped) if run.out not in unreadable]
+    keys = [(run.label or run.agent, run.env, run.seed) for run in known]
+    return collect(begun, to, without=keys)._replace(unreadable=unreadable)

@@ -15,12 +15,13 @@ import torch as th
 
 import dreamzoo
 from dreamzoo.common.environments.normalizer import EARLIER
+from dreamzoo.common.storage.files import replaced_file
 from dreamzoo.common.storage.saves import MODEL, SAVES, newest
 
 CONFIG = "config.json"
 #: Whatever a run writes to its folder; dreamzoo 0.1 wrote its only save there, too.
 WRITTEN = (
-    *(CONFIG, SAVES, "evaluations.npz", "progress*.csv", "log*.txt", "events.out.tfevents.*"),
+    *(CONFIG, SAVES, "evaluations*.npz", "progress*.csv", "log*.txt", "events.out.tfevents.*"),
     *("[0-9]" * 12 + "_*", MODEL, "replay_buffer*.pkl", "training_state.pkl", EARLIER),
 )
 #: What a resumed run can have different; all else is in its model, its replay or its tables.
@@ -58,7 +59,8 @@ class Run:
     :param save_every: steps between two saves
     :param seed: of training; evaluation has another
     :param device: of the agent
-    :param threads: of torch, for the record
+    :param threads: of torch in ``dreamzoo train``, and that a cluster keeps for it; for the record
+        in :func:`~dreamzoo.benchmark.runs.train`
     :param published: names of a paper's variants, for the record; None: the settings are not those
         of a paper
     :param label: what tables and pictures call it; empty: its agent
@@ -116,7 +118,7 @@ def default_policy(agent: str, env: str, env_kwargs: Pairs) -> str:
     return "CnnPolicy" if is_board or suite in IMAGES else "MlpPolicy"
 
 
-def command_line(run: Run) -> list[str]:
+def command_line(run: Run, *, resumable: bool = False) -> list[str]:
     """
     Write a run as arguments of ``dreamzoo train``, without what it is by default there.
 
@@ -126,14 +128,18 @@ def command_line(run: Run) -> list[str]:
         >>> run = Run("sac", "Pendulum-v1", Path("runs/sac"), agent_kwargs=[("gamma", 0.9)])
         >>> " ".join(command_line(run))
         '--agent sac --env Pendulum-v1 -a gamma=0.9 --threads 1 --out runs/sac'
+
+    :param run: what is trained
+    :param resumable: also say by default what a resumed run would else have as it had it before
     """
     words: list[str] = []
+    said = FREE if resumable else ("threads",)
     for item in fields(Run):
         value, option = getattr(run, item.name), "--" + item.name.replace("_", "-")
-        default = item.default if item.default_factory is MISSING else item.default_factory()
+        default = _DEFAULTS.get(item.name, MISSING)
         if item.name == "policy":
             default = default_policy(run.agent, run.env, run.env_kwargs)
-        if item.name in _REQUESTS or (value == default and item.name != "threads"):
+        if item.name in _REQUESTS or (value == default and item.name not in said):
             continue
         if item.name in PAIRED:
             words += [f"-{item.name[0]}", *(f"{k}={_as_typed(x)}" for k, x in value)]
@@ -156,13 +162,25 @@ def _as_typed(value: Any) -> str:
 
 #: What is asked of a training, not what it is.
 _REQUESTS = ("out", "resume", "overwrite")
+_QUIETLY: Any = dict(capture_output=True, text=True, check=False)
+_DEFAULTS = {
+    f.name: f.default if f.default_factory is MISSING else f.default_factory()
+    for f in fields(Run)
+    if (f.default, f.default_factory) != (MISSING, MISSING)
+}
 _FIXED = tuple(f.name for f in fields(Run) if f.name not in (*FREE, *_REQUESTS))
 
 
 def current_commit() -> str:
-    """Name the commit that runs, with "-dirty" where files differ from it."""
-    command = ["git", "describe", "--always", "--dirty"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    """Name the commit of dreamzoo that runs, with "-dirty" where files differ; empty: not known."""
+    here = Path(dreamzoo.__file__).resolve()
+    git = ["git", "-C", str(here.parent)]
+    with suppress(OSError):  # there is no git
+        known = subprocess.run([*git, "ls-files", "--error-unmatch", here.name], **_QUIETLY)
+        if known.returncode == 0:  # else the repository around it is somebody else's
+            words = [*git, "describe", "--always", "--dirty"]
+            return str(subprocess.run(words, **_QUIETLY).stdout).strip()
+    return ""
 
 
 def describe(run: Run) -> dict[str, Any]:
@@ -181,7 +199,8 @@ def note_run(run: Run) -> None:
     """Write config.json: one entry for the start and one for every time it was resumed."""
     path = run.out / CONFIG
     earlier = json.loads(path.read_text()) if run.resume else []
-    path.write_text(json.dumps([*earlier, describe(run)], indent=2) + "\n")
+    with replaced_file(path, "json") as file:
+        file.write((json.dumps([*earlier, describe(run)], indent=2) + "\n").encode())
 
 
 def earlier_files(folder: Path) -> list[Path]:
@@ -190,8 +209,14 @@ def earlier_files(folder: Path) -> list[Path]:
 
 
 def remove_earlier_run(folder: Path) -> None:
-    """Remove what an earlier run has left in a folder, and nothing else that lies there."""
-    for path in earlier_files(folder):
+    """
+    Remove what an earlier run has left in a folder, and nothing else that lies there.
+
+    The list of saves goes first, so that what a removal leaves that is cut off counts as unsaved,
+    and last what says whose files they are.
+    """
+    order = {SAVES: -1, CONFIG: 1}
+    for path in sorted(earlier_files(folder), key=lambda path: order.get(path.name, 0)):
         if path.is_dir():
             shutil.rmtree(path)
         else:
@@ -304,17 +329,22 @@ def _noted(folder: Path) -> dict[str, Any]:
 def _differences(
     given: Mapping[str, Any], before: Mapping[str, Any]
 ) -> tuple[list[str], list[str]]:
-    """List in words what is asked for and what a run has instead."""
+    """
+    List in words what is asked for and what a run has instead.
+
+    Arguments that were added after it had begun have their defaults in it.
+    """
     asked, had = [], []
     for name in _FIXED:
-        if name not in given or name not in before:
+        if name not in given:
             continue
+        before_it = before.get(name, _DEFAULTS.get(name, given[name]))
         if name not in PAIRED:
-            if given[name] != before[name]:
+            if given[name] != before_it:
                 asked.append(f"{name}={given[name]!r}")
-                had.append(f"{name}={before[name]!r}")
+                had.append(f"{name}={before_it!r}")
             continue
-        known = dict(before[name])
+        known = dict(before_it)
         for key, value in dict(given[name]).items():
             if key not in known:
                 asked.append(f"{key}={value!r}")

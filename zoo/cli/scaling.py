@@ -1,7 +1,8 @@
 """
 Estimate what training at larger scale needs, as tables.
 
-What ranks tell each other, the memory of the replay, and environments for one GPU:
+What ranks tell each other, the memory of the replay and what is read of it, and environments for
+one GPU:
 
     dreamzoo scaling
     dreamzoo scaling --sizes 12m 200m --update 18.7 --acting 0.46 1.1 --ranks 8
@@ -15,7 +16,12 @@ arithmetic in a second, and so to be rather slower than they are.
 import argparse
 
 from dreamzoo.benchmark.scaling import Measured, update_cost
-from dreamzoo.benchmark.scaling_tables import exchange_table, feeding_table, replay_table
+from dreamzoo.benchmark.scaling_tables import (
+    exchange_table,
+    feeding_table,
+    reading_table,
+    replay_table,
+)
 from dreamzoo.cli.arguments import make_parser, plain_errors, whole
 
 SIZES = ("12m", "25m", "50m", "100m", "200m", "400m")
@@ -51,5 +57,6 @@ def main(argv: list[str] | None = None) -> None:
         per_gflop = args.update / costs[args.of].gflop
         chosen = [costs[size] for size in args.sizes]
         tables = [exchange_table(chosen, per_gflop, args.ranks), replay_table(args.sizes)]
+        tables.append(reading_table(chosen, per_gflop))
         tables.append(feeding_table(args.of, args.update, tuple(args.acting)))
     print("\n\n".join(tables))

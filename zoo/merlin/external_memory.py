@@ -2,7 +2,7 @@
 
 import warnings
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import MaybeCallback
@@ -17,6 +17,9 @@ from dreamzoo.nn.state import State
 
 class ExternalMemoryPolicy(RecurrentActorCriticPolicy):
     """Acts with an external memory."""
+
+    #: Of the steps that were made, how many are written by the next step only.
+    steps_behind: ClassVar[int] = 0
 
     @property
     @abstractmethod
@@ -72,7 +75,7 @@ class ExternalMemoryAgent(RolloutAgent):
         with dead_workers_named(self.env):
             specs = self.env.get_attr("spec") if self.env.has_attr("spec") else []
         limits = [getattr(spec, "max_episode_steps", None) or 0 for spec in specs]
-        self._compare(max(limits, default=0))
+        self._compare(limit := max(limits, default=0), f"may have {limit} steps")
         return result
 
     def collect_rollouts(
@@ -90,17 +93,18 @@ class ExternalMemoryAgent(RolloutAgent):
         goes_on = super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
         rows = self.policy.rows_of(self._last_state)
         if isinstance(rows, Rows) and not self._said:
-            self._compare(int(rows.written.max()) + 1)  # with the newest, written at the next step
+            steps = int(rows.written.max()) + self.policy.steps_behind
+            self._compare(steps, f"have {steps} steps or more")
         return goes_on
 
-    def _compare(self, steps: int) -> None:
-        """Warn of episodes of so many steps, if the memory has fewer rows."""
+    def _compare(self, steps: int, said: str) -> None:
+        """Warn of episodes of so many steps, said in words, if the memory has fewer rows."""
         memory = self.policy.external_memory
         if memory is None or steps <= memory.rows or self._said:
             return
         self._said = True
         warnings.warn(
-            f"Episodes have {steps} steps or more, and the memory has {memory.rows} rows. Once it "
+            f"Episodes {said}, and the memory has {memory.rows} rows. Once it "
             "is full, every step overwrites the row that was read least, and what stood there is "
             "forgotten. To keep all of it, pass policy_kwargs=dict(rows=...), as many as the "
             "longest episode has steps.",

@@ -12,7 +12,7 @@ from dreamzoo.common.arguments import Plumbing
 from dreamzoo.common.has_world_model import HasWorldModel
 from dreamzoo.common.rollout_window import RolloutWindow
 from dreamzoo.common.settings import Flag, Moving, Number, Rate, Setting
-from dreamzoo.common.training import Losses
+from dreamzoo.common.training import Losses, total
 from dreamzoo.merlin.external_memory import ExternalMemoryAgent, retro_gamma
 from dreamzoo.merlin.losses import (
     explained_variance,
@@ -38,7 +38,7 @@ class MERLIN(HasWorldModel, ExternalMemoryAgent):
     The predictor learns to explain what it sees, and to predict the return, from a state z that it
     writes into its memory at every step; the policy learns by policy gradients from z and that
     memory, and changes neither. Environments are stepped together and windows are learned from as
-    they come (the paper: 192 workers, each for itself).
+    they come (the paper: asynchronous workers, each for itself).
 
     Paper: https://arxiv.org/abs/1803.10760; there is no code of the authors. Differences:
     docs/agents/merlin.md.
@@ -178,6 +178,7 @@ class MERLIN(HasWorldModel, ExternalMemoryAgent):
             "return": returns,
             "explained_variance": explained_variance(known, returns),
             "advantage_abs": advantages.abs(),
+            **self._negative_bound(terms),
             **path.reads,
         }
         return Losses(terms, {name: x.detach() for name, x in metrics.items()}, {})
@@ -196,6 +197,13 @@ class MERLIN(HasWorldModel, ExternalMemoryAgent):
         if self.policy.stochastic:
             terms["kl"] = kl_loss(path.post, path.prior)
         return terms
+
+    def _negative_bound(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Add up eq. 7, the negative variational lower bound; nothing without a posterior."""
+        if "kl" not in terms:
+            return {}
+        weighted = self._weigh(terms)
+        return {"neg_vlb": total({k: x for k, x in weighted.items() if k not in self.apart})}
 
     def _loss_weights(self) -> dict[str, float | Tensor]:
         codec = self.policy.observation_codec

@@ -114,6 +114,7 @@ class MerlinPolicy(HearsRewards, WorldModelPolicy, ExternalMemoryPolicy):
     :param optimizer_kwargs: of that class; by default an epsilon of 1e-6
     """
 
+    steps_behind = 1
     world_model: MerlinWorldModel
     settings: ClassVar[Mapping[str, Setting]] = {
         **WorldModelPolicy.settings,
@@ -319,8 +320,18 @@ class MerlinPolicy(HearsRewards, WorldModelPolicy, ExternalMemoryPolicy):
             prev_rewards=th.cat([prev_rewards.flatten(), reward]),
             is_first=th.cat([window.is_first.flatten(), nowhere]),
             is_terminal=th.cat([nowhere.new_zeros(n * length), window.endings.is_terminal]),
-            reads=self.actor.reader.describe(own[-1], steps[-1].state.rows),
+            reads=self._describe_reads(own[-1], steps, window),
         )
+
+    def _describe_reads(
+        self, own: Reading, steps: list[Step], window: RolloutWindow
+    ) -> dict[str, Tensor]:
+        """Describe how policy and predictor read in the last step of a window."""
+        reader, (*_, last) = self.world_model.dynamics.reader, steps
+        before = steps[-2].state.rows if len(steps) > 1 else window.start.latent.rows
+        read = reader.describe(last.state.reading, zeroed(window.is_first[:, -1], before))
+        also = {f"predictor_{name}": x for name, x in read.items() if name.startswith("read_")}
+        return self.actor.reader.describe(own, last.state.rows) | also
 
     def _filter_ends(
         self,

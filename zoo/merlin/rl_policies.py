@@ -53,6 +53,8 @@ class RLMEMPolicy(HearsRewards, ExternalMemoryPolicy):
     LSTM with an external memory, that learns from rewards alone (figure 1b).
 
     It reads and writes as MERLIN's predictor does; what it writes is a linear output of its LSTM.
+    The previous action and reward are part of what it sees. ``predict`` is told no rewards and
+    takes 0 for each, unless they are told, see :class:`HearsRewards`.
 
     Example:
         >>> from dreamzoo import RLMEM

@@ -4,7 +4,6 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dreamzoo.benchmark.results.evaluations import short_name
 from dreamzoo.benchmark.run_config import Run
 
 
@@ -57,15 +56,13 @@ class Comparison:
         """
         _check("task", tasks, list(self.frames))
         _check("agent", agents, self.agents)
-        short = {task: short_name(task) for task in self.frames}
-        names = short if len(set(short.values())) == len(short) else {t: t for t in short}
         for seed in seeds:
             for run in self.runs:
                 if tasks is not None and run.env not in tasks:
                     continue
                 if agents is not None and (run.label or run.agent) not in agents:
                     continue
-                yield replace(run, seed=seed, out=folder / _folder_name(run, names[run.env], seed))
+                yield replace(run, seed=seed, out=folder / _folder_name(run, seed))
 
 
 def _check(kind: str, asked: Collection[str] | None, known: list[str]) -> None:
@@ -74,6 +71,7 @@ def _check(kind: str, asked: Collection[str] | None, known: list[str]) -> None:
         raise ValueError(f"{kind} {unknown[0]!r} is not compared; there are {', '.join(known)}.")
 
 
-def _folder_name(run: Run, task: str, seed: int) -> str:
-    parts = (task.replace("/", "-"), (run.label or run.agent).replace(" ", "_"), seed)
+def _folder_name(run: Run, seed: int) -> str:
+    """Name a folder by the run alone: whatever else is compared, it is the same one."""
+    parts = (run.env.replace("/", "-"), (run.label or run.agent).replace(" ", "_"), seed)
     return "-".join(map(str, parts))

@@ -38,7 +38,7 @@ class Job:
         patience = PATIENCE if self.tries else 0
         module = ("-m", "dreamzoo.benchmark.many.one_run", self._token, str(patience))
         out = self.run.out.absolute()  # where the process starts, it may mean another place
-        words = (*module, *command_line(replace(self.run, out=out)))
+        words = (*module, *command_line(replace(self.run, out=out), resumable=True))
         return Attempt(out, words, self.run.threads, self.run.device)
 
     def look(self) -> bool:

@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from dreamzoo.benchmark.many.folders import Place, is_finished, write_place
 from dreamzoo.benchmark.run_config import is_saved
+from dreamzoo.cli.arguments import plain_errors
 from dreamzoo.cli.train import main as train
 from dreamzoo.cli.train import parse_args
 from dreamzoo.launch import BUSY
@@ -36,9 +37,10 @@ def main(argv: list[str]) -> None:
         lock.acquire()  # the end of the process releases it
     except Timeout:
         sys.exit(BUSY)
-    if is_finished(run):  # by the process that held the lock
-        return
-    goes_on = is_saved(run.out)
+    with plain_errors():
+        if is_finished(run):  # by the process that held the lock
+            return
+        goes_on = is_saved(run.out)
     gpus = "" if run.device == "cpu" else os.environ.get("CUDA_VISIBLE_DEVICES", "")
     write_place(run.out, Place(token, socket.gethostname(), os.getpid(), gpus, goes_on))
     train([*words, "--resume" if goes_on else "--overwrite"])

@@ -28,7 +28,7 @@ class Aggregate(NamedTuple):
     :param iqm: interquartile mean
     :param low: lower end of its interval of 95 %
     :param high: upper end
-    :param seeds: how many of each task count
+    :param seeds: how many of each task count: of those with more, the first
     """
 
     iqm: float

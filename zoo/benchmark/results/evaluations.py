@@ -6,10 +6,12 @@ import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
+from filelock import FileLock
 
 from dreamzoo.benchmark.run_config import CONFIG
 
@@ -58,10 +60,12 @@ class Collected(NamedTuple):
 
     :param evaluations: number of rows that it wrote
     :param unfinished: runs that are not finished, and how far they are
+    :param unreadable: folders that were left out, and why
     """
 
     evaluations: int
     unfinished: dict[Path, Progress]
+    unreadable: Mapping[Path, str] = MappingProxyType({})
 
 
 def frames_of_a_step(env: str, env_kwargs: Mapping[str, Any]) -> int:
@@ -158,12 +162,15 @@ def _read_table(folder: Path, tries: int = 5) -> Mapping[str, np.ndarray]:
         raise ValueError(f"{path} is damaged: {error}") from error
 
 
-def collect(folders: Sequence[Path], to: Path) -> Collected:
+def collect(
+    folders: Sequence[Path], to: Path, *, without: Iterable[tuple[str, str, int]] = ()
+) -> Collected:
     """
-    Put the evaluations of runs into a file, beside those of other runs.
+    Put the evaluations of runs into a file, beside those of other runs; several may do so at once.
 
     :param folders: of the runs, which may be unfinished
     :param to: file; earlier rows of the same agent, task and seed are replaced
+    :param without: agents, tasks and seeds whose earlier rows go, too
     :return: what was written, and which runs are unfinished
     :raises ValueError: if a folder holds no run, or two are of the same agent, task and seed
     """
@@ -179,14 +186,16 @@ def collect(folders: Sequence[Path], to: Path) -> Collected:
                 )
             owners[key] = folder
     new = [row for rows in runs.values() for row in rows]
-    kept = [r for r in read_rows(to) if (r.agent, r.task, r.seed) not in owners]
+    gone = {*owners, *without}
     to.parent.mkdir(parents=True, exist_ok=True)
     beside = to.with_name(f".{to.name}.{os.getpid()}")
-    with beside.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(Evaluation._fields)
-        writer.writerows(sorted([*kept, *new]))
-    beside.replace(to)  # at once: whoever reads it meanwhile has the one before
+    with FileLock(f"{to}.lock"):
+        kept = [r for r in read_rows(to) if (r.agent, r.task, r.seed) not in gone]
+        with beside.open("w", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(Evaluation._fields)
+            writer.writerows(sorted([*kept, *new]))
+        beside.replace(to)  # at once: whoever reads it meanwhile has the one before
     return Collected(len(new), {f: p for f, p in progress.items() if not p.is_finished})
 
 

@@ -117,7 +117,9 @@ def _over_all(scores: Mapping[str, Aggregate], agent: str) -> list[str]:
     if not scores:
         return []
     score = scores.get(agent)
-    return ["-" if score is None else f"{score.iqm:.2f} ({score.low:.2f} to {score.high:.2f})"]
+    if score is None:
+        return ["-"]
+    return [f"{score.iqm:.2f} ({score.low:.2f} to {score.high:.2f}; {score.seeds})"]
 
 
 def rounded(*numbers: float) -> list[str]:
@@ -160,7 +162,8 @@ def caption(
     if over_all:
         text += (
             " All tasks: interquartile mean over tasks and seeds, with the interval of 95 % of a "
-            f"bootstrap stratified by tasks, of returns from 0 to 1: {_scales(frames)}."
+            "bootstrap stratified by tasks (and the number of seeds: the first so many of each "
+            f"task), of returns from 0 to 1: {_scales(frames)}."
         )
     if not points:
         return text

@@ -77,7 +77,14 @@ def choose(args: argparse.Namespace) -> Chosen:
         folder=folder,
     )
     shared = {"device": args.device, "threads": args.threads}
-    return Chosen(comparison, [replace(run, **shared) for run in runs], folder)
+    chosen = [replace(run, **shared) for run in runs]
+    if not chosen:
+        raise ValueError(
+            f"{args.comparison} has no run of {' or '.join(args.agents or comparison.agents)} on "
+            f"{' or '.join(args.tasks or comparison.frames)}; dreamzoo benchmark commands "
+            f"{args.comparison} shows those that it has."
+        )
+    return Chosen(comparison, chosen, folder)
 
 
 def _comparison(args: argparse.Namespace) -> tuple[Comparison, str]:

@@ -95,7 +95,7 @@ def main(argv: list[str] | None = None) -> None:
     def grow() -> None:
         # What cannot be read by now is read, or said, at the end.
         with suppress(ValueError, OSError):
-            collect_all(runs, results)
+            collect_all(runs, results, skipped)
 
     try:
         failed = train_all(
@@ -111,9 +111,9 @@ def main(argv: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         raise SystemExit("Interrupted; the same command goes on from the last saves.") from None
     with plain_errors():
-        unfinished = collect_all(runs, results).unfinished
-        show(chosen, unfinished, ["dreamzoo", "benchmark", "run", *(argv or [])])
-    left = []
+        found = collect_all(runs, results, skipped)
+        show(chosen, found.unfinished, ["dreamzoo", "benchmark", "run", *(argv or [])])
+    left = [f"{why} It was left out." for why in found.unreadable.values()]
     if failed:
         names = ", ".join(run.out.name for run in failed)
         left.append(
@@ -126,7 +126,7 @@ def main(argv: list[str] | None = None) -> None:
             f"{len(skipped)} skipped, whose settings have changed: {names}. Say --changed keep, "
             "anew or skip."
         )
-    if failed or (skipped and args.changed is None):
+    if failed or found.unreadable or (skipped and args.changed is None):
         raise SystemExit(" ".join(left))
 
 
@@ -168,7 +168,10 @@ def decide(
     anew: set[Path] = set()
     skipped: list[Run] = []
     for run in runs:
-        different = changes(run)
+        try:
+            different = changes(run)
+        except ValueError:  # its process says what is wrong with the folder
+            different = ""
         if not different:
             kept.append(run)
             continue
@@ -200,7 +203,7 @@ def show(chosen: Chosen, unfinished: dict[Path, Progress], command: list[str]) -
 
     :param chosen: what was trained
     :param unfinished: what :func:`collect_all` has said of them
-    :param command: that trained it, for the page
+    :param command: that trained it, for the page, which also has those of earlier
     """
     folder, comparison = chosen.folder, chosen.comparison
     rows = read_rows(folder / "results.csv")
@@ -217,13 +220,21 @@ def show(chosen: Chosen, unfinished: dict[Path, Progress], command: list[str]) -
         frames,
         title=comparison.about,
         window=comparison.window,
-        commands=[shlex.join(command)],
+        commands=_commands(folder / "commands.txt", shlex.join(command)),
     )
     (folder / "report.html").write_text(page)
     print(table.markdown)
     for path, progress in unfinished.items():
         print(f"{path.name} is at {progress.evaluated:,} of {progress.steps:,} steps.")
     print(f"Wrote results.csv, table.md, curves.png, pictures/ and report.html to {folder}.")
+
+
+def _commands(file: Path, command: str) -> list[str]:
+    """Add a command to those that have filled a folder, and list them."""
+    earlier = file.read_text().splitlines() if file.exists() else []
+    commands = list(dict.fromkeys([*earlier, command]))
+    file.write_text("\n".join(commands) + "\n")
+    return commands
 
 
 def _frames(comparison: Comparison, reached: dict[str, int]) -> dict[str, int]:

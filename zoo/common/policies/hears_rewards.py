@@ -23,7 +23,8 @@ class HearsRewards(RecurrentPolicy):
     Whoever steps an environment says with :meth:`told` what was earned; ``learn`` does. SB3 gives
     ``predict`` observations alone. If these are of an environment within
     :class:`dreamzoo.wrappers.PreviousActionReward` or its vector forms, the reward is heard from
-    them; the action is remembered anyhow.
+    them; the action is remembered anyhow. :func:`dreamzoo.analysis.evaluation.tell_rewards`
+    tells them during SB3's ``evaluate_policy``.
     """
 
     def told(self, state: State, reward: Tensor) -> State:
@@ -51,7 +52,11 @@ class HearsRewards(RecurrentPolicy):
             FLOAT32.check(reward, REWARD)
             observation = rest if self.observation_codec.is_dict else rest.get(ALONE, rest)
             state = self._with_reward(state, reward)
-        return super().predict(observation, state, episode_start, deterministic, **manner)
+        action, after = super().predict(observation, state, episode_start, deterministic, **manner)
+        if after is not None:  # where rewards are written into it, nothing else may change
+            heard = zip(self.memory.names, after, strict=True)
+            after = tuple(x.copy() if name in ("reward", "told") else x for name, x in heard)
+        return action, after
 
     def _has_heard(self, observation: Mapping[str, Any]) -> bool:
         known = {key.name for key in self.observation_codec.keys}
