@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     #: Every agent by its RL Zoo name, with a world model or without one.
     AGENTS: dict[str, type[BaseAlgorithm]]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "AGENTS",
     "MERLIN",

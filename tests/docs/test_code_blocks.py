@@ -1,17 +1,20 @@
-"""What the documents show runs: Python from the first block to the last, commands as written."""
+"""Python of the documents runs from the first block to the last; their command lines are read."""
 
+import argparse
 import ast
 import importlib.util
 import re
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import matplotlib
 import pytest
 
 from dreamzoo import cli
+from dreamzoo.cli import bench, benchmark
 from tests.docs.documents import DOCUMENTS, ROOT, Block, blocks
 from tests.docs.tiny import SMALLER, STEPS, shrink
 
@@ -69,6 +72,15 @@ def commands(text: str) -> Iterator[list[str]]:
             yield words
 
 
+def inline(text: str) -> Iterator[list[str]]:
+    """Find the commands of dreamzoo between backticks, but for those with something left out."""
+    for line in re.findall(r"`(dreamzoo [^`\n]+)`", text):
+        if not re.search(
+            r"\.\.\.|\||[A-Z]{3}", line
+        ):  # ``train ...``, ``train | evaluate``, COMMAND
+            yield shlex.split(line)
+
+
 COMMANDS = sorted(
     {
         (name, *words)
@@ -78,6 +90,7 @@ COMMANDS = sorted(
         for words in commands(block.text)
     }
 )
+INLINE = sorted({tuple(words) for name in DOCUMENTS for words in inline((ROOT / name).read_text())})
 #: Programs that are not ours: nothing to check here.
 FOREIGN = {
     "pip",
@@ -92,10 +105,12 @@ FOREIGN = {
     "hf",
     "ray",
 }
+#: Commands of ``dreamzoo`` that have commands of their own.
+NESTED = {"bench": bench.COMMANDS, "benchmark": benchmark.COMMANDS}
 
 
-#: Subcommands of ``dreamzoo`` that have subcommands.
-NESTED = {"bench", "benchmark", "rl_zoo"}
+class Parsed(Exception):
+    """A command has read its command line, and would begin."""
 
 
 def main_of(script: str) -> Callable[[list[str]], None]:
@@ -108,22 +123,41 @@ def main_of(script: str) -> Callable[[list[str]], None]:
     return module.main
 
 
-def help_of(main: Callable[[list[str]], None], capsys: pytest.CaptureFixture[str]) -> str:
-    with pytest.raises(SystemExit, match="0"):
-        main(["--help"])
-    return capsys.readouterr().out
+def parse(main: Callable[[list[str]], None], arguments: list[str]) -> None:
+    """
+    Let a command read its command line by its own parser, and go no further.
+
+    :param main: runs the command
+    :param arguments: of it
+    :raises SystemExit: where its parser refuses them
+    """
+    whole = argparse.ArgumentParser.parse_args
+
+    def parse_args(self: argparse.ArgumentParser, *given: Any) -> argparse.Namespace:
+        found = whole(self, *given)
+        if hasattr(found, "arguments"):  # of ``dreamzoo`` and ``dreamzoo bench``: a command follows
+            return found
+        raise Parsed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(argparse.ArgumentParser, "parse_args", parse_args)
+        with pytest.raises(Parsed):
+            main(arguments)
 
 
-def check_options(asked: list[str], known: str) -> None:
-    options = {word.split("=")[0] for word in asked if re.match(r"--?[a-z]", word)}
-    offered = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", known))
-    assert options <= offered, options - offered
+def check_dreamzoo(arguments: list[str]) -> None:
+    """Check a command of ``dreamzoo``: RL Zoo's own by its name alone."""
+    if "--help" in arguments:
+        with pytest.raises(SystemExit, match="0"):
+            cli.main(arguments)
+    elif arguments[0] == "rl_zoo":
+        assert len(arguments) == 1 or re.fullmatch(r"[a-z_]+", arguments[1])
+    else:
+        parse(cli.main, arguments)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda words: " ".join(words)[:70])
-def test_commands_exist_with_their_options(
-    command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_command_lines_are_those_that_the_commands_read(command: tuple[str, ...]) -> None:
     program, *arguments = command[1:]
     if program == "torchrun":  # ranks of a command
         program, *arguments = arguments[arguments.index("-m") + 1 :]
@@ -133,18 +167,43 @@ def test_commands_exist_with_their_options(
         known = {target for line in targets for target in line.split()}
         assert {word for word in arguments if "=" not in word} <= known
     elif program == "dreamzoo":
-        depth = 2 if arguments[0] in NESTED else 1
-        names = arguments[:depth]
-        check_options(arguments[depth:], help_of(lambda end: cli.main([*names, *end]), capsys))
+        check_dreamzoo(arguments)
     elif program == "python" and arguments[0] != "-m":
-        check_options(arguments[1:], help_of(main_of(arguments[0]), capsys))
+        parse(main_of(arguments[0]), arguments[1:])
     elif program == "python":
         assert arguments[1] in {"venv", "tests.mutants", "scripts.torture"}
     else:
         assert program in FOREIGN
 
 
-def test_options_that_a_command_lacks_are_noticed() -> None:
-    check_options(["--size", "12m", "-p", "x=-1"], "  -p P  --size SIZE  --sizes N")
-    with pytest.raises(AssertionError, match="--siz"):
-        check_options(["--siz=12m"], "  --size SIZE")
+@pytest.mark.parametrize("command", INLINE, ids=lambda words: " ".join(words)[:70])
+def test_commands_in_sentences_have_what_is_named(
+    command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A sentence may name a command, or an option, without all that a command line needs."""
+    name, *arguments = command[1:]
+    known = NESTED.get(name, {})
+    if arguments in ([], *([other] for other in known)):
+        assert name in cli.COMMANDS
+        return
+    try:
+        check_dreamzoo([name, *arguments])
+    except SystemExit:
+        left_out = r"(error: argument .*expected .*argument|arguments are required)"
+        assert re.search(left_out, capsys.readouterr().err)
+
+
+def test_what_a_command_does_not_read_is_noticed(capsys: pytest.CaptureFixture[str]) -> None:
+    parse(cli.main, ["bench", "update", "--size", "12m", "--threads", "2"])
+    for wrong, why in (
+        (["bench", "update", "--siz", "12m", "--no-such-thing"], "unrecognized arguments"),
+        (["bench", "update", "--threads", "two"], "argument --threads"),
+        (["evaluate", "--episodes", "3"], "required"),
+        (["results"], "invalid choice"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            parse(cli.main, wrong)
+        assert why in capsys.readouterr().err
+    assert [*inline("`dreamzoo train -a x=1`, `dreamzoo train ...`, `dreamzoo COMMAND`")] == [
+        ["dreamzoo", "train", "-a", "x=1"]
+    ]
