@@ -3,8 +3,9 @@
 import re
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, pairwise
+from math import inf
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -18,6 +19,8 @@ from dreamzoo.envs.remote.worker import Worker, refuse_other_spaces
 SETTLED = 100
 #: Seconds that environments have to close.
 CLOSING = 5.0
+#: Seconds until Ray knows at the latest that the CPU of a dead worker is free.
+FREED = 1.0
 
 
 class Options(NamedTuple):
@@ -28,7 +31,8 @@ class Options(NamedTuple):
     :param timeout: seconds until a worker must have answered; None: any time
     :param max_restarts: of one worker, in a row
     :param restart_on_error: also replace workers whose environments raise
-    :param resources: what Ray shall reserve for a worker, and where
+    :param resources: what Ray shall reserve for a worker, and where; without ``num_cpus``: a CPU
+        each, if there are as many when workers are started
     """
 
     start_timeout: float
@@ -60,10 +64,56 @@ class Member:
 
     def __init__(self, index: int, rows: range) -> None:
         self.index, self.rows = index, rows
-        self.actor: Any = None
         self.place = "not started"
-        self.steps = 0
         self.restarts = 0
+        self.num_cpus = 0.0
+        self.begin(None)
+
+    def begin(self, actor: Any) -> None:
+        """
+        Forget the last process.
+
+        :param actor: in a new one
+        """
+        self.actor, self.steps = actor, 0
+        #: What it may not have done yet, in the order in which it was asked for.
+        self._ahead: list[Any] = []
+        #: Answers that nobody waits for, but that may be errors.
+        self._unheard: list[Any] = []
+
+    def send(self, method: str, args: Sequence[Any], is_told: bool) -> Any:
+        """
+        Ask for something.
+
+        :param method: of :class:`Worker`
+        :param args: of the method
+        :param is_told: whether nobody will wait for the answer
+        :return: stands for the answer
+        """
+        ref = getattr(self.actor, method).remote(*args)
+        self._ahead.append(ref)
+        if is_told:
+            self._unheard.append(ref)
+        return ref
+
+    def reach(self, ref: Any) -> int:
+        """
+        Count what comes before something, all of which is done once that is.
+
+        :param ref: what :meth:`send` returned
+        :return: as far as it was not counted before
+        """
+        if ref not in self._ahead:
+            return 0
+        before = self._ahead.index(ref)
+        del self._ahead[: before + 1]
+        return before
+
+    def hear(self) -> list[Any]:
+        """Take the answers that nobody waits for, as far as they were reached."""
+        heard = [ref for ref in self._unheard if ref not in self._ahead]
+        self._unheard = [ref for ref in self._unheard if ref in self._ahead]
+        return heard
 
     def __str__(self) -> str:
         last = self.rows[-1]
@@ -124,11 +174,27 @@ class Fleet:
         :return: for :meth:`receive`
         :raises RuntimeError: if all workers have been ended
         """
+        return self._send(index, method, args)
+
+    def tell(self, index: int, method: str, *args: Any) -> None:
+        """
+        Let one worker do something that returns nothing.
+
+        Should it fail, that is said with the worker's next step or reset.
+
+        :param index: of the worker
+        :param method: of :class:`Worker`
+        :param args: of the method
+        :raises RuntimeError: if all workers have been ended
+        """
+        self._send(index, method, args, is_told=True)
+
+    def _send(self, index: int, method: str, args: Sequence[Any], is_told: bool = False) -> Any:
         if self._is_over:  # a dead worker would be started again, and nobody would end it
             raise RuntimeError(
                 "This RemoteVecEnv is closed, and its workers have ended: make a new one."
             )
-        return getattr(self.members[index].actor, method).remote(*args)
+        return self.members[index].send(method, args, is_told)
 
     def share(self, value: Any) -> Any:
         """
@@ -145,24 +211,34 @@ class Fleet:
         """
         Wait for answers.
 
+        A worker has as long for each thing that it was asked for before, and may not have done yet.
+
         :param asked: what :meth:`send` returned, by worker
-        :param in_play: whether a worker that raises may be replaced: not for asking what it lacks
+        :param in_play: whether a worker that raises may be replaced, and what it was told is heard:
+            not for asking what it lacks
         :param limit: seconds that workers have to answer; None: those of all answers
         :return: answers by worker, and why there is none, of workers that are lost
-        :raises RuntimeError: if an environment raised, and its worker shall not be replaced
+        :raises RuntimeError: if an environment raised, and its worker shall not be replaced; if a
+            worker could not do what it was told
         """
-        answers, lost = {}, {}
         limit = self._options.timeout if limit is None else limit
-        end = None if limit is None else time.monotonic() + limit
+        ends, told, now = dict[int, float](), dict[int, list[Any]](), time.monotonic()
+        for index, ref in asked.items():
+            member = self.members[index]
+            ends[index] = now + (inf if limit is None else limit) * (1 + member.reach(ref))
+            told[index] = member.hear() if in_play else []
+        refs = [*chain.from_iterable(told.values()), *asked.values()]
         try:  # of all at once; where one fails, it is found below
-            found = self._ray.get([*asked.values()], timeout=limit)
-            return dict(zip(asked, found, strict=True)), {}
+            found = self._ray.get(refs, timeout=_left(max(ends.values(), default=inf)))
+            return dict(zip(asked, found[len(refs) - len(asked) :], strict=True)), {}
         except self._ray.exceptions.RayError:
             pass
+        answers, lost = {}, {}
         for index, ref in asked.items():
-            left = None if end is None else max(end - time.monotonic(), 0.0)
             try:
-                answers[index] = self._get(index, ref, left, in_play)
+                for before in told[index]:
+                    self._get(index, before, _left(ends[index]), in_play=False)
+                answers[index] = self._get(index, ref, _left(ends[index]), in_play)
             except Lost as error:
                 lost[index] = str(error)
         return answers, lost
@@ -192,13 +268,13 @@ class Fleet:
             return self._ray.get(ref, timeout=seconds)
         except errors.GetTimeoutError:
             raise Lost("it did not answer in time") from None
-        except (errors.RayActorError, errors.ObjectLostError) as error:
-            raise Lost(_reason(error)) from None
         except errors.RayTaskError as error:
             cause = getattr(error, "cause", None) or error
             if self._options.restart_on_error and in_play:
                 raise Lost(f"it raised {cause!r}") from None
             raise RemoteError(f"{self.members[index]} raised {cause!r}", cause) from error
+        except errors.RayError as error:  # many, with no common base of their own
+            raise Lost(_reason(error)) from None
 
     # ------------------------------------------------------------------ starting and ending
 
@@ -234,17 +310,18 @@ class Fleet:
             stacklevel=2,
         )
 
-    def _start(self, members: Iterable[Member]) -> dict[int, str]:
+    def _start(self, members: Sequence[Member]) -> dict[int, str]:
         """
         Start workers.
 
         :return: why it failed, by worker
         """
-        asked, lost = {}, {}
+        asked, lost, resources = {}, {}, self._resources(members)
         for member in members:
-            options = {"scheduling_strategy": "SPREAD", **self._options.resources}
+            options = {"scheduling_strategy": "SPREAD", **resources}
             actor = self._class.options(max_restarts=0, **options)
-            member.actor, member.steps = actor.remote(self._makers[member.index]), 0
+            member.begin(actor.remote(self._makers[member.index]))
+            member.num_cpus = resources["num_cpus"]
             asked[member.index] = member.actor.start.remote()
         end = time.monotonic() + self._options.start_timeout
         for index, ref in asked.items():
@@ -252,13 +329,30 @@ class Fleet:
             try:
                 *found, host, pid = self._get(index, ref, max(end - time.monotonic(), 0.0))
             except Lost as error:
-                had, asked_for = self._options.start_timeout, dict(self._options.resources)
-                lost[index] = f"{error} (it had {had:g} s, and Ray was asked for {asked_for})"
+                had = self._options.start_timeout
+                lost[index] = f"{error} (it had {had:g} s, and Ray was asked for {resources})"
                 continue
             member.place = f"process {pid} on {host}"
             self.spaces = self.spaces or Spaces(*found)
             refuse_other_spaces(str(member), Spaces(*found), self.spaces)
         return lost
+
+    def _resources(self, members: Sequence[Member]) -> dict[str, Any]:
+        """
+        Return what Ray shall reserve for each of some workers, as far as it can.
+
+        :param members: shall be started; those whose place they take, if any, are dead
+        """
+        given = self._options.resources
+        if "num_cpus" in given:
+            return dict(given)
+        end = time.monotonic() + (FREED if any(member.num_cpus for member in members) else 0.0)
+        while not (is_free := len(members) <= self._free_cpus()) and time.monotonic() < end:
+            time.sleep(FREED / 20)
+        return {"num_cpus": int(is_free), **given}
+
+    def _free_cpus(self) -> float:
+        return float(self._ray.available_resources().get("CPU", 0))
 
     def close(self) -> None:
         """Let all environments close, as far as they answer, and end the workers."""
@@ -275,7 +369,7 @@ class Fleet:
                 self._ray.kill(member.actor)
 
     def _refuse_unsendable(self, makers: Sequence[Callable[[], gym.Env]]) -> None:
-        for maker in dict.fromkeys(makers):
+        for maker in {id(maker): maker for maker in makers}.values():  # some have no hash
             try:
                 self._ray.cloudpickle.dumps(maker)
             except Exception as error:  # whatever the objects in it raise
@@ -283,6 +377,11 @@ class Fleet:
                     f"make_env={maker!r} cannot be sent to worker processes ({error}). Let it "
                     "make what it needs by itself, instead of taking it from around it."
                 ) from error
+
+
+def _left(end: float) -> float | None:
+    """Return the seconds until a time; None: any number."""
+    return None if end == inf else max(end - time.monotonic(), 0.0)
 
 
 class Lost(Exception):
@@ -307,5 +406,5 @@ def _reason(error: Exception) -> str:
     text = str(error)
     if found := re.search(r"Worker exit detail: (.*?)(?: Some common causes.*)?$", text, re.M):
         return found[1].strip().rstrip(".")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1].rstrip(".") if "creation task" in text else lines[0].rstrip(".")
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
+    return lines[-1].rstrip(".") if "creation task" in lines[0] else lines[0].rstrip(".")

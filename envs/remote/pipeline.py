@@ -94,4 +94,4 @@ class Pipeline:
         """
         shared = self._fleet.share(news)
         for member in self._fleet.members:
-            self._fleet.send(member.index, "load", shared)
+            self._fleet.tell(member.index, "load", shared)

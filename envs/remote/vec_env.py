@@ -15,6 +15,7 @@ from stable_baselines3.common.vec_env.base_vec_env import (
 from dreamzoo.envs.remote.cluster import connect
 from dreamzoo.envs.remote.fleet import Fleet, Options, RemoteError
 from dreamzoo.envs.remote.pipeline import Actor, Pipeline
+from dreamzoo.envs.remote.worker import own
 
 #: Key of an info that says why an episode was cut off by the loss of its worker.
 LOST = "worker_lost"
@@ -56,11 +57,12 @@ class RemoteVecEnv(VecEnv):
     :param ahead: steps, with ``acting="worker"``
     :param sync_every: updates between two copies of the weights, with ``acting="worker"``
     :param start_timeout: seconds until all workers must have made their environments
-    :param timeout: seconds after which a worker that does not answer counts as lost; None: never
+    :param timeout: seconds after which a worker that does not answer counts as lost, for each thing
+        that it is asked for; None: never
     :param max_restarts: how often in a row, within 100 steps each, a worker is started again
     :param restart_on_error: also start workers again whose environments raise; else that is raised
-    :param worker_options: what Ray shall reserve for a worker, such as ``dict(num_cpus=2)``; one
-        CPU if there are enough for all, else none
+    :param worker_options: what Ray shall reserve for a worker, such as ``dict(num_cpus=2)``; by
+        default a CPU each, if that many are free when workers are started, else none
     :raises ImportError: names the extra, where there is no Ray
     :raises ConnectionError: if there is no cluster at the address
     :raises ValueError: if numbers make no sense, ``make_env`` cannot be sent, or spaces differ
@@ -92,8 +94,7 @@ class RemoteVecEnv(VecEnv):
         ray = connect(address)
         # All that there are: which of them are free depends on what has just ended.
         sizes = _sizes(len(makers), envs_per_worker, int(ray.cluster_resources().get("CPU", 0)))
-        is_free = len(sizes) <= ray.available_resources().get("CPU", 0)
-        resources = {"num_cpus": 1 if is_free else 0, **(worker_options or {})}
+        resources = dict(worker_options or {})
         options = Options(start_timeout, timeout, max_restarts, restart_on_error, resources)
         self._closed = False
         self._fleet = Fleet(makers, sizes, address, options)
@@ -136,7 +137,7 @@ class RemoteVecEnv(VecEnv):
         for index, (obs, infos) in answers.items():
             self._take_reset(index, obs, infos)
         if self._pipeline is not None:
-            self._pipeline.fill(given.keys() - lost.keys())
+            self._pipeline.fill(given)
         return self._joined_obs()
 
     def step_async(self, actions: np.ndarray) -> None:
@@ -186,13 +187,13 @@ class RemoteVecEnv(VecEnv):
             self._obs[index], rewards[rows], dones[rows], infos[rows], resets = answers[index]
             member.steps += 1
             for place, info in resets.items():
-                self.reset_infos[member.rows[place]] = info
-        return self._joined_obs(), rewards, dones, infos
+                self.reset_infos[member.rows[place]] = own(info)
+        return self._joined_obs(), rewards, dones, own(infos)
 
     def _take_reset(self, index: int, obs: Any, infos: list[dict[str, Any]]) -> None:
         rows = self._fleet.members[index].rows
         self._obs[index] = obs
-        self.reset_infos[rows.start : rows.stop] = infos
+        self.reset_infos[rows.start : rows.stop] = own(infos)
 
     def _joined_obs(self) -> Any:
         return _join([self._obs[member.index] for member in self._fleet.members])
@@ -219,6 +220,7 @@ class RemoteVecEnv(VecEnv):
         going = [m.index for m in self._fleet.members if m.index not in self._renewed]
         answers, lost = self._pipeline.next(going)
         self._note_renewed(lost, self._renew(lost))
+        self._pipeline.fill(lost)
         self._made = {index: step for index, (_, step) in answers.items()}
         return [
             (m.rows, answers[m.index][0] if m.index in answers else None)
@@ -238,7 +240,7 @@ class RemoteVecEnv(VecEnv):
 
     def _renew(self, lost: Mapping[int, str]) -> dict[int, Any]:
         """
-        Start workers again, and begin new episodes in them.
+        Start workers again, and begin new episodes in them; they take no steps ahead yet.
 
         :param lost: why, by worker
         :return: first observations and infos, by worker
@@ -252,8 +254,6 @@ class RemoteVecEnv(VecEnv):
             given = {index: self._new_life(index) for index in lost}
             answers, lost = self._fleet.ask("reset", given)
             first |= answers
-            if self._pipeline is not None:
-                self._pipeline.fill(answers)
         return first
 
     def _new_life(self, index: int) -> tuple[list[int | None], list[dict[str, Any]]]:
@@ -270,7 +270,7 @@ class RemoteVecEnv(VecEnv):
         for (row, name), value in self._attributes.items():
             index, place = self._places[row]
             if index in workers:
-                self._fleet.send(index, "set_attr", name, value, [place])
+                self._fleet.tell(index, "set_attr", name, value, [place])
 
     def _note_renewed(self, lost: Mapping[int, str], first: Mapping[int, Any]) -> None:
         for index, reason in lost.items():
@@ -323,15 +323,21 @@ class RemoteVecEnv(VecEnv):
             places.setdefault(index, []).append(place)
         todo = {index: (*args, found) for index, found in places.items()}
         answers: dict[int, Any] = {}
-        while todo:
-            try:
-                found, lost = self._fleet.ask(method, todo)
-            except RemoteError as error:
-                raise error.cause from error
-            answers |= found
-            self._note_renewed(lost, self._renew(lost))
-            todo = {index: todo[index] for index in lost}
-        parts = {index: iter(answer or ()) for index, answer in answers.items()}
+        renewed = set[int]()
+        try:
+            while todo:
+                try:
+                    found, lost = self._fleet.ask(method, todo)
+                except RemoteError as error:
+                    raise error.cause from error
+                answers |= found
+                self._note_renewed(lost, self._renew(lost))
+                renewed |= lost.keys()
+                todo = {index: todo[index] for index in lost}
+        finally:
+            if self._pipeline is not None:  # only now, so that nothing waits for these steps
+                self._pipeline.fill(renewed)
+        parts = {index: iter(own(answer) or ()) for index, answer in answers.items()}
         return [next(parts[self._places[row][0]], None) for row in rows]
 
 

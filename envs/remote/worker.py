@@ -24,7 +24,7 @@ class Worker:
     """
 
     def __init__(self, makers: Sequence[Callable[[], gym.Env]]) -> None:
-        self._makers = makers
+        self._makers = own(makers)
         self._envs: list[gym.Env] = []
         self._actor: Any = None
 
@@ -54,7 +54,7 @@ class Worker:
         """
         obs, infos = [], []
         for env, seed, option in zip(self._envs, seeds, options, strict=True):
-            given = {"options": option} if option else {}
+            given = {"options": own(option)} if option else {}
             first, info = env.reset(seed=seed, **given)
             obs.append(first)
             infos.append(info)
@@ -72,7 +72,7 @@ class Worker:
         n = len(self._envs)
         obs, infos, resets = [], [], {}
         rewards, dones = np.zeros(n, np.float32), np.zeros(n, bool)
-        for i, (env, action) in enumerate(zip(self._envs, actions, strict=True)):
+        for i, (env, action) in enumerate(zip(self._envs, np.array(actions), strict=True)):
             last, rewards[i], terminated, truncated, info = env.step(action)
             info["TimeLimit.truncated"] = truncated and not terminated
             dones[i] = terminated or truncated
@@ -116,12 +116,16 @@ class Worker:
 
     def set_attr(self, name: str, value: Any, rows: Sequence[int]) -> None:
         for i in rows:
-            setattr(self._envs[i], name, value)
+            setattr(self._envs[i], name, own(value))
 
     def env_method(
         self, name: str, args: Sequence[Any], kwargs: dict[str, Any], rows: Sequence[int]
     ) -> list[Any]:
-        return [self._envs[i].get_wrapper_attr(name)(*args, **kwargs) for i in rows]
+        answers = []
+        for i in rows:
+            own_args, own_kwargs = own((args, kwargs))
+            answers.append(self._envs[i].get_wrapper_attr(name)(*own_args, **own_kwargs))
+        return answers
 
     def is_wrapped(self, wrapper: type[gym.Wrapper], rows: Sequence[int]) -> list[bool]:
         return [has_wrapper(self._envs[i], wrapper) for i in rows]
@@ -132,6 +136,19 @@ class Worker:
 
     def _stack(self, observations: Sequence[Any]) -> Any:
         return stack(self._envs[0].observation_space, observations)
+
+
+def own(value: Any) -> Any:
+    """
+    Copy what Ray has brought, for those who may change it: the arrays in it are read-only.
+
+    :param value: anything that was sent
+    :return: the same, as a pipe would have brought it
+    """
+    from ray import cloudpickle
+
+    # Newer protocols leave read-only what was so.
+    return cloudpickle.loads(cloudpickle.dumps(value, protocol=4))
 
 
 def stack(space: spaces.Space, observations: Sequence[Any]) -> Any:

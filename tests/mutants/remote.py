@@ -55,6 +55,24 @@ MUTANTS = [
     ),
     _mutant("lives have no seeds", VEC_ENV, "self._first_seeds = list(self._seeds)", "pass"),
     _mutant(
+        "what cannot be set again is passed over",
+        VEC_ENV,
+        'self._fleet.tell(index, "set_attr", name, value, [place])',
+        'self._fleet.send(index, "set_attr", name, value, [place])',
+    ),
+    _mutant(
+        "infos are read-only",
+        VEC_ENV,
+        "return self._joined_obs(), rewards, dones, own(infos)",
+        "return self._joined_obs(), rewards, dones, infos",
+    ),
+    _mutant(
+        "answers are read-only",
+        VEC_ENV,
+        "iter(own(answer) or ())",
+        "iter(answer or ())",
+    ),
+    _mutant(
         "what was set is forgotten",
         VEC_ENV,
         "            self._set_again(lost)\n",
@@ -63,8 +81,8 @@ MUTANTS = [
     _mutant(
         "a loss between two steps is not told",
         VEC_ENV,
-        "            answers |= found\n            self._note_renewed(lost, self._renew(lost))\n",
-        "            answers |= found\n            self._renew(lost)\n",
+        "                self._note_renewed(lost, self._renew(lost))\n                renewed",
+        "                self._renew(lost)\n                renewed",
     ),
     _mutant(
         "a reset leaves a loss to be told",
@@ -99,8 +117,8 @@ MUTANTS = [
     _mutant(
         "steps since a start are not counted anew",
         FLEET,
-        "member.actor, member.steps = actor.remote(self._makers[member.index]), 0",
-        "member.actor = actor.remote(self._makers[member.index])",
+        "self.actor, self.steps = actor, 0",
+        "self.actor, self.steps = actor, vars(self).get('steps', 0)",
     ),
     _mutant(
         "spaces of workers may differ",
@@ -111,8 +129,74 @@ MUTANTS = [
     _mutant(
         "a worker waits for ever",
         FLEET,
-        "            left = None if end is None else max(end - time.monotonic(), 0.0)\n",
-        "            left = None\n",
+        "return None if end == inf else max(end - time.monotonic(), 0.0)",
+        "return None",
+    ),
+    _mutant(
+        "what waits behind steps ahead has the time of one",
+        FLEET,
+        "        del self._ahead[: before + 1]\n        return before\n",
+        "        del self._ahead[: before + 1]\n        return 0\n",
+        "tests/envs/remote/test_acting.py",
+    ),
+    _mutant(
+        "steps are waited for again and again",
+        FLEET,
+        "        del self._ahead[: before + 1]\n",
+        "",
+        "tests/envs/remote/test_acting.py",
+    ),
+    _mutant(
+        "nobody hears of news that copies cannot take",
+        FLEET,
+        "        if is_told:\n",
+        "        if False:\n",
+        "tests/envs/remote/test_acting.py",
+    ),
+    _mutant(
+        "news are waited for before they are due",
+        FLEET,
+        "heard = [ref for ref in self._unheard if ref not in self._ahead]",
+        "heard = self._unheard",
+        "tests/envs/remote/test_acting.py",
+    ),
+    _mutant(
+        "asking for something hides what a worker could not do",
+        FLEET,
+        "told[index] = member.hear() if in_play else []",
+        "told[index] = member.hear()",
+        "tests/envs/remote/test_acting.py",
+    ),
+    _mutant(
+        "news that a copy cannot take count as the loss of an environment",
+        FLEET,
+        "_left(ends[index]), in_play=False)",
+        "_left(ends[index]), in_play)",
+        "tests/envs/remote/test_acting.py",
+    ),
+    _mutant(
+        "a worker without memory ends everything",
+        FLEET,
+        "        except errors.RayError as error:  #",
+        "        except errors.RayActorError as error:  #",
+    ),
+    _mutant(
+        "a worker has its CPU for ever",
+        FLEET,
+        'return {"num_cpus": int(is_free), **given}',
+        'return {"num_cpus": int(is_free or any(m.num_cpus for m in members)), **given}',
+    ),
+    _mutant(
+        "the CPU of a dead worker is thought to be free at once",
+        FLEET,
+        "FREED if any(member.num_cpus for member in members) else 0.0",
+        "0.0",
+    ),
+    _mutant(
+        "what makes environments is looked up by its value",
+        FLEET,
+        "{id(maker): maker for maker in makers}.values()",
+        "dict.fromkeys(makers)",
     ),
     _mutant(
         "what is refused leaves its workers behind",
@@ -141,8 +225,38 @@ MUTANTS = [
     _mutant(
         "all environments of a worker get the options of the first",
         WORKER,
-        'given = {"options": option} if option else {}',
-        'given = {"options": options[0]} if option else {}',
+        '{"options": own(option)} if option else {}',
+        '{"options": own(options[0])} if option else {}',
+    ),
+    _mutant(
+        "environments cannot change their actions",
+        WORKER,
+        "zip(self._envs, np.array(actions), strict=True)",
+        "zip(self._envs, actions, strict=True)",
+    ),
+    _mutant(
+        "make_env has what is read-only",
+        WORKER,
+        "self._makers = own(makers)",
+        "self._makers = makers",
+    ),
+    _mutant(
+        "options are read-only",
+        WORKER,
+        '{"options": own(option)} if option else {}',
+        '{"options": option} if option else {}',
+    ),
+    _mutant(
+        "what is set is read-only",
+        WORKER,
+        "setattr(self._envs[i], name, own(value))",
+        "setattr(self._envs[i], name, value)",
+    ),
+    _mutant(
+        "arguments are read-only",
+        WORKER,
+        "own_args, own_kwargs = own((args, kwargs))",
+        "own_args, own_kwargs = args, kwargs",
     ),
     _mutant(
         "observations have the dtype that the environment chose",
@@ -180,7 +294,14 @@ MUTANTS = [
     _mutant(
         "a worker that is started again waits to be asked",
         VEC_ENV,
-        "                self._pipeline.fill(answers)\n",
+        "        self._pipeline.fill(lost)\n",
+        "",
+        "tests/envs/remote/test_acting.py",
+    ),
+    _mutant(
+        "a worker that is started again while it is asked acts only when it is asked again",
+        VEC_ENV,
+        "                self._pipeline.fill(renewed)\n",
         "                pass\n",
         "tests/envs/remote/test_acting.py",
     ),
@@ -189,6 +310,12 @@ MUTANTS = [
         ACTING,
         "new >= self._env.sync_every",
         "new >= 1",
+    ),
+    _mutant(
+        "the learner forgets what its copies did last",
+        ACTING,
+        "policy.memory.unpack(remembered)",
+        "policy.memory.unpack([*remembered[:-1], 0 * remembered[-1]])",
     ),
     _mutant(
         "the first update is kept back",

@@ -67,10 +67,8 @@ def main(what: str) -> None:
     cluster = Cluster(initialize_head=True, head_node_args=head)
     cluster.add_node(num_cpus=1)
     make = partial(SmallEnv, length=1000)
-    options = {"num_cpus": 0.5}  # both fit on one node
-    env = RemoteVecEnv(
-        make, 2, cluster.address, 1, acting="worker", ahead=2, worker_options=options
-    )
+    # By default a CPU each, of which one is left when a node is lost.
+    env = RemoteVecEnv(make, 2, cluster.address, 1, acting="worker", ahead=2)
     agent: Any = DreamerV3("MlpPolicy", env, seed=0, device="cpu", **DreamerV3.smallest)
     disaster = Disaster(what, cluster)
     with warnings.catch_warnings(record=True) as said:

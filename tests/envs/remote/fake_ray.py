@@ -1,6 +1,8 @@
 """Ray without processes: what RemoteVecEnv asks of it, done at once, in this one."""
 
+import pickle
 import traceback
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -9,14 +11,35 @@ import ray
 
 
 class Death(BaseException):
-    """Ends the worker that raises it, as SIGKILL would."""
+    """
+    Ends the worker that raises it, as SIGKILL would.
+
+    :param error: what Ray then says
+    """
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error or ray.exceptions.ActorDiedError()
+
+
+class Parcel:
+    """What travels: pickled, and read-only where it arrives, as arrays in shared memory are."""
+
+    def __init__(self, value: Any) -> None:
+        parts: list[pickle.PickleBuffer] = []
+        self.data = ray.cloudpickle.dumps(value, protocol=5, buffer_callback=parts.append)
+        self.parts = [part.raw().tobytes() for part in parts]
+
+    def open(self) -> Any:
+        return pickle.loads(self.data, buffers=self.parts)
 
 
 class Ref:
-    """What a call returns or raises; what travels is pickled on the way."""
+    """What a call returns or raises, from some time on."""
 
-    def __init__(self, value: Any = None, error: Exception | None = None) -> None:
-        self.value, self.error = ray.cloudpickle.dumps(value), error
+    def __init__(
+        self, value: Any = None, error: Exception | None = None, time: float = 0.0
+    ) -> None:
+        self.parcel, self.error, self.time = Parcel(value), error, time
 
 
 class Actor:
@@ -25,7 +48,9 @@ class Actor:
     def __init__(self, fleet: "FakeRay", cls: type, args: tuple[Any, ...], options: dict) -> None:
         self.fleet, self.options, self.is_alive = fleet, options, True
         self.calls: list[str] = []
-        self._worker = cls(*ray.cloudpickle.loads(ray.cloudpickle.dumps(args)))
+        self.death: Exception = ray.exceptions.ActorDiedError()
+        self._time = 0.0
+        self._worker = cls(*Parcel(args).open())
 
     def __getattr__(self, name: str) -> Any:
         return SimpleNamespace(remote=lambda *args: self._call(name, args))
@@ -33,22 +58,24 @@ class Actor:
     def _call(self, name: str, args: tuple[Any, ...]) -> Ref:
         self.calls.append(name)
         if not self.is_alive:
-            return Ref(error=ray.exceptions.ActorDiedError())
+            return Ref(error=self.death)
+        self._time = max(self._time, self.fleet.time) + self.fleet.seconds[name]
         args = tuple(self.fleet.get(x) if isinstance(x, Ref) else x for x in args)
         try:
-            given = ray.cloudpickle.loads(ray.cloudpickle.dumps(args))
-            return Ref(getattr(self._worker, name)(*given))
-        except Death:
-            self.is_alive = False
-            return Ref(error=ray.exceptions.ActorDiedError())
+            given = Parcel(args).open()
+            return Ref(getattr(self._worker, name)(*given), time=self._time)
+        except Death as death:
+            self.is_alive, self.death = False, death.error
+            return Ref(error=self.death)
         except Exception as error:
             text = traceback.format_exc()
-            return Ref(error=ray.exceptions.RayTaskError(name, text, error).as_instanceof_cause())
+            raised = ray.exceptions.RayTaskError(name, text, error).as_instanceof_cause()
+            return Ref(error=raised, time=self._time)
 
 
 class FakeRay:
     """
-    Stands for the module ``ray``.
+    Stands for the module ``ray``. Time passes only where somebody waits.
 
     :param cpus: of its machine
     """
@@ -58,6 +85,9 @@ class FakeRay:
     def __init__(self, cpus: int = 2) -> None:
         self.cpus = self.free = cpus
         self.actors: list[Actor] = []
+        #: Seconds that calls take, by name.
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.time = 0.0
 
     def __call__(self, address: str | None = None) -> "FakeRay":
         """Stand for ``connect``, too."""
@@ -87,10 +117,22 @@ class FakeRay:
 
     def get(self, ref: Any, timeout: float | None = None) -> Any:
         if isinstance(ref, list):
-            return [self.get(one) for one in ref]
+            end = None if timeout is None else self.time + timeout
+            return [self.get(one, None if end is None else end - self.time) for one in ref]
+        if timeout is not None and ref.time > self.time + timeout:
+            self.sleep(timeout)
+            raise ray.exceptions.GetTimeoutError
+        if ref.time > self.time:
+            self.sleep(ref.time - self.time)
         if ref.error is not None:
             raise ref.error
-        return ray.cloudpickle.loads(ref.value)
+        return ref.parcel.open()
+
+    def sleep(self, seconds: float) -> None:
+        self.time += seconds
+
+    def monotonic(self) -> float:
+        return self.time
 
     def wait(self, refs: Sequence[Ref], **_: Any) -> tuple[Sequence[Ref], list[Ref]]:
         return refs, []
@@ -109,4 +151,5 @@ def stand_in(setattr_: Callable[..., None], cpus: int = 2) -> FakeRay:
     fake = FakeRay(cpus)
     for module in ("fleet", "vec_env"):
         setattr_(f"dreamzoo.envs.remote.{module}.connect", fake)
+    setattr_("dreamzoo.envs.remote.fleet.time", fake)
     return fake

@@ -16,6 +16,7 @@ pytest.importorskip("ray", reason='needs pip install "dreamzoo[ray]"')
 
 from dreamzoo import DreamerV1, DreamerV2, DreamerV3, PlaNet
 from dreamzoo.envs import RemoteVecEnv
+from dreamzoo.nn.state import leaves
 from tests.envs.remote.fake_ray import Death, FakeRay, stand_in
 from tests.envs.remote.small_env import SmallEnv
 
@@ -107,7 +108,8 @@ def _check_replay(cls: Any, kind: str, policy: str, monkeypatch: pytest.MonkeyPa
                 assert last == (reward[0], True)
                 record += 1
         # The learner remembers what the copies remember.
-        assert agent._last_state is not None
+        for own, theirs in zip(leaves(agent._last_state), memory, strict=True):
+            np.testing.assert_array_equal(own[row].numpy(), theirs[0])
 
 
 @pytest.mark.parametrize("cls", AGENTS)
@@ -229,6 +231,87 @@ def test_a_copy_has_as_long_as_a_worker_that_starts(
     given = [limit for limit in limits if limit is not None]
     assert given == [50.0, *[2.0] * (len(given) - 1)]
     assert len(given) > 1
+
+
+class Actor:
+    """Does nothing, and cannot learn."""
+
+    def __call__(self, obs: Any, is_first: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+        return np.zeros((len(is_first), 2), np.float32), []
+
+    def seed(self, seed: int) -> None:
+        pass
+
+    def load(self, news: Any) -> None:
+        raise KeyError(news)
+
+
+def _acting(**kwargs: Any) -> RemoteVecEnv:
+    env = _remote(n=2, size=1, **kwargs)
+    env.hand_over(Actor, lambda: 0)
+    env.reset()
+    return env
+
+
+def _step(env: RemoteVecEnv) -> Any:
+    env.acted()
+    return env.step(np.zeros((2, 2), np.float32))
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda env: env.get_attr("time"),
+        lambda env: env.set_attr("mark", 1),
+        lambda env: env.env_method("double", 1),
+        lambda env: env.reset(),
+        lambda env: env.hand_over(Actor, lambda: 0),
+    ],
+)
+def test_the_steps_ahead_have_their_own_time(ask: Callable[[Any], Any], fake: FakeRay) -> None:
+    fake.seconds["act"] = 1.0
+    env = _acting(ahead=4, timeout=1.5, start_timeout=1.5)
+    for _ in range(7):
+        _step(env)
+    ask(env)
+    assert len(fake.actors) == 2
+
+
+@pytest.mark.filterwarnings("ignore:worker")
+def test_a_worker_that_hangs_ahead_of_the_learner_is_lost(fake: FakeRay) -> None:
+    env = _acting(ahead=4, timeout=1.5)
+    _step(env)
+    fake.seconds["act"] = np.inf
+    _step(env)  # which asks for one that never ends
+    fake.seconds["act"] = 1.0
+    for _ in range(3):
+        _step(env)
+    assert env.get_attr("time") == [0, 0]
+    for actor in fake.actors[2:]:  # asked again before it is asked for steps
+        assert actor.calls[:5] == ["start", "take", "reset", "get_attr", "act"]
+    assert _step(env)[2].all()
+    assert not _step(env)[2].any()
+    assert len(fake.actors) == 4
+
+
+@pytest.mark.parametrize("restart_on_error", [False, True])
+def test_news_that_copies_cannot_take_are_not_passed_over(restart_on_error: bool) -> None:
+    env = _acting(ahead=2, restart_on_error=restart_on_error)
+    env.tell("news")
+    env.get_attr("time")  # does not hear of it
+    with pytest.raises(RuntimeError, match=r"worker 0 .*KeyError\('news'\)"):
+        _step(env)
+
+
+def test_news_are_not_waited_for_before_they_are_due(fake: FakeRay) -> None:
+    env = _acting(ahead=2)
+    env.tell("news")
+    fake.seconds["act"] = 1.0
+    for _ in range(2):
+        _step(env)
+    assert fake.time == 0.0
+    with pytest.raises(RuntimeError, match=r"worker 0 .*KeyError\('news'\)"):
+        _step(env)
 
 
 def test_what_copies_cannot_follow_is_refused() -> None:

@@ -1,10 +1,12 @@
 """RemoteVecEnv is a VecEnv as SB3's are, whatever happens to its workers; without processes."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from unittest.mock import Mock
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
@@ -26,6 +28,11 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeRay:
 
 def _die() -> Any:
     raise Death
+
+
+def _run_out_of_memory() -> Any:
+    low = "The node is low on memory.\nOOM kill reason: ..."
+    raise Death(FakeRay.exceptions.OutOfMemoryError(low))
 
 
 def _env(*args: Any, **kwargs: Any) -> Any:
@@ -104,12 +111,85 @@ def test_workers_are_as_many_as_asked_for_and_else_as_the_cpus(fake: FakeRay) ->
     ]
 
 
+class Halving(gym.Wrapper):
+    """
+    Changes all that it is given.
+
+    :param env: environment
+    :param start: array
+    """
+
+    def __init__(self, env: gym.Env, start: np.ndarray) -> None:
+        super().__init__(env)
+        self.start = start
+        self.start *= 0.5
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> Any:
+        (options or {"start": self.start})["start"] *= 0.5
+        return self.env.reset(seed=seed)[0], {"start": self.start}
+
+    def step(self, action: np.ndarray) -> Any:
+        action *= 0.5
+        self.start *= 0.5
+        *found, info = self.env.step(action)
+        return *found, info | {"start": self.start}
+
+    def halve(self, array: np.ndarray) -> np.ndarray:
+        array *= 0.5
+        return array
+
+
+def test_whatever_is_sent_belongs_to_who_gets_it() -> None:
+    given = np.full(2, 8.0)
+    env = _env(lambda: Halving(_make(), given), n=2, envs_per_worker=2)
+    env.set_options([{"start": given}] * 2)
+    env.reset()
+    rewards, _, infos = env.step(np.full((2, 2), 8.0, np.float32))[1:]
+    assert rewards.tolist() == [8, 8]
+    env.set_attr("start", given)
+    answers = [*env.env_method("halve", given), *env.env_method("halve", array=given)]
+    assert [answer.tolist() for answer in answers] == [[4, 4]] * 4
+    env.step(np.ones((2, 2), np.float32))
+    kept = env.get_attr("start")
+    assert [start.tolist() for start in kept] == [[4, 4]] * 2
+    for _ in range(3):
+        last = env.step(np.ones((2, 2), np.float32))[3]
+    ends = [last[0]["terminal_observation"], infos[0]["start"], env.reset_infos[0]["start"]]
+    for array in (*answers, *kept, *ends):
+        array *= 0.5
+    assert given.tolist() == [8, 8]
+
+
 def test_one_message_a_worker_carries_a_step(fake: FakeRay) -> None:
     env = _env(_make, n=5, envs_per_worker=2)
     env.reset()
     before = [len(actor.calls) for actor in fake.actors]
     env.step(np.zeros((5, 2), np.float32))
     assert [len(actor.calls) - n for actor, n in zip(fake.actors, before, strict=True)] == [1] * 3
+
+
+@pytest.mark.filterwarnings("ignore:worker")
+def test_a_worker_that_is_started_again_gets_a_cpu_if_one_is_free_then(
+    monkeypatch: pytest.MonkeyPatch, fake: FakeRay
+) -> None:
+    env, other = _env(_make, n=2), _env(_make, worker_options={"num_cpus": 2})
+
+    def lose(env: Any) -> float:
+        env._fleet.members[0].actor.is_alive = False
+        env.step(np.ones((env.num_envs, 2), np.float32))
+        return fake.actors[-1].options["num_cpus"]
+
+    env.reset()
+    other.reset()
+    fake.free = 0
+    assert lose(env) == 0
+    fake.free = 1
+    assert lose(env) == 1
+    fake.free = 0
+    assert lose(other) == 2
+    # Ray knows of what a dead worker leaves a moment later.
+    monkeypatch.setattr(fake, "sleep", lambda _: setattr(fake, "free", 1))
+    assert lose(env) == 1
 
 
 def test_a_lost_worker_ends_its_episodes_and_no_others(fake: FakeRay) -> None:
@@ -210,6 +290,47 @@ def test_a_worker_that_dies_again_and_again_is_given_up() -> None:
     assert [env.step(actions)[2].tolist() for _ in range(2)] == [[False, True]] * 2
     with pytest.raises(RuntimeError, match=r"worker 1 .* was lost 3 times in a row.*died"):
         env.step(actions)
+
+
+def test_a_worker_that_is_killed_for_its_memory_is_a_lost_one(fake: FakeRay) -> None:
+    env = _env(lambda: SmallEnv(death=_run_out_of_memory), n=2, envs_per_worker=1)
+    env.reset()
+    env.env_method("set_wrapper_attr", "fate", "dies", indices=0)
+    with pytest.warns(RuntimeWarning, match=r"worker 0 .* was lost: The node is low on memory\."):
+        dones, infos = env.step(np.ones((2, 2), np.float32))[2:]
+    assert dones.tolist() == [True, False]
+    assert infos[0]["worker_lost"] == "The node is low on memory"
+    with pytest.raises(RuntimeError, match=r"worker 0 .*could not be started: The node is low on"):
+        _env(_run_out_of_memory)
+
+
+@pytest.mark.filterwarnings("ignore:worker")
+def test_what_cannot_be_set_again_is_said(fake: FakeRay) -> None:
+    env = _env(lambda: Picky(_make()), restart_on_error=True)
+    env.reset()
+    env.set_attr("level", 1)
+    fake.actors[0].is_alive = False
+    with pytest.raises(RuntimeError, match=r"worker 0 .*OSError\('the level is fixed'\)"):
+        env.step(np.ones((1, 2), np.float32))
+
+
+class Picky(gym.Wrapper):
+    """Has a level that can be set after a reset only."""
+
+    is_reset = False
+
+    def reset(self, **kwargs: Any) -> Any:
+        self.is_reset = True
+        return self.env.reset(**kwargs)
+
+    @property
+    def level(self) -> int:
+        return 0
+
+    @level.setter
+    def level(self, _: int) -> None:
+        if not self.is_reset:
+            raise OSError("the level is fixed")
 
 
 @pytest.mark.filterwarnings("ignore:worker")
@@ -357,6 +478,24 @@ def test_what_cannot_be_sent_is_refused() -> None:
     lock = __import__("threading").Lock()
     with pytest.raises(ValueError, match=r"cannot be sent to worker processes .*lock"):
         _env(lambda: (lock, SmallEnv())[1])
+
+
+@dataclass
+class Maker:
+    """
+    Has no hash, as it can be compared.
+
+    :param length: of episodes
+    """
+
+    length: int
+
+    def __call__(self) -> SmallEnv:
+        return SmallEnv(length=self.length)
+
+
+def test_what_makes_environments_needs_no_hash() -> None:
+    assert _env([Maker(3), Maker(3)]).get_attr("length") == [3, 3]
 
 
 def test_one_environment_for_two_rows_is_refused() -> None:
