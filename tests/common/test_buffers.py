@@ -109,6 +109,14 @@ def test_overwritten_online_windows_are_not_given_out(make_buffer: MakeBuffer, f
     assert int(buffer.sample(64).windows.start.min()) - 1 >= 80
 
 
+def test_online_windows_that_nobody_asks_for_do_not_pile_up(
+    make_buffer: MakeBuffer, fill: Fill
+) -> None:
+    buffer = make_buffer(20, 2, 4)
+    fill(buffer, 500)
+    assert len(buffer._online) <= 2 * 20 // 4
+
+
 @pytest.mark.parametrize("capacity", [25, 100])
 def test_all_windows_are_drawn_with_the_same_probability(
     make_buffer: MakeBuffer, fill: Fill, capacity: int

@@ -13,6 +13,7 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
 
 from dreamzoo.common.buffers import SequenceBatch, SequenceReplayBuffer
+from dreamzoo.common.record_store import RecordStore
 
 
 def make_buffer(device: str, space: spaces.Space, **kwargs: Any) -> SequenceReplayBuffer:
@@ -106,3 +107,18 @@ def test_a_device_that_is_not_here_is_a_mere_label(on_device: bool) -> None:
         assert all(isinstance(part, np.ndarray) for part in buffer.latents.values())
     buffer.device = th.device("cpu")
     assert buffer.sample(2).rewards.device.type == "cpu"
+
+
+@pytest.mark.gpu
+def test_what_comes_from_a_gpu_is_there_when_it_is_stored() -> None:
+    """A copy to pinned memory that nobody waits for is read before it has arrived."""
+    spec = {"deter": ((4096,), np.float32)}
+    store = RecordStore(spec, (64, 1), th.device("cpu"))
+    busy = th.randn(4096, 4096, device="cuda")
+    for step in range(64):
+        for _ in range(4):  # the value is computed long after it was asked for
+            busy = busy @ busy / 4096
+        value = th.full((1, 4096), float(step), device="cuda") + 0.0 * busy[0]
+        store.put(np.array([step]), {"deter": value.nan_to_num(float(step))})
+    found = store.tensors["deter"][:, 0, 0]
+    assert found.tolist() == [float(step) for step in range(64)]

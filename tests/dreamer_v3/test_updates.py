@@ -1,5 +1,6 @@
 """How many updates follow how many steps (checklist D9, pitfall 14)."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from gymnasium import spaces
 
 from dreamzoo import DreamerV3
 from dreamzoo.common.buffers import SequenceBatch
+from dreamzoo.dreamer_v3 import SIZES
 
 MakeAgent = Callable[..., DreamerV3]
 CountUpdates = Callable[..., list[tuple[int, int]]]
@@ -143,3 +145,39 @@ def test_updates_replay_new_windows_first(
     # One after the other, with a record before each whose latent it starts from.
     length = agent.batch_length + 1
     assert starts == [starts[0] + i * length for i in range(agent.batch_size)]
+
+
+@pytest.mark.parametrize("kind", [th.optim.Adam, th.optim.SGD])
+def test_what_acts_has_the_weights_of_the_last_update(make_agent: MakeAgent, kind: Any) -> None:
+    """Torch's fused optimizers do not raise the versions of tensors, by which layouts are kept."""
+    policy = dict(optimizer_class=kind, optimizer_kwargs=dict(fused=True))
+    agent = make_agent(learning_rate=1e-2, policy_kwargs={"size": "debug", **policy})
+    agent.learn(60)
+    core = agent.policy.world_model.dynamics.core
+    with th.no_grad():
+        used, laid_out = core.weights(), core._lay_out(core._weights())
+    for name, part in used._asdict().items():
+        assert th.equal(part, getattr(laid_out, name)), name
+
+
+@pytest.mark.parametrize("classes", [256, 257, 300])
+def test_latents_of_any_number_of_classes_are_stored(make_agent: MakeAgent, classes: int) -> None:
+    size = dataclasses.replace(SIZES["debug"], stoch=2, classes=classes)
+    agent = make_agent(policy_kwargs=dict(size=size))
+    for index in (0, classes - 1):
+        state = agent.policy.initial_state(1)
+        stoch = th.nn.functional.one_hot(th.full((1, 2), index), classes).float()
+        latent = state.latent._replace(stoch=stoch)
+        stored = agent._stored_latents(state._replace(latent=latent))
+        agent.replay_buffer._latents.put(np.zeros(1, np.int64), stored)
+        assert agent.replay_buffer.latents["stoch"][0, 0].tolist() == [index] * 2
+
+
+def test_what_a_replay_keeps_is_not_changed_on_the_way(make_agent: MakeAgent) -> None:
+    for was in (True, False):
+        agent = make_agent(replay_context=was).learn(30)
+        agent.replay_context = not was
+        with pytest.raises(ValueError, match=r"was decided when it was made.*replay_context"):
+            agent.learn(30)
+        agent.replay_context = was
+        agent.learn(30)

@@ -251,6 +251,20 @@ def test_categorical_actions_equal_independent_categoricals(
     assert th.equal(policy.mode(), th.stack(modes, -1))
 
 
+def test_without_unimix_actions_that_never_happen_have_a_gradient() -> None:
+    """The newest code of DreamerV3's authors mixes nothing in; exp(-104) rounds to zero."""
+    logits = th.tensor([[104.0, 0.0, 1.0], [90.0, 0.0, 1.0], [0.3, -0.2, 0.1]], requires_grad=True)
+    action = th.tensor([[0], [2], [1]])
+    log_prob, entropy = CategoricalActions(logits, [3], 0.0).log_prob_and_entropy(action)
+    exact = th.distributions.Categorical(logits=logits.detach().double())
+    th.testing.assert_close(log_prob, exact.log_prob(action[:, 0]).float())
+    th.testing.assert_close(entropy, exact.entropy().float())
+    (log_prob + entropy).sum().backward()
+    assert logits.grad is not None
+    assert th.isfinite(logits.grad).all()
+    assert logits.grad[2].abs().min() > 0
+
+
 def test_actor_unimix_bounds_log_probabilities() -> None:
     """Section 12.4: without it the discrete policy can collapse to minus infinity."""
     policy = CategoricalActions(th.tensor([[100.0, -100.0]]), [2], 0.01)

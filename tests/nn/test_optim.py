@@ -115,3 +115,15 @@ def test_laprop_state_survives_a_state_dict() -> None:
 def test_laprop_refuses_settings_that_make_no_sense(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must be positive"):
         LaProp([th.nn.Parameter(th.ones(1))], **wrong)  # type: ignore[arg-type]
+
+
+def test_laprop_takes_groups_that_are_added_later() -> None:
+    early, late = (th.nn.Parameter(th.ones(2)) for _ in range(2))
+    optimizer = LaProp([early], lr=0.1, warmup=0)
+    early.grad = th.ones(2)
+    optimizer.step()
+    optimizer.add_param_group({"params": [late]})
+    late.grad = th.ones(2)
+    optimizer.step()
+    assert [group["n_updates"] for group in optimizer.param_groups] == [2, 1]
+    assert (late != 1).all()

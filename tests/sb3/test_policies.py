@@ -142,6 +142,33 @@ def test_extractors_of_the_user(
     assert same_parameters(agent, type(agent).load(tmp_path / "agent", trusted=True))
 
 
+class Seen(BaseFeaturesExtractor):
+    """Keeps what it has seen."""
+
+    def __init__(self, observation_space: gym.Space) -> None:
+        super().__init__(observation_space, 2)
+        self.shapes, self.highest = set[tuple[int, ...]](), 0.0
+
+    def forward(self, observations: th.Tensor) -> th.Tensor:
+        self.shapes.add(observations.shape[1:])
+        self.highest = max(self.highest, float(observations.max()))
+        return observations.flatten(1)[:, :2].float()
+
+
+@pytest.mark.parametrize(
+    "space", [IMAGE, spaces.MultiBinary([2, 3]), VECTOR], ids=["image", "binary", "vector"]
+)
+def test_extractors_of_an_mlp_policy_see_what_those_of_sb3_see(
+    make_agent: Any, make_env: Any, space: Any
+) -> None:
+    kwargs = {"features_extractor_class": Seen}
+    agent = make_agent(make_env(space), "MlpPolicy", policy_kwargs=kwargs)
+    agent.predict(np.stack([space.sample() for _ in range(4)]))
+    seen = agent.policy.features_extractor
+    assert seen.shapes == {agent.observation_space.shape}  # images have their channels first
+    assert 0 < seen.highest <= 1
+
+
 def test_acting_leaves_statistics_and_dropout_alone(
     make_agent: Any, agent_class: Any, still: Any
 ) -> None:

@@ -267,6 +267,8 @@ class SequenceReplayBuffer(ReplayStorage):
             last = int(self._count[env])
             if last % window == 0 and last >= window - 1:
                 self._online.append((int(env), last - window + 1))
+        while self._online and self._is_overwritten(*self._online[0]):
+            self._online.popleft()  # nobody has asked for it
 
     def write_latents(self, windows: Windows, latents: Values) -> None:
         """
@@ -357,9 +359,12 @@ class SequenceReplayBuffer(ReplayStorage):
         popped: list[tuple[int, int]] = []
         while self._online and len(popped) < n:
             env, start = self._online.popleft()
-            if start >= self._count[env] - self.buffer_size:  # not overwritten meanwhile
+            if not self._is_overwritten(env, start):
                 popped.append((env, start))
         return popped
+
+    def _is_overwritten(self, env: int, start: int) -> bool:
+        return start < self._count[env] - self.buffer_size
 
     def _draw(
         self, n: int, length: int, stored: np.ndarray, rng: np.random.Generator

@@ -68,7 +68,9 @@ class RecordStore:
                 continue
             if isinstance(value, np.ndarray):
                 value = to_device(value, self.device)
-            value = value.to(self.device, tensor.dtype, non_blocking=True)
+            # The host would read what comes from a GPU before it has arrived.
+            waits = self.device.type == "cpu"
+            value = value.to(self.device, tensor.dtype, non_blocking=not waits)
             tensor[index] = value.view(-1, *tensor.shape[1:])
 
     def get(self, records: np.ndarray | th.Tensor, device: th.device) -> dict[str, th.Tensor]:

@@ -157,8 +157,9 @@ class DreamerV3(WorldModelAlgorithm):
         if not self.replay_context:
             return None
         dynamics = self.policy.world_model.dynamics
-        # The class of a one-hot latent is one byte; the vector itself would be 4 * C of them.
-        return {"deter": ((dynamics.deter,), np.float32), "stoch": ((dynamics.stoch,), np.uint8)}
+        # The class of a one-hot latent is a byte or two; the vector itself would be 4 * C of them.
+        kind = np.uint8 if dynamics.classes <= 256 else np.int32
+        return {"deter": ((dynamics.deter,), np.float32), "stoch": ((dynamics.stoch,), kind)}
 
     def _stored_latents(self, state: ActingState) -> dict[str, Tensor]:
         return _to_stored(state.latent) if self.replay_context else {}
@@ -254,4 +255,5 @@ def _to_stored(latent: Latent) -> dict[str, Tensor]:
     """Turn latents into what the replay stores (:meth:`DreamerV3.latent_spec`)."""
     # The replay outlives a destroyed model: where that has computed NaN, windows start from zero.
     deter = latent.deter.nan_to_num(0.0, 0.0, 0.0)
-    return {"deter": deter, "stoch": latent.stoch.argmax(-1).to(th.uint8)}
+    kind = th.uint8 if latent.stoch.shape[-1] <= 256 else th.int32
+    return {"deter": deter, "stoch": latent.stoch.argmax(-1).to(kind)}

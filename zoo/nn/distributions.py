@@ -328,6 +328,11 @@ class CategoricalActions:
 
     def log_prob_and_entropy(self, action: Tensor) -> tuple[Tensor, Tensor]:
         """Compute both for actions, (..., dims) to (...) each."""
+        if self.unimix == 0.0:  # a probability may round to 0, whose logarithm has no gradient
+            split = self.logits.split(self.sizes, dim=-1)
+            logs = [at_least_float32(part).log_softmax(-1) for part in split]
+            parts = [x.gather(-1, action[..., i, None])[..., 0] for i, x in enumerate(logs)]
+            return th.stack(parts).sum(0), th.stack([-(x.exp() * x).sum(-1) for x in logs]).sum(0)
         probs = self.probs
         parts = [p.gather(-1, action[..., i, None])[..., 0] for i, p in enumerate(probs)]
         entropies = [-(th.xlogy(p, p)).sum(-1) for p in probs]

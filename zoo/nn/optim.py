@@ -1,6 +1,7 @@
 """Optimizers of the Dreamers: LaProp with adaptive clipping, Adam with a decay of its own."""
 
 from collections.abc import Callable, Iterable
+from itertools import zip_longest
 from typing import Any
 
 import torch as th
@@ -72,9 +73,9 @@ class LaProp(th.optim.Optimizer):
         Off the CPU these numbers are handed over in tensors that stay where they are, so that a
         recorded :meth:`apply` finds the ones of its own step there.
         """
-        kept = vars(self).get("_factors") or [None] * len(self.param_groups)
+        kept = vars(self).get("_factors", [])  # a group that was added since has none
         self._factors: list[tuple[float, ...] | Tensor] = []
-        for group, tensor in zip(self.param_groups, kept, strict=True):
+        for group, tensor in zip_longest(self.param_groups, kept):
             group["n_updates"] += 1
             n, (beta1, beta2) = group["n_updates"], group["betas"]
             warm = min((n - 1) / group["warmup"], 1.0) if group["warmup"] else 1.0
@@ -84,9 +85,9 @@ class LaProp(th.optim.Optimizer):
 
     def _tabulate(self) -> None:
         """Note where everything lies for the step in Triton, from the second step on."""
-        kept = vars(self).get("_tables") or [None] * len(self.param_groups)
+        kept = vars(self).get("_tables", [])
         self._tables: list[Any] = []
-        for group, table in zip(self.param_groups, kept, strict=True):
+        for group, table in zip_longest(self.param_groups, kept):
             params = group["params"]
             known = all(uses_triton(p) and self.state[p] for p in params)
             if known:

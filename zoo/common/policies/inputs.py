@@ -7,7 +7,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
-from dreamzoo.nn.observations import SINGLE, ObservationCodec, is_image
+from dreamzoo.nn.observations import SINGLE, ObservationCodec, is_byte_image, is_image
 
 
 class VectorInput:
@@ -58,9 +58,12 @@ class ExtractorEncoder(nn.Module):
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         parts = {}
         for key in self.codec.keys:
-            x = inputs[key.name]
-            shaped = isinstance(key.space, spaces.Box) and key.kind == "vector"
-            parts[key.name] = x.view(-1, *key.space.shape) if shaped else x  # type: ignore[misc]
+            x, space = inputs[key.name], key.space
+            if key.kind != "image" and isinstance(space, spaces.Box | spaces.MultiBinary):
+                x = x.view(-1, *space.shape)
+                if self.codec.normalize_images and is_byte_image(space):
+                    x = x / 255.0
+            parts[key.name] = x
         return self.extractor(parts if self.codec.is_dict else parts[SINGLE])
 
 

@@ -98,7 +98,8 @@ class BlockGRU(nn.Module):
         weights = self._weights()
         if th.is_grad_enabled() or graphs.is_recording():
             return self._lay_out(weights)
-        # Every change in place raises a tensor's version; a new tensor lies elsewhere.
+        # Every change in place raises a tensor's version (RecordedUpdate sees to it that those of
+        # optimizers do); a new tensor lies elsewhere.
         state = [(p.data_ptr(), p._version) for p in weights]
         if self._kept is None or self._kept[0] != state:
             kept = self._lay_out(weights)
