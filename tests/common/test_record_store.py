@@ -1,6 +1,7 @@
 """Parts of the replay that lie on an accelerator."""
 
 import pickle
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -93,6 +94,18 @@ def test_observations_without_room_on_the_device_are_refused(
     space = spaces.Box(0, 255, (3, 64, 64), np.uint8)
     with pytest.raises(MemoryError, match="observations_on_device: 40 observations take"):
         make_buffer(device, space, observations_on_device=True)
+
+
+def test_latents_without_room_on_the_device_stay_and_it_is_said(
+    device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dreamzoo.common.replay_storage.free_memory", lambda _device: 600)
+    with pytest.warns(UserWarning, match=r"they stay in main memory.*latents_on_host=True"):
+        buffer = make_buffer(device, spaces.Box(-1, 1, (3,)))  # 40 of 8 bytes
+    assert isinstance(buffer.latents["deter"], np.ndarray)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make_buffer(device, spaces.Box(-1, 1, (3,)), latents_on_host=True)
 
 
 @pytest.mark.skipif(th.cuda.is_available(), reason="needs a device that is not there")

@@ -1,5 +1,6 @@
 """Where the records of a replay lie: on the host, or partly on the device that batches go to."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -97,9 +98,17 @@ class ReplayStorage(ReplayBuffer):
         if self.observations_on_device and self._observations is None:
             self._move_observations(home)
         # Not what was asked for, only the better place: latents leave room for the rest.
-        roomy = self._latents.nbytes < free_memory(home) / 2
-        if roomy and not self.latents_on_host and self._latents.device.type == "cpu":
-            self._latents = self._latents.copy_to(home, self._used())
+        if not self.latents_on_host and self._latents.device.type == "cpu":
+            if self._latents.nbytes < free_memory(home) / 2:
+                self._latents = self._latents.copy_to(home, self._used())
+            else:
+                warnings.warn(
+                    f"The latents of the replay take {self._latents.nbytes / 1e9:.1f} GB, and "
+                    f"{home} has {free_memory(home) / 1e9:.1f} GB left: they stay in main memory, "
+                    "and every update waits for a copy. Lower buffer_size, or say "
+                    "latents_on_host=True.",
+                    stacklevel=3,
+                )
         self._name_storage()
 
     def _move_observations(self, home: th.device) -> None:
