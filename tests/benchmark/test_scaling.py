@@ -4,17 +4,20 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv
+from torch import Tensor
 
 from dreamzoo import DreamerV3
 from dreamzoo.benchmark.scaling import (
     BATCH,
     BYTES,
+    IMAGE,
     LENGTH,
     busy_environments,
     exchange,
     learned_steps,
     record_bytes,
     update_cost,
+    window_cost,
 )
 from dreamzoo.benchmark.speed.updates import count_gflop
 from dreamzoo.benchmark.speed.work import PLAIN, Work, make_model
@@ -34,6 +37,25 @@ def test_records_are_as_large_as_those_of_an_agent_that_learns_atari() -> None:
     replay = agent.learn(5).replay_buffer
     assert replay is not None
     assert record_bytes("debug") == replay.nbytes(1)
+
+
+def test_a_window_reads_and_writes_what_that_of_an_agent_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    env = DummyVecEnv([lambda: RandomEnv(IMAGE, spaces.Discrete(18))])
+    small = {"size": "debug"}
+    agent = DreamerV3("CnnPolicy", env, policy_kwargs=small, buffer_size=100, learning_starts=100)
+    replay = agent.learn(LENGTH + 2).replay_buffer
+    assert replay is not None
+    batch = replay.sample(1)
+    assert isinstance(batch.observations, Tensor)
+    read = {"image": batch.observations, **batch.latents}
+    written: dict[str, Tensor] = {}
+    monkeypatch.setattr(replay._latents, "put", lambda _, values: written.update(values))
+    again = {name: x[:, None].repeat_interleave(LENGTH, 1) for name, x in batch.latents.items()}
+    replay.write_latents(batch.windows, again)
+    assert window_cost("debug").read == sum(x.nbytes for x in read.values())
+    assert window_cost("debug").written == sum(x.nbytes for x in written.values())
 
 
 @pytest.mark.parametrize("ranks", [2, 3, 8])
@@ -77,9 +99,10 @@ def test_an_update_is_for_as_many_steps_as_the_train_ratio_says() -> None:
 
 def test_the_command_prints_all_tables(capsys: pytest.CaptureFixture[str]) -> None:
     main(["scaling", "--sizes", "debug", "--of", "debug", "--ranks", "2"])
-    gradients, replay, feeding = capsys.readouterr().out.strip().split("\n\n")
+    gradients, replay, reading, feeding = capsys.readouterr().out.strip().split("\n\n")
     assert "each of 2 ranks sends" in gradients
     assert "| debug | 12.3 | 12 GB |" in replay
+    assert "| debug | 53.5 | 856 | 0.79 | 0.67 |" in reading
     assert feeding.startswith("| debug: train ratio |")
 
 

@@ -128,12 +128,28 @@ def short() -> dict[str, Any]:
     return state(agent) | {"window": agent.replay_buffer.longest_window()}
 
 
-def stopped(folder: Path) -> dict[str, Any]:
-    """Let a callback of the second rank stop the training of all."""
-    agent = make("dreamer_v3")
+def stopped(name: str, folder: Path) -> dict[str, Any]:
+    """Let a callback of the second rank stop the training of all, in the middle of a window."""
+    given = {"n_steps": 4} if name == "merlin" else {"train_freq": 4}
+    agent = make(name, **given)
     stop = StopsOn(1, 20, lambda: False)
     agent.learn(60, callback=[stop, SaveCallback(folder, every=100)])
-    return state(agent)
+    found = state(agent)
+    agent.learn(4, reset_num_timesteps=False)
+    return found | {"after": agent.num_timesteps}
+
+
+def again() -> dict[str, Any]:
+    """Work together in one team and then in another, and look who seems to have ended."""
+    ended = []
+    for device in ("cpu", "cpu:0"):
+        with ranks.together("the test", th.device(device)):
+            team = ranks.current()
+            assert team is not None
+            assert team.watch is not None
+            store = team.watch._store
+            ended.append([store.check([f"done/{i}"]) for i in range(team.count)])
+    return {"ended": ended}
 
 
 def refused() -> dict[str, Any]:
@@ -270,12 +286,13 @@ def do(name: str, argument: str, folder: Path) -> dict[str, Any]:
         "learn": lambda: learn(argument.partition("*")[0], int(argument.partition("*")[2])),
         "resumed": lambda: resumed(argument, folder / f"saves_{argument}"),
         "gradient": lambda: gradient(argument),
-        "stopped": lambda: stopped(folder / "stopped_saves"),
+        "stopped": lambda: stopped(argument, folder / f"stopped_{argument}"),
         "killed": lambda: killed(int(argument), folder / "saves"),
         "raises": lambda: raises(folder / "saves"),
         "resumed_from": lambda: resumed_from(folder / "saves"),
         "refused": refused,
         "short": short,
+        "again": again,
         "statistics": statistics,
     }
     return known[name]()

@@ -42,7 +42,11 @@ def begin(folder: Path, count: int, *scenarios: str) -> list["subprocess.Popen[s
 def run(folder: Path, count: int, *scenarios: str) -> None:
     """Let ranks do something, and fail with what they say if they fail."""
     started = begin(folder, count, *scenarios)
-    said = [rank.communicate(timeout=600)[1][-3000:] for rank in started]
+    try:
+        said = [rank.communicate(timeout=600)[1][-3000:] for rank in started]
+    finally:
+        for rank in started:
+            rank.kill()
     assert not any(rank.returncode for rank in started), "\n".join(said)
 
 
@@ -69,7 +73,9 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     learning = [f"learn:{name}*{FEW}" for name in LEARNERS]
     gradients = [f"gradient:{name}" for name in LEARNERS]
     resuming = [f"resumed:{name}" for name in RESUMED]
-    run(folder, 2, "statistics", "refused", "stopped", "short", *learning, *gradients, *resuming)
+    stopping = [f"stopped:{name}" for name in RESUMED]
+    various = ["statistics", "refused", "again", "short"]
+    run(folder, 2, *various, *stopping, *learning, *gradients, *resuming)
     return folder
 
 
@@ -118,11 +124,18 @@ def test_the_first_rank_alone_logs_and_calls_callbacks(two_ranks: Path) -> None:
     assert second["all"] == first["first"]  # the one that asks for all ranks
 
 
-def test_a_callback_of_any_rank_stops_all(two_ranks: Path) -> None:
-    first, second = found(two_ranks, "stopped")
+@pytest.mark.parametrize("name", RESUMED)
+def test_a_callback_of_any_rank_stops_all_at_the_same_step(two_ranks: Path, name: str) -> None:
+    first, second = found(two_ranks, f"stopped:{name}")
     assert first["counters"][0] == second["counters"][0] == 20
     assert first["bits"] == second["bits"]
-    assert newest(two_ranks / "stopped_saves").name.startswith(f"{20:012d}")
+    assert first["after"] == second["after"] == 28  # a whole window of both
+    assert newest(two_ranks / f"stopped_{name}").name.startswith(f"{20:012d}")
+
+
+def test_who_has_ended_in_another_team_is_looked_after_again(two_ranks: Path) -> None:
+    for rank in found(two_ranks, "again"):
+        assert rank["ended"] == [[False, False], [False, False]]
 
 
 def test_ranks_with_other_settings_are_refused(two_ranks: Path) -> None:

@@ -156,6 +156,13 @@ MUTANTS = [
         SCALING_TESTS,
     ),
     Mutant(
+        "scaling: a window reads the latents of all of its steps",
+        SCALING,
+        "WindowCost(LENGTH * math.prod(IMAGE.shape) + latent,",
+        "WindowCost(LENGTH * (math.prod(IMAGE.shape) + latent),",
+        SCALING_TESTS,
+    ),
+    Mutant(
         "scaling: latents take no room",
         SCALING,
         "batch_length=LENGTH, latents=latents",

@@ -105,8 +105,30 @@ MUTANTS = [
     Mutant(
         "learn_offline: a callback cannot stop it",
         LEARNING,
-        "            return ranks.every(callback.on_step())\n",
+        "            return callback.on_step()\n",
         "            callback.on_step()\n            return True\n",
+        OF_LEARNING,
+    ),
+    Mutant(
+        "learn_offline: it begins where schedules ended before",
+        LEARNING,
+        "        agent._update_current_progress_remaining(agent.num_timesteps, total)\n"
+        "        goes_on = True\n",
+        "        goes_on = True\n",
+        OF_LEARNING,
+    ),
+    Mutant(
+        "learn_offline: schedules move at log lines",
+        "zoo/common/replay_agent.py",
+        "        for _ in range(gradient_steps):\n            self._begin_updates()\n",
+        "        self._begin_updates()\n        for _ in range(gradient_steps):\n",
+        OF_LEARNING,
+    ),
+    Mutant(
+        "recordings: which step is wrong is not said",
+        LEARNING,
+        '            where = f"{recording.name_of(index)}, step {i}"\n',
+        "",
         OF_LEARNING,
     ),
     Mutant(
@@ -142,6 +164,20 @@ MUTANTS = [
         SB3,
         "            order = (order + buffer.pos) % size\n",
         "            pass\n",
+        OF_RECORDINGS,
+    ),
+    Mutant(
+        "replays of SB3: episodes go on where learning began again",
+        SB3,
+        " | _breaks(buffer, order)",
+        "",
+        OF_RECORDINGS,
+    ),
+    Mutant(
+        "replays of SB3: one part of observations is compared",
+        SB3,
+        "found[first : first + n] |= differ",
+        "found[first : first + n] = differ",
         OF_RECORDINGS,
     ),
     Mutant(

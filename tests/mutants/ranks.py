@@ -105,6 +105,18 @@ MUTANTS = [
         ("tests/nn/fast/test_rank_watch.py",),
     ),
     _mutant(
+        "one that is stopped by a callback leaves the others",
+        RANKED,
+        "return ranks.every(bool(super()._on_step()))",
+        "return super()._on_step()",
+    ),
+    _mutant(
+        "another team finds what the first one has said",
+        RANKS,
+        "watch_ranks(next(_sessions), ",
+        "watch_ranks(0, ",
+    ),
+    _mutant(
         "one that is busy is not interrupted",
         WATCH,
         "                signal.pthread_kill(self._learner, signal.SIGINT)\n",

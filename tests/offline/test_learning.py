@@ -122,6 +122,25 @@ def test_agents_learn_without_an_environment(agent: Any) -> None:
         model.learn(10)
 
 
+@pytest.mark.parametrize("log_interval", [1, 3, 100])
+def test_schedules_move_with_every_update_whenever_it_is_logged(log_interval: int) -> None:
+    recording, seen = cart_pole(4), []
+
+    class Look(BaseCallback):
+        def _on_step(self) -> bool:
+            seen.append(self.model.policy.optimizer.param_groups[0]["lr"])
+            return True
+
+    model = DreamerV3("MlpPolicy", recording.env(), learning_rate=lambda p: 1e-3 * p, **SMALL)
+    model.fit_replay(recording)
+    for _ in range(2):  # the second call does not begin where the first one has ended
+        model.learn_offline(4, callback=Look(), log_interval=log_interval)
+        assert seen == pytest.approx([1e-3, 7.5e-4, 5e-4, 2.5e-4])
+        seen.clear()
+    model.learn_offline(4, callback=Look(), log_interval=log_interval, reset_num_timesteps=False)
+    assert seen == pytest.approx([5e-4, 3.75e-4, 2.5e-4, 1.25e-4])
+
+
 def test_it_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
     recording = cart_pole(8)
 
@@ -207,6 +226,22 @@ def test_values_that_cannot_be_are_refused(part: str) -> None:
     wrong = Recording(BOX, TWO, [episode._replace(**{part: values})])
     with pytest.raises(ValueError, match=r"NaN|are not all in Discrete\(2\)"):
         DreamerV3("MlpPolicy", wrong.env(), **SMALL).fit_replay(wrong)
+
+
+def test_nothing_of_a_wrong_episode_is_stored_and_it_is_named() -> None:
+    episodes = list(cart_pole(4))
+    rewards = episodes[2].rewards.copy()
+    rewards[7] = np.nan
+    episodes[2] = episodes[2]._replace(rewards=rewards)
+    recording = Recording(BOX, TWO, episodes)[1:]
+    model = DreamerV3("MlpPolicy", recording.env(), **SMALL)
+    said = r"Episode 2 of the recording, step 7: Reward with NaN or infinity: nan at \(0,\)"
+    with pytest.raises(ValueError, match=said):
+        model.fit_replay(recording)
+    assert model.replay_buffer is not None
+    assert model.replay_buffer.size() == episodes[1].steps + 1
+    with pytest.raises(ValueError, match=said):
+        model.read_episode(recording, 1)
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from dreamzoo.offline import (
     read_minari,
     read_npz,
     read_replay_buffer,
+    replay_buffer,
     write_npz,
 )
 
@@ -233,6 +234,29 @@ def test_buffers_of_sb3_hold_the_episodes_that_were_played(full: bool) -> None:
             after, _, terminated, *_ = real.step(int(action))
             assert episode.observations[i + 1] == pytest.approx(after, abs=1e-4)
         assert episode.terminated == terminated
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_an_episode_ends_where_learning_began_again(
+    full: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay_buffer, "BLOCK", 4)
+    space = spaces.Dict(other=BOX, same=spaces.Discrete(1))
+    env = make_vec_env(lambda: Sampled(space, TWO), n_envs=2)
+    size = 40 if full else 200
+    model = DQN("MultiInputPolicy", env, buffer_size=size, learning_starts=10**6, train_freq=1)
+    for _ in range(2):
+        model.learn(34)
+    assert model.replay_buffer is not None
+    recording = read_replay_buffer(model.replay_buffer)
+    # The fourth episode of each environment would have had 6 steps, and its third was cut.
+    lengths, terminated = [3, 4, 5, 5, 7, 8, 2], [True, True, False, False, True, False, False]
+    if full:
+        lengths, terminated = [3, *lengths[4:]], terminated[3:]
+    assert recording.lengths.tolist() == 2 * lengths
+    assert [e.terminated for e in recording] == 2 * terminated
+    for episode in recording:
+        assert same(episode.rewards, np.arange(episode.steps) + episode.rewards[0])
 
 
 def test_actions_of_a_box_come_back_in_the_units_of_the_environment() -> None:

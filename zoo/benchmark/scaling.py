@@ -18,6 +18,8 @@ from dreamzoo.dreamer_v3 import get_size
 
 #: Sequences of an update and their steps.
 BATCH, LENGTH = 16, 64
+#: Observations of Atari.
+IMAGE = spaces.Box(0, 255, (3, 64, 64), np.uint8)
 #: Gradients are summed as float32.
 BYTES = 4
 #: GB/s in one direction: what NVLink of an H100 is built for, and 100 Gb Ethernet.
@@ -66,6 +68,18 @@ class Exchange(NamedTuple):
     milliseconds: float
     split: float
     each: float
+
+
+class WindowCost(NamedTuple):
+    """
+    What a window of Atari costs the memory that the replay lies in.
+
+    :param read: bytes of its images, and of the latent that it begins with
+    :param written: bytes of the latents that are written back
+    """
+
+    read: int
+    written: int
 
 
 def update_cost(size: str) -> UpdateCost:
@@ -172,8 +186,24 @@ def record_bytes(size: str | None) -> int:
     if size is not None:
         widths = get_size(size)
         latents = {"deter": ((widths.deter,), np.float32), "stoch": ((widths.stoch,), np.uint8)}
-    image = spaces.Box(0, 255, (3, 64, 64), np.uint8)
     replay = SequenceReplayBuffer(
-        LENGTH + 2, image, spaces.Discrete(18), "cpu", batch_length=LENGTH, latents=latents
+        LENGTH + 2, IMAGE, spaces.Discrete(18), "cpu", batch_length=LENGTH, latents=latents
     )
     return replay.nbytes(1)
+
+
+def window_cost(size: str) -> WindowCost:
+    """
+    Count the bytes that a window reads and writes.
+
+    Actions, rewards and flags are left out: they are a thousandth of it.
+
+    :param size: of the model
+
+    Example:
+        >>> from dreamzoo.benchmark.scaling import window_cost
+        >>> window_cost("12m")
+        WindowCost(read=794656, written=526336)
+    """
+    latent = record_bytes(size) - record_bytes(None)
+    return WindowCost(LENGTH * math.prod(IMAGE.shape) + latent, LENGTH * latent)

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 
 from dreamzoo.benchmark.results.table import markdown
 from dreamzoo.benchmark.scaling import (
+    BATCH,
     LINKS,
     UpdateCost,
     busy_environments,
     exchange,
     learned_steps,
     record_bytes,
+    window_cost,
 )
 
 RECORDS = {"1 million": 1e6, "5 million": 5e6, "100 million": 1e8}
@@ -76,6 +78,30 @@ def replay_table(sizes: Sequence[str]) -> str:
         room = [f"{each * records / 1e9:,.0f} GB" for records in RECORDS.values()]
         rows.append([size or "none", f"{each / 1e3:.1f}", *room])
     return markdown(["latents", "kB a record", *RECORDS], rows)
+
+
+def reading_table(costs: Sequence[UpdateCost], per_gflop: float) -> str:
+    """
+    Show what updates read of the replay, and write back into it.
+
+    :param costs: rows
+    :param per_gflop: milliseconds of an update for each GFLOP
+
+    Example:
+        >>> from dreamzoo.benchmark.scaling import UpdateCost
+        >>> from dreamzoo.benchmark.scaling_tables import reading_table
+        >>> print(reading_table([UpdateCost("12m", 10_494_158, 1007.0)], 0.0186))
+        | size | updates a second | windows | MB a window | read, GB/s | latents written, GB/s |
+        |---|---|---|---|---|---|
+        | 12m | 53.4 | 854 | 0.79 | 0.68 | 0.45 |
+    """
+    heads = ["size", "updates a second", "windows", "MB a window", "read, GB/s"]
+    rows = []
+    for cost in costs:
+        updates, window = 1e3 / (cost.gflop * per_gflop), window_cost(cost.size)
+        row = [cost.size, f"{updates:.1f}", f"{updates * BATCH:,.0f}", f"{window.read / 1e6:.2f}"]
+        rows.append([*row, *(f"{updates * BATCH * part / 1e9:.2f}" for part in window)])
+    return markdown([*heads, "latents written, GB/s"], rows)
 
 
 def feeding_table(size: str, update: float, acting: tuple[float, float]) -> str:

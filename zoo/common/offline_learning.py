@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
@@ -12,9 +12,8 @@ from stable_baselines3.common.vec_env import VecEnv, VecTransposeImage, unwrap_v
 
 from dreamzoo.common.buffers import SequenceBatch, SequenceReplayBuffer
 from dreamzoo.common.ranked import Ranked, on_all_ranks
-from dreamzoo.common.recording import Episode, Recording
+from dreamzoo.common.recording import Recording
 from dreamzoo.common.settings import Whole, read_settings
-from dreamzoo.nn.fast import ranks
 from dreamzoo.nn.process import restores_process
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ class OfflineLearning(Ranked):
         :return: the agent
         :raises ValueError: for other spaces, for values outside of them, for an agent with several
             environments or behind a ``VecNormalize``, and if the replay has no room for
-            all of it; nothing was stored then, but the episodes before a wrong one
+            all of it; nothing was stored then, but the episodes before a wrong one, which is named
         """
         agent = cast("ReplayAgent", self)
         buffer = agent.replay_buffer
@@ -67,8 +66,8 @@ class OfflineLearning(Ranked):
                 "of the recording: recording[:100]."
             )
         buffer.check_memory(records)
-        for episode in recording:
-            _store(agent, episode, buffer, seen)
+        for index in range(len(recording)):
+            _store(_steps(agent, recording, index, seen), buffer)
         return self
 
     def read_episode(self, recording: Recording, index: int) -> SequenceBatch:
@@ -81,8 +80,8 @@ class OfflineLearning(Ranked):
         :raises ValueError: for other spaces, and for values outside of them, as :meth:`fit_replay`
         """
         agent = cast("ReplayAgent", self)
-        seen, episode = _as_seen_by(agent, recording), recording[index]
-        records = episode.steps + 1
+        steps = _steps(agent, recording, index, _as_seen_by(agent, recording))
+        records = len(steps) + 1
         buffer = SequenceReplayBuffer(
             records,
             agent.observation_space,
@@ -90,7 +89,7 @@ class OfflineLearning(Ranked):
             agent.device,
             batch_length=records,
         )
-        _store(agent, episode, buffer, seen)
+        _store(steps, buffer)
         return buffer.sample(1, online=False)  # there is but one window
 
     @restores_process
@@ -135,8 +134,9 @@ class OfflineLearning(Ranked):
             agent.num_timesteps += 1
             agent._update_current_progress_remaining(agent.num_timesteps, total)
             callback.update_locals(locals())
-            return ranks.every(callback.on_step())
+            return callback.on_step()
 
+        agent._update_current_progress_remaining(agent.num_timesteps, total)
         goes_on = True
         while goes_on and agent.num_timesteps < total:
             callback.on_rollout_start()  # between updates: a SaveCallback saves
@@ -184,27 +184,49 @@ def _as_seen_by(agent: "ReplayAgent", recording: Recording) -> VecEnv:
     return seen
 
 
-def _store(
-    agent: "ReplayAgent", episode: Episode, buffer: SequenceReplayBuffer, seen: VecEnv
-) -> None:
-    """Add an episode to a replay, checked as steps of an environment are."""
+class _Step(NamedTuple):
+    """What a replay is told of a step of one environment."""
+
+    obs: Any
+    after: Any
+    action: np.ndarray
+    reward: np.ndarray
+    done: np.ndarray
+    infos: list[dict[str, Any]]
+
+
+def _steps(agent: "ReplayAgent", recording: Recording, index: int, seen: VecEnv) -> list[_Step]:
+    """Read an episode, and check all of it as steps of an environment are checked."""
+    episode, where = recording[index], recording.name_of(index)
     transpose = unwrap_vec_wrapper(seen, VecTransposeImage)
     observed, last = episode.observations, episode.steps - 1
     if transpose is not None:
         observed = transpose.transpose_observations(observed)
-    actions = np.asarray(agent.policy.action_codec.from_env(np.asarray(episode.actions)))
     rewards = np.asarray(episode.rewards, np.float32)
+    steps = []
+    try:
+        actions = np.asarray(agent.policy.action_codec.from_env(np.asarray(episode.actions)))
+        obs = _at(observed, 0)
+        agent._check_observations(obs, [])
+        for i in range(episode.steps):
+            where = f"{recording.name_of(index)}, step {i}"
+            after, reward, done = _at(observed, i + 1), rewards[i : i + 1], np.array([i == last])
+            info: dict[str, Any] = {"TimeLimit.truncated": not episode.terminated}
+            if i == last:
+                info["terminal_observation"] = _first(after)
+            agent._check_step(after, reward, done, [info])
+            steps.append(_Step(obs, after, actions[i : i + 1], reward, done, [info]))
+            obs = after
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    return steps
+
+
+def _store(steps: list[_Step], buffer: SequenceReplayBuffer) -> None:
+    """Add an episode to a replay."""
     buffer.start_new_episodes()
-    obs = _at(observed, 0)
-    agent._check_observations(obs, [])
-    for i in range(episode.steps):
-        after, reward, done = _at(observed, i + 1), rewards[i : i + 1], np.array([i == last])
-        info: dict[str, Any] = {"TimeLimit.truncated": not episode.terminated}
-        if i == last:
-            info["terminal_observation"] = _first(after)
-        agent._check_step(after, reward, done, [info])
-        buffer.add(obs, after, actions[i : i + 1], reward, done, [info])
-        obs = after
+    for step in steps:
+        buffer.add(*step)
     buffer.start_new_episodes()
 
 

@@ -119,12 +119,16 @@ class Ranked(BaseAlgorithm):
         )
 
     def _init_callback(self, callback: MaybeCallback, progress_bar: bool = False) -> BaseCallback:
-        if (team := ranks.current()) is not None and team.index:
+        if (team := ranks.current()) is None:
+            return super()._init_callback(callback, progress_bar)
+        if team.index:
             if isinstance(callback, CallbackList):
                 callback = callback.callbacks
             given: list[Any] = callback if isinstance(callback, list) else [callback]
             callback, progress_bar = [x for x in given if getattr(x, "on_all_ranks", False)], False
-        return super()._init_callback(callback, progress_bar)
+        agreed = _StopsAllRanks([super()._init_callback(callback, progress_bar)])
+        agreed.model = self
+        return agreed
 
     def _all_ranks(self, number: int) -> int:
         """Add up what every rank has counted; all of them have to ask."""
@@ -133,6 +137,13 @@ class Ranked(BaseAlgorithm):
     def _others_steps(self) -> int:
         """Return how many steps the other ranks make while this one makes one."""
         return (ranks.count() - 1) * self.n_envs
+
+
+class _StopsAllRanks(CallbackList):
+    """Callbacks of one rank that stop training on all of them, at the same step."""
+
+    def _on_step(self) -> bool:
+        return ranks.every(bool(super()._on_step()))
 
 
 def rows_of_rank(batch_size: int, count: int) -> int:

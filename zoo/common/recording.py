@@ -113,13 +113,21 @@ class Recording(Sequence[Episode]):
             return self._part(self._chosen[index])
         number = self._chosen[index]
         episode, source = self._episodes[number], self._episodes
-        name = f"Episode {number} of {self.name}"
+        name = self.name_of(index)
         _check(episode, name)
         if isinstance(source, StoredEpisodes) and source.length(number) != episode.steps:
             raise ValueError(
                 f"{name} has {episode.steps} steps, and was said to have {source.length(number)}."
             )
         return episode
+
+    def name_of(self, index: int) -> str:
+        """
+        Return what to call an episode in an error, by its number in the whole recording.
+
+        :param index: of the episode
+        """
+        return f"Episode {self._chosen[index]} of {self.name}"
 
     def __iter__(self) -> Iterator[Episode]:
         return (self[i] for i in range(len(self)))

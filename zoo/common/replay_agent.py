@@ -126,6 +126,12 @@ class ReplayAgent(OfflineLearning, GradientUpdates, ReplayFiles):
         if self.replay_buffer is not None:
             length = self.replay_buffer_kwargs.get("batch_length", self.batch_length)
             self.replay_buffer.set_batch_length(length)
+            if self.replay_buffer.latent_spec != dict(self.latent_spec() or {}):
+                raise ValueError(
+                    f"{type(self).__name__}: what the replay keeps of latents was decided when it "
+                    "was made, and the settings say otherwise now. Set replay_context as it was, "
+                    "or pass it to the constructor or to load(), which make a new replay."
+                )
 
     @restores_process
     def _setup_model(self) -> None:
@@ -250,7 +256,7 @@ class ReplayAgent(OfflineLearning, GradientUpdates, ReplayFiles):
                 replay_buffer=self.replay_buffer,
                 log_interval=log_interval,
             )
-            if not ranks.every(rollout.continue_training):
+            if not rollout.continue_training:
                 break
             updates = self._take_due_updates(rollout.episode_timesteps * ranks.count())
             if updates > 0:
@@ -376,10 +382,10 @@ class ReplayAgent(OfflineLearning, GradientUpdates, ReplayFiles):
         assert self.replay_buffer is not None
         self._check_statistics()
         self._need_logger()
-        self._begin_updates()
         rows, length = rows_of_rank(batch_size, ranks.count()), self._common_length()
         metrics, goes_on = MeanMetrics(), True
         for _ in range(gradient_steps):
+            self._begin_updates()
             batch = self.replay_buffer.sample(
                 rows, self._vec_normalize_env, length, online=self.online_queue
             )

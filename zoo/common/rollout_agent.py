@@ -24,7 +24,6 @@ from dreamzoo.common.rollout_window import RolloutWindow, Sequences, WindowRecor
 from dreamzoo.common.settings import Line, Moving, Number, Setting, Whole
 from dreamzoo.common.training import MeanMetrics, to_means
 from dreamzoo.nn.checks import to_rewards
-from dreamzoo.nn.fast import ranks
 from dreamzoo.nn.fast.precision import using
 from dreamzoo.nn.observations import SINGLE, Observation
 from dreamzoo.nn.process import in_own_precision, restores_process
@@ -202,12 +201,12 @@ class RolloutAgent(GradientUpdates, MemoryAgent, OnPolicyAlgorithm):
         with dead_workers_named(env):
             while len(self.rollout_buffer) < n_rollout_steps:
                 if not self._step(env, callback):
-                    return ranks.every(False)
+                    return False
         self.rollout_buffer.see_beyond(self._next_values())
         self._env_settings.look_once()
         callback.update_locals(locals())
         callback.on_rollout_end()
-        return ranks.every(True)
+        return True
 
     def _step(self, env: VecEnv, callback: BaseCallback) -> bool:
         """

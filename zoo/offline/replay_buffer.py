@@ -8,6 +8,9 @@ from stable_baselines3.common.buffers import DictReplayBuffer, ReplayBuffer
 
 from dreamzoo.common.recording import Episode, Recording, StoredEpisodes
 
+#: Steps of all environments that are compared at a time.
+BLOCK = 1024
+
 
 def read_replay_buffer(buffer: ReplayBuffer) -> Recording:
     """
@@ -22,7 +25,8 @@ def read_replay_buffer(buffer: ReplayBuffer) -> Recording:
         100
 
     Streams of several environments follow each other. Where the ring is full, the oldest episode of
-    each may lack its beginning.
+    each may lack its beginning. Where ``learn`` was called again and has reset the environment, an
+    episode ends as at a time limit.
 
     :param buffer: SB3's ``ReplayBuffer`` or ``DictReplayBuffer``, filled by an agent, which stores
         Box actions in units of [-1, 1]
@@ -54,10 +58,11 @@ class _Episodes(StoredEpisodes):
         order = np.arange(size)
         if buffer.full:
             order = (order + buffer.pos) % size
+        ends = (buffer.dones[order] != 0) | _breaks(buffer, order)
         self._parts = [
             _Part(env, rows)
             for env in range(buffer.n_envs)
-            for rows in np.split(order, np.flatnonzero(buffer.dones[order, env]) + 1)
+            for rows in np.split(order, np.flatnonzero(ends[:, env]) + 1)
             if len(rows)
         ]
 
@@ -85,6 +90,28 @@ class _Episodes(StoredEpisodes):
             buffer.rewards[rows, env],
             bool(buffer.dones[last]) and not bool(buffer.timeouts[last]),
         )
+
+
+def _breaks(buffer: ReplayBuffer, order: np.ndarray) -> np.ndarray:
+    """
+    Find the steps behind which a stream goes on elsewhere than where they have led.
+
+    :param order: rows of the ring in the order of time, (N,)
+    :return: bool, (N, n_envs)
+    """
+    found = np.zeros((len(order), buffer.n_envs), bool)
+    parts: list[tuple[np.ndarray, np.ndarray]] = (
+        [(x, buffer.next_observations[k]) for k, x in buffer.observations.items()]
+        if isinstance(buffer, DictReplayBuffer)
+        else [(buffer.observations, buffer.next_observations)]
+    )
+    for first in range(0, len(order) - 1, BLOCK):
+        rows = order[first : first + BLOCK + 1]
+        for seen, following in parts:
+            differ = following[rows[:-1]] != seen[rows[1:]]
+            n = len(differ)
+            found[first : first + n] |= differ.reshape(n, buffer.n_envs, -1).any(-1)
+    return found
 
 
 def _as_sent(space: spaces.Space[Any], stored: np.ndarray) -> np.ndarray:

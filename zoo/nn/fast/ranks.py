@@ -7,6 +7,7 @@ process nothing here does anything, and every function returns what it was given
 """
 
 import atexit
+import itertools
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -117,13 +118,11 @@ class Team:
         self._fast = self.world if on_gpu else self._host
         #: Whether what is told on the device can be recorded in a CUDA graph.
         self.can_record = on_gpu and "nccl" in str(dist.get_backend(self.world))
-        self.sessions = 0
         self.watch: RankWatch | None = None
 
     def begin(self) -> None:
         """Look after each other from now on."""
-        self.watch = watch_ranks(self.sessions, self.index, self.count)
-        self.sessions += 1
+        self.watch = watch_ranks(next(_sessions), self.index, self.count)
 
     def add_up(self, x: Tensor, op: Any = dist.ReduceOp.SUM) -> None:
         """Replace a tensor by the sum over all ranks."""
@@ -163,6 +162,8 @@ class Team:
 _BITS = {1: th.uint8, 2: th.int16, 4: th.int32, 8: th.int64}
 
 _team: Team | None = None
+#: How often ranks have begun to work together, in whatever teams: the same number on all.
+_sessions = itertools.count()
 #: Who works, and with whom: None is a learning within another one, which knows no other ranks.
 _working: list[tuple[object, Team | None]] = []
 _losses_are_joint = False
