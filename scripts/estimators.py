@@ -26,7 +26,7 @@ from dreamzoo.benchmark.estimators.results import (
     read_rows,
     train_all,
 )
-from dreamzoo.benchmark.estimators.table import estimator_table
+from dreamzoo.benchmark.estimators.table import STUDENT, estimator_table
 from dreamzoo.benchmark.estimators.training import ESTIMATORS, Cell, Effort, Outcome, Trainer
 from dreamzoo.benchmark.run_config import current_commit
 
@@ -45,13 +45,16 @@ def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
     every.add_argument(
         "--estimators", nargs="+", choices=list(ESTIMATORS), default=list(ESTIMATORS)
     )
-    every.add_argument("--seeds", type=int, default=3, choices=range(1, 11), help="of each number")
+    most = max(STUDENT)
+    every.add_argument(
+        "--seeds", type=int, default=3, choices=range(1, most + 1), help="of each number"
+    )
     cell = commands.add_parser("cell", help="train one model")
     cell.add_argument("task", choices=list(TASKS))
     cell.add_argument("kind", choices=KINDS)
     cell.add_argument("estimator", choices=list(ESTIMATORS))
     cell.add_argument("--rate", type=float, default=FIRST_RATE, help="learning rate")
-    cell.add_argument("--seed", type=int, default=0)
+    cell.add_argument("--seed", type=int, default=0, choices=range(most))
     table = commands.add_parser("table", help="print what is finished beside table 1")
     table.add_argument("--picture", type=Path, help="a file to draw the table in")
     effort = Effort()

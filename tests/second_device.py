@@ -130,6 +130,8 @@ def install(patch: pytest.MonkeyPatch) -> None:
         pytest.skip("there is a real accelerator")
     patch.setattr(th, "Generator", HostGenerator)
     patch.setattr(th, "load", _load_on_host)
+    # As on CUDA, a module that moves keeps its parameters: optimizers may hold them already.
+    patch.setattr(th.__future__, "_swap_module_params_on_conversion", True)
     patch.setattr(th.nn.GRUCell, "forward", _plain_gru)
     patch.setattr(th.nn.LSTMCell, "forward", _plain_lstm)
 

@@ -126,6 +126,24 @@ def test_settings_that_move_do_so_in_a_recording(where: str) -> None:
     assert not all(th.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
+@pytest.mark.parametrize("ends", [(0.0, 1.0), (1.0, 0.0)])
+def test_a_line_that_leaves_the_dynamics_out_at_one_end_is_recorded_anew_there(
+    ends: tuple[float, float], where: str
+) -> None:
+    lines: Any = dict(rho=(*ends, 70))
+    agents = [_collected("dreamer_v2", where, cuda_graph=on, **lines) for on in (True, False)]
+    recorded: list[Any] = []
+    for steps in (0, 10, 10) if ends[0] == 1.0 else (65, 5, 10):
+        for agent in agents:
+            agent.num_timesteps = steps + (agent.num_timesteps if recorded else 0)
+            agent.train(5)
+        recorded.append(agents[0]._recorded)
+        assert _is_recorded(agents[0])
+    assert recorded[0] is not recorded[1]
+    assert recorded[1] is recorded[2]
+    _same(*agents)
+
+
 @pytest.mark.parametrize(
     ("kind", "given"),
     [("gumbel", {"temperature": (1.0, 0.5, 190)}), ("vq", {"decay": 0.5, "revive": 0.9})],

@@ -14,12 +14,14 @@ from dreamzoo.benchmark.comparisons import COMPARISONS, Comparison
 from dreamzoo.benchmark.many.folders import is_finished
 from dreamzoo.benchmark.many_runs import collect_all, train_all
 from dreamzoo.benchmark.results.evaluations import read_rows, read_run
+from dreamzoo.benchmark.results.published import window_of
 from dreamzoo.benchmark.results.styles import AGENTS
 from dreamzoo.benchmark.run_config import Run, changes, command_line
 from dreamzoo.benchmark.runs import make_agent, make_envs
 from dreamzoo.cli import main
 from dreamzoo.cli.benchmark.run import decide
 from dreamzoo.cli.train import parse_args
+from dreamzoo.hyperparams import dreamer_v2
 from dreamzoo.launch import Attempt, local
 
 RUNS = [run for comparison in COMPARISONS.values() for run in comparison.runs]
@@ -56,6 +58,34 @@ def test_agents_take_the_settings_of_their_comparison(run: Run, tmp_path: Path) 
     make_agent(run, env)
     env.close()
     eval_env.close()
+
+
+@pytest.mark.parametrize("name", COMPARISONS)
+def test_every_number_is_the_mean_of_thirty_episodes(name: str) -> None:
+    comparison = COMPARISONS[name]
+    for run in comparison.runs:
+        end = comparison.frames[run.env]
+        window = comparison.window or window_of(run.env, end)
+        steps = range(run.eval_every, run.steps + 1, run.eval_every)
+        first = steps[-1] - window * run.steps // end
+        assert sum(step > first for step in steps) * run.eval_episodes >= 30, named(run)
+
+
+def test_baselines_have_the_same_settings_on_a_task_wherever_it_is_compared() -> None:
+    runs = [run for name in ("discrete", "discrete_sac") for run in COMPARISONS[name].runs]
+    for agent in ("dqn", "ppo"):
+        one, other = (r for r in runs if (r.agent, r.env) == (agent, "CartPole-v1"))
+        assert one.agent_kwargs == other.agent_kwargs != []
+        assert (one.policy_kwargs, one.n_envs) == (other.policy_kwargs, other.n_envs)
+        (breakout,) = (r for r in runs if (r.agent, r.env) == (agent, "minatar/breakout"))
+        assert breakout.agent_kwargs == breakout.policy_kwargs == []
+    assert "SB3's defaults on Breakout" in COMPARISONS["discrete"].about
+
+
+def test_normal_latents_are_as_many_as_in_the_papers_ablation() -> None:
+    (run,) = (r for r in COMPARISONS["latents"].runs if r.label == "DreamerV2 gaussian")
+    expected = dreamer_v2.variants["no_discrete_latents"]["policy_kwargs"]
+    assert expected.items() <= dict(run.policy_kwargs).items()
 
 
 @pytest.mark.parametrize("name", COMPARISONS)

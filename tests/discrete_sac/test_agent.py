@@ -13,6 +13,7 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.logger import configure
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from stable_baselines3.sac.policies import SACPolicy
 
@@ -317,10 +318,10 @@ def test_a_fixed_weight_of_the_entropy_stays() -> None:
     assert "ent_coef_loss" not in told[0]
 
 
-def test_settings_move_along_their_lines() -> None:
-    """A temperature that falls from far too high makes relaxed actions ever less alike."""
+def test_the_temperature_moves_along_its_line() -> None:
+    """One that falls from far too high makes relaxed actions ever less alike."""
     seen = []
-    agent = make(temperature=(50.0, 0.1, 60), target_entropy_scale=(1.0, 0.0, 60), gamma=0.0)
+    agent = make(temperature=(50.0, 0.1, 60), gamma=0.0)
     lowest = agent.critic.lowest
 
     def watch(features: th.Tensor, actions: th.Tensor) -> th.Tensor:
@@ -332,6 +333,17 @@ def test_settings_move_along_their_lines() -> None:
     agent.learn(80)
     assert seen[0] < 0.4  # a third for each
     assert min(seen[-10:]) > 0.8
+
+
+def test_the_entropy_that_is_held_moves_along_its_line() -> None:
+    """With a weight of e, its loss is how much more entropy there is than wanted."""
+    agent = make(target_entropy_scale=(1.0, 0.5, 60), ent_coef=f"auto_{math.e}", learning_rate=0.0)
+    batch = batch_of(agent)
+    for step, share in ((0, 1.0), (30, 0.75), (60, 0.5), (90, 0.5)):
+        agent.num_timesteps = step
+        told = agent.update(batch)
+        wanted = float((told["entropy"] - told["ent_coef_loss"]).detach().mean())
+        assert math.isclose(wanted, share * math.log(3), rel_tol=1e-5)
 
 
 # ------------------------------------------------------------------ spaces, devices, files
@@ -405,6 +417,25 @@ def test_another_device_is_asked_once_a_round(
         assert copies == {"tolist": 1}
 
 
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_another_device_learns_what_a_cpu_does(
+    estimator: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second_device.install(monkeypatch)
+    learned = []
+    for where in ("cpu", second_device.NAME):
+        agent = make(device=where, estimator=estimator, learning_rate=0.01)
+        before, held = numbers(agent), list(agent.policy.parameters())
+        trained = [p for x in agent.optimizers()[:2] for p in x.param_groups[0]["params"]]
+        assert {id(p) for p in trained} <= {id(p) for p in held}
+        agent.learn(20)
+        assert agent._n_updates == 10
+        assert moved(before, numbers(agent)) == {"actor", "critic", "critic_target"}
+        learned.append([p.detach().cpu() for p in held])
+    for one, other in zip(*learned, strict=True):
+        th.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("check", CHECKS)
 def test_the_contract_holds_for_what_is_not_the_default(check: str) -> None:
     """A sum over all actions, of several parts, with a weight of the entropy that is fixed."""
@@ -469,3 +500,49 @@ def test_a_loss_that_is_not_finite_stops_the_training() -> None:
     with pytest.raises(FloatingPointError, match="critic"):
         agent.update(batch._replace(rewards=batch.rewards * math.nan))
     assert not moved(before, numbers(agent))
+
+
+def broken(agent: DiscreteSAC, part: str) -> None:
+    """Let the gradient of a network's output be infinite, whose value stays what it is."""
+    layer: Any = agent.actor.logits if part == "actor" else agent.critic.q_networks[0]
+    layer.register_forward_hook(lambda _, __, out: _Steep.apply(out) if out.requires_grad else out)
+
+
+class _Steep(th.autograd.Function):
+    @staticmethod
+    def forward(_: Any, x: th.Tensor) -> th.Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(_: Any, grad: th.Tensor) -> th.Tensor:
+        return grad * math.inf
+
+
+@pytest.mark.parametrize("part", ["critic", "actor"])
+def test_a_gradient_that_is_not_finite_reaches_no_parameters(part: str) -> None:
+    agent = make(estimator="score")
+    batch = batch_of(agent)
+    before = numbers(agent)
+    broken(agent, part)
+    with pytest.raises(FloatingPointError, match=f"{part}_grad_norm = (inf|nan)"):
+        agent.update(batch)
+    assert part not in moved(before, numbers(agent))
+
+
+@pytest.mark.parametrize("cause", ["rewards", "critic", "actor"])
+def test_what_is_not_finite_stops_another_device_after_the_round(
+    cause: str, device: str, tmp_path: Path
+) -> None:
+    """Nobody waits for the device to look at a loss; until someone does, nothing is destroyed."""
+    agent = make(device=device, estimator="score").learn(20)
+    agent.set_logger(configure(str(tmp_path), []))
+    if cause == "rewards":
+        agent.replay_buffer.rewards[:] = math.nan
+    else:
+        broken(agent, cause)
+    expected = "critic = nan" if cause == "rewards" else f"{cause}_grad_norm = (inf|nan)"
+    with pytest.raises(FloatingPointError, match=expected):
+        agent.train(3)
+    (path,) = tmp_path.glob("last_good_*.zip")
+    saved = DiscreteSAC.load(path, device="cpu").policy.state_dict()
+    assert all(bool(value.isfinite().all()) for value in saved.values())

@@ -10,6 +10,7 @@ from gymnasium import spaces
 
 from dreamzoo.dreamer_v2 import DreamerV2
 from dreamzoo.dreamer_v2.policies import DreamerV2Policy
+from dreamzoo.nn.dreamer_model import DreamerWorldModel
 from dreamzoo.nn.rssm.kinds import LatentsKind
 from dreamzoo.nn.rssm.latents import NormalLatents, OneHotLatents
 from dreamzoo.testing import RandomEnv
@@ -185,6 +186,26 @@ def test_a_schedule_learns_through_the_dynamics_as_its_value_does() -> None:
     constant, schedule, ended = found
     assert th.equal(constant, schedule)
     assert not th.allclose(constant, ended)
+
+
+def test_a_schedule_that_has_ended_with_reinforce_alone_needs_no_graph_of_dreams(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept, imagine = [], DreamerWorldModel.imagine
+
+    def watch(*args: Any, **kwargs: Any) -> Any:
+        kept.append(kwargs["graph"])
+        return imagine(*args, **kwargs)
+
+    monkeypatch.setattr(DreamerWorldModel, "imagine", watch)
+    found = []
+    for rho in (1.0, (0.9, 1.0, 20), (0.9, 1.0, 21), (1.0, 0.0, 100)):
+        agent = make_agent("box", rho=rho, gradient_steps=0).learn(20)
+        agent._begin_updates()
+        terms = agent.losses(agent.recorded_sequences(np.random.default_rng(0))).terms
+        found.append(th.autograd.grad(terms["actor"], agent.policy.actor.out.bias)[0])
+    assert kept == [False, False, True, True]
+    assert th.equal(found[0], found[1])
 
 
 def test_lines_are_checked() -> None:

@@ -118,6 +118,12 @@ MUTANTS = [
     ),
     _mutant(
         AGENT,
+        "the entropy aimed at stands still",
+        "scale = at_step(self.target_entropy_scale, self.num_timesteps)",
+        "scale = at_step(self.target_entropy_scale, 0)",
+    ),
+    _mutant(
+        AGENT,
         "the weight of the entropy rises where there is enough",
         "loss = (self.log_ent_coef * (entropies - wanted)).mean()",
         "loss = (self.log_ent_coef * (wanted - entropies)).mean()",
@@ -129,9 +135,9 @@ MUTANTS = [
         "if True:",
     ),
     _mutant(
-        AGENT,
+        LOOP,
         "the actor's loss leaves gradients in the critics",
-        'loss.backward(inputs=self.actor.optimizer.param_groups[0]["params"])',
+        "loss.backward(inputs=parameters)",
         "loss.backward()",
     ),
     _mutant(
@@ -169,6 +175,18 @@ MUTANTS = [
         "rewards of NaN are stored",
         'refuse_not_finite(reward, "reward")',
         "pass",
+    ),
+    _mutant(
+        LOOP,
+        "losses that are not finite go unnoticed on other devices",
+        "        check_means(self, means)\n",
+        "",
+    ),
+    _mutant(
+        LOOP,
+        "gradients that are not finite reach parameters",
+        "        guard_gradients(self, parameters, loss, norms)\n",
+        "",
     ),
     _mutant(
         LOOP,

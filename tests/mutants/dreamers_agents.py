@@ -182,8 +182,14 @@ MUTANTS = [
     _mutant(
         V2,
         "V2 never looks through the dynamics while a schedule changes",
-        "through_dynamics=self.rho != 1.0",
-        "through_dynamics=not isinstance(self.rho, tuple) and self.rho < 1.0",
+        'return self._on_line("rho") != 1.0',
+        "return not isinstance(self.rho, tuple) and self.rho < 1.0",
+    ),
+    _mutant(
+        V2,
+        "V2 goes on through the dynamics after a schedule has ended with REINFORCE alone",
+        'return self._on_line("rho") != 1.0',
+        "return self.rho != 1.0",
     ),
     _mutant(
         UPDATES,

@@ -221,6 +221,13 @@ MUTANTS = [
         OF_RECORDED,
     ),
     Mutant(
+        "recorded updates: losses keep the course that they were recorded on",
+        RECORDED,
+        "            agent._course(),\n",
+        "",
+        OF_RECORDED,
+    ),
+    Mutant(
         "recorded updates: averages that were loaded are not gone on from",
         RECORDED,
         "            and self._averages in (None, self._places())\n",

@@ -182,6 +182,8 @@ def test_estimators_train_cells_once_and_print_the_table(
     script.main(["table", "--picture", str(picture), *where])
     printed = capsys.readouterr().out
     assert "| straight-through | " in printed
+    with pytest.raises(SystemExit):  # no interval is known of more
+        script.main(["cell", "sbn", "bernoulli", "st", "--seed", "10", *quick])
     assert picture.stat().st_size > 10_000
     th.set_num_threads(threads)
 

@@ -1,7 +1,7 @@
 """What the updates of all agents share: weights of losses, guarded gradients, one log a call."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import reduce
 from typing import Any, ClassVar
 
@@ -57,7 +57,8 @@ class GradientUpdates(Ranked):
         Compute every term of the loss on one batch, with gradient.
 
         On CUDA this is recorded once, with the optimizer's step, and repeated: its launches may
-        depend on settings and shapes, not on values, and nothing in it may wait for the device.
+        depend on settings, shapes and :meth:`_course`, not on values, and nothing in it may wait
+        for the device.
 
         :param batch: a :class:`SequenceBatch` of B rows and T steps; of an agent that learns from
             what it has just done, a :class:`RolloutWindow`
@@ -77,6 +78,10 @@ class GradientUpdates(Ranked):
         norms = self._compute_gradients(terms, loss, parts)
         named = {f"{name}_loss": term for name, term in terms.items()}
         return Outcome(named | metrics | norms, latents)
+
+    def _course(self) -> Hashable:
+        """Return what the losses' course depends on beside settings; a recording holds for one."""
+        return None
 
     def _averages(self) -> list[Tensor]:
         """Return the moving averages that computing the losses moves."""

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
 from dreamzoo.common.buffers import SequenceBatch, Windows
 from dreamzoo.common.training import Outcome, to_means
@@ -75,6 +76,8 @@ class RecordedUpdate:
             self._averages = self._places()
         for other in self.outside:
             other.step()
+            # torch's fused ones do not say that they have: layouts of weights would be kept.
+            increment_version([p for group in other.param_groups for p in group["params"]])
         if self.outside:
             self.agent._after_step()
         return outcome
@@ -109,6 +112,7 @@ class RecordedUpdate:
         trained = [x.requires_grad for x in self._contents.tensors]
         return (
             settings,
+            agent._course(),
             groups,
             trained,
             [*map(id, optimizers)],

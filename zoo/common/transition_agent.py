@@ -13,11 +13,18 @@ from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, PyTorchObs, Schedule
+from torch import Tensor
 
 from dreamzoo.common.checked_algorithm import CheckedAlgorithm
 from dreamzoo.common.own_randomness import OwnRandomness
 from dreamzoo.common.settings import Arguments, Flag, Frequency, Number, Setting, Whole
-from dreamzoo.common.training import MeanMetrics, to_means
+from dreamzoo.common.training import (
+    MeanMetrics,
+    check_finite_losses,
+    check_means,
+    guard_gradients,
+    to_means,
+)
 from dreamzoo.nn.actions import ActionCodec
 from dreamzoo.nn.checks import FLOAT32, InputError
 from dreamzoo.nn.fast.ranks import place
@@ -82,7 +89,7 @@ class TransitionAgent(OwnRandomness, OffPolicyAlgorithm):
         )
 
     @abstractmethod
-    def choose(self, obs: PyTorchObs, generator: th.Generator | None) -> th.Tensor:
+    def choose(self, obs: PyTorchObs, generator: th.Generator | None) -> Tensor:
         """
         Choose actions while collecting.
 
@@ -92,12 +99,13 @@ class TransitionAgent(OwnRandomness, OffPolicyAlgorithm):
         """
 
     @abstractmethod
-    def update(self, batch: Any) -> dict[str, th.Tensor]:
+    def update(self, batch: Any) -> dict[str, Tensor]:
         """
-        Update everything once; waits for nothing on a GPU.
+        Update everything once, see :meth:`descend`; waits for nothing on a GPU.
 
         :param batch: of SB3's replay, B transitions
-        :return: losses, and what else describes the update; tensors of any shape
+        :return: losses, whose names end in ``_loss``, norms of gradients, and what else describes
+            the update; tensors of any shape
         """
 
     @abstractmethod
@@ -230,8 +238,31 @@ class TransitionAgent(OwnRandomness, OffPolicyAlgorithm):
             )
             metrics.add(to_means(self.update(batch)))
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
-        for name, value in metrics.means().items():
+        means = metrics.means()
+        check_means(self, means)
+        for name, value in means.items():
             self.logger.record(f"train/{name}", value)
+
+    def descend(self, name: str, loss: Tensor, optimizer: th.optim.Optimizer) -> dict[str, Tensor]:
+        """
+        Take a step down the gradient of a loss, unless one of both is not finite.
+
+        :param name: of the loss
+        :param loss: scalar; no parameters but the optimizer's get a gradient of it
+        :param optimizer: takes the step
+        :return: norm of the gradient: ``<name>_grad_norm``
+        :raises FloatingPointError: on a CPU; elsewhere :meth:`train` raises it after its updates
+        """
+        check_finite_losses(self, loss, {name: loss})
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        optimizer.zero_grad()
+        # Of these alone: gradients of critics that an actor learns through would be thrown away.
+        loss.backward(inputs=parameters)
+        grads = [p.grad for p in parameters if p.grad is not None]
+        norms = {f"{name}_grad_norm": th.nn.utils.get_total_norm(grads)}
+        guard_gradients(self, parameters, loss, norms)
+        optimizer.step()
+        return norms
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "action_codec"]

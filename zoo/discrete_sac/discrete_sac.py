@@ -29,7 +29,6 @@ from dreamzoo.common.settings import (
     Whole,
     at_step,
 )
-from dreamzoo.common.training import check_finite_losses
 from dreamzoo.common.transition_agent import TransitionAgent
 from dreamzoo.discrete_sac.losses import (
     Beliefs,
@@ -277,28 +276,20 @@ class DiscreteSAC(TransitionAgent):
     def update(self, batch: ReplayBufferSamples) -> dict[str, Tensor]:
         ent_coef = self._ent_coef()
         critic_loss = self._critic_loss(batch, ent_coef)
-        check_finite_losses(self, critic_loss, {"critic": critic_loss})
-        self.critic.optimizer.zero_grad()
-        critic_loss.backward()
-        self.critic.optimizer.step()
+        norms = self.descend("critic", critic_loss, self.critic.optimizer)
 
         beliefs = self.actor.beliefs(batch.observations)
         estimate = self._actor_loss(batch.observations, beliefs, ent_coef)
-        loss = estimate.surrogate.mean()
-        check_finite_losses(self, loss, {"actor": loss})
-        self.actor.optimizer.zero_grad()
-        # Of the actor alone: the critics' gradients would be half of the work, and thrown away.
-        loss.backward(inputs=self.actor.optimizer.param_groups[0]["params"])
-        self.actor.optimizer.step()
+        norms |= self.descend("actor", estimate.surrogate.mean(), self.actor.optimizer)
 
         entropies = entropy(beliefs).detach()
-        ent_coef_loss = self._update_ent_coef(entropies)
+        of_weight = self._update_ent_coef(entropies)
         self._n_updates += 1
         if self._n_updates % self.target_update_interval == 0:
             polyak_update(self.critic.parameters(), self.critic_target.parameters(), self.tau)
             polyak_update(self._norm_stats, self._norm_stats_target, 1.0)
-        losses = {"actor_loss": estimate.loss, "critic_loss": critic_loss, **ent_coef_loss}
-        return losses | {"ent_coef": ent_coef, "entropy": entropies}
+        losses = {"actor_loss": estimate.loss, "critic_loss": critic_loss, **of_weight}
+        return losses | norms | {"ent_coef": ent_coef, "entropy": entropies}
 
     def _critic_loss(self, batch: ReplayBufferSamples, ent_coef: Tensor) -> Tensor:
         """Compare the critics with what followed, half of the mean squares summed over critics."""
@@ -370,10 +361,7 @@ class DiscreteSAC(TransitionAgent):
         wanted = target_entropy(self.action_codec.sizes, scale)
         # As SB3's, of the weight's logarithm: its gradient does not vanish with the weight.
         loss = (self.log_ent_coef * (entropies - wanted)).mean()
-        self.ent_coef_optimizer.zero_grad()
-        loss.backward()
-        self.ent_coef_optimizer.step()
-        return {"ent_coef_loss": loss}
+        return {"ent_coef_loss": loss} | self.descend("ent_coef", loss, self.ent_coef_optimizer)
 
     # ------------------------------------------------------------------ files
 

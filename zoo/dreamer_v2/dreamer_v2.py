@@ -172,7 +172,7 @@ class DreamerV2(DreamerAlgorithm):
             batch.is_terminal.flatten(),
             self.horizon,
             gamma=self.gamma,
-            through_dynamics=self.rho != 1.0,
+            through_dynamics=self._through_dynamics(),
             generator=self._generator,
         )
         behavior, more = behavior_loss(
@@ -186,6 +186,13 @@ class DreamerV2(DreamerAlgorithm):
         if model.learns_discount:
             model.follow_gamma(metrics["discount"], batch.is_terminal, self.gamma)
         return Losses(terms | own | behavior, metrics | of_latents | more, {})
+
+    def _through_dynamics(self) -> bool:
+        """Return whether the actor's objective is more than REINFORCE, now on the line of rho."""
+        return self._on_line("rho") != 1.0
+
+    def _course(self) -> bool:
+        return self._through_dynamics()
 
     def _loss_weights(self) -> dict[str, float]:
         return {**super()._loss_weights(), **self.policy.latents.weights}

@@ -209,6 +209,16 @@ def test_the_table_shows_means_intervals_and_the_papers_numbers() -> None:
     assert "c0ffee" in table
 
 
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [({"gumbel": 3, "st": 2, "darn": 1}, "1 to 3"), ({"st": 2}, "2"), ({}, "no")],
+)
+def test_the_table_says_over_how_many_seeds(counts: dict[str, int], said: str) -> None:
+    rows = rows_in(list(counts), Column("sbn", "categorical"))
+    table = estimator_table([row for row in rows if row.seed < counts[row.estimator]])
+    assert f"interval over {said} seeds" in table
+
+
 def test_agreement_counts_pairs_in_the_papers_order() -> None:
     column = Column("sbn", "categorical")
     papers = ["gumbel", "st_gumbel", "slope", "st", "muprop", "darn", "score"]

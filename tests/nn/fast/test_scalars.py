@@ -63,6 +63,20 @@ def test_a_head_that_does_not_learn_passes_gradients_on() -> None:
     th.testing.assert_close(gradient, th.autograd.grad(head(feat).sum(), feat)[0])
 
 
+@pytest.mark.parametrize(("learns", "passes"), [(True, 2), (False, 1)])
+def test_the_plain_form_passes_twice_for_a_head_that_learns_alone(
+    learns: bool, passes: int
+) -> None:
+    feat, head = th.randn(3, 4, 6, requires_grad=True), NormalHead(6, [5], "elu")
+    seen: list[th.Tensor] = []
+    head.requires_grad_(learns).out.register_forward_hook(lambda _, __, out: seen.append(out))
+    with use("plain"):
+        of_feat, own = head.twice(feat, learned=2)
+    assert len(seen) == passes
+    assert own.requires_grad == learns
+    assert th.equal(own, of_feat[:2])
+
+
 def test_without_a_graph_both_are_the_prediction() -> None:
     feat, head = th.randn(3, CACHED_ROWS, 6), NormalHead(6, [5], "elu")
     with th.no_grad():

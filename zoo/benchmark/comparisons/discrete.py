@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dreamzoo.benchmark.comparisons.comparison import Comparison
+from dreamzoo.benchmark.comparisons.discrete_sac import EVALUATION, baselines
 from dreamzoo.benchmark.run_config import Run
 from dreamzoo.hyperparams.dreamer_v2 import LAPTOP_DISCRETE
 
@@ -29,21 +30,12 @@ def _runs() -> Iterator[Run]:
             eval_episodes=20,
             save_every=10_000,
         )
-        for agent in ("dqn", "ppo"):
-            yield Run(
-                agent,
-                env,
-                Path(),
-                steps=STEPS,
-                eval_every=10_000,
-                eval_episodes=20,
-                deterministic_eval=True,
-                save_every=STEPS,
-            )
+        yield from baselines(env, **EVALUATION, steps=STEPS, eval_every=10_000, save_every=STEPS)
 
 
 DISCRETE = Comparison(
-    "DreamerV2 with discrete actions beside SB3's DQN and PPO, 100,000 steps",
+    "DreamerV2 with settings found on these two tasks beside SB3's DQN and PPO with RL Zoo's on "
+    "CartPole and SB3's defaults on Breakout, 100,000 steps",
     dict.fromkeys(TASKS, STEPS),
     20_000,
     tuple(_runs()),

@@ -41,6 +41,31 @@ PPO: dict[str, dict[str, Any]] = {
 PPO_ENVS = {"CartPole-v1": 8}
 
 
+def baselines(env: str, **shared: Any) -> Iterator[Run]:
+    """
+    Give SB3's DQN and PPO on a task, with the settings above, or with SB3's where there are none.
+
+    :param env: name of the task
+    :param shared: what else both runs have
+    """
+    yield Run(
+        "dqn",
+        env,
+        Path(),
+        policy_kwargs=[("net_arch", [256, 256])] if env in DQN else [],
+        agent_kwargs=list(DQN.get(env, {}).items()),
+        **shared,
+    )
+    yield Run(
+        "ppo",
+        env,
+        Path(),
+        agent_kwargs=list(PPO.get(env, {}).items()),
+        n_envs=PPO_ENVS.get(env, 1),
+        **shared,
+    )
+
+
 def _runs() -> Iterator[Run]:
     for env, steps in STEPS.items():
         shared = EVALUATION | {
@@ -60,27 +85,12 @@ def _runs() -> Iterator[Run]:
                 label=f"DiscreteSAC {estimator}",
                 **shared,
             )
-        yield Run(
-            "dqn",
-            env,
-            Path(),
-            policy_kwargs=[("net_arch", [256, 256])],
-            agent_kwargs=list(DQN[env].items()),
-            **shared,
-        )
-        yield Run(
-            "ppo",
-            env,
-            Path(),
-            agent_kwargs=list(PPO.get(env, {}).items()),
-            n_envs=PPO_ENVS.get(env, 1),
-            **shared,
-        )
+        yield from baselines(env, **shared)
 
 
 DISCRETE_SAC = Comparison(
     "DiscreteSAC with five estimators beside SB3's DQN and PPO, three small tasks",
     STEPS,
-    10_000,
+    None,
     tuple(_runs()),
 )

@@ -14,9 +14,13 @@ STEPS = 20_000
 #: Of all kinds: those that DreamerV2 has on this task in ``discrete``, with twice the updates a
 #: step, as there are a fifth of the steps.
 AGENT_KWARGS: dict[str, Any] = {**discrete.AGENT_KWARGS, "train_ratio": 64}
-#: What a kind has beside: temperatures stay at their lower end for the second half.
+#: What a kind has beside: temperatures stay at their lower end for the second half. Normal latents
+#: are as many as in "No Discrete Latents", see :data:`dreamzoo.hyperparams.dreamer_v2.variants`.
 _COOLING: dict[str, Any] = {"latents_kwargs": {"temperature": (1.0, 0.5, STEPS // 2)}}
-OF_KIND: dict[LatentsKind, dict[str, Any]] = {"gumbel": _COOLING, "st_gumbel": _COOLING}
+OF_KIND: dict[LatentsKind, dict[str, Any]] = {
+    **{"gumbel": _COOLING, "st_gumbel": _COOLING},
+    "gaussian": {"stoch": 50},
+}
 
 
 def _runs() -> Iterator[Run]:

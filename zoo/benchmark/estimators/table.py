@@ -83,13 +83,14 @@ def _number(rows: list[Row], column: Column, estimator: str) -> str:
 
 def _caption(rows: list[Row]) -> str:
     kept = [chosen(rows, column, name) for column in COLUMNS for name in NAMES]
-    seeds = sorted({len(runs) for runs in kept if runs})
+    counts = [len(runs) for runs in kept if runs]
+    seeds = " to ".join(map(str, sorted({min(counts), max(counts)}))) if counts else "no"
     edges = [runs[0] for runs in kept if runs and runs[0].rate in (RATES[0], RATES[-1])]
     at_edge = ", ".join(f"{TITLES[Column(*r[:2])]} {NAMES[r.estimator]}" for r in edges) or "none"
     commits = ", ".join(sorted({row.commit for row in rows})) or "-"
     return (
         "Nats on the test images, lower is better: mean +- 95 % interval over "
-        f"{' to '.join(map(str, seeds)) or 'no'} seeds, in parentheses table 1 of Jang et al. "
+        f"{seeds} seeds, in parentheses table 1 of Jang et al. "
         "(2017), which learned ten times as many digits. Learning rates at an end of what was "
         f"tried: {at_edge}. {len(rows)} trainings, "
         f"{sum(row.seconds for row in rows) / 60:.0f} minutes of one core; commits: {commits}."

@@ -407,7 +407,9 @@ class NormalHead(nn.Module):
             return means, means[:learned]
         if computes_plainly() or current() != "fp32" or not feat.is_cpu or not self._has_elus():
             held = {name: p.detach() for name, p in self.named_parameters()}
-            return th.func.functional_call(self, held, feat), self(feat.detach()[:learned])
+            means = th.func.functional_call(self, held, feat)
+            learns = any(p.requires_grad for p in self.parameters())
+            return means, self(feat.detach()[:learned]) if learns else means.detach()[:learned]
         layers = [layer for layer in self.modules() if isinstance(layer, GlorotLinear)]
         weights = [x for layer in layers for x in (layer.weight, layer.bias)]
         rows = feat[:learned].numel() // feat.shape[-1]
