@@ -92,7 +92,8 @@ def load(
         raise FileNotFoundError(f"There is no file {given}; save an agent with agent.save(path).")
     try:
         with reading(path, "agent") as reader:
-            kind = _by_name(path, str(reader.index["agent"]), trusted)
+            # What SB3's own agents load may run code, and they write no file of this form.
+            kind = _by_name(path, str(reader.index["agent"]), trusted, SavedAlgorithm)
     except OtherFormat:
         if not trusted:
             raise
@@ -113,7 +114,7 @@ def _earlier_class(path: pathlib.Path) -> type[BaseAlgorithm]:
     name = data.get("_agent_class")
     if name is None:
         return _by_policy(path, policy_class, data)
-    return _by_name(path, name, trusted=True)
+    return _by_name(path, name, trusted=True, base=BaseAlgorithm)
 
 
 def _by_policy(
@@ -160,13 +161,15 @@ def _policies(agent: type[BaseAlgorithm]) -> tuple[type, ...]:
     return tuple(agent.policy_aliases.values()) if base is None else (base,)
 
 
-def _by_name(path: pathlib.Path, name: str, trusted: bool) -> type[BaseAlgorithm]:
-    """Find an agent's class, which may be the user's own, among those that exist."""
+def _by_name(
+    path: pathlib.Path, name: str, trusted: bool, base: type[BaseAlgorithm]
+) -> type[BaseAlgorithm]:
+    """Find an agent's class, which may be the user's own, among those of a kind that exist."""
     module, _, qualname = name.partition(":")
     if trusted or module.partition(".")[0] == "dreamzoo":
         with contextlib.suppress(ImportError):
             importlib.import_module(module)
-    for agent in _subclasses(BaseAlgorithm):  # type: ignore[type-abstract]
+    for agent in _subclasses(base):
         if (agent.__module__, agent.__qualname__) == (module, qualname):
             return agent
     raise FileError(

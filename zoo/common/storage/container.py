@@ -33,8 +33,20 @@ _SMALL = 2**16
 Source = str | pathlib.Path | io.BufferedIOBase
 
 
+def printable(text: str) -> str:
+    """Take out what a terminal would obey: the text is of whoever has written the file."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+
+
 class FileError(ValueError):
-    """Says which file cannot be read, and why."""
+    """
+    Says which file cannot be read, and why.
+
+    :param text: may hold names that stand in the file
+    """
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(printable(text))
 
 
 class OtherFormat(FileError):

@@ -11,7 +11,7 @@ from stable_baselines3.common.type_aliases import TrainFreq
 
 from dreamzoo.common.buffers import SequenceReplayBuffer
 from dreamzoo.common.storage.agent_file import DATA, SYSTEM, TRUSTED
-from dreamzoo.common.storage.container import FileError, Reader, existing, reading
+from dreamzoo.common.storage.container import FileError, Reader, existing, printable, reading
 from dreamzoo.common.storage.plain import from_json, name_of
 from dreamzoo.common.storage.saves import MODEL, newest
 
@@ -62,7 +62,7 @@ def describe(path: str | pathlib.Path, all_settings: bool = False) -> str:
     path = pathlib.Path(path)
     if not path.is_dir():
         path = existing(path, *_SUFFIXES)
-        return _plain(_file(path, all_settings)[0])
+        return printable(_file(path, all_settings)[0])
     last = newest(path)
     found_there = sorted(last.iterdir()) if last.is_dir() else []
     files = [x for x in found_there if x.suffix[1:] in _SUFFIXES and x.name != _SCORES]
@@ -81,12 +81,7 @@ def describe(path: str | pathlib.Path, all_settings: bool = False) -> str:
     others = [name for name, moment in moments.items() if of_model and moment != of_model]
     if others:
         found.append(f"Of another moment than {MODEL}: {', '.join(others)}.")
-    return _plain("\n".join([f"newest save: {last}", *found]))
-
-
-def _plain(text: str) -> str:
-    """Take out what a terminal would obey: the text is of whoever has written the file."""
-    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+    return printable("\n".join([f"newest save: {last}", *found]))
 
 
 def _file(path: pathlib.Path, all_settings: bool) -> tuple[str, str]:
