@@ -89,6 +89,9 @@ class BsuiteEnv(gym.Env):
     """
 
     def __init__(self, maker: Callable[..., Any], settings: dict[str, Any]) -> None:
+        if (given := inspect.signature(maker).parameters.get("mapping_seed")) is not None:
+            # Without one bsuite draws another task at every seeded reset.
+            settings = {"mapping_seed": 0 if given.default is None else given.default, **settings}
         self.maker, self.settings = maker, settings
         self.inner = self._make()
         spec = self.inner.observation_spec()

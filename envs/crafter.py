@@ -99,7 +99,14 @@ class CrafterEnv(gym.Env):
     def render(self) -> np.ndarray | None:
         if self.render_mode is None:
             return None
-        return np.ascontiguousarray(self._game.render((self._RENDER_SIZE, self._RENDER_SIZE)))
+        # At night the picture has noise, drawn from what also decides where creatures go.
+        random = self._game._world.random
+        before = random.get_state()
+        try:
+            picture = self._game.render((self._RENDER_SIZE, self._RENDER_SIZE))
+        finally:
+            random.set_state(before)
+        return np.ascontiguousarray(picture)
 
 
 def _choose_in_order(game: Any) -> None:

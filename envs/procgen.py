@@ -102,6 +102,7 @@ class ProcgenEnv(gym.Env):
         self._game: Any = None
         self._untouched = False  # whether the episode that is shown has yet to begin
         self._seen = np.zeros((size, size, 3), np.uint8)
+        self._frame = np.zeros((0, 0, 3), np.uint8)  # the same moment, to be looked at
         self.observation_space = spaces.Box(0, 255, self._seen.shape, np.uint8)
         self.action_space = spaces.Discrete(15)
 
@@ -127,7 +128,7 @@ class ProcgenEnv(gym.Env):
         return self._seen, float(rewards[0]), self._untouched, False, self._info()
 
     def render(self) -> np.ndarray | None:
-        return None if self.render_mode is None else self._game.get_info()[0]["rgb"].copy()
+        return None if self.render_mode is None else self._frame.copy()
 
     def close(self) -> None:
         if self._game is not None:
@@ -135,12 +136,14 @@ class ProcgenEnv(gym.Env):
             self._game = None
 
     def _image(self, native: np.ndarray) -> np.ndarray:
+        if self._renders:
+            self._frame = self._game.get_info()[0]["rgb"].copy()
         if self.size == self._NATIVE:
             return native.copy()
         with requires(INSTALL):
             from PIL import Image
 
-        frame = Image.fromarray(self._game.get_info()[0]["rgb"])
+        frame = Image.fromarray(self._frame)
         return np.array(frame.resize((self.size, self.size), Image.Resampling.BILINEAR))
 
     def _info(self) -> dict[str, Any]:

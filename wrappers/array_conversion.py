@@ -108,6 +108,8 @@ def to_torch(value: Any, device: Device | None = None) -> Any:
     :param device: of the tensors
     """
     is_array = isinstance(value, np.ndarray) and value.dtype.kind in "biufc"
+    if is_array:  # torch takes neither negative strides nor another order of bytes
+        value = np.array(value, value.dtype.newbyteorder("="), order="C")
     if is_array or isinstance(value, (bool, int, float, np.number, np.bool_)):
         return th.tensor(value, device=device)
     return _map(lambda part: to_torch(part, device), value)

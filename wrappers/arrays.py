@@ -21,13 +21,13 @@ def namespace(x: Any) -> ModuleType:
 
 def as_array(x: Any, like: Any = None) -> Array:
     """
-    Make an array of anything; a tensor stays where it is.
+    Make an array of anything; a tensor stays one.
 
     :param x: array, number or nested list
     :param like: a tensor, to make a tensor on its device; anything else makes a numpy array
     """
     if isinstance(x, th.Tensor):
-        return x
+        return x.to(like.device) if isinstance(like, th.Tensor) else x
     return th.as_tensor(x, device=like.device) if isinstance(like, th.Tensor) else np.asarray(x)
 
 
@@ -48,15 +48,31 @@ def copy(x: Array) -> Array:
     return x.clone() if isinstance(x, th.Tensor) else x.copy()
 
 
+def copy_tree(tree: Tree) -> Tree:
+    """Copy all arrays of a tree; what else is in it stays."""
+    if isinstance(tree, Mapping):
+        return {key: copy_tree(part) for key, part in tree.items()}
+    if isinstance(tree, tuple):
+        return tuple(map(copy_tree, tree))
+    return copy(tree) if isinstance(tree, np.ndarray | th.Tensor) else tree
+
+
 def symlog(x: Any) -> Array:
     """Compress magnitudes, sign(x) log(1 + |x|) (DreamerV3, eq. 9)."""
-    xp = namespace(x)
+    x, xp = _floating(x), namespace(x)
     return xp.sign(x) * xp.log1p(xp.abs(x))
 
 
 def tanh(x: Any) -> Array:
     """Squash to (-1, 1)."""
-    return namespace(x).tanh(x)
+    return namespace(x).tanh(_floating(x))
+
+
+def _floating(x: Any) -> Any:
+    """Make float32 of integers and booleans, which numpy would compute with in half precision."""
+    if isinstance(x, th.Tensor):
+        return x if x.is_floating_point() else x.float()
+    return x if np.asarray(x).dtype.kind == "f" else cast(x, np.float32)[()]
 
 
 def one_hot(x: Array, n: int, start: int = 0) -> Array:

@@ -115,8 +115,9 @@ def make_memory(action: Any, reward: Any, action_space: spaces.Space, like: Arra
         action = cast(action, np.float32)
     else:
         action = cast(action, action_space.dtype)
-    # Agents may write the next action into the array that they gave for this one.
-    return Memory(copy(action), cast(as_array(reward, like), np.float32)[..., None])
+    # Agents may write the next action into the array that they gave for this one, and into rewards.
+    reward = cast(as_array(reward, like), np.float32)
+    return Memory(copy(action), copy(reward)[..., None])
 
 
 def extend_space(space: spaces.Space, parts: NamedTuple) -> spaces.Dict:

@@ -22,9 +22,10 @@ class TMaze(gym.Env):
     """
     Walk along a corridor and turn to the side that was shown at its beginning.
 
-    The passive T-maze of Ni et al. 2023 (https://arxiv.org/abs/2307.03864), which asks for memory
-    alone: for L steps the agent walks on whatever it does, but every action other than "forward"
-    (0) costs 1/L. Then it stands at the junction, and any action ends the episode: "up" (1) for
+    A simplification of the passive T-maze of Ni et al. 2023 (https://arxiv.org/abs/2307.03864),
+    which asks for memory alone: for L steps the agent walks on whatever it does, but every action
+    other than "forward" (0) costs 1/L (theirs also leaves the agent behind: scores do not compare).
+    Then it stands at the junction, and any action ends the episode: "up" (1) for
     the cue 1 and "down" (2) for the cue -1 give 1, all else 0. An episode has L + 1 steps.
 
     The observation is (cue, at the junction, 1); the cue is 1 or -1 in the first one and 0 later.

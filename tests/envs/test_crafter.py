@@ -101,6 +101,20 @@ def test_pictures_are_larger_than_images() -> None:
     assert make_crafter(seed=0).render() is None
 
 
+def test_looking_at_the_night_changes_nothing() -> None:
+    """Its noise is drawn from the numbers that also decide where creatures go."""
+    images = []
+    for looks in (False, True):
+        env: Any = make_crafter(render_mode="rgb_array", seed=0)
+        env._game._step = 205
+        images.append([])
+        for action in (0, 1, 2, 3, 4, 0, 0, 0):
+            if looks:
+                env.render()
+            images[-1].append(env.step(action)[0])
+    np.testing.assert_array_equal(*images)
+
+
 def test_a_mistyped_task_is_told_the_nearest() -> None:
     with pytest.raises(ValueError, match=r"'nonreward'. Did you mean noreward"):
         make_env("crafter/nonreward")

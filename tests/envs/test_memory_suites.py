@@ -115,6 +115,22 @@ def test_every_experiment_plays_an_episode(experiment: str) -> None:
     check_experiment(experiment)
 
 
+@pytest.mark.parametrize("experiment", ["bandit", "discounting_chain", "bandit/3"])
+def test_a_seed_changes_episodes_and_not_the_task(experiment: str) -> None:
+    """Experiments without a number had another best arm at every seeded reset."""
+    envs: list[Any] = [make_env(f"bsuite/{experiment}") for _ in range(2)]
+    found = []
+    for env in envs:
+        for seed in (0, 0, 1):
+            env.reset(seed=seed)
+            inner = env.unwrapped.inner
+            found.append(
+                {k: np.asarray(v).tolist() for k, v in vars(inner).items() if "rewards" in k}
+            )
+    assert found[0]
+    assert all(other == found[0] for other in found)
+
+
 def test_a_seed_decides_what_the_sea_does() -> None:
     env: Any = make_env("bsuite/deep_sea_stochastic/0")
     ways = []

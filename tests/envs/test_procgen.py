@@ -73,6 +73,20 @@ def test_images_are_the_large_frames_resized() -> None:
     assert make_procgen("ninja").render() is None
 
 
+def test_the_picture_of_an_end_is_of_its_episode() -> None:
+    """ProcGen has begun the next level by then; the last image is kept, and so is its picture."""
+    env: Any = make_procgen("bigfish", render_mode="rgb_array", seed=0)
+    env.reset()
+    ended = False
+    while not ended:
+        before = env.render()
+        _, _, ended, _, _ = env.step(env.action_space.sample())
+    last = env.render()
+    np.testing.assert_array_equal(last, before)
+    env.reset()
+    assert (env.render() != last).any()
+
+
 def test_a_reset_in_between_begins_another_level() -> None:
     env = make_procgen("maze", size=64, seed=0)
     levels = [env.reset()[1]["level_seed"]]

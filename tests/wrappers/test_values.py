@@ -13,6 +13,7 @@ from gymnasium.wrappers import RescaleAction
 
 from dreamzoo import wrappers
 from dreamzoo.wrappers import vector
+from dreamzoo.wrappers.array_conversion import to_torch
 
 
 class OneStep(gym.Env):
@@ -214,6 +215,48 @@ def test_previous_action_survives_a_reused_array() -> None:
     assert obs["previous_action"].tolist() == [1, 1]
 
 
+@pytest.mark.parametrize("xp", [np, th])
+def test_previous_reward_survives_a_reused_array(toy: Any, xp: Any) -> None:
+    """SB3's on-policy loop adds to the rewards of rows that a time limit has ended."""
+    env = vector.PreviousActionReward(toy.ToyVectorEnv(xp=xp, mode=AutoresetMode.DISABLED))
+    env.reset(seed=0)
+    obs, rewards, *_ = env.step(xp.asarray(env.action_space.sample()))
+    before = np.asarray(rewards).copy()
+    rewards *= 100
+    np.testing.assert_array_equal(np.asarray(obs["previous_reward"])[:, 0], before)
+
+
+def test_a_discount_of_numpy_stays_in_its_space(toy: Any) -> None:
+    inner = toy.ToyVectorEnv(mode=AutoresetMode.DISABLED)
+    env = vector.EpisodeDiscount(inner, np.float64(0.9), add_to_observation=True)
+    env.reset(seed=0)
+    assert env.step(env.action_space.sample())[0]["discount"].dtype == np.float32
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint8", "int32", "int64"])
+@pytest.mark.parametrize("kind", [wrappers.SymlogReward, wrappers.TanhReward])
+def test_rewards_that_are_no_floats_are_squashed_in_float32(kind: Any, dtype: str) -> None:
+    largest = 1 if dtype == "bool" else 100
+    values = np.array([largest, 0, -largest if "u" not in dtype and dtype != "bool" else 1], dtype)
+    exact = np.sign(values * 1.0) * np.log1p(np.abs(values * 1.0))
+    exact = exact if kind is wrappers.SymlogReward else np.tanh(values * 1.0)
+    for batch in (values, th.as_tensor(values)):
+        found = kind(OneStep()).func(batch)
+        assert "float32" in str(found.dtype)
+        np.testing.assert_allclose(np.asarray(found), exact, rtol=1e-6)
+
+
+def test_arrays_as_they_come_become_tensors() -> None:
+    for array in (
+        np.arange(4.0)[::-1],
+        np.arange(6).reshape(2, 3)[:, ::-1],
+        np.arange(3, dtype=">i4"),
+    ):
+        found = to_torch(array)
+        np.testing.assert_array_equal(found.numpy(), array)
+    assert to_torch(np.array(2.0)).shape == ()
+
+
 @pytest.mark.parametrize("wrap", [vector.PreviousActionReward, vector.EpisodeDiscount])
 def test_batches_in_torch_take_numpy_too(toy: Any, wrap: Any) -> None:
     # So do dreams; an agent in numpy then needs no conversion of what it gives.
@@ -243,6 +286,32 @@ def test_a_row_stops_where_its_episode_ends(toy: Any, xp: Any) -> None:
     np.testing.assert_allclose(rewards, expected, rtol=1e-5)
     assert (np.asarray(terminated | truncated) == ~running).all()
     assert (np.asarray(infos["_final_obs"]) == ~running).all()
+
+
+@pytest.mark.parametrize("xp", [np, th])
+def test_repeats_take_simulators_that_write_into_one_array(toy: Any, xp: Any) -> None:
+    class Reuses(toy.ToyVectorEnv):  # type: ignore[misc, name-defined]
+        """Hands out its own memory."""
+
+        def step(self, actions: Any) -> Any:
+            obs, rewards, *flags, infos = super().step(actions)
+            given = {"obs": obs, "rewards": rewards, "push": infos.get("push", rewards)}
+            if not hasattr(self, "memory"):
+                self.memory = {name: part + 0 for name, part in given.items()}
+            for name, part in given.items():
+                self.memory[name][...] = part
+            infos = {**infos, "memory": self.memory["push"]}
+            return self.memory["obs"], self.memory["rewards"], *flags, infos
+
+    found = []
+    for kind in (toy.ToyVectorEnv, Reuses):
+        inner = kind(xp=xp, mode=AutoresetMode.DISABLED)
+        env = vector.RepeatAction(inner, 5, autoreset_mode=AutoresetMode.DISABLED)
+        env.reset(seed=0)
+        obs, rewards, *_ = env.step(xp.asarray(inner.action_space.sample() * 0 + 1))
+        found.append([np.asarray(obs).copy(), np.asarray(rewards).copy()])
+    np.testing.assert_array_equal(found[0][1], found[1][1])
+    np.testing.assert_array_equal(found[0][0], found[1][0])
 
 
 @pytest.mark.parametrize("xp", [np, th])

@@ -45,7 +45,7 @@ class EpisodeDiscount(VectorWrapper, gym.utils.RecordConstructorArgs):
             self, gamma=gamma, add_to_observation=add_to_observation
         )
         VectorWrapper.__init__(self, env)
-        self.gamma, self.add_to_observation = gamma, add_to_observation
+        self.gamma, self.add_to_observation = float(gamma), add_to_observation
         self._mode = autoreset_mode(env)
         if add_to_observation:
             single = discount_space(gamma)

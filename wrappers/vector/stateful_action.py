@@ -18,6 +18,7 @@ from dreamzoo.wrappers.arrays import (
     Tree,
     cast,
     copy,
+    copy_tree,
     first_array,
     known_empty,
     namespace,
@@ -82,6 +83,8 @@ class RepeatAction(VectorWrapper, gym.utils.RecordConstructorArgs):
     def step(self, actions: Any) -> tuple[Tree, Array, Array, Array, dict[str, Any]]:
         obs, rewards, terminations, truncations, infos = self.env.step(actions)
         terminations, truncations = cast(terminations, bool), cast(truncations, bool)
+        if self.num_repeats > 1:  # a simulator may hand out its own memory
+            obs, rewards, infos = copy_tree(obs), copy(rewards), copy_tree(infos)
         for _ in range(self.num_repeats - 1):
             running = ~(terminations | truncations)
             if known_empty(running):
