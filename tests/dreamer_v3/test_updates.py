@@ -155,7 +155,8 @@ def test_what_acts_has_the_weights_of_the_last_update(make_agent: MakeAgent, kin
     agent = make_agent(learning_rate=1e-2, policy_kwargs={"size": "debug", **policy})
     agent.learn(60)
     latent = agent.world_model.initial(8)
-    action = th.eye(2)[th.arange(8) % 2]
+    choices = int(agent.action_space.n)  # type: ignore[attr-defined]
+    action = th.eye(choices)[th.arange(8) % choices]
     found = []
     for form in ("fast", "plain"):
         with use(form), th.no_grad():

@@ -77,6 +77,43 @@ def test_the_replay_holds_what_the_agent_itself_would_have_stored() -> None:
     np.testing.assert_array_equal(np.asarray(found["actions"])[:, 0, 0], acted)
 
 
+def test_windows_of_a_recording_are_drawn_alike_and_begin_without_latents() -> None:
+    """They were queued as new ones, in the order of the file, and began in a latent of zeros."""
+    recording, small = cart_pole(60), {"batch_size": 16, "batch_length": 8}
+    agent = DreamerV3("MlpPolicy", recording.env(), **SMALL, **small).fit_replay(recording)
+    replay: Any = agent.replay_buffer
+    starts = np.concatenate([replay.sample(16).windows.start for _ in range(8)])
+    assert (np.diff(starts) < 0).mean() > 0.3
+    assert starts.max() > 0.8 * replay.size()
+
+    batch = replay.sample(16)
+    inside = batch._replace(is_first=th.zeros_like(batch.is_first))
+    begun = batch._replace(is_first=th.arange(8).eq(0).expand(16, 8))
+    within = ~batch.is_first[:, 0]
+    assert within.sum() > 8
+    assert not any(part[within].any() for part in agent.start_latent(batch))
+    found = [agent.observe_batch(x, th.Generator().manual_seed(0)).latent for x in (inside, begun)]
+    for one, other in zip(*found, strict=True):
+        assert th.equal(one[within], other[within])
+    agent.learn_offline(60)
+    latents = [agent.start_latent(replay.sample(16)) for _ in range(8)]
+    assert sum(bool(part.deter.isfinite().all()) for part in latents) == 8
+    assert any(part.deter.any() for part in latents)
+
+
+def test_what_an_agent_does_after_a_recording_is_queued_and_known() -> None:
+    recording = cart_pole(10)
+    agent = DreamerV3("MlpPolicy", recording.env(), learning_starts=10**6, **SMALL)
+    agent.fit_replay(recording)
+    before = int(agent.replay_buffer.size())  # type: ignore[union-attr]
+    agent.set_env(make_vec_env("CartPole-v1", n_envs=1))
+    agent.learn(200)
+    replay: Any = agent.replay_buffer
+    assert np.isnan(replay.latents["deter"][: before - 1, 0]).any(-1).sum() > before // 2
+    assert np.isfinite(replay.latents["deter"][before : replay.size()]).all()
+    assert replay.sample(3).windows.start.min() >= before - agent.batch_length
+
+
 def test_images_have_their_channels_where_the_agent_has_them() -> None:
     env = FakeImageEnv(screen_height=64, screen_width=64, n_channels=3, discrete=False)
     images = np.stack([env.observation_space.sample() for _ in range(5)])

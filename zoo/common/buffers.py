@@ -1,6 +1,8 @@
 """Replay of whole experience streams, sampled as windows."""
 
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -164,6 +166,7 @@ class SequenceReplayBuffer(ReplayStorage):
         self.batch_length = batch_length
         self.rng = np.random.default_rng(seed)
         self._staged: Values = {}
+        self._unknown: Values = {}  # of what is stored, see recorded()
 
     def reset(self) -> None:
         """Forget everything."""
@@ -186,6 +189,23 @@ class SequenceReplayBuffer(ReplayStorage):
         :param latents: (n_envs, ...) each, names as in the constructor
         """
         self._staged = dict(latents)
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """
+        Store what others have lived: windows are not queued as new, and latents are not known.
+
+        Unknown latents are NaN, until the windows of an update bring theirs.
+        """
+        queued, self._online = self._online, deque()
+        self._unknown = {
+            name: np.full((self.n_envs, *shape), np.nan if np.dtype(kind).kind == "f" else 0, kind)
+            for name, (shape, kind) in self.latent_spec.items()
+        }
+        try:
+            yield
+        finally:
+            self._online, self._unknown = queued, {}
 
     def add(
         self,
@@ -217,7 +237,7 @@ class SequenceReplayBuffer(ReplayStorage):
             "rewards": self._next_reward,
             "episode_starts": self._next_first,
         }
-        self._append(everyone, record, self._staged)
+        self._append(everyone, record, self._staged or self._unknown)
         self._staged = {}
         self._next_reward[:] = np.where(done, 0.0, reward)
         self._next_first[:] = done

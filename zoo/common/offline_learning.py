@@ -66,8 +66,9 @@ class OfflineLearning(Ranked):
                 "of the recording: recording[:100]."
             )
         buffer.check_memory(records)
-        for index in range(len(recording)):
-            _store(_steps(agent, recording, index, seen), buffer)
+        with buffer.recorded():
+            for index in range(len(recording)):
+                _store(_steps(agent, recording, index, seen), buffer)
         return self
 
     def read_episode(self, recording: Recording, index: int) -> SequenceBatch:

@@ -22,7 +22,7 @@ from dreamzoo.dreamer_v3.policies import CnnPolicy, DreamerV3Policy, MlpPolicy, 
 from dreamzoo.nn.distributions import one_hot
 from dreamzoo.nn.returns import lambda_return
 from dreamzoo.nn.rssm.dynamics import Latent
-from dreamzoo.nn.state import flatten, select
+from dreamzoo.nn.state import flatten, select, zeroed
 from dreamzoo.nn.world_model import Filtered
 
 
@@ -169,7 +169,16 @@ class DreamerV3(WorldModelAlgorithm):
             return super().start_latent(batch)
         dynamics = self.policy.world_model.dynamics
         stoch = one_hot(batch.latents["stoch"].long(), dynamics.classes)
-        return Latent(batch.latents["deter"], stoch)
+        return zeroed(_unknown(batch), Latent(batch.latents["deter"], stoch))
+
+    def observe_batch(
+        self, batch: SequenceBatch, generator: th.Generator | None = None
+    ) -> Filtered:
+        if batch.latents:  # whose are not known, as of recordings, begins as an episode does
+            begins = th.zeros_like(batch.is_first)
+            begins[:, 0] = _unknown(batch)
+            batch = batch._replace(is_first=batch.is_first | begins)
+        return super().observe_batch(batch, generator)
 
     # ------------------------------------------------------------------ the algorithm
 
@@ -249,6 +258,11 @@ class DreamerV3(WorldModelAlgorithm):
         averages: list[Tensor] = list(slow.parameters())
         th._foreach_mul_(averages, 1 - self.tau)
         th._foreach_add_(averages, list[Tensor](critic.parameters()), alpha=self.tau)
+
+
+def _unknown(batch: SequenceBatch) -> Tensor:
+    """Return which rows have no stored latents, (B,), see ``SequenceReplayBuffer.recorded``."""
+    return batch.latents["deter"].isnan().any(-1)
 
 
 def _to_stored(latent: Latent) -> dict[str, Tensor]:
