@@ -11,6 +11,7 @@ WATCH, LOCAL, ON_RAY, ON_NODE = (
     f"zoo/launch/{name}.py" for name in ("watch", "local", "on_ray", "on_node")
 )
 OF_RAY, OF_NODES = ("tests/launch/test_on_ray.py",), ("tests/launch/test_nodes.py",)
+OF_CHANGE = ("tests/benchmark/test_change_and_damage.py",)
 OF_RUNS, OF_PROCESSES = ("tests/benchmark/test_many_runs.py",), ("tests/launch/test_processes.py",)
 
 MUTANTS = [
@@ -143,7 +144,7 @@ MUTANTS = [
     Mutant(
         "many runs: a process begins where another one has finished",
         ONE_RUN,
-        "    if is_finished(run):  # by the process that held the lock\n        return\n",
+        "        if is_finished(run):  # by the process that held the lock\n            return\n",
         "",
         OF_RUNS,
     ),
@@ -216,5 +217,82 @@ MUTANTS = [
         "if not mark.exists()]",
         "if not mark.parent.name]",
         OF_NODES,
+    ),
+    Mutant(
+        "many runs: a run of another call that was begun anew is removed",
+        MANY,
+        "if _differs(job.run):",
+        "if True:",
+        OF_CHANGE,
+    ),
+    Mutant(
+        "many runs: a killed run waits behind all others",
+        MANY,
+        "appendleft(job)\n                return\n            self.board",
+        "append(job)\n                return\n            self.board",
+        OF_CHANGE,
+    ),
+    Mutant(
+        "many runs: results of other settings stay in the table",
+        MANY,
+        "collect(begun, to, without=keys)",
+        "collect(begun, to)",
+        OF_CHANGE,
+    ),
+    Mutant(
+        "many runs: a resumed run is not told what equals a default",
+        JOB,
+        ", resumable=True))",
+        "))",
+        OF_CHANGE,
+    ),
+    Mutant(
+        "many runs: results are written by several at once",
+        "zoo/benchmark/results/evaluations.py",
+        'with FileLock(f"{to}.lock"):',
+        "if True:",
+        OF_CHANGE,
+    ),
+    Mutant(
+        "many runs: a removal begins with whatever comes first",
+        "zoo/benchmark/run_config.py",
+        "order = {SAVES: -1, CONFIG: 1}",
+        "order: dict[str, int] = {}",
+        OF_CHANGE,
+    ),
+    Mutant(
+        "many runs: what an older version did not note is no difference",
+        "zoo/benchmark/run_config.py",
+        "before.get(name, _DEFAULTS.get(name, given[name]))",
+        "before.get(name, given[name])",
+        OF_CHANGE,
+    ),
+    Mutant(
+        "many runs: neighboring seeds are evaluated on the same episodes",
+        "zoo/analysis/callbacks.py",
+        "self.eval_env.seed(int(mixed[0]) >> 1)",
+        "self.eval_env.seed(self.seed + self.n_calls)",
+        OF_CHANGE,
+    ),
+    Mutant(
+        "many runs: evaluations are written over those before",
+        "zoo/analysis/callbacks.py",
+        'self.log_path = f"{table}.new"',
+        'self.log_path = f"{table}"',
+        OF_CHANGE,
+    ),
+    Mutant(
+        "listening agents are not told rewards while they are evaluated",
+        "zoo/analysis/callbacks.py",
+        "        tell_rewards(locals_)\n",
+        "",
+        ("tests/merlin/test_pitfalls.py",),
+    ),
+    Mutant(
+        "a file names SB3's classes as its loaders",
+        "zoo/common/storage/agents.py",
+        'str(reader.index["agent"]), trusted, SavedAlgorithm)',
+        'str(reader.index["agent"]), trusted, BaseAlgorithm)',
+        ("tests/common/storage/test_classes_in_files.py",),
     ),
 ]

@@ -121,8 +121,14 @@ MUTANTS = [
     _mutant(
         FITS,
         "time limits are not looked at",
-        "self._compare(max(limits, default=0))",
-        "self._compare(0)",
+        "self._compare(limit := max(limits, default=0), ",
+        "self._compare(limit := 0, ",
+    ),
+    _mutant(
+        FITS,
+        "RL-MEM is taken to write a step late, as MERLIN does",
+        "steps_behind: ClassVar[int] = 0",
+        "steps_behind: ClassVar[int] = 1",
     ),
     _mutant(
         RL,

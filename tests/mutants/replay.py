@@ -114,8 +114,13 @@ MUTANTS = [
     ),
     _buffer(
         "windows queued as new are replayed although overwritten",
-        "if start >= self._count[env] - self.buffer_size:",
-        "if start >= 0:",
+        "            if not self._is_overwritten(env, start):\n                popped",
+        "            if True:\n                popped",
+    ),
+    _buffer(
+        "windows that nobody asks for pile up",
+        "while self._online and self._is_overwritten(*self._online[0]):",
+        "while False:",
     ),
     _buffer(
         "new windows are never replayed first",

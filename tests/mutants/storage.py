@@ -240,7 +240,7 @@ MUTANTS = [
     ),
     Mutant(
         "inspect: files command the terminal",
-        f"{ROOM}inspection.py",
+        f"{ROOM}container.py",
         'if c.isprintable() or c == "\\n" else "?"',
         'if c else "?"',
         OF_INSPECTION,

@@ -68,7 +68,7 @@ MUTANTS = [
     Mutant(
         "procgen: images come from the small frame",
         PROCGEN,
-        'Image.fromarray(self._game.get_info()[0]["rgb"])',
+        "Image.fromarray(self._frame)",
         "Image.fromarray(native)",
         PROCGEN_TESTS,
     ),
