@@ -103,16 +103,17 @@ def test_pictures_are_larger_than_images() -> None:
 
 def test_looking_at_the_night_changes_nothing() -> None:
     """Its noise is drawn from the numbers that also decide where creatures go."""
-    images = []
-    for looks in (False, True):
+
+    def play(looks: bool) -> list[np.ndarray]:
         env: Any = make_crafter(render_mode="rgb_array", seed=0)
-        env._game._step = 205
-        images.append([])
+        env._game._step, images = 205, []
         for action in (0, 1, 2, 3, 4, 0, 0, 0):
             if looks:
                 env.render()
-            images[-1].append(env.step(action)[0])
-    np.testing.assert_array_equal(*images)
+            images.append(env.step(action)[0])
+        return images
+
+    np.testing.assert_array_equal(play(False), play(True))
 
 
 def test_a_mistyped_task_is_told_the_nearest() -> None:

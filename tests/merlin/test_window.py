@@ -1,7 +1,7 @@
 """Going through a window again gives what was known when it was collected."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -172,7 +172,8 @@ def test_how_the_memory_is_read_is_logged(kind: type[MERLIN] | type[RLMEM]) -> N
     assert 0 < entropy <= np.log(5) + 1e-6
     assert strength > 1
     if kind is MERLIN:
-        logged, size = agent.logger.name_to_value, agent.policy.world_model.dynamics.memory.rows
+        logged: Any = agent.logger.name_to_value
+        size = cast("Any", agent.policy).world_model.dynamics.memory.rows
         assert 0 <= logged["train/predictor_read_age"] <= 4
         assert 0 < logged["train/predictor_read_entropy"] <= np.log(size) + 1e-6
         assert logged["train/predictor_read_strength"] > 1

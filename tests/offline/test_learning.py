@@ -79,8 +79,9 @@ def test_the_replay_holds_what_the_agent_itself_would_have_stored() -> None:
 
 def test_windows_of_a_recording_are_drawn_alike_and_begin_without_latents() -> None:
     """They were queued as new ones, in the order of the file, and began in a latent of zeros."""
-    recording, small = cart_pole(60), {"batch_size": 16, "batch_length": 8}
-    agent = DreamerV3("MlpPolicy", recording.env(), **SMALL, **small).fit_replay(recording)
+    recording = cart_pole(60)
+    agent = DreamerV3("MlpPolicy", recording.env(), batch_size=16, batch_length=8, **SMALL)
+    agent.fit_replay(recording)
     replay: Any = agent.replay_buffer
     starts = np.concatenate([replay.sample(16).windows.start for _ in range(8)])
     assert (np.diff(starts) < 0).mean() > 0.3

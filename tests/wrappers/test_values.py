@@ -290,7 +290,7 @@ def test_a_row_stops_where_its_episode_ends(toy: Any, xp: Any) -> None:
 
 @pytest.mark.parametrize("xp", [np, th])
 def test_repeats_take_simulators_that_write_into_one_array(toy: Any, xp: Any) -> None:
-    class Reuses(toy.ToyVectorEnv):  # type: ignore[misc, name-defined]
+    class Reuses(toy.ToyVectorEnv):
         """Hands out its own memory."""
 
         def step(self, actions: Any) -> Any:

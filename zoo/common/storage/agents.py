@@ -161,9 +161,7 @@ def _policies(agent: type[BaseAlgorithm]) -> tuple[type, ...]:
     return tuple(agent.policy_aliases.values()) if base is None else (base,)
 
 
-def _by_name(
-    path: pathlib.Path, name: str, trusted: bool, base: type[BaseAlgorithm]
-) -> type[BaseAlgorithm]:
+def _by_name(path: pathlib.Path, name: str, trusted: bool, base: type[Any]) -> type[BaseAlgorithm]:
     """Find an agent's class, which may be the user's own, among those of a kind that exist."""
     module, _, qualname = name.partition(":")
     if trusted or module.partition(".")[0] == "dreamzoo":
@@ -179,7 +177,7 @@ def _by_name(
     )
 
 
-def _subclasses(base: type[BaseAlgorithm]) -> Iterator[type[BaseAlgorithm]]:
+def _subclasses(base: type[Any]) -> Iterator[type[Any]]:
     """List all classes derived from one, the newest first."""
     for derived in reversed(base.__subclasses__()):
         yield derived
