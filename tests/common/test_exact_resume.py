@@ -4,15 +4,19 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from stable_baselines3 import PPO, SAC
+from gymnasium import spaces
+from stable_baselines3 import DQN, PPO, SAC, TD3
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.noise import OrnsteinUhlenbeckActionNoise, VectorizedActionNoise
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from dreamzoo.analysis.callbacks import SaveCallback
 from dreamzoo.common.exact_resume import ExactResume
+from dreamzoo.testing.random_env import ACTION
 from tests.resuming import assert_equal
 from tests.sb3.conftest import RandomEnv
 
@@ -25,8 +29,24 @@ class ResumableSAC(ExactResume, SAC):
     pass
 
 
-def _make_env() -> VecEnv:
-    env = DummyVecEnv([lambda: Monitor(RandomEnv(length=7))] * 2)
+class ResumableDQN(ExactResume, DQN):
+    pass
+
+
+class ResumableTD3(ExactResume, TD3):
+    pass
+
+
+def _kind(name: str) -> Any:
+    """Return a class by the name of SB3's, or of sb3-contrib's."""
+    if name in KINDS:
+        return KINDS[name]
+    contrib = pytest.importorskip("sb3_contrib", reason='needs pip install "dreamzoo[contrib]"')
+    return type(f"Resumable{name}", (ExactResume, getattr(contrib, name)), {})
+
+
+def _make_env(actions: spaces.Space = ACTION) -> VecEnv:
+    env = DummyVecEnv([lambda: Monitor(RandomEnv(action_space=actions, length=7))] * 2)
     env.seed(3)
     return env
 
@@ -37,9 +57,24 @@ SMALL: dict[type, dict[str, Any]] = {
 }
 
 
-def _make(kind: Any) -> Any:
-    small = dict(net_arch=[8])
-    return kind("MlpPolicy", _make_env(), seed=0, device="cpu", policy_kwargs=small, **SMALL[kind])
+KINDS = {"PPO": ResumablePPO, "SAC": ResumableSAC, "DQN": ResumableDQN, "TD3": ResumableTD3}
+ON_POLICY, OFF_POLICY = SMALL[ResumablePPO], SMALL[ResumableSAC]
+LSTM: dict[str, Any] = dict(policy="MlpLstmPolicy", policy_kwargs=dict(lstm_hidden_size=4))
+NOISE = OrnsteinUhlenbeckActionNoise(np.zeros(2), 0.5 * np.ones(2))
+#: By name, and by what is drawn or remembered elsewhere than in networks and replays.
+CASES: dict[str, dict[str, Any]] = {
+    "PPO": ON_POLICY,
+    "RecurrentPPO": ON_POLICY | LSTM,
+    "SAC": OFF_POLICY,
+    "SAC at random": OFF_POLICY | dict(learning_starts=100),
+    "DQN": OFF_POLICY | dict(exploration_fraction=1.0),
+    "TD3 with noise": OFF_POLICY | dict(action_noise=NOISE),
+}
+
+
+def _make(kind: Any, env: VecEnv | None = None, **kwargs: Any) -> Any:
+    small = dict(policy="MlpPolicy", policy_kwargs=dict(net_arch=[8])) | SMALL.get(kind, {})
+    return kind(env=env or _make_env(), seed=0, device="cpu", **small | kwargs)
 
 
 class _Crash(BaseCallback):
@@ -49,17 +84,51 @@ class _Crash(BaseCallback):
         return True
 
 
-@pytest.mark.parametrize("kind", SMALL)
-def test_an_algorithm_of_sb3_goes_on_exactly(kind: Any, tmp_path: Path) -> None:
-    whole, broken = _make(kind).learn(120), _make(kind)
+@pytest.mark.parametrize("case", CASES)
+def test_an_algorithm_of_sb3_goes_on_exactly(case: str, tmp_path: Path) -> None:
+    kind = _kind(case.split()[0])
+    actions = spaces.Discrete(3) if kind is ResumableDQN else ACTION
+
+    def make() -> Any:
+        return _make(kind, _make_env(actions), **CASES[case])
+
+    whole, broken = make().learn(120), make()
     with pytest.raises(KeyboardInterrupt):
         broken.learn(120, callback=[SaveCallback(tmp_path, 30), _Crash()])
-    again = kind.load(tmp_path, env=_make_env(), device="cpu")
+    again = kind.load(tmp_path, env=_make_env(actions), device="cpu")
     again.resume(tmp_path, trusted=True)
     assert 30 <= again.num_timesteps < 90
     again.learn(120 - again.num_timesteps, reset_num_timesteps=False)
     assert whole.num_timesteps == again.num_timesteps
     assert_equal(whole.policy.state_dict(), again.policy.state_dict())
+    if getattr(whole, "replay_buffer", None) is not None:
+        np.testing.assert_array_equal(whole.replay_buffer.actions, again.replay_buffer.actions)
+
+
+def test_noise_goes_on_with_episodes_and_begins_anew_with_new_ones() -> None:
+    """It stays the same object, which its user may hold."""
+    agent = _make(ResumableTD3, train_freq=1, action_noise=NOISE).learn(6)
+    noise = agent.action_noise
+    before = [one.noise_prev for one in noise.noises]
+    agent._setup_learn(2, reset_num_timesteps=False)
+    assert agent.action_noise is noise
+    assert [one.noise_prev for one in noise.noises] == before
+    agent._setup_learn(2)
+    assert agent.action_noise is noise
+    assert not any(one.noise_prev.any() for one in noise.noises)
+    agent.action_noise = NOISE  # of one environment
+    agent._setup_learn(2, reset_num_timesteps=False)
+    assert isinstance(agent.action_noise, VectorizedActionNoise)
+
+
+def test_what_another_lstm_remembers_is_refused() -> None:
+    agent = _make(_kind("RecurrentPPO"), **ON_POLICY, **LSTM).learn(32)
+    state = agent._training_state()
+    agent._check_training_state(state)
+    parts = state["lstm_states"]
+    for other in ([], parts[1:], [part[..., 1:] for part in parts]):
+        with pytest.raises(ValueError, match=r"says of an LSTM .* not this agent's memory"):
+            agent._check_training_state(state | {"lstm_states": other})
 
 
 class _SaveInside(BaseCallback):

@@ -20,6 +20,7 @@ OF_OBS = (
 )
 OF_PREDICT = ("tests/sb3/test_contract.py", "tests/sb3/test_borders.py", "tests/sb3")
 OF_SETTINGS = ("tests/sb3/test_settings.py", "tests/common/test_settings.py")
+OF_FILES = ("tests/common/storage/test_files.py",)
 OF_DREAMS = ("tests/envs/dreams",)
 
 MUTANTS = [
@@ -138,8 +139,29 @@ MUTANTS = [
     Mutant(
         "saving: the older file is overwritten before the new one is complete",
         FILES,
-        'new = target.with_name(f"{target.name}.new")',
+        'new = target.with_name(f"{target.name}.{_writer()}-{uuid.uuid4().hex[:8]}.new")',
         "new = target",
         ("tests/common", "tests/sb3"),
+    ),
+    Mutant(
+        "saving: two that write one file write into each other",
+        FILES,
+        "{_writer()}-{uuid.uuid4().hex[:8]}.new",
+        "new",
+        OF_FILES,
+    ),
+    Mutant(
+        "saving: what others are writing is taken for cut off",
+        FILES,
+        "if (here and not _lives(pid)) or",
+        "if here or",
+        OF_FILES,
+    ),
+    Mutant(
+        "saving: parts of other machines stay for ever",
+        FILES,
+        "time.time() - path.stat().st_mtime > STALE",
+        "False",
+        OF_FILES,
     ),
 ]

@@ -112,6 +112,41 @@ MUTANTS = [
         OF_AGENT,
     ),
     Mutant(
+        "agents: small tensors take no memory",
+        AGENT,
+        "max(x.nbytes, _TENSOR)",
+        "x.nbytes",
+        OF_AGENT,
+    ),
+    Mutant(
+        "agents: what is too large is made first",
+        AGENT,
+        "        self._require(_asked(func, args, given))\n",
+        "",
+        OF_AGENT,
+    ),
+    Mutant(
+        "agents: what is gone counts on",
+        AGENT,
+        "if not made[0].expired()]",
+        "]",
+        OF_AGENT,
+    ),
+    Mutant(
+        "agents: layers are without number",
+        "zoo/dreamer_v3/sizes.py",
+        "Whole(0, 100)",
+        "Whole(0)",
+        ("tests/dreamer_v3/test_sizes.py",),
+    ),
+    Mutant(
+        "agents: parameters are read of trusted files only",
+        "zoo/common/saved_algorithm.py",
+        "stored = read_parameters(load_path_or_dict, device)",
+        "stored = read_agent(load_path_or_dict, device, None, False).parameters",
+        OF_AGENT,
+    ),
+    Mutant(
         "replays: what stands beside the records is not compared",
         f"{ROOM}replay_file.py",
         "if own is not None and not _is_alike(value, own):",
@@ -142,9 +177,9 @@ MUTANTS = [
     Mutant(
         "saves: a new one counts before it is complete",
         f"{ROOM}saves.py",
-        "    try:\n        new.mkdir()\n",
-        "    try:\n        (folder / name).mkdir()\n"
-        "        (folder / SAVES).write_text(json.dumps([name]))\n        new.mkdir()\n",
+        "        try:\n            new.mkdir()\n",
+        "        try:\n            (folder / name).mkdir()\n"
+        "            (folder / SAVES).write_text(json.dumps([name]))\n            new.mkdir()\n",
         OF_SAVES,
     ),
     Mutant(
@@ -178,8 +213,22 @@ MUTANTS = [
     Mutant(
         "saves: what was cut off stays for ever",
         f"{ROOM}saves.py",
-        "if _NAME.fullmatch(path.name) and path.name not in names:",
-        "if False:",
+        "        if is_alone:",
+        "        if False:",
+        OF_SAVES,
+    ),
+    Mutant(
+        "saves: what others are saving is taken for cut off",
+        f"{ROOM}saves.py",
+        "        if is_alone:",
+        "        if True:",
+        OF_SAVES,
+    ),
+    Mutant(
+        "saves: nobody waits for another process",
+        f"{ROOM}saves.py",
+        "with _locked(folder) as is_alone:",
+        "with contextlib.nullcontext(True) as is_alone:",
         OF_SAVES,
     ),
     Mutant(

@@ -110,7 +110,7 @@ def test_training_goes_on_when_a_save_fails_on_the_way(
     kept = "replay_buffer.npz" if has_replay(agent) else "training_state.zip"
     copies = f"{kept[:-4]}.environments.zip"
     for folder, steps in ((tmp_path / "at 25", 10), (saves, 30)):
-        assert len(list(folder.iterdir())) == 2
+        assert len(list(folder.glob("0*"))) == 1
         names = {path.name for path in newest(folder).iterdir()}
         assert names == {"model.zip", "vecnormalize.zip", kept, copies}
         assert type(agent).load(folder).num_timesteps == steps

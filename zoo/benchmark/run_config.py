@@ -16,12 +16,20 @@ import torch as th
 import dreamzoo
 from dreamzoo.common.environments.normalizer import EARLIER
 from dreamzoo.common.storage.files import replaced_file
-from dreamzoo.common.storage.saves import MODEL, SAVES, newest
+from dreamzoo.common.storage.saves import LOCK, MODEL, SAVES, newest
 
 CONFIG = "config.json"
 #: Whatever a run writes to its folder; dreamzoo 0.1 wrote its only save there, too.
 WRITTEN = (
-    *(CONFIG, SAVES, "evaluations*.npz", "progress*.csv", "log*.txt", "events.out.tfevents.*"),
+    *(
+        CONFIG,
+        SAVES,
+        LOCK,
+        "evaluations*.npz",
+        "progress*.csv",
+        "log*.txt",
+        "events.out.tfevents.*",
+    ),
     *("[0-9]" * 12 + "_*", MODEL, "replay_buffer*.pkl", "training_state.pkl", EARLIER),
 )
 #: What a resumed run can have different; all else is in its model, its replay or its tables.

@@ -4,6 +4,9 @@ import io
 import pathlib
 import random
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any, ClassVar
 
 import numpy as np
@@ -37,6 +40,7 @@ from dreamzoo.common.storage.training_file import (
 )
 from dreamzoo.common.transition_files import load_replay, save_replay
 from dreamzoo.nn.fast.ranks import place
+from dreamzoo.nn.state import leaves
 
 #: What a training state of dreamzoo 0.1 says of itself.
 EARLIER_FORMAT = "dreamzoo training state 1"
@@ -49,8 +53,9 @@ class ExactResume(SavedAlgorithm):
     Any algorithm of SB3, with a file that says where its training stood.
 
     ``class ResumablePPO(ExactResume, PPO)`` is enough. ``save`` keeps what acting needs,
-    :meth:`save_training_state` the rest: random streams, running episodes and, where environments
-    can be copied (see :mod:`dreamzoo.common.environments.state`), these with their state. After
+    :meth:`save_training_state` the rest: random streams, also that of the action space, running
+    episodes, what the LSTM of sb3-contrib's RecurrentPPO remembers and, where environments can be
+    copied (see :mod:`dreamzoo.common.environments.state`), these with their state. After
     both were loaded, ``learn(..., reset_num_timesteps=False)`` goes on as if it had not stopped.
     That holds for files of a moment between two collections, as :class:`SaveCallback` waits for;
     inside of one the steps made since its beginning are lost, and new episodes begin.
@@ -101,11 +106,27 @@ class ExactResume(SavedAlgorithm):
         if self._watch.moved():  # a collection was broken off: its steps were not learned from
             self._last_obs = None
         self._follow_envs()
-        result = super()._setup_learn(
-            total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
-        )
+        with self._noise_kept(goes_on=not reset_num_timesteps and self._last_obs is not None):
+            result = super()._setup_learn(
+                total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
+            )
         self._watch.note()
         return result
+
+    @contextmanager
+    def _noise_kept(self, goes_on: bool) -> Iterator[None]:
+        """
+        Let noise with a memory go on where episodes do; SB3 resets it at every call of ``learn``.
+
+        :param goes_on: whether episodes do
+        """
+        noise = self.action_noise
+        self.action_noise = to_reset = deepcopy(noise) if goes_on else noise
+        try:
+            yield
+        finally:
+            if self.action_noise is to_reset:
+                self.action_noise = noise
 
     def _follow_envs(self) -> None:
         """Look at what the environments are given, before training resets them."""
@@ -282,6 +303,8 @@ class ExactResume(SavedAlgorithm):
         for one in state["cuda"]:
             if not isinstance(one, th.Tensor):
                 raise ValueError("it holds a state of a graphics card that is none")
+        if "action_space" in state:
+            deepcopy(self.action_space).np_random.bit_generator.state = state["action_space"]
         known = state["normalizer"] or {}
         if not {*known} <= {"obs_rms", "ret_rms"} or not all(map(are_statistics, known.values())):
             raise ValueError("its statistics of a VecNormalize are none")
@@ -290,6 +313,9 @@ class ExactResume(SavedAlgorithm):
             parts = seen if isinstance(seen, dict) else {"": seen}
             if any(len(part) != state["n_envs"] for part in parts.values()):
                 raise ValueError("its last observations are not of its environments")
+            found = [x.shape for x in state.get("lstm_states", [])]
+            if found != [(len(x), state["n_envs"], x.shape[2]) for x in self._lstm_states()]:
+                raise ValueError(f"it says of an LSTM {found}, which is not this agent's memory")
 
     def _copies_beside(self, path: Any, moment: str, trusted: bool) -> dict[str, Any] | None:
         """Read the copies of environments that belong to a file, if there are any."""
@@ -307,6 +333,8 @@ class ExactResume(SavedAlgorithm):
             "cuda": th.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
             "numpy": np.random.get_state(),
             "python": random.getstate(),
+            # SB3's agents draw from it when they explore.
+            "action_space": self.action_space.np_random.bit_generator.state,
             "normalizer": None,
         }
         if self._vec_normalize_env is not None:  # also where environments cannot be copied
@@ -325,7 +353,12 @@ class ExactResume(SavedAlgorithm):
             "last_obs": self._last_obs,
             "last_original_obs": self._last_original_obs,
             "last_episode_starts": self._last_episode_starts,
+            "lstm_states": [part.cpu().numpy() for part in self._lstm_states()],
         }
+
+    def _lstm_states(self) -> list[th.Tensor]:
+        """Return what the LSTM of sb3-contrib's RecurrentPPO remembers; of others nothing."""
+        return leaves(getattr(self, "_last_lstm_states", None) or ())
 
     def _restore_training(self, state: dict[str, Any], copies: dict[str, Any] | None) -> None:
         th.set_rng_state(state["torch"])
@@ -333,6 +366,8 @@ class ExactResume(SavedAlgorithm):
             th.cuda.set_rng_state_all(states)
         np.random.set_state(state["numpy"])
         random.setstate(state["python"])
+        if "action_space" in state:  # not of earlier versions
+            self.action_space.np_random.bit_generator.state = state["action_space"]
         if self._vec_normalize_env is not None:
             vars(self._vec_normalize_env).update(state["normalizer"] or {})
         if "last_obs" in state and self._restore_envs(copies or state.get("env")):
@@ -347,6 +382,8 @@ class ExactResume(SavedAlgorithm):
         self._last_obs = state["last_obs"]
         self._last_original_obs = state["last_original_obs"]
         self._last_episode_starts = state["last_episode_starts"]
+        for own, saved in zip(self._lstm_states(), state.get("lstm_states", []), strict=True):
+            own.copy_(th.as_tensor(saved))
 
     def _begin_new_episodes(self) -> None:
         """Let the next ``learn`` reset the environments."""

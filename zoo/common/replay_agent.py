@@ -3,7 +3,6 @@
 import sys
 import warnings
 from collections.abc import Callable, Hashable, Mapping
-from copy import deepcopy
 from functools import partial
 from typing import Any, ClassVar, TypeVar
 
@@ -192,14 +191,13 @@ class ReplayAgent(OfflineLearning, GradientUpdates, ReplayFiles):
                 stacklevel=3,
             )
         self._announce_replay(buffer, total_timesteps)
-        noise, goes_on = deepcopy(self.action_noise), not self._will_reset(reset_num_timesteps)
+        goes_on = not self._will_reset(reset_num_timesteps)
         if not goes_on:
             self._elsewhere = acting_elsewhere(self)
-        result = super()._setup_learn(
-            total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
-        )
-        if goes_on:
-            self.action_noise = noise  # SB3 has reset it, in the middle of episodes
+        with self._noise_kept(goes_on):
+            result = super()._setup_learn(
+                total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
+            )
         self.action_noise = fit_noise(self.action_noise, self.action_space, self.n_envs)
         return result
 

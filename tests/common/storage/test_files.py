@@ -3,14 +3,17 @@
 import errno
 import os
 import pickle
+import platform
+import subprocess
 import threading
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from dreamzoo.common.storage.files import check_folder, explained, replaced_file
+from dreamzoo.common.storage.files import STALE, check_folder, explained, replaced_file
 
 FullDisk = Callable[[int], AbstractContextManager[None]]
 
@@ -42,6 +45,41 @@ def test_whatever_interrupts_it_the_older_one_stays(
         write()
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_of_two_writers_of_one_name_the_last_stays_whole(tmp_path: Path) -> None:
+    path = tmp_path / "file.pkl"
+    with replaced_file(path, "pkl") as last:
+        last.write(b"la")
+        last.flush()
+        with replaced_file(path, "pkl") as first:
+            first.write(b"first, and longer")
+        assert path.read_bytes() == b"first, and longer"
+        last.write(b"st")
+    assert path.read_bytes() == b"last"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_process_left_is_removed_and_no_other_part(tmp_path: Path) -> None:
+    here, dead = platform.node(), subprocess.Popen("true")
+    dead.wait()
+    parts = {
+        f"file.pkl.{here}-{dead.pid}-0123abcd.new": False,
+        f"file.pkl.{here}-{os.getpid()}-0123abcd.new": True,
+        f"file.pkl.{here}-1-0123abcd.new": True,
+        "file.pkl.elsewhere-7-0123abcd.new": True,
+        "file.pkl.elsewhere-8-0123abcd.new": False,  # nothing was added for a day
+        f"other.pkl.{here}-{dead.pid}-0123abcd.new": True,
+        "file.pkl.new": True,
+    }
+    for name in parts:
+        (tmp_path / name).touch()
+    long_ago = time.time() - STALE - 1
+    os.utime(tmp_path / "file.pkl.elsewhere-8-0123abcd.new", (long_ago, long_ago))
+    with replaced_file(tmp_path / "file.pkl", "pkl"):
+        pass
+    kept = {name for name, stays in parts.items() if stays}
+    assert {path.name for path in tmp_path.iterdir()} == {*kept, "file.pkl"}
 
 
 def test_a_full_disk_is_named_with_the_file(tmp_path: Path, full_disk: FullDisk) -> None:

@@ -1,23 +1,30 @@
 """Folders of saves: whatever cuts a save off, the last complete one counts, whole."""
 
+import errno
 import json
 import os
+import platform
 import shutil
+import subprocess
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 
 from dreamzoo import DreamerV3
 from dreamzoo.analysis.callbacks import SaveCallback
 from dreamzoo.common.environments.normalizer import load_normalizer
+from dreamzoo.common.storage import files, saves
 from dreamzoo.common.storage.container import FileError, reading
 from dreamzoo.common.storage.files import replaced_file
-from dreamzoo.common.storage.saves import new_save, newest, within
+from dreamzoo.common.storage.saves import LOCK, SAVES, new_save, newest, within
 
 TINY: dict[str, Any] = dict(
     policy_kwargs=dict(size="debug"), batch_size=2, batch_length=4, buffer_size=500, seed=0
@@ -42,7 +49,7 @@ def test_the_last_saves_stay(tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     assert {path.name for path in tmp_path.glob("0*[!w]")} == {one, two}
     _make(tmp_path, last, keep=1)
-    assert {path.name for path in tmp_path.iterdir()} == {last, "notes", "saves.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {last, "notes", SAVES, LOCK}
 
 
 def test_a_folder_without_a_list_is_a_save_itself(tmp_path: Path) -> None:
@@ -82,7 +89,72 @@ def test_a_save_that_fails_leaves_the_older_ones(
     with pytest.raises(error):
         fail()
     assert newest(tmp_path) == tmp_path / "a"
-    assert {path.name for path in tmp_path.iterdir()} == {"a", "saves.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {"a", SAVES, LOCK}
+
+
+@contextmanager
+def _saving(folder: Path, name: str, keep: int) -> Iterator[None]:
+    """Save in another thread, and end that save at the end."""
+    begun, ends = threading.Event(), threading.Event()
+
+    def save() -> None:
+        with new_save(folder, name, keep) as new:
+            begun.set()
+            ends.wait(10)
+            (new / "file").write_text(name)
+
+    thread = threading.Thread(target=save)
+    thread.start()
+    assert begun.wait(10)
+    try:
+        yield
+    finally:
+        ends.set()
+        thread.join(10)
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_two_trainings_in_one_folder_lose_no_save_to_each_other(tmp_path: Path, keep: int) -> None:
+    """One begins to save while the other does: both are made, and the last of all stay."""
+    one, other, third = _names("123")
+    second = threading.Thread(target=lambda: _make(tmp_path, other, keep))
+    with _saving(tmp_path, one, keep):
+        second.start()
+        second.join(0.2)
+        assert {path.name for path in tmp_path.iterdir()} == {f"{one}.new", LOCK}
+    second.join(10)
+    _make(tmp_path, third, keep)
+    last = [one, other, third][-keep:]
+    assert json.loads((tmp_path / SAVES).read_text()) == last
+    assert {path.name for path in tmp_path.iterdir()} == {*last, SAVES, LOCK}
+    assert [(tmp_path / name / "file").read_text() for name in last] == last
+
+
+def test_a_save_of_another_process_that_does_not_end_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(saves, "PATIENCE", 0.1)
+    one, other = _names("12")
+    said = rf"process has been saving in {tmp_path} .* nothing was saved\. .* another folder"
+    with _saving(tmp_path, one, 1), pytest.raises(TimeoutError, match=said):
+        _make(tmp_path, other)
+    assert {path.name for path in tmp_path.iterdir()} == {one, SAVES, LOCK}
+
+
+def test_where_there_are_no_locks_only_what_the_list_drops_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it lacks may be what another process is saving."""
+
+    def no_lock(self: FileLock) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(FileLock, "acquire", no_lock)
+    one, other, last = _names("123")
+    (tmp_path / f"{other}.new").mkdir()
+    _make(tmp_path, one)
+    _make(tmp_path, last)
+    assert {path.name for path in tmp_path.iterdir()} == {last, f"{other}.new", SAVES}
 
 
 class _Killed(BaseException):
@@ -127,6 +199,8 @@ def test_a_kill_at_any_change_of_files_leaves_one_save_whole(
     old, new, after = (f"{step:012d}_0123abcd" for step in (1, 2, 3))
     found: list[str] = []
     at, is_cut = -1, True
+    dead = subprocess.Popen("true")
+    dead.wait()
     while is_cut:
         at += 1
         folder = tmp_path / str(at)
@@ -134,6 +208,7 @@ def test_a_kill_at_any_change_of_files_leaves_one_save_whole(
         _save(folder, old)
         with monkeypatch.context() as patch:
             _killing(patch, at)
+            patch.setattr(files, "_writer", lambda: f"{platform.node()}-{dead.pid}")
             try:
                 _save(folder, new)
                 is_cut = False
@@ -144,7 +219,7 @@ def test_a_kill_at_any_change_of_files_leaves_one_save_whole(
         found += texts
         assert len(found) == at + 1  # all of one save
         _save(folder, after)
-        assert {path.name for path in folder.iterdir()} == {after, "saves.json"}
+        assert {path.name for path in folder.iterdir()} == {after, SAVES, LOCK}
     assert set(found) == {old, new}
     assert found.index(new) > 20  # the list is replaced after everything else
     assert set(found[found.index(new) :]) == {new}

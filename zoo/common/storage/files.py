@@ -3,17 +3,26 @@
 import contextlib
 import os
 import pathlib
+import platform
+import re
 import sys
 import tempfile
+import time
+import uuid
 import warnings
 from collections.abc import Iterator
 from typing import BinaryIO
+
+#: Seconds after which a part of a file has no writer any more, if nothing was added to it.
+STALE = 24 * 60 * 60
 
 
 @contextlib.contextmanager
 def replaced_file(path: str | pathlib.Path, suffix: str) -> Iterator[BinaryIO]:
     """
     Open a file for writing that takes the place of an older one only when it is complete.
+
+    Of several that are written to one name at the same time the one that ends last stays, whole.
 
     :param path: its name, read as SB3 reads it: the suffix is added where there is none, folders
         are made, and a folder of that name gives a file ending in ``_2``
@@ -34,7 +43,8 @@ def replaced_file(path: str | pathlib.Path, suffix: str) -> Iterator[BinaryIO]:
             with target.open("wb") as file:
                 yield file
             return
-        new = target.with_name(f"{target.name}.new")
+        _remove_cut_off(target)
+        new = target.with_name(f"{target.name}.{_writer()}-{uuid.uuid4().hex[:8]}.new")
         try:
             with new.open("wb") as file:
                 yield file
@@ -45,6 +55,35 @@ def replaced_file(path: str | pathlib.Path, suffix: str) -> Iterator[BinaryIO]:
         finally:
             with contextlib.suppress(OSError):
                 new.unlink(missing_ok=True)
+
+
+def _writer() -> str:
+    """Name this process, as no other one of any machine is named."""
+    return f"{platform.node()}-{os.getpid()}"
+
+
+def _remove_cut_off(target: pathlib.Path) -> None:
+    """Remove what processes that were killed have left of a file."""
+    part = re.compile(rf"{re.escape(target.name)}\.(.*)-(\d+)-[0-9a-f]{{8}}\.new")
+    for path in target.parent.iterdir():
+        if found := part.fullmatch(path.name):
+            with contextlib.suppress(OSError):  # its writer has just ended
+                here, pid = found[1] == platform.node(), int(found[2])
+                if (here and not _lives(pid)) or time.time() - path.stat().st_mtime > STALE:
+                    path.unlink()
+
+
+def _lives(pid: int) -> bool:
+    """Return whether there may be a process of a number on this machine."""
+    if os.name != "posix":  # there the question would end it
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # it is someone else's
+        return True
+    return True
 
 
 def sync_folder(folder: pathlib.Path) -> None:

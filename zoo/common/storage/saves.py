@@ -11,12 +11,18 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+from filelock import FileLock, Timeout
+
 from dreamzoo.common.storage.container import FileError, naming
 from dreamzoo.common.storage.files import replaced_file, sync_folder
 from dreamzoo.nn.fast import ranks
 
 #: Names the saves of a folder, the newest last; replaced as a whole.
 SAVES = "saves.json"
+#: Held by the process that saves.
+LOCK = "saves.lock"
+#: Seconds to wait for another process that saves in the same folder.
+PATIENCE = 600.0
 #: Files of a save; SB3 writes the replays of its own agents as pickles.
 MODEL, REPLAY, TRAINING = "model.zip", "replay_buffer.npz", "training_state.zip"
 REPLAY_OF_SB3 = "replay_buffer.pkl"
@@ -87,31 +93,61 @@ def new_save(folder: pathlib.Path, name: str, keep: int) -> Iterator[pathlib.Pat
     Make a save that is complete or not there, and remove those that are too old.
 
     The moment at which the list of saves is replaced is the moment at which the new one counts.
+    Processes that save in one folder at the same time wait for each other; the last saves of them
+    all stay.
 
     :param folder: of the saves
     :param name: of this one, see :func:`save_name`
     :param keep: how many last saves stay
     :return: folder to write to
-    :raises OSError: names the file that could not be written; the older saves are as they were
+    :raises OSError: names the file that could not be written, or says that another process does
+        not end its save; the older saves are as they were
     """
     new = folder / f"{name}.new"
+    with _locked(folder) as is_alone:
+        try:
+            new.mkdir()
+            yield new
+            for path in new.iterdir():
+                with path.open("rb+") as file:
+                    os.fsync(file.fileno())
+            sync_folder(new)
+            new.replace(folder / name)
+            sync_folder(folder)  # before a list names it
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+        listed = _names(folder)
+        names = [*listed, name][-keep:]
+        with replaced_file(folder / SAVES, "json") as file:
+            file.write(json.dumps(names).encode())
+        if is_alone:  # what was cut off is nobody's
+            listed = [path.name for path in folder.iterdir() if _NAME.fullmatch(path.name)]
+        for old in {*listed} - {*names}:
+            shutil.rmtree(folder / old, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: pathlib.Path) -> Iterator[bool]:
+    """
+    Keep other processes from saving in a folder.
+
+    :return: False where the file system has no locks: others may be saving
+    :raises OSError: if another process is, for longer than it may
+    """
+    lock = FileLock(folder / LOCK, timeout=PATIENCE)
     try:
-        new.mkdir()
-        yield new
-        for path in new.iterdir():
-            with path.open("rb+") as file:
-                os.fsync(file.fileno())
-        sync_folder(new)
-        new.replace(folder / name)
-        sync_folder(folder)  # before a list names it
+        lock.acquire()
+    except Timeout:
+        raise TimeoutError(
+            f"Another process has been saving in {folder} for {PATIENCE:.0f} s, so nothing was "
+            "saved. End it, or save in another folder."
+        ) from None
+    except (OSError, NotImplementedError):
+        pass
+    try:
+        yield lock.is_locked
     finally:
-        shutil.rmtree(new, ignore_errors=True)
-    names = [*_names(folder), name][-keep:]
-    with replaced_file(folder / SAVES, "json") as file:
-        file.write(json.dumps(names).encode())
-    for path in folder.iterdir():  # older ones, and what was cut off
-        if _NAME.fullmatch(path.name) and path.name not in names:
-            shutil.rmtree(path, ignore_errors=True)
+        lock.release()
 
 
 def save_jointly(
