@@ -89,6 +89,8 @@ WRONG: list[tuple[list[str], str]] = [
     (["dream", *MODEL, "--replay", "text.pkl"], "text.pkl is not of a form that is safe"),
     (["dream", *MODEL, "--replay", "damaged"], "The folder damaged holds no replay"),
     (["dream", *MODEL, "--env", "Pendulum-v1"], "spaces do not match"),
+    (["dream", *MODEL, *REPLAY, "-e", "sutton_barto_reward=True"], "which --env has to name"),
+    (["play", *MODEL[1:], "-e", "sutton_barto_reward=True"], "which --env has to name"),
     (["dream", *MODEL, *REPLAY, "--length", "9", "--context", "9"], "context=9 must be"),
     (["dream", *MODEL, *REPLAY, "--length", "90", "--context", "60"], "context"),
     (["dream", *MODEL, *REPLAY, "--length", "9", "--out", "file"], "file"),

@@ -64,6 +64,14 @@ def test_an_earlier_run_runs_no_code_unless_it_is_trusted(run: Path) -> None:
     assert agent.replay_buffer._count.tolist() == [31, 31]  # the first observations, too
 
 
+def test_an_earlier_model_has_a_report_if_it_is_trusted(run: Path) -> None:
+    """The page cannot say what such a file holds, but all else."""
+    page = run / "report.html"
+    few = ["--episodes", "1", "--horizon", "3", "--out", str(page)]
+    main(["report", str(run / "model.zip"), "--env", "CartPole-v1", "--trusted", *few])
+    assert "Reality and dream" in page.read_text()
+
+
 def _agent() -> DreamerV3:
     small = dict(policy_kwargs=dict(size="debug"))
     return DreamerV3("MlpPolicy", "CartPole-v1", **small)  # type: ignore[arg-type]

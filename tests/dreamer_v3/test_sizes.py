@@ -1,5 +1,8 @@
 """Checklist D1: numbers of parameters, to the digit (specification, section 10)."""
 
+import dataclasses
+from typing import Any
+
 import numpy as np
 import pytest
 import torch as th
@@ -108,6 +111,19 @@ def test_sizes_follow_the_published_rule() -> None:
         assert (size.stoch, size.blocks, size.bins, size.feat) == (32, 8, 255, 10 * units)
     own = Size(units=8, deter=8, classes=2, cnn_depth=1)
     assert get_size(own) is own
+
+
+@pytest.mark.parametrize(
+    ("width", "value"),
+    [
+        *(("units", 0), ("deter", -8), ("classes", "4"), ("cnn_depth", 2.0), ("hidden", 0)),
+        *(("stoch", None), ("blocks", True), ("bins", 5.0)),
+        *(("observation_layers", 101), ("head_layers", -1), ("head_layers", 10**9)),
+    ],
+)
+def test_widths_that_are_none_are_named(width: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=rf"Size: {width}={value!r} must be"):
+        dataclasses.replace(get_size("debug"), **{width: value})
 
 
 def test_unknown_size_is_named() -> None:

@@ -1,5 +1,6 @@
 """Models on the Hub: what is uploaded comes back byte for byte, and loads without trust."""
 
+import inspect
 import json
 import pickle
 from pathlib import Path
@@ -16,6 +17,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 import dreamzoo
 from dreamzoo import AGENTS
+from dreamzoo.analysis.evaluation import tell_rewards
 from dreamzoo.common.environments.normalizer import as_in_training
 from dreamzoo.hub import load_from_hub, package_to_hub, push_to_hub
 from tests.hub.server import Hub
@@ -81,12 +83,24 @@ def test_every_agent_is_packaged_with_what_is_known_of_it(name: str, hub: Hub) -
     assert same.predict(obs, deterministic=True)[0] == model.predict(obs, deterministic=True)[0]
 
 
-def test_the_code_of_a_card_runs(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("name", ["discrete_sac", "rl_lstm"])
+def test_the_code_of_a_card_runs(
+    name: str, hub: Hub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It plays as the card's return was played: as many episodes, with the same actions."""
     env: Any = VecNormalize(make_vec_env("CartPole-v1"))
-    model = make("discrete_sac", env)
+    model = make(name, env)
     env.obs_rms.mean = np.full(4, 0.3)
-    name = (model, "a", "DiscreteSAC", "CartPole-v1", env, "me/a")
-    package_to_hub(*name, n_eval_episodes=1, env_kwargs=dict(sutton_barto_reward=True))
+    said = (model, "a", type(model).__name__, "CartPole-v1", env, "me/a")
+    settings: Any = dict(env_kwargs=dict(sutton_barto_reward=True), is_deterministic=False)
+    package_to_hub(*said, n_eval_episodes=2, **settings)
+    played: list[dict[str, Any]] = []
+
+    def seen(*args: Any, **kwargs: Any) -> Any:
+        played.append(inspect.signature(evaluate_policy).bind(*args, **kwargs).arguments)
+        return evaluate_policy(*args, **kwargs)
+
+    monkeypatch.setattr("stable_baselines3.common.evaluation.evaluate_policy", seen)
     assert env.training
     assert env.norm_reward
     text = hub.repos["me/a"]["README.md"].decode()
@@ -96,6 +110,30 @@ def test_the_code_of_a_card_runs(hub: Hub, capsys: pytest.CaptureFixture[str]) -
     assert np.array_equal(namespace["env"].obs_rms.mean, env.obs_rms.mean)
     assert namespace["env"].envs[0].unwrapped._sutton_barto_reward
     assert capsys.readouterr().out.startswith("(")
+    (asked,) = played
+    assert (asked["n_eval_episodes"], asked["deterministic"]) == (2, False)
+    assert asked.get("callback") is (tell_rewards if name == "rl_lstm" else None)
+
+
+@pytest.mark.parametrize("name", ["rl_mem", "rl_lstm"])
+def test_whatever_a_card_shows_was_played_with_rewards(
+    name: str, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Episodes and film; of sequences, ``tests/analysis`` makes sure."""
+    model, heard = make(name), []
+    predict, names = model.predict, model.policy.memory.names
+
+    def note_what_is_heard(obs: Any, state: Any = None, *rest: Any, **more: Any) -> Any:
+        if state is not None:
+            heard.append([state[names.index(part)].tolist() for part in ("reward", "told")])
+        return predict(obs, state, *rest, **more)
+
+    monkeypatch.setattr(model, "predict", note_what_is_heard)
+    env = gym.make("CartPole-v1", render_mode="rgb_array")
+    said = (model, "a", type(model).__name__, "CartPole-v1", env, "me/a")
+    package_to_hub(*said, n_eval_episodes=1, video_length=5)
+    assert len(heard) > 10
+    assert all(parts == [[[1.0]], [[1.0]]] for parts in heard)
 
 
 def test_agents_of_sb3_are_packaged_and_ask_for_trust(hub: Hub) -> None:
@@ -114,6 +152,19 @@ class Payload:
 
     def __reduce__(self) -> Any:
         return (setattr, (Payload, "ran", True))
+
+
+@pytest.mark.parametrize("folder", ["", "runs/cartpole [1]/", "*/"])
+def test_statistics_are_those_beside_the_model(folder: str, hub: Hub) -> None:
+    hub.repos["me/runs"] = {
+        **{f"{folder}agent.zip": b"model", f"{folder}vecnormalize.zip": b"its own"},
+        **{"other/agent.zip": b"", "other/vecnormalize.zip": b"of another"},
+    }
+    path = Path(load_from_hub("me/runs", f"{folder}agent.zip"))
+    assert path.read_bytes() == b"model"
+    assert (path.parent / "vecnormalize.zip").read_bytes() == b"its own"
+    root = path.parents[folder.count("/")]
+    assert len([x for x in root.rglob("*") if x.is_file()]) == 2
 
 
 def test_code_in_a_repository_does_not_run(hub: Hub) -> None:

@@ -29,6 +29,20 @@ MUTANTS = [
         ("tests/cli/test_bad_input.py",),
     ),
     Mutant(
+        "commands: arguments of no environment are overlooked",
+        "zoo/cli/real_env.py",
+        "if args.env is None and args.env_kwargs:",
+        "if False:",
+        ("tests/cli/test_bad_input.py",),
+    ),
+    Mutant(
+        "report: a trusted model of an earlier form has none",
+        "zoo/common/storage/inspection.py",
+        '    except OtherFormat:\n        return ""\n',
+        "    except OtherFormat:\n        raise\n",
+        ("tests/cli/test_earlier_runs.py",),
+    ),
+    Mutant(
         "commands: seeds that numpy does not take are let in",
         ARGUMENTS,
         "whole(0)(text)) < 2**32:",

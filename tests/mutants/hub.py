@@ -11,9 +11,9 @@ REPORT, OF_REPORT = "zoo/analysis/model_report.py", ("tests/analysis/test_model_
 MUTANTS = [
     Mutant(
         "hub: a package changes the statistics of its environment",
-        PACKAGE,
-        "        normalizer.training, normalizer.norm_reward = before\n",
-        "        pass\n",
+        "zoo/common/environments/normalizer.py",
+        "            vars(normalizer).update(values)\n",
+        "",
         OF_HUB,
     ),
     Mutant(
@@ -26,8 +26,8 @@ MUTANTS = [
     Mutant(
         "hub: statistics are left behind",
         TRANSFER,
-        "wanted = [filename, NORMALIZER]",
-        "wanted = [filename]",
+        "for name in (filename, beside)]",
+        "for name in (filename,)]",
         OF_HUB,
     ),
     Mutant(
@@ -47,9 +47,51 @@ MUTANTS = [
     Mutant(
         "hub: pickles are said to run no code",
         CARD,
-        "    except FileError:\n",
-        "    except FileError:\n        held = ''\n    if False:\n",
+        "    if not held:\n",
+        "    if False:\n",
         OF_HUB,
+    ),
+    Mutant(
+        "hub: statistics are those at the root",
+        TRANSFER,
+        "PurePosixPath(filename).with_name(NORMALIZER)",
+        "PurePosixPath(NORMALIZER)",
+        OF_HUB,
+    ),
+    Mutant(
+        "hub: names of files are patterns",
+        TRANSFER,
+        "[glob.escape(name) for name",
+        "[name for name",
+        OF_HUB,
+    ),
+    Mutant(
+        "hub: the code of a card tells no rewards",
+        CARD,
+        "    if card.hears:\n",
+        "    if False:\n",
+        OF_HUB,
+    ),
+    Mutant(
+        "hub: a film is played without rewards",
+        PACKAGE,
+        "        tell(model, state, RewardUnit.of(model, env).learned(rewards))\n",
+        "",
+        OF_HUB,
+    ),
+    Mutant(
+        "sequences: they are played without rewards",
+        "zoo/analysis/playing.py",
+        "            tell(model, state, reward)\n",
+        "",
+        ("tests/analysis/test_evaluation.py",),
+    ),
+    Mutant(
+        "agreement: a policy is told no rewards",
+        "zoo/analysis/agreement.py",
+        "        tell(policy, state, unit.learned(reward))\n",
+        "",
+        ("tests/analysis/test_agreement.py",),
     ),
     Mutant(
         "errors by horizon: ends of episodes are overlooked",

@@ -25,8 +25,8 @@ MUTANTS = [
     _mutant(
         SIZES,
         "a size of no reads is taken",
-        '("latents", "units", "layers", "heads", "policy_heads"), Whole(1))',
-        '("latents", "units", "layers", "heads", "policy_heads"), Whole(0))',
+        '("latents", "units", "heads", "policy_heads"), Whole(1))',
+        '("latents", "units", "heads", "policy_heads"), Whole(0))',
     ),
     _mutant(
         SIZES,

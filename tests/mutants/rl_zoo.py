@@ -81,8 +81,22 @@ MUTANTS = [
     Mutant(
         "rl_zoo: an agent is not known by its class",
         COMMANDS,
+        'if sign or flag == "--algo":',
+        "if sign:",
+        TESTS,
+    ),
+    Mutant(
+        "rl_zoo: an agent is not known by its class after a sign",
+        COMMANDS,
+        'if sign or flag == "--algo":',
         'if flag == "--algo":',
-        'if flag == "--agent":',
+        TESTS,
+    ),
+    Mutant(
+        "rl_zoo: arguments of environments among the settings of a user are overruled",
+        COMMANDS,
+        ", **given.hyperparams}",
+        "}",
         TESTS,
     ),
 ]

@@ -186,6 +186,9 @@ def test_published_settings_hold_in_evaluations_and_videos(
     assert of_train(given, monkeypatch) == [*given, *added]
     own = [*given, "--env-kwargs", "action_repeat:2"]
     assert of_train(own, monkeypatch) == [*own, *module]
+    for flag in ("-params", "--hyperparams"):
+        own = [*given, flag, "horizon:9", "env_kwargs:dict(action_repeat=2)"]
+        assert of_train(own, monkeypatch) == [*own, *module, "--env-kwargs", "action_repeat:2"]
 
 
 @pytest.mark.parametrize(
@@ -207,7 +210,11 @@ def test_agents_are_known_by_the_names_that_the_hub_has_for_them(
 ) -> None:
     given = ["--algo", name, "--env", "CartPole-v1", "--conf-file", "mine.py"]
     assert of_train(given, monkeypatch) == ["--algo", "dreamer_v3", *given[2:]]
-    given[1] = "ppo"
+    given[:2] = [f"--algo={name}"]
+    assert of_train(given, monkeypatch) == ["--algo=dreamer_v3", *given[1:]]
+    given[0] = "--algo=ppo"
+    assert of_train(given, monkeypatch) == given
+    given[:1] = ["--algo", "ppo"]
     assert of_train(given, monkeypatch) == given
 
 

@@ -29,7 +29,7 @@ from dreamzoo.cli.arguments import (
     seed,
     whole,
 )
-from dreamzoo.cli.real_env import add_env, make_real_env
+from dreamzoo.cli.real_env import add_env, make_real_env, parse_args
 from dreamzoo.common.environments.normalizer import load_normalizer
 from dreamzoo.envs.dreams.load_model import load_model
 
@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--context", type=whole(1), default=5, help="steps that the model sees")
     parser.add_argument("--scale", type=whole(1), default=2, help="magnification of images")
     parser.add_argument("--seed", type=seed, default=0)
-    args = parser.parse_args(argv)
+    args = parse_args(parser, argv)
     with plain_errors():
         look = DreamVideoCallback(
             n_sequences=args.sequences, length=args.length, context=args.context, seed=args.seed

@@ -24,7 +24,7 @@ from dreamzoo.cli.arguments import (
     seed,
     whole,
 )
-from dreamzoo.cli.real_env import add_env
+from dreamzoo.cli.real_env import add_env, parse_args
 from dreamzoo.common.environments.normalizer import load_normalizer
 from dreamzoo.envs.dreams.load_model import load_model
 
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--browsers", type=whole(1), default=4, help="at the same time")
     parser.add_argument("--device", default="auto")
     add_threads(parser)
-    args = parser.parse_args(argv)
+    args = parse_args(parser, argv)
     th.set_num_threads(args.threads)
     with plain_errors():
         from dreamzoo.playing.start import play  # says which extra it needs, if it is not there

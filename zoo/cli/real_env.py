@@ -26,6 +26,19 @@ def add_env(parser: argparse.ArgumentParser, into: Any = None, **settings: Any) 
     parser.add_argument("-e", "--env-kwargs", nargs="*", type=parse_value, default=[])
 
 
+def parse_args(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:
+    """
+    Read the command line of a command that can do without an environment.
+
+    :param parser: of the command, with what :func:`add_env` lets it say
+    :param argv: None: that of the process
+    """
+    args = parser.parse_args(argv)
+    if args.env is None and args.env_kwargs:
+        parser.error("argument -e/--env-kwargs: of an environment, which --env has to name")
+    return args
+
+
 def make_real_env(args: argparse.Namespace, model: Any, n_envs: int) -> VecEnv:
     """
     Make the environment that a command line names, observed as the model was trained.

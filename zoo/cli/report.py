@@ -25,7 +25,7 @@ from dreamzoo.cli.arguments import (
     whole,
 )
 from dreamzoo.cli.real_env import add_env, make_real_env
-from dreamzoo.common.storage.inspection import describe
+from dreamzoo.common.storage.inspection import describe_own
 from dreamzoo.envs.dreams.load_model import load_model
 
 
@@ -46,12 +46,13 @@ def main(argv: list[str] | None = None) -> None:
         if args.replay is not None:
             load_replay(model, args.replay, args.trusted)
         env = make_real_env(args, model, args.episodes)
+        held = describe_own(args.model)
         args.out.parent.mkdir(parents=True, exist_ok=True)
     page = model_report(
         model,
         env,
         title=f"{type(model).__name__} on {args.env}",
-        held=describe(args.model),
+        held=held,
         run=args.model if args.model.is_dir() else args.model.parent,
         horizon=args.horizon,
         seed=args.seed,

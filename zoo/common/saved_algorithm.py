@@ -19,6 +19,7 @@ from dreamzoo.common.storage.agent_file import (
     check_parameters,
     known_attributes,
     read_agent,
+    read_parameters,
     system_info,
     untrusted,
     write_agent,
@@ -199,9 +200,10 @@ class SavedAlgorithm(BaseAlgorithm):
         vars(model).update(kwargs)
         with Budget(stored.nbytes):
             model._setup_model()
-        check_parameters(model, stored)
-        model.set_parameters(stored.params, exact_match=True, device=device)
-        for name, value in stored.variables.items():
+        tensors = stored.parameters
+        check_parameters(model, tensors)
+        model.set_parameters(tensors.params, exact_match=True, device=device)
+        for name, value in tensors.variables.items():
             if value is not None:  # directly, since an optimizer may know it
                 recursive_setattr(model, f"{name}.data", value.data)
         if model.use_sde:
@@ -218,7 +220,7 @@ class SavedAlgorithm(BaseAlgorithm):
         device: th.device | str = "auto",
     ) -> None:
         """
-        Load parameters, as SB3 does.
+        Load parameters, as SB3 does. Of a file only the tensors are read.
 
         :param load_path_or_dict: file of an agent, or what :meth:`get_parameters` returns
         :param exact_match: refuse others than all that the agent has
@@ -227,7 +229,7 @@ class SavedAlgorithm(BaseAlgorithm):
         if isinstance(load_path_or_dict, dict):
             super().set_parameters(load_path_or_dict, exact_match, device)
             return
-        stored = read_agent(load_path_or_dict, device, None, False)
+        stored = read_parameters(load_path_or_dict, device)
         with naming(stored.label):
             check_parameters(self, stored)
             super().set_parameters(stored.params, exact_match, device)

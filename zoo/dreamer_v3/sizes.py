@@ -1,6 +1,10 @@
 """Model sizes of DreamerV3 as data: one frozen dataclass, one table."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
+
+from dreamzoo.common.settings import Setting, Whole, read_settings
 
 
 @dataclass(frozen=True)
@@ -27,9 +31,10 @@ class Size:
     :param hidden: width of the hidden layers inside the dynamics; None means ``units``
     :param stoch: number S of categorical latents
     :param blocks: number g of blocks of the block-diagonal recurrent layers
-    :param observation_layers: hidden layers of the vector encoder and decoder
-    :param head_layers: hidden layers of actor and critic
+    :param observation_layers: hidden layers of the vector encoder and decoder, at most 100
+    :param head_layers: hidden layers of actor and critic, at most 100
     :param bins: bins of the two-hot heads, odd
+    :raises ValueError: for a width or a number that is none
     """
 
     units: int
@@ -42,6 +47,15 @@ class Size:
     observation_layers: int = 3
     head_layers: int = 3
     bins: int = 255
+    _settings: ClassVar[Mapping[str, Setting]] = {
+        **dict.fromkeys(("units", "deter", "classes", "cnn_depth"), Whole(1)),
+        "hidden": Whole(1, none=True),
+        **dict.fromkeys(("stoch", "blocks", "bins"), Whole(1)),
+        **dict.fromkeys(("observation_layers", "head_layers"), Whole(0, 100)),
+    }
+
+    def __post_init__(self) -> None:
+        read_settings(type(self).__name__, self._settings, vars(self))
 
     @property
     def dynamics_hidden(self) -> int:

@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dreamzoo.common.environments.normalizer import NORMALIZER
-from dreamzoo.common.storage.container import FileError
-from dreamzoo.common.storage.inspection import describe
+from dreamzoo.common.storage.inspection import describe_own
 from dreamzoo.envs.errors import requires_extra
 
 REPLAY, OPEN_LOOP = "replay.mp4", "open_loop.png"
@@ -25,6 +24,7 @@ class Card(NamedTuple):
     :param steps: of its training
     :param returns: of the episodes that were played, (E,)
     :param deterministic: whether the most likely actions were taken
+    :param hears: whether the agent was told its rewards
     :param errors: table of the world model's errors by horizon; empty if it has none
     """
 
@@ -36,6 +36,7 @@ class Card(NamedTuple):
     steps: int
     returns: np.ndarray
     deterministic: bool
+    hears: bool = False
     errors: str = ""
 
 
@@ -92,8 +93,12 @@ Return **{mean:.2f} +/- {std:.2f}** (mean and standard deviation of {len(card.re
 def _use(card: Card) -> str:
     arguments = "".join(f", {key}={value!r}" for key, value in card.env_kwargs.items())
     imported = wrapped = ""
+    played = f"model, env, {len(card.returns)}, deterministic={card.deterministic}"
+    if card.hears:
+        imported = "from dreamzoo.analysis.evaluation import tell_rewards\n"
+        played += ", callback=tell_rewards"
     if (card.file.parent / NORMALIZER).exists():
-        imported = "from dreamzoo.common.environments.normalizer import as_in_training\n"
+        imported += "from dreamzoo.common.environments.normalizer import as_in_training\n"
         wrapped = "env = as_in_training(env, path)  # observations are normalized\n"
     return f"""## Use
 
@@ -107,7 +112,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 path = load_from_hub("{card.repo_id}", "{card.file.name}")
 model = dreamzoo.load(path)
 env = make_vec_env(lambda: make_env("{card.env_id}"{arguments}))
-{wrapped}print(evaluate_policy(model, env))
+{wrapped}print(evaluate_policy({played}))
 ```
 """
 
@@ -121,7 +126,7 @@ The model sees the first steps of real episodes and goes on with the agent's act
 
 {shown}![truth and prediction]({OPEN_LOOP})
 
-Root mean squared errors, in the environment's units, by the number of steps since the last
+Root mean squared errors, in the agent's units, by the number of steps since the last
 observation that the model saw, beside those of saying that this observation stays:
 
 {card.errors}
@@ -129,9 +134,8 @@ observation that the model saw, beside those of saying that this observation sta
 
 
 def _file(card: Card) -> str:
-    try:
-        held = describe(card.file)
-    except FileError:
+    held = describe_own(card.file)
+    if not held:
         return """## File
 
 An agent of Stable-Baselines3 is a pickle, which runs code when it is loaded: pass `trusted=True` to

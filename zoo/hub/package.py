@@ -4,8 +4,6 @@ import datetime
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +14,18 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.utils import get_system_info
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, unwrap_vec_normalize
 
-from dreamzoo.analysis.evaluation import check_spaces, play_episodes
+from dreamzoo.analysis.evaluation import check_spaces, play_episodes, tell
 from dreamzoo.analysis.horizon_errors import table
 from dreamzoo.analysis.open_loop_files import write_open_loop
 from dreamzoo.analysis.playing import predict_play
-from dreamzoo.common.environments.normalizer import NORMALIZER, save_normalizer
+from dreamzoo.common.environments.normalizer import (
+    NORMALIZER,
+    RewardUnit,
+    save_normalizer,
+    statistics_at_rest,
+)
 from dreamzoo.common.has_world_model import HasWorldModel
+from dreamzoo.common.policies.hears_rewards import HearsRewards
 from dreamzoo.envs.errors import requires_extra
 from dreamzoo.hub.card import REPLAY, Card, write_card
 from dreamzoo.hub.transfer import hub_api
@@ -86,7 +90,7 @@ def package_to_hub(
         raise FileNotFoundError(f"There is no folder {logs}. Nothing was uploaded.")
     env = eval_env if isinstance(eval_env, VecEnv) else DummyVecEnv([lambda: Monitor(eval_env)])
     check_spaces(model, env)
-    with tempfile.TemporaryDirectory() as scratch, _statistics_at_rest(env):
+    with tempfile.TemporaryDirectory() as scratch, statistics_at_rest(env):
         folder = Path(scratch)
         file = folder / f"{model_name.removesuffix('.zip')}.zip"
         model.save(file)
@@ -108,6 +112,7 @@ def package_to_hub(
             steps=model.num_timesteps,
             returns=returns,
             deterministic=is_deterministic,
+            hears=isinstance(model.policy, HearsRewards),
             errors=errors,
         )
         write_card(card)
@@ -115,21 +120,6 @@ def package_to_hub(
         message = commit_message or f"{model_architecture} playing {env_id}"
         api.upload_folder(repo_id=url.repo_id, folder_path=folder, commit_message=message)
     return str(url)
-
-
-@contextmanager
-def _statistics_at_rest(env: VecEnv) -> Iterator[None]:
-    """Show observations as in training and rewards as they are, and learn nothing from them."""
-    normalizer = unwrap_vec_normalize(env)
-    if normalizer is None:
-        yield
-        return
-    before = normalizer.training, normalizer.norm_reward
-    normalizer.training = normalizer.norm_reward = False
-    try:
-        yield
-    finally:
-        normalizer.training, normalizer.norm_reward = before
 
 
 def _results(returns: np.ndarray, deterministic: bool) -> dict[str, Any]:
@@ -170,7 +160,8 @@ def _film(model: Any, env: VecEnv, length: int, deterministic: bool, path: Path)
     for _ in range(length):
         frames.append(env.render())
         action, state = model.predict(obs, state, starts, deterministic)
-        obs, _, starts, _ = env.step(action)
+        obs, rewards, starts, _ = env.step(action)
+        tell(model, state, RewardUnit.of(model, env).learned(rewards))
     fps = (env.metadata or {}).get("render_fps", 30)
     imageio.imwrite(path, np.stack(frames), fps=fps, macro_block_size=2)
 

@@ -1,6 +1,7 @@
 """Files to the Hugging Face Hub and from there."""
 
-from pathlib import Path
+import glob
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from dreamzoo.common.environments.normalizer import NORMALIZER
@@ -30,7 +31,7 @@ def load_from_hub(
     token: str | None = None,
 ) -> str:
     """
-    Download a model, and the statistics of ``VecNormalize`` if the repository has some.
+    Download a model, and the statistics of ``VecNormalize`` if some lie beside it.
 
     Files are kept in the cache of ``huggingface_hub`` and downloaded once. SB3's function of this
     name asks for ``TRUST_REMOTE_CODE``, since its models run code when they are loaded. Those of
@@ -53,7 +54,8 @@ def load_from_hub(
     """
     api = hub_api(token)
     filename = f"{repo_id.rpartition('/')[2]}.zip" if filename is None else filename
-    wanted = [filename, NORMALIZER]
+    beside = str(PurePosixPath(filename).with_name(NORMALIZER))
+    wanted = [glob.escape(name) for name in (filename, beside)]
     folder = api.snapshot_download(repo_id, revision=revision, allow_patterns=wanted)
     path = Path(folder, filename)
     if not path.is_file():

@@ -24,7 +24,7 @@ class Size:
 
     :param latents: number Z of latents, and half the width of a row of the memory
     :param units: width of a layer of either LSTM
-    :param layers: of either LSTM
+    :param layers: of either LSTM, at most 100
     :param heads: reads of the predictor at every step
     :param policy_heads: reads of the policy
     :param rows: of the memory
@@ -52,9 +52,10 @@ class Size:
     policy_heads: int = 1
     vector_widths: tuple[int, ...] = (64, 64)
     _settings: ClassVar[Mapping[str, Setting]] = {
-        **dict.fromkeys(("latents", "units", "layers", "heads", "policy_heads"), Whole(1)),
+        **dict.fromkeys(("latents", "units", "heads", "policy_heads"), Whole(1)),
         **dict.fromkeys(("policy_width", "value_width", "advantage_width"), Whole(1)),
         **dict.fromkeys(("widths", "vector_widths"), Widths()),
+        "layers": Whole(1, 100),
         "rows": Whole(0),
         "image_net": Choice(get_args(ImageNet)),
         "image_features": Whole(1),

@@ -72,10 +72,12 @@ def _name_as_listed(arguments: list[str]) -> None:
 
     Models on the Hub are called by their class, of which the Zoo makes ``dreamerv3``.
     """
-    for i, (flag, name) in enumerate(pairwise(arguments)):
-        if flag == "--algo":
+    for i, (flag, argument) in enumerate(pairwise(["", *arguments])):
+        sign = "--algo=" if argument.startswith("--algo=") else ""
+        if sign or flag == "--algo":
             with suppress(ValueError):  # the Zoo's own, or none
-                arguments[i + 1] = find_name("agent", name, AGENTS)
+                name = find_name("agent", argument.removeprefix(sign), AGENTS)
+                arguments[i] = f"{sign}{name}"
 
 
 def _search_without_a_run() -> None:
@@ -99,22 +101,26 @@ def _search_without_a_run() -> None:
 
 def _settings(arguments: list[str]) -> list[str]:
     """
-    Say where the settings of an agent of ours are, and what they say of its environment.
+    Say where the settings of an agent of ours are, and what all settings say of its environment.
 
     The Zoo itself makes environments for evaluations and videos with those arguments only that
     stand in the command line.
     """
+    from rl_zoo3.utils import StoreDict  # evaluates what it stores, as the Zoo is about to
+
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--algo")
     parser.add_argument("--env", default="CartPole-v1")
     parser.add_argument("-conf", "--conf-file")
     parser.add_argument("--env-kwargs", nargs="+")
+    parser.add_argument("-params", "--hyperparams", nargs="+", action=StoreDict, default={})
     given, _ = parser.parse_known_args(arguments)
     if given.algo not in AGENTS or given.conf_file is not None:
         return []
     module = f"dreamzoo.hyperparams.{given.algo}"
     known = importlib.import_module(module).hyperparams
-    env_kwargs = known[given.env].get("env_kwargs", {}) if given.env in known else {}
+    settings = {**known.get(given.env, {}), **given.hyperparams}
+    env_kwargs = settings.get("env_kwargs", {})
     added = ["--conf-file", module]
     if env_kwargs and given.env_kwargs is None:
         added += ["--env-kwargs", *(f"{key}:{value!r}" for key, value in env_kwargs.items())]

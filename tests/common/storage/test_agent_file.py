@@ -1,5 +1,6 @@
 """Files of agents: no code runs, nothing else than was saved is taken, and little memory."""
 
+import importlib
 import io
 import json
 import pickle
@@ -20,6 +21,8 @@ from stable_baselines3.common.vec_env import VecNormalize
 import dreamzoo
 from dreamzoo import RLLSTM, DreamerV3
 from dreamzoo.common.environments.normalizer import load_normalizer, save_normalizer
+from dreamzoo.common.storage.agent_file import Budget
+from dreamzoo.common.storage.plain import to_json
 from dreamzoo.dreamer_v3 import MlpPolicy
 from dreamzoo.envs import DreamEnv
 from tests.resuming import assert_equal, everything
@@ -170,6 +173,15 @@ def test_own_policies_are_given_or_trusted(tmp_path: Path) -> None:
     assert type(DreamerV3.load(tmp_path / "agent", trusted=True).policy) is _OwnPolicy
 
 
+def test_parameters_are_read_whatever_else_a_file_holds(tmp_path: Path) -> None:
+    """Only tensors are needed: nobody has to give, or trust, a class of the author's own."""
+    saved, other = (DreamerV3(_OwnPolicy, "CartPole-v1", **dict(TINY, seed=i)) for i in range(2))
+    saved.save(tmp_path / "agent")
+    other.set_parameters(tmp_path / "agent", device="cpu")
+    for name, tensor in saved.policy.state_dict().items():
+        assert th.equal(tensor, other.policy.state_dict()[name])
+
+
 def _set(name: str, value: Any) -> Callable[[Any], None]:
     return lambda data: data.__setitem__(name, value)
 
@@ -209,26 +221,73 @@ def test_attributes_that_an_agent_cannot_have_are_refused(
         DreamerV3.load(bad)
 
 
+def _size(kind: str, **widths: Any) -> Callable[[Any], None]:
+    """Let a file say the widths of networks as an agent's own class of sizes does."""
+    sizes = importlib.import_module(f"dreamzoo.{kind}.sizes")
+    said = to_json({**vars(sizes.SIZES["debug"]), **widths})
+    return _set("policy_kwargs", {"size": {":dataclass": [f"{sizes.__name__}:Size", said]}})
+
+
 BOMBS = [
     _set("policy_kwargs", {"size": "400m"}),
     _set("policy_kwargs", {"size": "debug", "units": 10**7}),
     _set("action_space", {":space": ["Discrete", {"n": 10**11, "start": 0, "dtype": "<i8"}]}),
     _set("observation_space", {":space": ["MultiBinary", {"n": [10**11]}]}),
     _set("buffer_size", 10**17),
+    _size("dreamer_v3", head_layers=10**8),
+    _size("dreamer_v3", observation_layers=10**8),
+    _size("dreamer_v3", bins=10**8 + 1),
 ]
 
 
-@pytest.mark.parametrize("change", BOMBS)
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [*(("model.zip", x) for x in BOMBS), ("small.zip", _size("merlin", layers=10**8))],
+)
 def test_a_small_file_does_not_ask_for_large_networks(
-    change: Callable[[Any], Any], folder: Path, tmp_path: Path
+    file: str, change: Callable[[Any], Any], folder: Path, tmp_path: Path
 ) -> None:
     resource = pytest.importorskip("resource")
-    bad = rewrite_json(folder / "model.zip", tmp_path / "bad.zip", "data", change)
+    bad = rewrite_json(folder / file, tmp_path / "bad.zip", "data", change)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ValueError, match=r"bad\.zip"):
-        DreamerV3.load(bad)
+        dreamzoo.load(bad)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < 300_000  # kB
+
+
+def test_many_small_networks_are_large_ones() -> None:
+    """A tensor of one number is many bytes with the module around it."""
+    made: list[th.Tensor] = []
+    with pytest.raises(ValueError, match="larger networks than it holds"), Budget(0):
+        made.extend(th.zeros(1) for _ in range(10**6))
+    with Budget(0):
+        for _ in range(200):  # nothing of these stays
+            th.zeros(10**6)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: th.arange(10**9),
+        lambda: th.linspace(0, 1, 10**9),
+        lambda: th.zeros(1).new_zeros(10**5, 10**4),
+        lambda: th.zeros(1).expand(10**9).double(),
+    ],
+)
+def test_what_is_too_large_is_not_made_first(make: Callable[[], th.Tensor]) -> None:
+    resource = pytest.importorskip("resource")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match="larger networks than it holds"), Budget(0):
+        make()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # kB
+
+
+def test_large_networks_of_a_beginner_are_loaded(tmp_path: Path) -> None:
+    """Their file holds no averages of an optimizer, and initial weights are drawn repeatedly."""
+    wide: Any = dict(TINY, policy_kwargs=dict(size="debug", net_arch=[1600, 1600]))
+    DreamerV3("MlpPolicy", "CartPole-v1", **wide).save(tmp_path / "agent")
+    assert type(DreamerV3.load(tmp_path / "agent")) is DreamerV3
 
 
 def _tensors(change: Callable[[Any], Any]) -> Callable[[bytes], bytes]:

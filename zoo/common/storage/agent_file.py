@@ -6,17 +6,18 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple, get_origin
 
 import cloudpickle
-import numpy as np
 import stable_baselines3
 import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.utils import get_device, get_system_info
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from dreamzoo.common.storage.container import (
     FileError,
     OtherFormat,
+    Reader,
     Source,
     reading,
     writing,
@@ -31,6 +32,22 @@ VERSION_OF_SB3, SYSTEM = "_stable_baselines3_version", "system_info.txt"
 NEEDED = ("policy_class", "policy_kwargs", "observation_space", "action_space")
 #: Bytes that building an agent may take beside what its file holds.
 _ROOM = 2**26
+#: Bytes that a tensor takes at least, with the module around it.
+_TENSOR = 2**12
+
+
+class Parameters(NamedTuple):
+    """
+    The tensors that a file holds of an agent.
+
+    :param label: the file
+    :param params: states of networks and optimizers
+    :param variables: other tensors
+    """
+
+    label: str
+    params: dict[str, Any]
+    variables: dict[str, Any]
 
 
 class StoredAgent(NamedTuple):
@@ -43,8 +60,7 @@ class StoredAgent(NamedTuple):
     :param data: attributes
     :param plain: names of those that nobody has to trust
     :param skipped: types of attributes that only a trusted file would give, by name
-    :param params: states of networks and optimizers
-    :param variables: other tensors
+    :param parameters: its tensors
     :param nbytes: size of the file
     """
 
@@ -54,8 +70,7 @@ class StoredAgent(NamedTuple):
     data: dict[str, Any]
     plain: set[str]
     skipped: dict[str, str]
-    params: dict[str, Any]
-    variables: dict[str, Any]
+    parameters: Parameters
     nbytes: int
 
 
@@ -158,12 +173,6 @@ def read_agent(
                 raise FileError(untrusted(reader.label, {name: skipped[name]}))
             if name not in data:
                 raise FileError(f"{reader.label} lacks {name}: it is no agent.")
-        params, variables = {}, {}
-        for name in reader.names:
-            if name == VARIABLES:
-                variables = read_tensors(reader.read(name), device)
-            elif name.endswith(".pth"):
-                params[name.removesuffix(".pth")] = read_tensors(reader.read(name), device)
         return StoredAgent(
             reader.label,
             str(reader.index["agent"]),
@@ -171,10 +180,31 @@ def read_agent(
             data,
             plain.keys() - given.keys(),
             skipped,
-            params,
-            variables,
+            _parameters(reader, device),
             reader.size,
         )
+
+
+def read_parameters(path: Source, device: th.device | str) -> Parameters:
+    """
+    Read only the tensors of an agent, whatever else its file holds.
+
+    :param path: see :func:`read_agent`
+    :param device: where they go
+    :raises FileError: if they cannot be read
+    """
+    with reading(within(path, MODEL), "agent", "zip") as reader:
+        return _parameters(reader, device)
+
+
+def _parameters(reader: Reader, device: th.device | str) -> Parameters:
+    params, variables = {}, {}
+    for name in reader.names:
+        if name == VARIABLES:
+            variables = read_tensors(reader.read(name), device)
+        elif name.endswith(".pth"):
+            params[name.removesuffix(".pth")] = read_tensors(reader.read(name), device)
+    return Parameters(reader.label, params, variables)
 
 
 def untrusted(label: str, what: Mapping[str, str]) -> str:
@@ -211,7 +241,7 @@ def read_tensors(data: bytes, device: th.device | str) -> Any:
     return found
 
 
-def check_parameters(model: BaseAlgorithm, stored: StoredAgent) -> None:
+def check_parameters(model: BaseAlgorithm, stored: Parameters) -> None:
     """
     Compare the tensors of a file with those of the agent that they are for.
 
@@ -251,27 +281,53 @@ class Budget(TorchDispatchMode):
     """
     Stops the building of networks that are larger than a file could hold.
 
+    Only what is there at the same time counts: some initial weights are drawn again and again.
+
     :param nbytes: of the file
     """
 
     def __init__(self, nbytes: int) -> None:
         super().__init__()
-        self.largest, self.left = nbytes + _ROOM, 8 * nbytes + _ROOM
+        self.left = 8 * nbytes + _ROOM
+        self._made: list[tuple[StorageWeakRef, int]] = []
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        size = args[0] if args and isinstance(args[0], list | tuple) else ()
-        if all(isinstance(n, int) for n in size) and np.prod(size, dtype=float) > self.largest:
-            raise ValueError(f"it asks for networks with {list(size)} numbers, which it lacks")
-        result = func(*args, **(kwargs or {}))
+        given = dict(kwargs or {})
+        self._require(_asked(func, args, given))
+        result = func(*args, **given)
         if not any(made.alias_info for made in func._schema.returns):  # neither in place nor a view
-            found = [x for x in tree_leaves(result) if isinstance(x, th.Tensor)]
-            # What lies on an accelerator, such as a replay, the file need not hold.
-            self.left -= sum(x.nbytes for x in found if x.device.type == "cpu")
-        if self.left < 0:
-            raise ValueError("it asks for larger networks than it holds")
+            for x in tree_leaves(result):
+                # What lies on an accelerator, such as a replay, the file need not hold.
+                if isinstance(x, th.Tensor) and x.device.type == "cpu":
+                    self._made.append((StorageWeakRef(x.untyped_storage()), max(x.nbytes, _TENSOR)))
+                    self.left -= self._made[-1][1]
+        self._require(0)
         return result
+
+    def _require(self, nbytes: int) -> None:
+        """Refuse to make so many bytes more, unless there is room once what is gone is counted."""
+        if nbytes <= self.left:
+            return
+        there = [made for made in self._made if not made[0].expired()]
+        self.left += sum(size for _, size in self._made) - sum(size for _, size in there)
+        self._made = there
+        if nbytes > self.left:
+            raise ValueError("it asks for larger networks than it holds")
+
+
+def _asked(func: Any, args: Any, kwargs: Mapping[str, Any]) -> int:
+    """Count the bytes that a call is about to make of a shape, or of a number of steps."""
+    known = {argument.name for argument in func._schema.arguments}
+    tensors = (x.device for x in tree_leaves((args, kwargs)) if isinstance(x, th.Tensor))
+    device = kwargs.get("device") or next(tensors, th.device("cpu"))
+    if not {"dtype", "device"} <= known or device.type != "cpu":
+        return 0
+    nowhere = {"device": th.device("meta"), "pin_memory": None, "generator": None}
+    given = {**kwargs, **{name: x for name, x in nowhere.items() if name in known}}
+    args, given = tree_map_only(th.Tensor, lambda x: x.to("meta"), (args, given))
+    return int(func(*args, **given).nbytes)
 
 
 def system_info(path: Source) -> str:

@@ -11,7 +11,14 @@ from stable_baselines3.common.type_aliases import TrainFreq
 
 from dreamzoo.common.buffers import SequenceReplayBuffer
 from dreamzoo.common.storage.agent_file import DATA, SYSTEM, TRUSTED
-from dreamzoo.common.storage.container import FileError, Reader, existing, printable, reading
+from dreamzoo.common.storage.container import (
+    FileError,
+    OtherFormat,
+    Reader,
+    existing,
+    printable,
+    reading,
+)
 from dreamzoo.common.storage.plain import from_json, name_of
 from dreamzoo.common.storage.saves import MODEL, newest
 
@@ -82,6 +89,19 @@ def describe(path: str | pathlib.Path, all_settings: bool = False) -> str:
     if others:
         found.append(f"Of another moment than {MODEL}: {', '.join(others)}.")
     return printable("\n".join([f"newest save: {last}", *found]))
+
+
+def describe_own(path: str | pathlib.Path) -> str:
+    """
+    Do what :func:`describe` does, if a file is of dreamzoo's form.
+
+    :param path: see :func:`describe`
+    :return: nothing for a file of SB3 or dreamzoo 0.1, which cannot be described without trust
+    """
+    try:
+        return describe(path)
+    except OtherFormat:
+        return ""
 
 
 def _file(path: pathlib.Path, all_settings: bool) -> tuple[str, str]:
