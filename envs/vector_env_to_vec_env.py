@@ -16,6 +16,9 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvS
 from dreamzoo.envs import vector_env_rows
 from dreamzoo.nn import checks
 
+#: What wrappers tell of an episode that has ended, beside what the environment itself tells.
+_STATISTICS = "episode"
+
 
 class VectorEnvToVecEnv(VecEnv):
     """
@@ -25,7 +28,8 @@ class VectorEnvToVecEnv(VecEnv):
     GPU, dreams), whose speed a ``DummyVecEnv`` of single ones would lose. Wrap it in
     ``VecMonitor`` for episode statistics. Attributes and methods of single rows:
     :mod:`dreamzoo.envs.vector_env_rows`. Flags may be of any number type, flags and rewards of
-    the shape (N, 1), too.
+    the shape (N, 1), too. Where an episode ends the information on its last step is in the
+    ``infos``, that on the reset in ``reset_infos``, as in a ``DummyVecEnv``.
 
     Example:
         >>> import gymnasium as gym
@@ -87,19 +91,23 @@ class VectorEnvToVecEnv(VecEnv):
         limit = checks.to_flags(truncated, self.num_envs, "truncations")
         rewards = checks.to_rewards(reward, self.num_envs)
         dones = ended | limit
-        last, last_info = info.pop("final_obs", None), info.pop("final_info", {})
+        last, last_info = info.pop("final_obs", None), info.pop("final_info", None)
         given = info.pop("_final_obs", dones) if self._same_step else dones
-        info.pop("_final_info", None)
+        told = info.pop("_final_info", dones)
         infos = self._row_infos(info)
         if dones.any():
             if self._same_step:
                 self._check_last(last, dones, checks.to_flags(given, self.num_envs, "_final_obs"))
             # The last observation before the reset, which may write to the same memory.
-            last, ends = to_host(last if self._same_step else obs), self._row_infos(last_info)
-            if not self._same_step:
-                obs, _ = self.env.reset(options={"reset_mask": dones.copy()})
+            last = to_host(last if self._same_step else obs)
+            if self._same_step:
+                self._part_infos(info, infos, dones, last_info, told)
+            else:
+                obs, begun = self.env.reset(options={"reset_mask": dones.copy()})
+                begins = self._row_infos(begun)
+                for i in np.flatnonzero(dones):
+                    self.reset_infos[i] = begins[i]
             for i in np.flatnonzero(dones):
-                infos[i] |= ends[i]
                 infos[i]["terminal_observation"] = (
                     {name: part[i] for name, part in last.items()}
                     if isinstance(last, dict)
@@ -107,6 +115,33 @@ class VectorEnvToVecEnv(VecEnv):
                 )
                 infos[i]["TimeLimit.truncated"] = bool(limit[i] and not ended[i])
         return to_host(obs), rewards, dones, infos
+
+    def _part_infos(
+        self,
+        info: dict[str, Any],
+        infos: list[dict[str, Any]],
+        dones: np.ndarray,
+        last_info: dict[str, Any] | None,
+        told: Any,
+    ) -> None:
+        """
+        Leave in the infos of rows that ended what belongs to the end, not to the reset.
+
+        :param info: of the step, by name
+        :param infos: the same by row, of which those that ended are changed
+        :param dones: which these are, (N,)
+        :param last_info: of ends alone; None: the environment does not tell ends from resets
+        :param told: rows of which there is one, (N,)
+        """
+        told = dones & (last_info is not None) & checks.to_flags(told, self.num_envs, "_final_info")
+        ends = self._row_infos(last_info or {})
+        # What is of some rows only is of the next episode; statistics are of the one that ended.
+        rest = {name for name in info if f"_{name}" not in info} | {_STATISTICS}
+        for i in np.flatnonzero(dones):
+            begin = {name: x for name, x in infos[i].items() if name != _STATISTICS}
+            self.reset_infos[i] = begin
+            if told[i]:
+                infos[i] = {name: x for name, x in infos[i].items() if name in rest} | ends[i]
 
     def _check_last(self, last: Any, dones: np.ndarray, given: np.ndarray) -> None:
         """Refuse ends of episodes without their last observations."""

@@ -10,8 +10,9 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecNormalize
 
-from dreamzoo import DreamerV3
+from dreamzoo import MERLIN, DreamerV3
 from dreamzoo.analysis.agreement import compare_with_dream
 from dreamzoo.analysis.evaluation import RandomPolicy
 from dreamzoo.dreamer_v3 import Size
@@ -89,6 +90,22 @@ def test_errors_and_returns_are_those_of_what_is_predicted(as_dict: bool) -> Non
     np.testing.assert_array_equal(result.real_returns, 16.0)
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_rewards_that_were_normalized_are_compared_in_the_environments_unit(own: bool) -> None:
+    """In an environment of its own the statistics of training stay as they are, too."""
+    agent = make_agent()
+    value = predict_always(agent, cont=50.0)
+    env = VecNormalize(make_vec_env(Ladder, 2, seed=0), norm_obs=False)
+    env.ret_rms.var = np.float64(16.0)
+    agent.set_env(env)
+    count = env.ret_rms.count
+    result = compare_with_dream(agent, up, env if own else make_vec_env(Ladder, 2), horizon=8)
+    np.testing.assert_allclose(result.reward_error, abs(4 * value - 2.0), rtol=1e-4)
+    np.testing.assert_array_equal(result.real_returns, 16.0)
+    np.testing.assert_allclose(result.dream_returns, 8 * 4 * value, rtol=1e-4)
+    assert (env.ret_rms.count, env.training, env.norm_reward) == (count, True, True)
+
+
 def test_ended_episodes_do_not_count() -> None:
     """Row i ends itself at step i + 1; a time limit is no end that a model should predict."""
     agent = make_agent()
@@ -135,6 +152,27 @@ def test_any_policy_can_be_compared() -> None:
         if policy is up or isinstance(policy, RandomPolicy):
             for a, b in zip(one, other, strict=True):
                 np.testing.assert_array_equal(a, b)
+
+
+def test_policies_that_listen_are_told_their_rewards_in_reality_and_dream(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    env = make_vec_env(Ladder, 8, seed=0)
+    agent = MERLIN("MlpPolicy", env, policy_kwargs=dict(size="debug"), seed=0)
+    predict, names, heard = agent.predict, agent.policy.memory.names, []
+
+    def note_what_is_heard(obs: Any, state: Any, *rest: Any) -> Any:
+        if state is not None:
+            heard.append([state[names.index(name)].ravel() for name in ("reward", "told")])
+        return predict(obs, state, *rest)
+
+    monkeypatch.setattr(agent, "predict", note_what_is_heard)
+    result = compare_with_dream(agent, agent, env, 4)
+    real = len(result.running) - 1  # the first action knows of no reward
+    assert real >= 1
+    assert len(heard) > real, "nothing was dreamed"
+    assert all((told == 1.0).all() for _, told in heard)
+    assert all((reward == 2.0).all() for reward, _ in heard[:real])
 
 
 class Chain(gym.Env):

@@ -11,6 +11,7 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import configure
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dreamzoo import MERLIN, DreamerV3
@@ -19,6 +20,12 @@ from dreamzoo.analysis.figures import image_frames, image_keys, vector_figure
 from dreamzoo.analysis.open_loop import OpenLoop, open_loop, state_after
 from dreamzoo.analysis.playing import play_sequences, predict_play
 from dreamzoo.common.buffers import SequenceBatch
+from dreamzoo.common.environments.normalizer import (
+    NORMALIZER,
+    as_in_training,
+    load_normalizer,
+    save_normalizer,
+)
 from dreamzoo.nn.state import select
 
 
@@ -178,6 +185,35 @@ def test_a_video_begins_in_the_latents_of_the_replay(model: DreamerV3) -> None:
     assert model.replay_buffer is not None
     model.replay_buffer.latents["deter"][:] += 1.0
     assert not th.equal(callback.look().reward[1], shown.reward[1])
+
+
+def test_true_rewards_are_normalized_where_the_expected_ones_are(tmp_path: Path) -> None:
+    """Of a replay and of a play, with a live agent's statistics and with saved ones."""
+
+    def make() -> VecEnv:
+        return make_vec_env("CartPole-v1", n_envs=2, seed=0)
+
+    env = VecNormalize(make())
+    settings = dict(batch_size=2, batch_length=4, gradient_steps=0, learning_starts=0, seed=0)
+    agent = DreamerV3("MlpPolicy", env, policy_kwargs=dict(size="debug"), **settings)  # type: ignore[arg-type]
+    agent.learn(60)
+    env.ret_rms.var = np.float64(16.0)
+    save_normalizer(env, tmp_path / NORMALIZER)
+    agent.save(tmp_path / "model.zip")
+    callback = DreamVideoCallback(n_sequences=2, length=5, context=2)
+    callback.init_callback(agent)
+    observed: Any = env.obs_rms
+    count = observed.count
+    known = load_normalizer(tmp_path / "model.zip")
+    assert known is not None
+    replayed = [callback.look(normalizer).reward[0] for normalizer in (None, known)]
+    assert not known.norm_reward
+    played = [play_sequences(agent, env, 5).rewards]
+    loaded = DreamerV3.load(tmp_path / "model.zip")
+    played.append(play_sequences(loaded, as_in_training(make(), tmp_path / "model.zip"), 5).rewards)
+    for rewards in replayed + played:
+        assert {0.25} <= set(rewards.unique().tolist()) <= {0.0, 0.25}
+    assert observed.count == count
 
 
 def test_a_long_play_is_predicted_with_all_that_came_before(model: DreamerV3) -> None:

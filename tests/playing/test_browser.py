@@ -202,6 +202,17 @@ def test_what_was_wrong_is_said_until_the_next_command(page: Any, tmp_path: Any)
     assert not page.locator("#message").is_visible()
 
 
+def test_actions_that_are_too_long_are_not_sent(page: Any, tmp_path: Any) -> None:
+    """The server would have to end the play: it takes no messages of that length."""
+    pause(page)
+    for size in (4 * 2**20 + 1, 4 * 2**20 - 10):
+        (tmp_path / f"{size}.json").write_text("[" + "1" * (size - 2) + "]")
+        page.set_input_files("#file", tmp_path / f"{size}.json")
+        wait(lambda size=size: f"{size}.json is too long" in page.text_content("#message"))  # type: ignore[misc]
+    assert "4.0 MiB. Up to 4 MiB can be played" in page.text_content("#message")
+    one_step(page)
+
+
 def test_two_pages_play_and_a_third_is_told(page: Any, chromium: Any, server: Server) -> None:
     others = [chromium.new_page() for _ in range(2)]
     for other in others:

@@ -135,6 +135,7 @@ def test_every_button_does_what_it_says(client: TestClient) -> None:
         hello, _ = player.receive()
         assert hello["pilots"] == ["person", "agent", "random", "script"]
         assert hello["starts"] == ["initial", "replay"]
+        assert hello["most_bytes"] == 4 * 2**20
         player.wait_for("scene", step=0)
         player.send("act", action=[1])
         player.wait_for("scene", action=[1])
@@ -242,6 +243,68 @@ def test_browsers_play_for_themselves_and_one_too_many_is_told(client: TestClien
     with playing(client) as again:
         again.send("pilot", name="agent")
         again.wait_for("scene", step=3)
+
+
+def test_a_video_that_is_made_stops_nobody_else(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others_play, in_time = threading.Event(), []
+
+    def save(_: PlaySession, path: Any, fps: int) -> None:
+        in_time.append(others_play.wait(20))
+        path.write_bytes(b"video")
+
+    monkeypatch.setattr(PlaySession, "save_video", save)
+    with playing(client) as one, playing(client) as two:
+        two.wait_for("scene", step=0)
+        one.send("save_video")
+        two.send("act", action=[0])
+        two.wait_for("scene", step=2)
+        others_play.set()
+        assert one.wait_for("file")[1] == [b"video"]
+    assert in_time == [True]
+
+
+def test_the_next_browser_inherits_nothing(client: TestClient) -> None:
+    for _ in range(2):
+        with playing(client) as player:
+            state, _ = player.wait_for("state")
+            assert (state["dreams"], state["seed"], state["pilot"]) == (1, 0, "person")
+            player.send("dreams", n=3)
+            player.send("reset", seed=7)
+            player.send("pilot", name="agent")
+            player.wait_for("state", dreams=3, seed=7, pilot="agent")
+
+
+def test_a_page_that_is_loaded_again_waits_for_its_own_place(
+    cartpole: DreamerV3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it was in the midst of takes its time; somebody else's place is not waited for."""
+    theater = theater_of(cartpole, browsers=1)
+    theater.open()
+    app = make_app(theater, PORT)
+    step = PlaySession.step
+    begun = threading.Event()
+
+    def slow(*args: Any) -> Any:
+        begun.set()
+        time.sleep(0.9)
+        return step(*args)
+
+    monkeypatch.setattr(PlaySession, "step", slow)
+    with (
+        TestClient(app, base_url=f"http://127.0.0.1:{PORT}") as client,
+        contextlib.ExitStack() as stack,
+    ):
+        socket = stack.enter_context(client.websocket_connect("/play", headers=OWN))
+        Player(socket).send("step")
+        assert begun.wait(60)
+        socket.close()
+        again = stack.enter_context(playing(client))
+        assert again.receive()[0]["kind"] == "hello"
+        message, _ = stack.enter_context(playing(client)).receive()
+        assert message["text"] == "1 browser plays already. Close it and load again."
+    theater.close()
 
 
 def test_an_environment_that_fails_amid_an_episode_is_said_and_begins_again(

@@ -1,6 +1,8 @@
 """What a person can do with a dream, with real environments and without, for every agent."""
 
 import json
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +12,22 @@ import numpy as np
 import pytest
 import torch as th
 from stable_baselines3.common.env_util import make_vec_env
-from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
+import dreamzoo
 from dreamzoo import DreamerV3
+from dreamzoo.common.environments.normalizer import NORMALIZER, load_normalizer, save_normalizer
 from dreamzoo.envs import DreamVectorEnv
 from dreamzoo.planning import CEM
 from dreamzoo.playing import PlaySession, Scene
 from dreamzoo.playing import record as record_module
 from dreamzoo.playing.messages import pack_scene, unpack
-from dreamzoo.playing.reality import maker
+from dreamzoo.playing.reality import Reality, maker
 from tests.facts import HAS_MODEL
 from tests.playing.conftest import SMALL, agent_of
 
+#: What happens beside the first action.
+LATER = dict(step=1, what="dreams", dreams=1)
 FEW = CEM(horizon=2, iterations=1, candidates=4, elites=2)
 
 
@@ -178,6 +184,39 @@ def test_a_saved_episode_happens_again(session: PlaySession, tmp_path: Path) -> 
     assert session.pilot == "person"
 
 
+def _script(**more: Any) -> str:
+    """Write an episode of one step, or what is no episode."""
+    return json.dumps(dict(form=record_module.FORM, actions=[1], **more))
+
+
+def test_what_was_done_after_the_last_action_is_done_again(
+    session: PlaySession, tmp_path: Path
+) -> None:
+    session.reset(seed=2)
+    session.step([1])
+    session.set_dreams(2)
+    scene = session.go_on_from_here()
+    session.save_actions(tmp_path / "actions.json")
+    session.play_script((tmp_path / "actions.json").read_text())
+    assert session.step().step == 1
+    assert session.pilot == "script"
+    assert _same(session.step(), scene)
+    assert session.pilot == "person"
+    assert session.script.events == [(1, "dreams", 2), (1, "here", 2)]
+
+
+def test_events_of_a_script_happen_once_also_where_they_cannot(session: PlaySession) -> None:
+    """Reality ends in another step than it did, and the script goes on."""
+    events = [dict(step=1, what=what, dreams=2) for what in ("dreams", "here")]
+    session.play_script(_script(events=events))
+    session.step()
+    session.is_over = True
+    with pytest.raises(ValueError, match="no real moment"):
+        session.step()
+    assert session.step().step == 1
+    assert (session.pilot, session.script.events) == ("person", [(1, "dreams", 2)])
+
+
 def test_a_saved_episode_is_readable(pendulum: DreamerV3, tmp_path: Path) -> None:
     """Actions are the environment's own, one picture of the video belongs to every step."""
     session = PlaySession(pendulum, maker(pendulum, "Pendulum-v1"))
@@ -214,6 +253,22 @@ def test_the_film_keeps_the_last_pictures(
     assert len(session.film) == 1
     session.reset()
     assert len(session.film) == 0
+
+
+def test_a_film_is_written_picture_by_picture(tmp_path: Path) -> None:
+    """Dreams come and go: pictures of many sizes, of which one at a time is in memory."""
+    film, frame = record_module.Film(), np.full((101, 300, 3), 200, np.uint8)
+    for i in range(40):
+        film.add(frame[:, : 300 - 5 * i])
+    tracemalloc.start()
+    film.save(tmp_path / "x.mp4", fps=10)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20 * frame.nbytes
+    video = imageio.imread(tmp_path / "x.mp4")
+    assert video.shape == (40, 102, 300, 3)
+    assert abs(video[-1, :100, :96].mean() - 200) < 5
+    assert video[-1, :, 112:].mean() < 5
 
 
 def test_the_dream_goes_on_where_reality_has_ended(session: PlaySession) -> None:
@@ -283,6 +338,101 @@ def test_normalized_observations_are_drawn_as_they_were() -> None:
     assert scenes[1].reward == 1.0
 
 
+def _normalized(scale: float = 4.0) -> tuple[DreamerV3, VecNormalize]:
+    """Make an agent that is trained on observations and rewards that are normalized."""
+    env = VecNormalize(make_vec_env("CartPole-v1"))
+    observed: Any = env.obs_rms
+    observed.mean, env.ret_rms.var = np.ones(4), np.float64(scale**2)
+    agent = DreamerV3("MlpPolicy", env, seed=0, device="cpu", **SMALL)
+    with th.no_grad():
+        th.nn.init.normal_(agent.policy.world_model.reward.out.weight)
+    return agent, env
+
+
+@pytest.mark.parametrize("where", ["own", "named", "loaded"])
+def test_rewards_of_a_dream_are_shown_as_the_environment_gives_them(
+    where: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """And told to the agent as it has learned them."""
+    agent, env = _normalized(scale=4.0)
+    make_env = maker(agent, env if where == "own" else "CartPole-v1")
+    if where == "loaded":
+        agent.save(tmp_path / "model.zip")
+        save_normalizer(env, tmp_path / NORMALIZER)
+        agent = dreamzoo.load(tmp_path / "model.zip", device="cpu")  # type: ignore[assignment]
+        usual = load_normalizer(tmp_path / "model.zip")
+        make_env = maker(agent, "CartPole-v1", usual=usual)
+    session = PlaySession(agent, make_env)
+    heard: list[float] = []
+    monkeypatch.setattr(session._watcher, "hear", heard.append)
+    session.reset(seed=0)
+    scene = session.step([1])
+    assert scene.reward == 1.0
+    assert heard == [pytest.approx(0.25)]
+    assert session._promised != 0.0
+    assert scene.dreamed["reward"] == [pytest.approx(4 * session._promised)]
+    session.is_over = True
+    scene = session.step([1])
+    assert heard[1:] == [pytest.approx(scene.dreamed["reward"][0] / 4)]
+
+
+@pytest.mark.parametrize("made", [False, True])
+@pytest.mark.parametrize("said", ["normalizer", "usual", "own"])
+def test_a_vec_env_is_normalized_as_in_training(said: str, made: bool, cartpole: DreamerV3) -> None:
+    agent, known = _normalized()
+    given: dict[str, Any] = {} if said == "own" else {said: known}
+    agent = agent if said == "own" else cartpole
+    plain = make_vec_env("CartPole-v1")
+    session = PlaySession(agent, maker(agent, plain if made else lambda: plain, **given))
+    session.reset(seed=0)
+    raw = session._raw(session._seen)
+    assert np.abs(raw).max() < 0.1
+    np.testing.assert_allclose(session._seen, raw - 1.0, rtol=1e-5)
+    assert isinstance(session.reality, Reality)
+    assert session.reality.env is not known
+
+
+def test_an_environment_is_not_normalized_twice(cartpole: DreamerV3) -> None:
+    _, known = _normalized()
+    env = VecNormalize(make_vec_env("CartPole-v1"))
+    for given in ({}, {"usual": known}):
+        assert maker(cartpole, env, **given)() is env  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="VecNormalize of its own already"):
+        PlaySession(cartpole, maker(cartpole, env, normalizer=known))
+
+
+@pytest.mark.parametrize("inner", [False, True])
+def test_the_agents_own_environment_learns_nothing_and_stays_open(
+    inner: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent, env = _normalized()
+    closed: list[int] = []
+    monkeypatch.setattr(env.unwrapped, "close", lambda: closed.append(1))
+    observed: Any = env.obs_rms
+    before = observed.count, env.ret_rms.count
+    ways: list[Callable[[], VecEnv]] = [maker(agent, env.unwrapped if inner else env)]
+    if not inner:
+        ways += [agent.get_env, maker(agent, agent.get_env)]  # type: ignore[list-item,arg-type]
+    for make_env in ways:
+        session = PlaySession(agent, make_env)
+        session.reset(seed=0)
+        assert session.step([1]).reward == 1.0
+        session.close()
+    assert (observed.count, env.ret_rms.count) == before
+    assert (env.training, env.norm_reward, closed) == (True, True, [])
+
+
+def test_what_was_made_for_the_play_is_closed_with_it(
+    cartpole: DreamerV3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = PlaySession(cartpole, maker(cartpole, lambda: gym.make("CartPole-v1")))
+    closed: list[int] = []
+    assert session.reality is not None
+    monkeypatch.setattr(session.reality.env.unwrapped, "close", lambda: closed.append(1))
+    session.close()
+    assert closed == [1]
+
+
 def test_pictures_and_numbers_arrive(session: PlaySession) -> None:
     session.reset()
     scene = session.step()
@@ -309,14 +459,15 @@ def _wrong(session: PlaySession, what: str) -> Any:
         "nothing": lambda: session.play_script("[]"),
         "others": lambda: session.play_script("[[0.5]]"),
         "words": lambda: session.play_script('["left"]'),
-        "event": lambda: session.play_script(
-            json.dumps(dict(form=record_module.FORM, actions=[1], events=[1]))
-        ),
-        "seed": lambda: session.play_script(
-            json.dumps(dict(form=record_module.FORM, actions=[1], seed=-1))
-        ),
-        "from": lambda: session.play_script(
-            json.dumps(dict(form=record_module.FORM, actions=[1], start="there"))
+        "event": lambda: session.play_script(_script(events=[1])),
+        "seed": lambda: session.play_script(_script(seed=-1)),
+        "from": lambda: session.play_script(_script(start="there")),
+        "no moment": lambda: session.play_script(_script(start="replay", dreams=2)),
+        "many": lambda: session.play_script(_script(dreams=9)),
+        "many later": lambda: session.play_script(_script(events=[dict(LATER, dreams=9)])),
+        "after the end": lambda: session.play_script(_script(events=[dict(LATER, step=2)])),
+        "here": lambda: session.play_script(
+            _script(start="replay", events=[dict(LATER, what="here")])
         ),
         "video": lambda: session.save_video("x.mp4"),
     }
@@ -341,6 +492,11 @@ def _wrong(session: PlaySession, what: str) -> Any:
         ("event", "events"),
         ("seed", "whole numbers"),
         ("from", "cannot happen"),
+        ("no moment", "replay buffer holds no sequence"),
+        ("many", "from 1 to 8"),
+        ("many later", "from 1 to 8"),
+        ("after the end", "cannot happen"),
+        ("here", "cannot happen without the real environment"),
         ("video", "nothing to save"),
     ],
 )
@@ -351,6 +507,26 @@ def test_what_cannot_be_is_said_and_the_play_goes_on(
     with pytest.raises(ValueError, match=said):
         _wrong(session, what)()
     assert session.step([1]).step == 1
+    assert (session.dreams, session.script.start, session.seed) == (1, "real", 0)
+
+
+def test_an_episode_that_was_saved_elsewhere_does_not_become_another(pendulum: DreamerV3) -> None:
+    """Only a plain list of actions begins wherever dreams begin here."""
+    alone = PlaySession(pendulum, has_replay=False)
+    alone.reset()
+    for start in ("real", "replay"):
+        saved = json.dumps(dict(form=record_module.FORM, actions=[[1.0]], start=start))
+        with pytest.raises(ValueError, match=f"{start!r} is no start here"):
+            alone.play_script(saved)
+    with pytest.raises(ValueError, match="cannot happen without the real environment"):
+        alone.play_script(
+            json.dumps(
+                dict(form=record_module.FORM, actions=[[1.0]], events=[dict(LATER, what="here")])
+            )
+        )
+    assert alone.step().step == 1
+    alone.play_script("[[1.0]]")
+    assert alone.script.start == "initial"
 
 
 def test_environments_that_do_not_fit_are_refused(cartpole: DreamerV3) -> None:

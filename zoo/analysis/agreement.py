@@ -7,7 +7,8 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.vec_env import VecEnv
 
-from dreamzoo.analysis.evaluation import check_spaces
+from dreamzoo.analysis.evaluation import check_spaces, tell
+from dreamzoo.common.environments.normalizer import RewardUnit, statistics_at_rest
 from dreamzoo.common.has_world_model import HasWorldModel
 from dreamzoo.envs.dreams.vector_env import DreamVectorEnv
 from dreamzoo.envs.vector_env_to_vec_env import to_host
@@ -35,12 +36,12 @@ class Agreement(NamedTuple):
 
     :param observation_error: mean absolute difference, every number in units of its standard
         deviation in the real episodes, (H,)
-    :param reward_error: mean absolute difference, (H,)
+    :param reward_error: mean absolute difference of the environment's rewards, (H,)
     :param continue_error: mean absolute difference between the predicted probability of going on
         and what happened, (H,)
     :param running: number of episodes that still ran, (H,)
     :param real_returns: of the policy in the real environment, up to H steps, (E,)
-    :param dream_returns: of the policy in the dream, up to H steps, (E,)
+    :param dream_returns: of the policy in the dream, in the same unit, up to H steps, (E,)
     """
 
     observation_error: np.ndarray
@@ -92,7 +93,8 @@ def compare_with_dream(
 
     :param model: owns the world model
     :param policy: see :data:`Policy`
-    :param env: wrapped as the model's own environment was; images may have their channels last
+    :param env: wrapped as the model's own environment was; images may have their channels last.
+        Statistics of a ``VecNormalize`` stay as they are
     :param horizon: steps H at most
     :param deterministic: passed to the policy
     :param seed: of environment and dream
@@ -102,7 +104,9 @@ def compare_with_dream(
     env = model._wrap_env(env, verbose=0, monitor_wrapper=False)
     env.seed(seed)
     env.action_space.seed(seed)
-    real = _play(env.reset(), policy, _real_step(env), horizon, deterministic)
+    unit = RewardUnit.of(model, env)
+    with statistics_at_rest(env):
+        real = _play(env.reset(), policy, _real_step(env), horizon, deterministic, unit)
     first = _map(real.obs[0], lambda x: x[:, None])
     actions = np.zeros((env.num_envs, 0, *env.action_space.shape), env.action_space.dtype)  # type: ignore[misc]
     options = {"context": {"observations": first, "actions": actions}}
@@ -122,10 +126,10 @@ def compare_with_dream(
     for action in real.actions:
         dreamed, reward, _, _, info = dream.step(action)
         obs.append(to_host(dreamed))
-        rewards.append(to_host(reward))
+        rewards.append(unit.earned(to_host(reward)))
         continues.append(to_host(info["continue"]))
     dream, start = dream_of("sample")
-    promised = _play(start, policy, _dream_step(dream), horizon, deterministic)
+    promised = _play(start, policy, _dream_step(dream, unit), horizon, deterministic, unit)
     running = real.running
     return Agreement(
         _observation_error(real, obs),
@@ -140,7 +144,9 @@ def compare_with_dream(
 Step = Callable[[np.ndarray], tuple[Any, np.ndarray, np.ndarray, np.ndarray]]
 
 
-def _play(obs: Any, policy: Policy, step: Step, horizon: int, deterministic: bool) -> _Episodes:
+def _play(
+    obs: Any, policy: Policy, step: Step, horizon: int, deterministic: bool, unit: RewardUnit
+) -> _Episodes:
     state, starts = None, None
     running = np.ones(len(next(iter(obs.values())) if isinstance(obs, dict) else obs), bool)
     seen: list[Any] = [obs]
@@ -155,6 +161,7 @@ def _play(obs: Any, policy: Policy, step: Step, horizon: int, deterministic: boo
             action = policy(obs)
         starts = np.zeros(len(running), bool)
         obs, reward, terminated, done = step(action)
+        tell(policy, state, unit.learned(reward))
         seen.append(obs)
         actions.append(action)
         rewards.append(reward)
@@ -182,11 +189,11 @@ def _real_step(env: VecEnv) -> Step:
     return step
 
 
-def _dream_step(dream: DreamVectorEnv) -> Step:
+def _dream_step(dream: DreamVectorEnv, unit: RewardUnit) -> Step:
     def step(action: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray]:
         obs, reward, terminated, _, _ = dream.step(action)
         ended = to_host(terminated)
-        return to_host(obs), to_host(reward), ended, ended
+        return to_host(obs), unit.earned(to_host(reward)), ended, ended
 
     return step
 

@@ -22,7 +22,7 @@ from dreamzoo.analysis.evaluation import tell_rewards
 from dreamzoo.analysis.figures import image_frames, image_keys, vector_figure
 from dreamzoo.analysis.open_loop import OpenLoop, open_loop
 from dreamzoo.common.buffers import SequenceBatch
-from dreamzoo.common.environments.normalizer import NORMALIZER, save_normalizer
+from dreamzoo.common.environments.normalizer import NORMALIZER, as_learned, save_normalizer
 from dreamzoo.common.exact_resume import ExactResume
 from dreamzoo.common.has_world_model import HasWorldModel
 from dreamzoo.common.last_good import refuse_destroyed
@@ -322,11 +322,11 @@ class DreamVideoCallback(BaseCallback):
         """
         Make predictions for recorded sequences; needs no logger.
 
-        :param normalizer: of the raw observations in a replay; default: the agent's
+        :param normalizer: of the raw observations and rewards in a replay; default: the agent's
         :raises ValueError: if too little is recorded
         """
         model: Any = self.model
-        given = {} if normalizer is None else {"normalizer": normalizer}
+        given = {} if normalizer is None else {"normalizer": as_learned(normalizer)}
         generator = th.Generator(device=model.device).manual_seed(self.seed)
         batch: SequenceBatch | Sequences = model.recorded_sequences(
             np.random.default_rng(self.seed), 4 * self.n_sequences, self.length, **given

@@ -8,9 +8,10 @@ import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.utils import check_for_correct_spaces
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
 from dreamzoo.common.arguments import refuse_unknown
+from dreamzoo.common.environments.normalizer import RewardUnit
 from dreamzoo.common.policies.hears_rewards import HearsRewards
 from dreamzoo.common.storage.agents import load
 
@@ -96,11 +97,37 @@ def tell_rewards(played: dict[str, Any], _: dict[str, Any] | None = None) -> Non
 
     :param played: local variables of ``evaluate_policy`` after a step
     """
-    policy = getattr(played["model"], "policy", played["model"])
+    model, env, rewards = (played[name] for name in ("model", "env", "rewards"))
+    normalizer = unwrap_vec_normalize(env)
+    if isinstance(model, BaseAlgorithm) and not (normalizer and normalizer.norm_reward):
+        rewards = RewardUnit.of(model, env).learned(rewards)  # as in training
+    tell(model, played["states"], rewards)
+
+
+def tell(model: Any, state: Any, rewards: np.ndarray) -> None:
+    """
+    Write into what a policy remembers what its last actions have earned, if it listens.
+
+    Example:
+        >>> from dreamzoo import RLLSTM
+        >>> from dreamzoo.analysis.evaluation import tell
+        >>> model = RLLSTM("MlpPolicy", "CartPole-v1", seed=0)
+        >>> env = model.get_env()
+        >>> action, state = model.predict(env.reset())
+        >>> _, rewards, _, _ = env.step(action)
+        >>> tell(model, state, rewards)
+        >>> state[model.policy.memory.names.index("reward")].tolist()
+        [[1.0]]
+
+    :param model: an agent, its policy, or anything else that acts
+    :param state: what its ``predict`` has returned for these actions
+    :param rewards: (n,)
+    """
+    policy = getattr(model, "policy", model)
     if not isinstance(policy, HearsRewards):
         return
-    parts = dict(zip(policy.memory.names, played["states"], strict=True))
-    parts["reward"][:] = np.reshape(played["rewards"], (-1, 1))
+    parts = dict(zip(policy.memory.names, state, strict=True))
+    parts["reward"][:] = np.reshape(rewards, (-1, 1))
     parts["told"][:] = 1.0
 
 

@@ -14,9 +14,12 @@ class HorizonError(NamedTuple):
     """
     Root mean squared errors of predictions that look equally far ahead.
 
+    Observations and rewards are in the units in which the agent gets them: normalized, if it was
+    trained within a ``VecNormalize``.
+
     :param horizon: steps ahead of the last observation that the model saw
     :param sequences: whose episode has not ended by then
-    :param predicted: error of the model by observation key, in the environment's units
+    :param predicted: error of the model by observation key
     :param unchanged: error of saying that the last seen observation stays
     :param reward: error of the predicted reward
     """

@@ -156,8 +156,9 @@ def _errors(errors: Sequence[HorizonError]) -> list[str]:
     return [
         "<h2>Error by horizon</h2>",
         note(
-            f"Root mean squared, in the environment's units, over {errors[0].sequences} sequences, "
-            f"of which {errors[-1].sequences} reach the last step."
+            "Root mean squared, in the units in which the agent gets observations and rewards, "
+            f"over {errors[0].sequences} sequences, of which {errors[-1].sequences} reach the last "
+            "step."
         ),
         image(figure, "error by horizon"),
     ]

@@ -19,6 +19,8 @@ class OpenLoop(NamedTuple):
     """
     What happened and what the model said, observations in the environment's shape and dtype.
 
+    Within a ``VecNormalize`` both are in its units.
+
     Example:
         >>> import torch
         >>> from dreamzoo.analysis.open_loop import OpenLoop
@@ -30,7 +32,7 @@ class OpenLoop(NamedTuple):
 
     :param truth: (B, T, ...), one tensor or one for every key
     :param prediction: the same; the first ``context`` steps are reconstructions
-    :param reward: true and predicted rewards, (2, B, T)
+    :param reward: true and predicted rewards, both as the agent has learned them, (2, B, T)
     :param context: number of steps that the model saw
     """
 
@@ -85,7 +87,8 @@ def open_loop(
         torch.Size([2, 10, 4])
 
     :param policy: owns the model
-    :param batch: real sequences (B, T); those without an episode's end are easier to read
+    :param batch: real sequences (B, T), as the agent learns from them: normalized, if it did. Those
+        without an episode's end are easier to read
     :param context: steps that the model may see, less than T
     :param generator: source of randomness
     :param begin: states that precede the sequences, (B, ...); None: they begin anew, whatever

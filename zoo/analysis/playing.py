@@ -6,9 +6,10 @@ import numpy as np
 import torch as th
 from stable_baselines3.common.vec_env import VecEnv
 
-from dreamzoo.analysis.evaluation import check_spaces, seed_episodes
+from dreamzoo.analysis.evaluation import check_spaces, seed_episodes, tell
 from dreamzoo.analysis.horizon_errors import HorizonError, horizon_errors
 from dreamzoo.analysis.open_loop import OpenLoop, open_loop, state_after
+from dreamzoo.common.environments.normalizer import RewardUnit, statistics_at_rest
 from dreamzoo.common.has_world_model import HasWorldModel
 from dreamzoo.common.rollout_window import Sequences, WindowRecorder
 from dreamzoo.nn.checks import to_flags
@@ -29,24 +30,29 @@ def play_sequences(model: HasWorldModel, env: VecEnv, length: int, *, seed: int 
         torch.Size([2, 10, 4])
 
     :param model: acts, with sampled actions
-    :param env: wrapped as the model's own environment was; images may have their channels last
+    :param env: wrapped as the model's own environment was; images may have their channels last.
+        Statistics of a ``VecNormalize`` stay as they are
     :param length: steps T of a sequence
     :param seed: of the environment
-    :return: (n_envs, T); where an episode ends, the next one follows
+    :return: (n_envs, T), with rewards as the model has learned them; where an episode ends, the
+        next one follows
     :raises ValueError: for an environment with other spaces
     """
     check_spaces(model, env)
     env = model._wrap_env(env, verbose=0, monitor_wrapper=False)
     seed_episodes(env, seed)
-    obs: Any = env.reset()
-    recorder, codec = WindowRecorder(), model.policy.action_codec
+    recorder, codec, unit = WindowRecorder(), model.policy.action_codec, RewardUnit.of(model, env)
     state, starts, unknown = None, np.ones(env.num_envs, bool), np.zeros(env.num_envs)
-    for _ in range(length):
-        action, state = model.predict(obs, state, starts)
-        after, reward, flags, _ = env.step(action)
-        ends = to_flags(flags, env.num_envs, "dones")
-        recorder.add(obs, np.asarray(codec.from_env(action)), reward, starts, ends, unknown)
-        obs, starts = after, ends
+    with statistics_at_rest(env):
+        obs: Any = env.reset()
+        for _ in range(length):
+            action, state = model.predict(obs, state, starts)
+            after, earned, flags, _ = env.step(action)
+            reward = unit.learned(earned)
+            tell(model, state, reward)
+            ends = to_flags(flags, env.num_envs, "dones")
+            recorder.add(obs, np.asarray(codec.from_env(action)), reward, starts, ends, unknown)
+            obs, starts = after, ends
     return recorder.window(model.device).sequences()
 
 

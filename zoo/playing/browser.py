@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 ON_THE_WAY = 3
 #: Steps a second at most.
 MOST_FPS = 60
+#: Longest command of a browser: a script of many steps, in bytes.
+MOST_BYTES = 4 * 2**20
 #: Commands that wait at most; of more the oldest are forgotten.
 _WAITING = 256
 
@@ -179,7 +181,8 @@ class Browser:
         await self._send(pack({"kind": "file", "name": "episode.json"}, [text.encode()]))
 
     async def _do_save_video(self) -> None:
-        data = await self._work(self._video)
+        # Not where models are: others play on meanwhile. This browser waits, and its film with it.
+        data = await asyncio.to_thread(self._video)
         await self._send(pack({"kind": "file", "name": "episode.mp4"}, [data]))
 
     def _video(self) -> bytes:
@@ -218,6 +221,7 @@ class Browser:
             "has_reality": self.session.reality is not None,
             "most_dreams": MOST_DREAMS,
             "most_fps": MOST_FPS,
+            "most_bytes": MOST_BYTES,
         }
 
     async def _say_state(self) -> None:

@@ -8,9 +8,15 @@ import gymnasium as gym
 import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.env_util import make_vec_env
-from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from dreamzoo.analysis.evaluation import check_spaces
+from dreamzoo.common.environments.normalizer import (
+    RewardUnit,
+    at_rest_around,
+    normalizers,
+    statistics_at_rest,
+)
 from dreamzoo.envs import make_env
 from dreamzoo.playing.painters import Painter, find_painter
 
@@ -24,12 +30,14 @@ class Answer(NamedTuple):
 
     :param observation: as the agent sees it, (1, ...); the last one of an episode that ends
     :param reward: not normalized
+    :param learned: the same as the agent gets it in training
     :param ended: nothing follows
     :param cut: by a limit of time
     """
 
     observation: Any
     reward: float
+    learned: float
     ended: bool
     cut: bool
 
@@ -60,6 +68,8 @@ class Reality:
     """
     One real environment, wrapped as the model's own was.
 
+    It may be the agent's own: nothing is learned from what is played in it, and it is not closed.
+
     Example:
         >>> from dreamzoo import DreamerV3
         >>> from dreamzoo.playing.reality import Reality, maker
@@ -81,7 +91,11 @@ class Reality:
             raise ValueError(f"env holds {env.num_envs} environments; expected one.")
         check_spaces(model, env)
         self.env: VecEnv = model._wrap_env(env, verbose=0, monitor_wrapper=False)
-        self._is_normalized = any(isinstance(x, VecNormalize) for x in _wrappers(self.env))
+        own = model.get_env()
+        is_own = own is not None and env.unwrapped is own.unwrapped
+        self._is_lent = is_own or getattr(make, "lends", False)
+        #: Of its rewards and the dreams'.
+        self.unit = RewardUnit.of(model, self.env)
         self._single: Any = getattr(self.env.unwrapped, "envs", [None])[0]
 
     @property
@@ -109,7 +123,8 @@ class Reality:
     def reset(self, seed: int) -> Any:
         """Begin an episode; the same seed begins the same."""
         self.env.seed(seed)
-        return self.env.reset()
+        with statistics_at_rest(self.env):
+            return self.env.reset()
 
     def painter(self, observation: Any) -> Painter | None:
         """Find who draws observations, once an episode has begun; it is drawn no more itself."""
@@ -124,24 +139,41 @@ class Reality:
 
         :param action: of the environment, one
         """
-        obs, reward, done, infos = self.env.step(np.asarray(action)[None])
+        with statistics_at_rest(self.env):
+            obs, reward, done, infos = self.env.step(np.asarray(action)[None])
         info = infos[0]
         if done[0]:  # not the next episode's first
             obs = _batched(info["terminal_observation"])
-        normalizer = next((x for x in _wrappers(self.env) if isinstance(x, VecNormalize)), None)
-        earned = reward if normalizer is None else normalizer.get_original_reward()
+        earned = float(reward[0])
+        learned = float(self.unit.learned(earned))
         cut = bool(info.get("TimeLimit.truncated", False))
-        return Answer(copy.deepcopy(obs), float(earned[0]), bool(done[0]), cut)
+        return Answer(copy.deepcopy(obs), earned, learned, bool(done[0]), cut)
 
     def raw(self, observation: Any) -> Any:
         """Turn a normalized observation back into what the environment gave."""
-        for wrapper in _wrappers(self.env):
-            if isinstance(wrapper, VecNormalize):
-                return wrapper.unnormalize_obs(observation)
+        for normalizer in normalizers(self.env):
+            return normalizer.unnormalize_obs(observation)
         return observation
 
     def close(self) -> None:
-        self.env.close()
+        """Close the environment, unless it is someone else's."""
+        if not self._is_lent:
+            self.env.close()
+
+
+class Maker:
+    """
+    Makes the environment beside a dream, see :func:`maker`.
+
+    :param make: what is called
+    :param lends: whether it is someone else's environment, made before
+    """
+
+    def __init__(self, make: Callable[[], VecEnv], lends: bool) -> None:
+        self._make, self.lends = make, lends
+
+    def __call__(self) -> VecEnv:
+        return self._make()
 
 
 def maker(
@@ -149,7 +181,8 @@ def maker(
     env: Env,
     env_kwargs: Mapping[str, Any] | None = None,
     normalizer: VecNormalize | None = None,
-) -> Callable[[], VecEnv]:
+    usual: VecNormalize | None = None,
+) -> Maker:
     """
     Say how the environment beside a dream is made, with observations normalized as in training.
 
@@ -163,9 +196,12 @@ def maker(
     :param model: agent
     :param env: what to play in
     :param env_kwargs: of an environment that is named
-    :param normalizer: whose statistics are used; None: those of the agent's environment, if any
+    :param normalizer: whose statistics are used
+    :param usual: the same where neither ``normalizer`` nor ``VecNormalize`` in the environment says
+        it; None: that of the agent's environment, if any
+    :raises ValueError: if called, for a ``normalizer`` around another one
     """
-    known = model.get_vec_normalize_env() if normalizer is None else normalizer
+    known = normalizer or usual or model.get_vec_normalize_env()
     codec: Any = model.policy.observation_codec
     has_images = bool(codec.image_keys)
 
@@ -173,12 +209,20 @@ def maker(
         made = _named(env, dict(env_kwargs or {}), has_images) if isinstance(env, str) else env
         made = made if isinstance(made, gym.Env | VecEnv) else made()
         if isinstance(made, VecEnv):
-            return made
-        one = made if has_images else KeepsPicture(made)
-        vec = make_vec_env(lambda: one, n_envs=1)
-        return vec if known is None else _normalized(known, vec)
+            vec = made
+        else:
+            one = made if has_images else KeepsPicture(made)
+            vec = make_vec_env(lambda: one, n_envs=1)
+        if not normalizers(vec):
+            return vec if known is None else at_rest_around(vec, known)
+        if normalizer is not None:
+            raise ValueError(
+                "normalizer: the environment has a VecNormalize of its own already. Leave "
+                "normalizer out, or pass the environment without VecNormalize."
+            )
+        return vec
 
-    return make
+    return Maker(make, lends=isinstance(env, gym.Env | VecEnv))
 
 
 def _named(name: str, kwargs: dict[str, Any], has_images: bool) -> gym.Env:
@@ -189,30 +233,6 @@ def _named(name: str, kwargs: dict[str, Any], has_images: bool) -> gym.Env:
         except (TypeError, ValueError, RuntimeError, gym.error.Error):
             pass  # it has no pictures; or it cannot be made, which the next line says
     return make_env(name, **kwargs)
-
-
-def _normalized(known: VecNormalize, env: VecEnv) -> VecNormalize:
-    """Use the statistics of training, and learn nothing here."""
-    made = VecNormalize(
-        env,
-        training=False,
-        norm_obs=known.norm_obs,
-        norm_reward=False,
-        clip_obs=known.clip_obs,
-        epsilon=known.epsilon,
-        norm_obs_keys=known.norm_obs_keys,
-    )
-    if known.norm_obs:
-        made.obs_rms = copy.deepcopy(known.obs_rms)
-    return made
-
-
-def _wrappers(env: VecEnv) -> list[VecEnv]:
-    found = [env]
-    while isinstance(env, VecEnvWrapper):
-        env = env.venv
-        found.append(env)
-    return found
 
 
 def first(observation: Any) -> Any:

@@ -5,7 +5,7 @@ import json
 import pathlib
 from collections import deque
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -38,14 +38,15 @@ class Script(NamedTuple):
     """
     All that an episode follows from, beside model and environment.
 
-    :param start: where the dream began: ``real``, ``initial`` or ``replay``
+    :param start: where the dream began: ``real``, ``initial`` or ``replay``; None: a plain list of
+        actions does not say it
     :param seed: of environment and dreams
     :param dreams: their number at first
     :param actions: in replay form
     :param events: in order
     """
 
-    start: str
+    start: str | None
     seed: int
     dreams: int
     actions: list[list[float]]
@@ -93,7 +94,7 @@ class Script(NamedTuple):
             steps = codec.from_env(given).tolist()
         except (ValueError, TypeError) as error:
             raise ValueError(f"These are no actions of {controls.codec.space}: {error}") from None
-        start, seed = data.get("start", "real"), data.get("seed", 0)
+        start, seed = data.get("start"), data.get("seed", 0)
         dreams, events = data.get("dreams", 1), data.get("events", [])
         try:
             read = [Event(e["step"], e["what"], e["dreams"]) for e in events]
@@ -102,9 +103,11 @@ class Script(NamedTuple):
         whole = [seed, dreams, *(x for e in read for x in (e.step, e.dreams))]
         if not all(type(x) is int and 0 <= x < 2**32 for x in whole):
             raise ValueError("seed, dreams and steps of events must be whole numbers from 0 on.")
-        if start not in ("real", "initial", "replay") or any(e.what not in EVENTS for e in read):
+        if start not in (None, "real", "initial", "replay") or any(
+            e.what not in EVENTS or e.step > len(steps) for e in read
+        ):
             raise ValueError(f"{start=}, {events=} name things that cannot happen here.")
-        return cls(start, seed, dreams, steps, read)
+        return cls(start, seed, dreams, steps, sorted(read, key=lambda event: event.step))
 
 
 class Film:
@@ -134,15 +137,18 @@ class Film:
         if not self._frames:
             raise ValueError("There is nothing to save: no step has been made.")
         with requires_extra("play"):
-            import imageio.v3 as imageio
+            import imageio.v2 as imageio
             from PIL import Image
-        frames = [np.asarray(Image.open(io.BytesIO(data))) for data in self._frames]
-        height, width = (max(x.shape[i] for x in frames) for i in (0, 1))
+        frames = list(self._frames)  # others may be added meanwhile
+        sizes = [Image.open(io.BytesIO(data)).size for data in frames]  # read no more than headers
         # Dreams come and go, and the codec wants even sizes.
-        video = np.zeros((len(frames), height + height % 2, width + width % 2, 3), np.uint8)
-        for i, frame in enumerate(frames):
-            video[i, : frame.shape[0], : frame.shape[1]] = frame
-        imageio.imwrite(path, video, extension=".mp4", fps=fps, macro_block_size=2)
+        width, height = (max(size) + max(size) % 2 for size in zip(*sizes, strict=True))
+        writer: Any = imageio.get_writer(path, format="FFMPEG", fps=fps, macro_block_size=2)
+        with writer:
+            for data in frames:
+                picture = Image.new("RGB", (width, height))
+                picture.paste(Image.open(io.BytesIO(data)))
+                writer.append_data(np.asarray(picture))
 
 
 def jpeg(frame: np.ndarray, quality: int = 90) -> bytes:

@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 import logging
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from typing import Any
 
 from dreamzoo.envs.errors import requires_extra
-from dreamzoo.playing.browser import Browser, Gone, in_words
+from dreamzoo.playing.browser import MOST_BYTES, Browser, Gone, in_words
 from dreamzoo.playing.session import PlaySession
 
 with requires_extra("play"):
@@ -26,8 +27,9 @@ with requires_extra("play"):
 logger = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
-#: Longest message of a browser: a script of many steps, in bytes.
-MOST_BYTES = 4 * 2**20
+#: Seconds until it is known that a page which is loaded again has gone before, and until what it
+#: was in the midst of is over.
+_SOON, _LATE = 0.5, 10.0
 #: Nothing from anywhere else, and in nobody's frame.
 _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
@@ -103,6 +105,8 @@ class Theater:
         self._worker = ThreadPoolExecutor(1, "play")
         self._free: list[PlaySession] = []
         self._playing = 0
+        #: Of those who play: done once the browser has gone.
+        self._listening: set[asyncio.Task[None]] = set()
 
     def open(self) -> None:
         """Make the first session, so that what is wrong is said before any browser comes."""
@@ -121,8 +125,10 @@ class Theater:
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncIterator[PlaySession | str]:
         """Lend a session to a browser, or say why there is none."""
-        if self._playing >= self.browsers:
-            yield f"{self.browsers} browsers play already. Close one of them and load again."
+        if not await self._has_place():
+            one = self.browsers == 1
+            play = "1 browser plays" if one else f"{self.browsers} browsers play"
+            yield f"{play} already. Close {'it' if one else 'one of them'} and load again."
             return
         self._playing += 1
         session: PlaySession | str = ""
@@ -134,13 +140,26 @@ class Theater:
             if isinstance(session, PlaySession):
                 self._free.append(session)
 
+    async def _has_place(self) -> bool:
+        """Wait for the place of a browser that has gone, as that of a page that is loaded again."""
+        came = time.monotonic()
+        while self._playing >= self.browsers:
+            is_leaving = any(task.done() for task in self._listening)
+            if time.monotonic() - came > (_LATE if is_leaving else _SOON):
+                return False
+            await asyncio.sleep(0.02)
+        return True
+
     async def _another(self) -> PlaySession | str:
+        if self._free:
+            session = self._free.pop()
+            await self.work(session.make_as_new)
+            return session
         try:
-            session: PlaySession = self._free.pop() if self._free else await self.work(self._make)
+            made: PlaySession = await self.work(self._make)
         except Exception as error:  # some environments are there only once
             return f"No other play could be begun. {in_words(error)}"
-        session.pilot = "person"
-        return session
+        return made
 
     async def greet(self, socket: WebSocket) -> None:
         """Play with one browser until it leaves."""
@@ -162,6 +181,7 @@ class Theater:
 
             browser = Browser(session, send, self.work, self.title, self.fps)
             listening = asyncio.create_task(_listen(socket, browser))
+            self._listening.add(listening)
             try:
                 await browser.play()
             except Gone as error:
@@ -170,6 +190,7 @@ class Theater:
                 listening.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await listening
+                self._listening.remove(listening)
 
 
 async def _listen(socket: WebSocket, browser: Browser) -> None:

@@ -45,7 +45,8 @@ class Scene(NamedTuple):
     :param pictures: what is seen
     :param reward: that reality gave for the last action; None where it does not run
     :param dreamed: by name, what every dream says: ``reward``, ``continue``, ``entropy`` (nats)
-        and, of an agent with a critic, ``value``, (N,) each
+        and, of an agent with a critic, ``value``, (N,) each; rewards and values in the units of
+        ``reward``, of a dream alone in those that the agent has learned
     :param error: mean distance of the numbers of the real observation from the first dream's
     :param spread: standard deviation between the dreams' observations, over their numbers
     :param action: that has led here, in replay form; None at the start
@@ -114,12 +115,15 @@ class PlaySession:
         self._planner = None
         if not self.controls.codec.is_discrete:
             self._planner = CEMPlanner(model, cem)
-        self.pilot, self.seed = "person", seed
+        self._first = (dreams, seed)
         self.film = Film()
         self._plan: Script | None = None
+        self._knows_reality = False
+        self._n: int
+        self._dreams: DreamVectorEnv
         #: Whether the real episode has ended.
         self.is_over = False
-        self._set_dreams(dreams)
+        self.make_as_new()
 
     @property
     def starts(self) -> list[str]:
@@ -153,6 +157,12 @@ class PlaySession:
         """What the episode follows from, until now."""
         return Script(*self._begun, self._actions.copy(), self._events.copy())
 
+    def make_as_new(self) -> None:
+        """Be what was made at first, for whoever comes next; an episode has yet to begin."""
+        dreams, self.seed = self._first
+        self.pilot, self._plan = "person", None
+        self._set_dreams(dreams)
+
     # ------------------------------------------------------------------ buttons
 
     def reset(self, start: str | None = None, seed: int | None = None) -> Scene:
@@ -163,27 +173,32 @@ class PlaySession:
         :param seed: of everything random; None: as before
         :raises ValueError: for another start, and if nothing is recorded to begin in
         """
+        return self._begin(start, seed, self._n)
+
+    def _begin(self, start: str | None, seed: int | None, n: int) -> Scene:
         start = self.starts[0] if start is None else start
         if start not in self.starts:
             raise ValueError(f"{start!r} is no start here; expected one of {self.starts}.")
-        # First, because it may fail: then the episode before goes on.
+        # First all that may fail: then the episode before goes on.
         dream = self._dream(1, "replay" if start == "replay" else "initial")
         seed = self.seed if seed is None else seed
         dream.reset(seed=seed)
-        self.seed = seed
+        dreams = self._dreams if n == self._n else self._dream(n, "initial")
+        seen: Any = None
+        if self.reality is not None and start != "replay":
+            seen = self.reality.reset(seed)
+        self.seed, self._seen, self._n, self._dreams = seed, seen, n, dreams
         self._watcher.forget()
         self._random = np.random.default_rng(seed)
-        self._seen: Any = None
-        if self.reality is not None and start != "replay":
-            self._seen = self.reality.reset(seed)
-            self._watcher.see(self._seen)
-        if self.drawer is None or (self._seen is not None and not self._knows_reality):
+        if seen is not None:
+            self._watcher.see(seen)
+        if self.drawer is None or (seen is not None and not self._knows_reality):
             self._find_drawer()
         self.is_over = False
-        self._begun = (start, seed, self._n)
+        self._begun = (start, seed, n)
         self._actions: list[list[float]] = []
         self._events: list[Event] = []
-        self._parted = 0
+        self._parted = self._followed = 0
         self.film.clear()
         self._go_on(self._watcher.state() if start == "real" else select(dream.latent, slice(1)))
         return self._scene(None)
@@ -218,12 +233,18 @@ class PlaySession:
         Begin an episode that repeats a saved one, or follows a list of actions.
 
         :param text: what :meth:`save_actions` has written, or a JSON list
-        :raises ValueError: for anything else, and for an episode that cannot begin here
+        :raises ValueError: for anything else, and for an episode that cannot happen here
         """
         script = Script.from_json(text, self.controls)
-        start = script.start if script.start in self.starts else self.starts[0]
-        self._set_dreams(script.dreams)
-        scene = self.reset(start, script.seed)
+        is_real = self.reality is not None and script.start != "replay"
+        if not is_real and any(event.what == "here" for event in script.events):
+            raise ValueError(
+                "This episode goes on dreaming from what is real, and cannot happen without the "
+                "real environment. Play it beside that."
+            )
+        for n in (script.dreams, *(e.dreams for e in script.events if e.what == "dreams")):
+            _check_dreams(n)
+        scene = self._begin(script.start, script.seed, script.dreams)
         self._plan, self.pilot = script, "script"
         return scene
 
@@ -259,7 +280,11 @@ class PlaySession:
         pilot = self.pilot
         if pilot == "script":
             self._follow_events()
-        # Its own part of the plan ends with its last action.
+            assert self._plan is not None
+            if len(self._actions) >= len(self._plan.actions):  # events were left, and no action
+                self.pilot = "person"
+                return self._scene(None)
+        # Its own part of the plan ends with its last action or event.
         given = self._given(pilot, self.controls.rest if action is None else action)
         if self._reality_is() != "runs":
             self._watcher.see(self._dreamed_first)
@@ -269,7 +294,7 @@ class PlaySession:
         reward = self._step_reality(done)
         self._show(self._dreams.step(np.stack([done] * self._n)))
         if reward is None:
-            self._watcher.hear(self._dreamed["reward"][0])
+            self._watcher.hear(self._promised)
         self._actions.append(encoded[0].tolist())
         scene = self._scene(reward)
         self.film.add(strip(scene.pictures))
@@ -284,7 +309,8 @@ class PlaySession:
         if pilot == "script":
             assert self._plan is not None
             action = self._plan.actions[len(self._actions)]
-            if len(self._actions) + 1 == len(self._plan.actions):
+            is_last = len(self._actions) + 1 == len(self._plan.actions)
+            if is_last and self._followed == len(self._plan.events):
                 self.pilot = "person"
         return None if pilot in ("agent", "planner") else self.controls.read(action)
 
@@ -297,15 +323,17 @@ class PlaySession:
     def _follow_events(self) -> None:
         """Do what a script says beside its next action."""
         assert self._plan is not None
-        for event in self._plan.events:
-            if event.step == len(self._actions):
-                self.set_dreams(event.dreams) if event.what == "dreams" else self.go_on_from_here()
+        for event in self._plan.events[self._followed :]:
+            if event.step > len(self._actions):
+                return
+            self._followed += 1  # also if it cannot be, because reality has ended: what follows can
+            self.set_dreams(event.dreams) if event.what == "dreams" else self.go_on_from_here()
 
     def _step_reality(self, action: Any) -> float | None:
         if self.reality is None or self._reality_is() != "runs":
             return None
         answer = self.reality.step(action)
-        self._watcher.hear(answer.reward)
+        self._watcher.hear(answer.learned)
         self._seen, self.is_over = answer.observation, answer.ended
         self._watcher.see(self._seen)
         return answer.reward
@@ -318,8 +346,7 @@ class PlaySession:
     # ------------------------------------------------------------------ dreams
 
     def _set_dreams(self, n: int) -> None:
-        if not isinstance(n, int) or not 1 <= n <= MOST_DREAMS:
-            raise ValueError(f"dreams={n!r}; expected a whole number from 1 to {MOST_DREAMS}.")
+        _check_dreams(n)
         self._n, self._dreams = n, self._dream(n, "initial")
 
     def _dream(self, n: int, start: Any) -> DreamVectorEnv:
@@ -345,7 +372,12 @@ class PlaySession:
         values = {"reward": reward, **{k: info[k] for k in ("continue", "entropy")}}
         if "value" in info:
             values["value"] = info["value"]
-        self._dreamed = {name: to_host(x).astype(float).tolist() for name, x in values.items()}
+        said = {name: to_host(x).astype(float) for name, x in values.items()}
+        self._promised = float(said["reward"][0])
+        if self.reality is not None:
+            for name in ("reward", "value") & said.keys():
+                said[name] = self.reality.unit.earned(said[name])
+        self._dreamed = {name: x.tolist() for name, x in said.items()}
 
     @property
     def _dreamed_first(self) -> Any:
@@ -387,6 +419,11 @@ class PlaySession:
             self._actions[-1] if self._actions else None,
             self._reality_is(),
         )
+
+
+def _check_dreams(n: Any) -> None:
+    if not isinstance(n, int) or not 1 <= n <= MOST_DREAMS:
+        raise ValueError(f"dreams={n!r}; expected a whole number from 1 to {MOST_DREAMS}.")
 
 
 def _rows(observation: Any, rows: slice) -> Any:

@@ -59,8 +59,8 @@ def play(
         a function that makes one. One that is made already serves one browser at a time. None:
         the dream is alone
     :param env_kwargs: of an environment that is named
-    :param normalizer: how its observations are normalized; None: as lies beside the model's file,
-        or as a live agent's own environment does
+    :param normalizer: how its observations are normalized; None: as a ``VecNormalize`` in it does,
+        or the one beside the model's file, or that of a live agent's own environment
     :param port: of the page; 0: any that is free
     :param dreams: how many begin in the same state, at first
     :param seed: of the first episode
@@ -78,9 +78,10 @@ def play(
     agent = load_model(model, device, trusted)
     make_env = None
     if env is not None:
+        usual = None
         if normalizer is None and isinstance(model, str | pathlib.Path):
-            normalizer = load_normalizer(model, trusted)
-        make_env = maker(agent, env, env_kwargs, normalizer)
+            usual = load_normalizer(model, trusted)
+        make_env = maker(agent, env, env_kwargs, normalizer, usual)
     if isinstance(env, gym.Env | VecEnv):
         browsers = 1
     taken = listen(port)

@@ -1,12 +1,22 @@
 """Statistics of a run's ``VecNormalize``, kept beside its model: it cannot see without them."""
 
+import copy
+import math
 import pathlib
 import warnings
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import numpy as np
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.running_mean_std import RunningMeanStd
-from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
+from stable_baselines3.common.vec_env import (
+    VecEnv,
+    VecEnvWrapper,
+    VecNormalize,
+    unwrap_vec_normalize,
+)
 
 from dreamzoo.common.storage.container import FileError, existing, reading, writing
 from dreamzoo.common.storage.files import replaced_file
@@ -25,6 +35,8 @@ _KEPT = (
     *("obs_rms", "ret_rms", "clip_obs", "clip_reward", "gamma", "epsilon"),
     *("norm_obs", "norm_reward", "norm_obs_keys", "training"),
 )
+#: Whether rewards are normalized for the agent that learns, of one whose statistics are at rest.
+_LEARNED = "norm_reward_in_training"
 
 
 def save_normalizer(normalizer: VecNormalize, path: pathlib.Path, moment: str = "") -> None:
@@ -36,6 +48,7 @@ def save_normalizer(normalizer: VecNormalize, path: pathlib.Path, moment: str = 
     :param moment: of the agent that is saved beside; empty where that is not known
     """
     known = {name: vars(normalizer)[name] for name in _KEPT if name in vars(normalizer)}
+    known["norm_reward"] = _normalizes_rewards(normalizer)
     with replaced_file(path, "zip") as file, writing(file, "statistics", moment) as writer:
         writer.write_json(MEMBER, to_json(known, "VecNormalize"))
 
@@ -45,6 +58,9 @@ def load_normalizer(
 ) -> VecNormalize | None:
     """
     Load the statistics that lie beside a model; unless training goes on they only are used.
+
+    Where they only are used rewards are left as they are; what a model says of rewards that it has
+    learned normalized :class:`RewardUnit` translates.
 
     :param model: file of the model, or folder of a :class:`SaveCallback`
     :param trusted: also read the file of dreamzoo 0.1, which runs whatever code is in it
@@ -73,7 +89,7 @@ def load_normalizer(
             found = type(normalizer).__name__
             raise FileError(f"{earlier} holds a {found}; expected a VecNormalize.")
     if not training:
-        normalizer.training = normalizer.norm_reward = False
+        _put_to_rest(normalizer)
     return normalizer
 
 
@@ -131,6 +147,139 @@ def as_in_training(env: VecEnv, model: str | pathlib.Path, trusted: bool = False
         return env
     normalizer.set_venv(env)
     return normalizer
+
+
+def _put_to_rest(normalizer: VecNormalize) -> None:
+    """Learn nothing more, leave rewards as they are, and keep apart what the agent learns from."""
+    vars(normalizer).setdefault(_LEARNED, normalizer.norm_reward)
+    normalizer.training = normalizer.norm_reward = False
+
+
+def _normalizes_rewards(normalizer: VecNormalize) -> bool:
+    """Return whether the agent that learns gets normalized rewards."""
+    return bool(vars(normalizer).get(_LEARNED, normalizer.norm_reward))
+
+
+@contextmanager
+def statistics_at_rest(env: VecEnv) -> Iterator[None]:
+    """
+    Show observations as in training and rewards as they are, and learn nothing from them.
+
+    Example:
+        >>> from dreamzoo.common.environments.normalizer import statistics_at_rest
+        >>> from stable_baselines3.common.env_util import make_vec_env
+        >>> from stable_baselines3.common.vec_env import VecNormalize
+        >>> env = VecNormalize(make_vec_env("CartPole-v1"))
+        >>> with statistics_at_rest(env):
+        ...     env.training, env.norm_reward
+        (False, False)
+        >>> env.training, env.norm_reward
+        (True, True)
+
+    :param env: with any number of ``VecNormalize``, or none
+    """
+    found = normalizers(env)
+    before = [
+        {k: v for k, v in vars(x).items() if k in ("training", "norm_reward", _LEARNED)}
+        for x in found
+    ]
+    try:
+        for normalizer in found:
+            _put_to_rest(normalizer)
+        yield
+    finally:
+        for normalizer, values in zip(found, before, strict=True):
+            vars(normalizer).pop(_LEARNED)
+            vars(normalizer).update(values)
+
+
+def normalizers(env: VecEnv | None) -> list[VecNormalize]:
+    """Return every ``VecNormalize`` of an environment, the outermost first."""
+    found = []
+    while isinstance(env, VecEnvWrapper):
+        if isinstance(env, VecNormalize):
+            found.append(env)
+        env = env.venv
+    return found
+
+
+def at_rest_around(env: VecEnv, known: VecNormalize) -> VecNormalize:
+    """
+    Use the statistics of training around another environment, and learn nothing there.
+
+    :param env: without ``VecNormalize``
+    :param known: whose statistics are copied
+    """
+    made = VecNormalize(
+        env,
+        norm_obs=known.norm_obs,
+        norm_reward=_normalizes_rewards(known),
+        clip_obs=known.clip_obs,
+        clip_reward=known.clip_reward,
+        gamma=known.gamma,
+        epsilon=known.epsilon,
+        norm_obs_keys=known.norm_obs_keys,
+    )
+    if known.norm_obs:
+        made.obs_rms = copy.deepcopy(known.obs_rms)
+    made.ret_rms = copy.deepcopy(known.ret_rms)
+    _put_to_rest(made)
+    return made
+
+
+def as_learned(normalizer: VecNormalize) -> VecNormalize:
+    """
+    Return a normalizer of rewards, too, if those are what the agent has learned from.
+
+    :param normalizer: whose statistics may be at rest; it stays as it is
+    """
+    found = VecNormalize.__new__(VecNormalize)
+    vars(found).update(vars(normalizer))
+    found.norm_reward = _normalizes_rewards(normalizer)
+    return found
+
+
+class RewardUnit(NamedTuple):
+    """
+    How an environment's rewards and those that an agent has learned are turned into each other.
+
+    They differ for an agent that was trained within a ``VecNormalize`` of rewards.
+
+    Example:
+        >>> from dreamzoo.common.environments.normalizer import RewardUnit
+        >>> unit = RewardUnit(scale=2.0, clip=10.0)
+        >>> float(unit.learned(6.0)), unit.earned(3.0)
+        (3.0, 6.0)
+
+    :param scale: the environment's reward for each of the agent's
+    :param clip: largest reward that the agent gets
+    """
+
+    scale: float = 1.0
+    clip: float = math.inf
+
+    @classmethod
+    def of(cls, model: BaseAlgorithm, env: VecEnv | None = None) -> "RewardUnit":
+        """
+        Find it for a model.
+
+        :param model: whose own environment says how it has learned
+        :param env: says so for a model that was loaded without one
+        """
+        found = model.get_vec_normalize_env()
+        if found is None and env is not None:
+            found = unwrap_vec_normalize(env)
+        if found is None or not _normalizes_rewards(found):
+            return cls()
+        return cls(float(np.sqrt(found.ret_rms.var + found.epsilon)), float(found.clip_reward))
+
+    def learned(self, reward: Any) -> Any:
+        """Turn the environment's rewards into those that the agent learns from."""
+        return np.clip(reward / self.scale, -self.clip, self.clip)
+
+    def earned(self, reward: Any) -> Any:
+        """Turn what the agent expects into rewards, or returns, of the environment."""
+        return reward * self.scale
 
 
 class Statistics:
