@@ -40,9 +40,9 @@ def make_networks(observations: spaces.Space, actions: spaces.Space, s: dict[str
 
 
 def make_agent(
-    observations: spaces.Space, actions: spaces.Space, settings: dict[str, Any]
+    observations: spaces.Space, actions: spaces.Space, settings: dict[str, Any], weights: int = 1
 ) -> DreamerV1:
-    """Make an agent with weights that are not those of a beginner."""
+    """Make an agent with weights that are not those of a beginner, but of a seed."""
     policy: dict[str, Any] = {
         **{"deter": 6, "stoch": 3, "units": 7, "reward_arch": [5, 4], "cont_arch": [5]},
         **{"net_arch": dict(pi=[6, 5], vf=[6]), "cnn_depth": 2, "cont": settings["use_cont"]},
@@ -54,7 +54,7 @@ def make_agent(
     alias = "MultiInputPolicy" if isinstance(observations, spaces.Dict) else "MlpPolicy"
     env = DummyVecEnv([lambda: RandomEnv(observations, actions)] * 2)
     agent = DreamerV1(alias, env, batch_size=3, batch_length=5, buffer_size=80, seed=3, **given)
-    generator = th.Generator().manual_seed(1)
+    generator = th.Generator().manual_seed(weights)
     with th.no_grad():
         for name, p in agent.policy.named_parameters():
             share = 0.1 if "cnn" in name else 0.3  # many pixels
@@ -65,7 +65,9 @@ def make_agent(
 @pytest.mark.parametrize(
     ("observations", "actions", "changes"),
     [
-        pytest.param(EVERYTHING, "box", {"horizon": 2}, id="dict"),
+        # With these weights no ReLU of the CNNs is so close to 0 that rounding decides what it is:
+        # none within 2e-6, with those of others within 1e-8.
+        pytest.param(EVERYTHING, "box", {"horizon": 2, "weights": 8}, id="dict"),
         pytest.param(VECTOR, "box", {"use_cont": True, "max_grad_norm": 0.4}, id="continue head"),
         pytest.param(VECTOR, "box", {"free_nats": 50.0, "horizon": 5}, id="few nats"),
         pytest.param(VECTOR, "discrete", {"use_cont": True}, id="discrete"),
@@ -79,7 +81,7 @@ def test_updates_equal_the_oracle(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings = {**SETTINGS, **changes}
-    agent = make_agent(observations, ACTIONS[actions], settings)
+    agent = make_agent(observations, ACTIONS[actions], settings, settings.pop("weights", 1))
     streams = Streams(agent, 50)  # more than the replay holds
     oracle = Oracle(agent.policy, observations, ACTIONS[actions], settings, RATES)
     tolerance = 1e-3 if oracle.images else 2e-5

@@ -364,7 +364,7 @@ def test_a_file_of_another_size_is_refused(tmp_path: Path) -> None:
     [
         (dict(heads=0), "heads=0 must be at least 1"),
         (dict(policy_heads=0), "policy_heads=0 must be at least 1"),
-        (dict(layers=0), "layers=0 must be at least 1"),
+        (dict(layers=0), "layers=0 must be between 1 and 100"),
         (dict(units=6.0), "units=6.0 must be at least 1, a whole number"),
         (dict(rows=-1), "rows=-1 must be at least 0"),
         (dict(widths=5), "widths=5 must be a list"),
