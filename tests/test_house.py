@@ -73,7 +73,7 @@ WITHOUT_A_LINE = {
     "dreamzoo.benchmark.many.board": "without rich there are lines instead of a table",
     "dreamzoo.launch.on_node": "runs in processes of Ray",
     "dreamzoo.envs.minecraft.mission": "imported where that line is told",
-    "dreamzoo.envs.remote.worker": "runs in processes of Ray",
+    "dreamzoo.envs.remote.worker": "copies what Ray has brought: it is there",
     "dreamzoo.rl_zoo.commands": "begins by asking for the package",
     "dreamzoo.envs.minigrid": "asks for the package before it makes an environment",
     "dreamzoo.planning.dmc_rewards": "an environment of dm_control is there already",

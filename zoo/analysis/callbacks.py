@@ -173,8 +173,8 @@ class SeededEvalCallback(EvalCallback):
     SB3's callback; which episodes it plays does not depend on whether the run was interrupted.
 
     Policies that listen are told what they earn, as in training. Each evaluation has episodes of
-    its own, and those of another seed are others. The table is
-    replaced as a whole: a process that ends meanwhile leaves the one before.
+    its own, and those of another seed are others. The table is replaced as a whole: a process that
+    ends meanwhile leaves the one before.
 
     Example:
         >>> from dreamzoo import DreamerV3

@@ -128,8 +128,9 @@ class ReplayAgent(OfflineLearning, GradientUpdates, ReplayFiles):
             if self.replay_buffer.latent_spec != dict(self.latent_spec() or {}):
                 raise ValueError(
                     f"{type(self).__name__}: what the replay keeps of latents was decided when it "
-                    "was made, and the settings say otherwise now. Set replay_context as it was, "
-                    "or pass it to the constructor or to load(), which make a new replay."
+                    "was made, and the settings say otherwise now. Set them as they were (of "
+                    "DreamerV3: replay_context), or pass them to the constructor or to load(), "
+                    "which make a new replay."
                 )
 
     @restores_process
