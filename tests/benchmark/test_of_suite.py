@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dreamzoo import AGENTS
 from dreamzoo.benchmark.budgets import BUDGETS
 from dreamzoo.benchmark.comparisons import COMPARISONS, of_envs, of_suite
+from dreamzoo.benchmark.comparisons.of_suite import SAMPLED
 from dreamzoo.benchmark.fitting import refuse_unfit
 from dreamzoo.benchmark.results.evaluations import read_rows
 from dreamzoo.benchmark.run_config import command_line
@@ -56,7 +56,7 @@ def test_all_agents_of_a_budget_get_as_many_frames(
         repeat = dict(run.env_kwargs).get("action_repeat", task.action_repeat)
         assert run.steps * repeat == pytest.approx(expected, abs=repeat)
         assert run.steps // run.eval_every == BUDGETS[budget].evaluations
-        assert run.deterministic_eval == (run.agent not in AGENTS)
+        assert run.deterministic_eval == (run.agent not in SAMPLED)
         assert parse_args(command_line(run)) == run
 
 

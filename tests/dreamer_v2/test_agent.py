@@ -65,7 +65,7 @@ def test_published_settings_are_the_defaults() -> None:
     assert agent._own_rates() == {"actor_optimizer": 4e-5, "critic_optimizer": 1e-4}
 
 
-def test_slow_critic_is_copied_after_the_first_update_and_every_hundredth() -> None:
+def test_slow_critic_is_copied_after_the_first_update_and_at_every_interval() -> None:
     agent = make_agent(target_update_interval=3, gradient_steps=0).learn(20)
     copied = []
     for _ in range(7):
@@ -121,18 +121,12 @@ def test_settings_move_along_their_lines() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "check"),
-    [
-        ({"policy_kwargs": {"layer_norm": False}}, "norm"),
-        ({"policy_kwargs": {"latents": "gaussian"}}, "latents"),
-        ({"reward_gradients": False}, ""),
-        ({"image_gradients": False}, ""),
-        ({"kl_balance": None}, ""),
-        ({"rho": 0.0}, ""),
-    ],
+    ("settings", "check"), [({"layer_norm": False}, "norm"), ({"latents": "gaussian"}, "latents")]
 )
-def test_ablations_of_table_2_are_settings(settings: dict[str, Any], check: str) -> None:
-    agent = make_agent(**settings).learn(16)
+def test_ablations_of_layers_change_the_layer_they_name(
+    settings: dict[str, Any], check: str
+) -> None:
+    agent = make_agent(policy_kwargs=DreamerV2.smallest["policy_kwargs"] | settings).learn(16)
     assert agent._n_updates > 0
     dynamics: Any = agent.policy.world_model.dynamics
     assert isinstance(dynamics.cell.norm, th.nn.LayerNorm) == (check != "norm")

@@ -51,6 +51,21 @@ def test_dreamer_v1_updates_a_hundred_times_after_five_hundred_steps() -> None:
     assert settings["train_freq"] * ratio == 100
 
 
+def test_dreamer_v1_learns_before_it_first_acts() -> None:
+    """2,500 random decisions, then updates: no round of 500 is collected by what has not learned."""
+    settings = dict(published("dreamer_v1", "dmc_pixels/walker-walk")["agent_kwargs"])
+    small = {**DreamerV1.smallest, "train_freq": 5, "learning_starts": 24, "pretrain": 1}
+    ratio = settings["train_freq"] // small["train_freq"]
+    assert (settings["learning_starts"] + 1) == ratio * (small["learning_starts"] + 1) == 2_500
+    agent = DreamerV1("MlpPolicy", RandomEnv(), seed=0, **small)
+    acted: list[int] = []  # and imagined, in updates
+    agent.policy.actor.register_forward_hook(lambda *_: acted.append(agent.num_timesteps))
+    agent.learn(25)
+    assert agent._n_updates == 1
+    agent.learn(5, reset_num_timesteps=False)
+    assert min(acted) >= 25
+
+
 def test_dreamer_v1_has_other_settings_for_discrete_actions() -> None:
     """Appendix A of the paper; exploration and the head for ends are defaults."""
     published_ones = dict(published("dreamer_v1", "CartPole-v1", "discrete")["agent_kwargs"])

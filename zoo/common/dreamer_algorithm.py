@@ -21,8 +21,8 @@ class DreamerAlgorithm(WorldModelAlgorithm):
     """
     Agent whose actor and critic learn in imagination, with learning rates of their own.
 
-    Actions are uniform until the first update; that is followed by others at once, as many as
-    ``pretrain`` says.
+    Actions are uniform until updates are allowed (``learning_starts``). The first update is followed
+    by others at once, as many as ``pretrain`` says.
 
     :param args: of :class:`WorldModelAlgorithm`
     :param kwargs: of the same

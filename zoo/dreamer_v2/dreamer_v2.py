@@ -21,13 +21,14 @@ class DreamerV2(DreamerAlgorithm):
     """
     DreamerV2: categorical latents, KL balancing, an actor of REINFORCE and of straight gradients.
 
-    Paper: https://arxiv.org/abs/2010.02193; defaults are its settings for Atari (table D.1) and
-    constants those of the authors' code, https://github.com/danijar/dreamerv2. Differences:
+    Paper: https://arxiv.org/abs/2010.02193; defaults are its settings for Atari (table D.1) but
+    for ``reward_transform`` and ``learning_starts``, which ``dreamzoo.hyperparams`` has;
+    constants are those of the authors' code, https://github.com/danijar/dreamerv2. Differences:
     docs/agents/dreamer_v2.md.
 
     The ablations of table 2 are settings: ``policy_kwargs=dict(layer_norm=False)``,
     ``reward_gradients=False``, ``image_gradients=False``, ``policy_kwargs=dict(
-    latents="gaussian")``, ``kl_balance=None`` and ``rho=0.0``.
+    latents="gaussian", stoch=50)``, ``kl_balance=None`` and ``rho=0.0``.
 
     Example:
         >>> from dreamzoo import DreamerV2

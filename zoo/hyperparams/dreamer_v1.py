@@ -1,8 +1,9 @@
 """
 Dreamer V1's published settings: the control suite from pixels, every action repeated once.
 
-Everything but the number of steps is the agent's default (authors' code). Updates come 100 at a
-time, after every 500 decisions; curves were published up to 5M steps of the simulator.
+All but what follows is the agent's default (authors' code). Updates come 100 at a time, after every
+500 decisions, for the first time after 2,500 random ones; curves were published up to 5M steps of
+the simulator.
 
 The variant ``discrete`` is what the paper's appendix says of discrete actions, on no environment in
 particular, so it is for any: ``dreamzoo train --agent dreamer_v1 --env CartPole-v1 --published
@@ -23,6 +24,7 @@ published: dict[str, dict[str, Any]] = {
         "n_timesteps": 5_000_000 // 2,
         "env_kwargs": {"action_repeat": 2},
         "train_freq": 500,
+        "learning_starts": 2_499,  # more steps than this: the first updates follow the 2,500th
     }
     for task in TASKS
 }

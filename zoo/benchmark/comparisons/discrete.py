@@ -17,6 +17,7 @@ POLICY_KWARGS: dict[str, Any] = AGENT_KWARGS.pop("policy_kwargs")
 
 
 def _runs() -> Iterator[Run]:
+    shared = EVALUATION | {"steps": STEPS, "eval_every": 10_000}
     for env in TASKS:
         yield Run(
             "dreamer_v2",
@@ -25,12 +26,10 @@ def _runs() -> Iterator[Run]:
             policy_kwargs=list(POLICY_KWARGS.items()),
             agent_kwargs=list(AGENT_KWARGS.items()),
             n_envs=8,
-            steps=STEPS,
-            eval_every=10_000,
-            eval_episodes=20,
             save_every=10_000,
+            **shared,
         )
-        yield from baselines(env, **EVALUATION, steps=STEPS, eval_every=10_000, save_every=STEPS)
+        yield from baselines(env, save_every=STEPS, **shared)
 
 
 DISCRETE = Comparison(

@@ -18,6 +18,9 @@ from dreamzoo.envs.errors import find_name
 from dreamzoo.hyperparams import published
 from dreamzoo.hyperparams.laptop import laptop
 
+#: Agents that are evaluated as their authors do, with sampled actions and predictions; all others
+#: take the most likely ones.
+SAMPLED = ("dreamer_v3", "planet")
 #: Agents of SB3 that keep single transitions.
 _WITH_REPLAY = ("sac", "dqn", "td3", "ddpg")
 
@@ -131,7 +134,7 @@ def _runs(target: Target, agents: list[str], budget: Budget) -> Iterator[Run]:
             steps=steps,
             eval_every=max(steps // budget.evaluations, 1),
             eval_episodes=budget.episodes,
-            deterministic_eval=not own,
+            deterministic_eval=agent not in SAMPLED,
             save_every=max(steps // budget.saves, 1),
         )
 
