@@ -134,6 +134,24 @@ def test_all_windows_are_drawn_with_the_same_probability(
     assert chi_square < expected + 4 * (2 * expected) ** 0.5  # four standard deviations
 
 
+@pytest.mark.parametrize("length", [2, 4, 60])
+def test_ends_are_drawn_as_often_as_they_happen(
+    make_buffer: MakeBuffer, fill: Fill, length: int
+) -> None:
+    """
+    Pitfall 15 of the first Dreamers: where windows lie within episodes, ends are seen too rarely,
+    and episodes shorter than a window never.
+    """
+    buffer = make_buffer(4_000, 1, 8)
+    fill(buffer, 3_600, lengths=[length])
+    buffer.sample(1_000)  # drain the queue
+    batch = buffer.sample(4_000)
+    share = 1 / (length + 1)  # of the records of an episode one is its end
+    ends = batch.is_terminal.float().mean(0)
+    assert ends.mean().item() == pytest.approx(share, rel=0.08)
+    assert ends.numpy() == pytest.approx(share, rel=0.4)  # wherever in a window
+
+
 def test_episodes_cut_without_a_done_are_marked_as_last(
     make_buffer: MakeBuffer, fill: Fill
 ) -> None:
