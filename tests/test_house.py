@@ -47,8 +47,6 @@ KNOWS: dict[str, set[str]] = {
     "launch": {"envs"},
     "testing": set(),  # agents are known by what they have
 }
-#: Stands on nothing of ours, so that every room may know it.
-SHARED = "dreamzoo.common.settings"
 #: Of a room that knows all, nobody is asked whom it knows.
 KNOWS_ALL = {"", "analysis", "benchmark", "cli", "rl_zoo", "__main__"}
 
@@ -168,14 +166,9 @@ def test_a_room_knows_only_what_lies_below(room: str) -> None:
         if _room(found.module) == room
         and not found.is_for_types
         and _room(found.target) not in allowed
-        and found.target != SHARED
         and not (found.is_inside and found.target in ON_THE_WAY)
     ]
     assert not wrong
-
-
-def test_what_all_may_know_knows_nobody() -> None:
-    assert not [found for found in OWN if found.module == SHARED]
 
 
 def test_no_agent_knows_another() -> None:

@@ -12,7 +12,6 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
-from dreamzoo.common.settings import Choice, Flag, Setting, Whole, read_settings
 from dreamzoo.envs.dreams.load_model import Model, load_model
 from dreamzoo.envs.dreams.rendering import draw_images, draw_numbers, to_frame
 from dreamzoo.envs.dreams.shared_model import SpecOfDream
@@ -23,6 +22,7 @@ from dreamzoo.nn.fast.parcels import to_device
 from dreamzoo.nn.fast.recordings import Recordings
 from dreamzoo.nn.observations import Observation
 from dreamzoo.nn.process import in_own_precision, restores_process
+from dreamzoo.nn.settings import Choice, Flag, Setting, Whole, read_settings
 from dreamzoo.nn.state import State, select, where
 
 #: What observations and starts of a dream may be.

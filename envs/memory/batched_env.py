@@ -11,11 +11,11 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
-from dreamzoo.common.settings import Whole, read_settings
 from dreamzoo.envs.vector_resets import first_seed, read_reset_mask
 from dreamzoo.nn.actions import ActionCodec
 from dreamzoo.nn.fast.graphs import is_far
 from dreamzoo.nn.fast.parcels import to_device
+from dreamzoo.nn.settings import Whole, read_settings
 from dreamzoo.nn.state import where
 
 #: Where all rows stand: a NamedTuple of tensors (N, ...).

@@ -10,9 +10,9 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
-from dreamzoo.common.settings import Whole, read_settings
 from dreamzoo.envs.memory.batched_env import BatchedEnv
 from dreamzoo.nn.checks import to_host
+from dreamzoo.nn.settings import Whole, read_settings
 
 #: Actions.
 FORWARD, UP, DOWN = range(3)

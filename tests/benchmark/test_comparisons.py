@@ -11,6 +11,7 @@ from filelock import FileLock
 
 import dreamzoo
 from dreamzoo.benchmark.comparisons import COMPARISONS, Comparison
+from dreamzoo.benchmark.comparisons.of_suite import SAMPLED
 from dreamzoo.benchmark.many.folders import is_finished
 from dreamzoo.benchmark.many_runs import collect_all, train_all
 from dreamzoo.benchmark.results.evaluations import read_rows, read_run
@@ -86,6 +87,30 @@ def test_normal_latents_are_as_many_as_in_the_papers_ablation() -> None:
     (run,) = (r for r in COMPARISONS["latents"].runs if r.label == "DreamerV2 gaussian")
     expected = dreamer_v2.variants["no_discrete_latents"]["policy_kwargs"]
     assert expected.items() <= dict(run.policy_kwargs).items()
+
+
+def test_ablations_differ_from_the_agent_in_what_they_name() -> None:
+    base, *others = COMPARISONS["ablations"].runs
+    for run in others:
+        variant = dict(dreamer_v2.variants[run.label.replace(" ", "_")])
+        kwargs = dict(base.policy_kwargs) | variant.pop("policy_kwargs", {})
+        expected = replace(
+            base,
+            label=run.label,
+            policy_kwargs=list(kwargs.items()),
+            agent_kwargs=list((dict(base.agent_kwargs) | variant).items()),
+        )
+        assert run == expected
+        assert run != replace(base, label=run.label)
+
+
+@pytest.mark.parametrize("name", COMPARISONS)
+def test_agents_of_a_comparison_are_evaluated_alike(name: str) -> None:
+    """But for those whose authors draw actions, beside others that do not."""
+    runs = COMPARISONS[name].runs
+    most_likely = {run.deterministic_eval for run in runs if run.agent not in SAMPLED}
+    assert len(most_likely) == 1
+    assert len({run.eval_episodes for run in runs}) == 1
 
 
 @pytest.mark.parametrize("name", COMPARISONS)

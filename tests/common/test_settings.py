@@ -8,17 +8,15 @@ import numpy as np
 import pytest
 from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 
-from dreamzoo.common.settings import (
+from dreamzoo.common.settings import Frequency, Rate, check_rate
+from dreamzoo.nn.settings import (
     Arguments,
     Choice,
     Flag,
-    Frequency,
     Number,
-    Rate,
     Setting,
     Whole,
     Widths,
-    check_rate,
     read_settings,
 )
 

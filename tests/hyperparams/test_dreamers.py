@@ -52,7 +52,7 @@ def test_dreamer_v1_updates_a_hundred_times_after_five_hundred_steps() -> None:
 
 
 def test_dreamer_v1_learns_before_it_first_acts() -> None:
-    """2,500 random decisions, then updates: no round of 500 is collected by what has not learned."""
+    """2,500 random decisions, then updates: no untrained actor collects 500."""
     settings = dict(published("dreamer_v1", "dmc_pixels/walker-walk")["agent_kwargs"])
     small = {**DreamerV1.smallest, "train_freq": 5, "learning_starts": 24, "pretrain": 1}
     ratio = settings["train_freq"] // small["train_freq"]

@@ -102,7 +102,7 @@ MUTANTS = [
     Mutant(
         "suites: baselines are evaluated by sampled actions",
         OF_SUITE,
-        "deterministic_eval=not own,",
+        "deterministic_eval=agent not in SAMPLED,",
         "deterministic_eval=False,",
         SUITE_TESTS,
     ),

@@ -3,7 +3,7 @@
 from tests.mutants.mutant import Mutant
 
 ACTIONS, OBS, CHECKS = "zoo/nn/actions.py", "zoo/nn/observations.py", "zoo/nn/checks.py"
-POLICIES, SETTINGS = "zoo/common/policies/recurrent.py", "zoo/common/settings.py"
+POLICIES, SETTINGS = "zoo/common/policies/recurrent.py", "zoo/nn/settings.py"
 MEMORY = "zoo/common/policies/memory_layout.py"
 MODEL, LAST_GOOD, FILES = (
     "zoo/nn/world_model.py",

@@ -6,7 +6,7 @@ SHARED, SHARED_POLICY = "zoo/common/dreamer_algorithm.py", "zoo/common/policies/
 V1, V2 = "zoo/dreamer_v1/dreamer_v1.py", "zoo/dreamer_v2/dreamer_v2.py"
 V1_POLICY, V2_POLICY = "zoo/dreamer_v1/policies.py", "zoo/dreamer_v2/policies.py"
 EXPLORATION, ACTIONS = "zoo/dreamer_v1/exploration.py", "zoo/nn/actions.py"
-SETTINGS = "zoo/common/settings.py"
+SETTINGS = "zoo/nn/settings.py"
 UPDATES, RECURRENT = "zoo/common/gradient_updates.py", "zoo/common/policies/recurrent.py"
 BOTH = (
     "tests/dreamer_v1/test_agent.py",

@@ -18,7 +18,7 @@ from stable_baselines3.common.torch_layers import (
 )
 
 from dreamzoo.common.arguments import POLICY_DEFAULTS
-from dreamzoo.common.settings import Whole
+from dreamzoo.nn.settings import Whole
 from tests.facts import Facts
 from tests.resuming import has_replay
 

@@ -30,7 +30,6 @@ from dreamzoo.common.replay_files import ReplayFiles
 from dreamzoo.common.rollout_agent import RolloutAgent
 from dreamzoo.common.rollout_window import Sequences
 from dreamzoo.common.saved_algorithm import SavedAlgorithm
-from dreamzoo.common.settings import Whole, read_settings
 from dreamzoo.common.storage.files import check_folder, explained
 from dreamzoo.common.storage.saves import (
     MODEL,
@@ -44,6 +43,7 @@ from dreamzoo.common.storage.saves import (
 from dreamzoo.common.storage.transitions_file import is_plain
 from dreamzoo.envs.rendering import draw_in_memory
 from dreamzoo.nn.fast import ranks
+from dreamzoo.nn.settings import Whole, read_settings
 
 #: Formats of SB3's logger that cannot show videos or figures.
 _TEXT_FORMATS = ("stdout", "log", "json", "csv")

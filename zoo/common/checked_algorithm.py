@@ -13,8 +13,9 @@ from stable_baselines3.common.utils import configure_logger
 
 from dreamzoo.common.arguments import constructor, documented, refuse_unknown
 from dreamzoo.common.saved_algorithm import SavedAlgorithm
-from dreamzoo.common.settings import Arguments, Rate, Setting, Whole, check_rate, read_settings
+from dreamzoo.common.settings import Rate, check_rate
 from dreamzoo.common.storage.agent_file import saved_policy_kwargs
+from dreamzoo.nn.settings import Arguments, Setting, Whole, read_settings
 
 SelfChecked = TypeVar("SelfChecked", bound="CheckedAlgorithm")
 

@@ -9,8 +9,9 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor
 
 from dreamzoo.common.policies.dreamer import DreamerPolicy
-from dreamzoo.common.settings import Choice, Number, Rate, Setting, Whole
+from dreamzoo.common.settings import Rate
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
+from dreamzoo.nn.settings import Choice, Number, Setting, Whole
 from dreamzoo.nn.state import State, first_part
 
 #: What a reward head learns of rewards, and dreams consist of.
@@ -21,8 +22,8 @@ class DreamerAlgorithm(WorldModelAlgorithm):
     """
     Agent whose actor and critic learn in imagination, with learning rates of their own.
 
-    Actions are uniform until updates are allowed (``learning_starts``). The first update is followed
-    by others at once, as many as ``pretrain`` says.
+    Actions are uniform until updates are allowed (``learning_starts``). The first update is
+    followed by others at once, as many as ``pretrain`` says.
 
     :param args: of :class:`WorldModelAlgorithm`
     :param kwargs: of the same

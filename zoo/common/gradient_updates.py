@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dreamzoo.common.policies.recurrent import RecurrentPolicy
 from dreamzoo.common.ranked import Ranked
-from dreamzoo.common.settings import at_step, check_rate
+from dreamzoo.common.settings import check_rate
 from dreamzoo.common.training import (
     Losses,
     MeanMetrics,
@@ -23,6 +23,7 @@ from dreamzoo.common.training import (
 )
 from dreamzoo.nn.fast import graphs, ranks
 from dreamzoo.nn.fast.threads import backward_in_parallel
+from dreamzoo.nn.settings import at_step
 
 #: Formats of SB3's logger that show tables, and the longest name that these show whole.
 TABLES, LONGEST_NAME = ("stdout", "log"), 33

@@ -21,11 +21,11 @@ from dreamzoo.common.environments.workers import dead_workers_named, notice_dead
 from dreamzoo.common.own_randomness import OwnRandomness
 from dreamzoo.common.policies.recorded_acting import Manner
 from dreamzoo.common.policies.recurrent import RecurrentPolicy
-from dreamzoo.common.settings import Choice, Flag, Setting
 from dreamzoo.common.training import check_actions
 from dreamzoo.nn.checks import FLOAT32, InputError, to_flags, to_rows
 from dreamzoo.nn.fast import ranks
 from dreamzoo.nn.fast.precision import NAMES, PrecisionName, resolve
+from dreamzoo.nn.settings import Choice, Flag, Setting
 from dreamzoo.nn.state import State, leaves
 
 

@@ -13,8 +13,8 @@ from stable_baselines3.common.vec_env import VecEnv, VecTransposeImage, unwrap_v
 from dreamzoo.common.buffers import SequenceBatch, SequenceReplayBuffer
 from dreamzoo.common.ranked import Ranked, on_all_ranks
 from dreamzoo.common.recording import Recording
-from dreamzoo.common.settings import Whole, read_settings
 from dreamzoo.nn.process import restores_process
+from dreamzoo.nn.settings import Whole, read_settings
 
 if TYPE_CHECKING:
     from dreamzoo.common.replay_agent import ReplayAgent

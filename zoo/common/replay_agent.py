@@ -28,19 +28,12 @@ from dreamzoo.common.ranked import on_all_ranks, rows_of_rank
 from dreamzoo.common.recorded_update import RecordedUpdate
 from dreamzoo.common.remote_acting import ActingElsewhere, acting_elsewhere
 from dreamzoo.common.replay_files import ReplayFiles
-from dreamzoo.common.settings import (
-    Arguments,
-    Flag,
-    Frequency,
-    Number,
-    Setting,
-    Whole,
-    read_settings,
-)
+from dreamzoo.common.settings import Frequency
 from dreamzoo.common.training import MeanMetrics
 from dreamzoo.nn.fast import ranks
 from dreamzoo.nn.fast.precision import using
 from dreamzoo.nn.process import restores_process
+from dreamzoo.nn.settings import Arguments, Flag, Number, Setting, Whole, read_settings
 from dreamzoo.nn.state import State
 
 SelfReplayAgent = TypeVar("SelfReplayAgent", bound="ReplayAgent")

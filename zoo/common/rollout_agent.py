@@ -21,12 +21,12 @@ from dreamzoo.common.memory_agent import MemoryAgent
 from dreamzoo.common.policies.recurrent import RecurrentPolicy
 from dreamzoo.common.ranked import on_all_ranks
 from dreamzoo.common.rollout_window import RolloutWindow, Sequences, WindowRecorder
-from dreamzoo.common.settings import Line, Moving, Number, Setting, Whole
 from dreamzoo.common.training import MeanMetrics, to_means
 from dreamzoo.nn.checks import to_rewards
 from dreamzoo.nn.fast.precision import using
 from dreamzoo.nn.observations import SINGLE, Observation
 from dreamzoo.nn.process import in_own_precision, restores_process
+from dreamzoo.nn.settings import Line, Moving, Number, Setting, Whole
 from dreamzoo.nn.state import State, flatten, stack
 
 SelfRolloutAgent = TypeVar("SelfRolloutAgent", bound="RolloutAgent")

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dreamzoo.common.checked_algorithm import CheckedAlgorithm
 from dreamzoo.common.own_randomness import OwnRandomness
-from dreamzoo.common.settings import Arguments, Flag, Frequency, Number, Setting, Whole
+from dreamzoo.common.settings import Frequency
 from dreamzoo.common.training import (
     MeanMetrics,
     check_finite_losses,
@@ -28,6 +28,7 @@ from dreamzoo.common.training import (
 from dreamzoo.nn.actions import ActionCodec
 from dreamzoo.nn.checks import FLOAT32, InputError
 from dreamzoo.nn.fast.ranks import place
+from dreamzoo.nn.settings import Arguments, Flag, Number, Setting, Whole
 
 SelfTransitionAgent = TypeVar("SelfTransitionAgent", bound="TransitionAgent")
 

@@ -10,7 +10,7 @@ from dreamzoo.common.buffers import SequenceBatch
 from dreamzoo.common.has_world_model import HasWorldModel
 from dreamzoo.common.policies.world_model import WorldModelPolicy
 from dreamzoo.common.replay_agent import ReplayAgent
-from dreamzoo.common.settings import Setting
+from dreamzoo.nn.settings import Setting
 from dreamzoo.nn.state import State, select
 from dreamzoo.nn.world_model import Filtered, WorldModel
 

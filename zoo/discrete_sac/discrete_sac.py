@@ -19,16 +19,7 @@ from stable_baselines3.common.utils import get_parameters_by_name, polyak_update
 from torch import Tensor
 from torch.nn import functional as F
 
-from dreamzoo.common.settings import (
-    Choice,
-    EntropyWeight,
-    Flag,
-    Line,
-    Moving,
-    Setting,
-    Whole,
-    at_step,
-)
+from dreamzoo.common.settings import EntropyWeight
 from dreamzoo.common.transition_agent import TransitionAgent
 from dreamzoo.discrete_sac.losses import (
     Beliefs,
@@ -56,6 +47,7 @@ from dreamzoo.nn.estimators import (
     ScoreFunction,
     StraightThrough,
 )
+from dreamzoo.nn.settings import Choice, Flag, Line, Moving, Setting, Whole, at_step
 
 #: How the actor learns through the action that it draws; "exact" draws none.
 EstimatorName = Literal["gumbel", "st_gumbel", "st", "score", "exact"]

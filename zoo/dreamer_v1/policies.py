@@ -12,7 +12,6 @@ from dreamzoo.common.arguments import PolicyPlumbing
 from dreamzoo.common.policies.dreamer import DreamerPolicy
 from dreamzoo.common.policies.inputs import ImageInput, VectorInput
 from dreamzoo.common.policies.net_arch import NetArch, split_arch
-from dreamzoo.common.settings import Flag, Number, Setting, Whole, Widths
 from dreamzoo.nn.action_distributions import TanhNormalActions
 from dreamzoo.nn.dreamer_model import DreamerWorldModel
 from dreamzoo.nn.networks.actors import DenseActor, DenseHead
@@ -24,6 +23,7 @@ from dreamzoo.nn.networks.world_models import (
     WorldModelsEncoder,
 )
 from dreamzoo.nn.rssm.gaussian import GaussianRSSM
+from dreamzoo.nn.settings import Flag, Number, Setting, Whole, Widths
 
 
 class DreamerV1Policy(DreamerPolicy):

@@ -13,7 +13,6 @@ from dreamzoo.common.arguments import PolicyPlumbing
 from dreamzoo.common.policies.dreamer import DreamerPolicy
 from dreamzoo.common.policies.inputs import ImageInput, VectorInput
 from dreamzoo.common.policies.net_arch import NetArch, split_arch
-from dreamzoo.common.settings import Arguments, Choice, Flag, Number, Setting, Whole, Widths
 from dreamzoo.nn.action_distributions import TruncatedNormalActions
 from dreamzoo.nn.dreamer_model import DreamerWorldModel
 from dreamzoo.nn.networks.actors import DenseActor, DenseHead
@@ -28,6 +27,7 @@ from dreamzoo.nn.optim import ShrinkingAdam
 from dreamzoo.nn.rssm.categorical import LayerNormRSSM
 from dreamzoo.nn.rssm.kinds import LatentsKind, make_latents
 from dreamzoo.nn.rssm.latents import Latents
+from dreamzoo.nn.settings import Arguments, Choice, Flag, Number, Setting, Whole, Widths
 
 
 class DreamerV2Policy(DreamerPolicy):

@@ -14,7 +14,6 @@ from dreamzoo.common.arguments import ReplayPlumbing
 from dreamzoo.common.buffers import SequenceBatch
 from dreamzoo.common.policies.world_model import ActingState
 from dreamzoo.common.record_store import RecordSpec
-from dreamzoo.common.settings import Choice, Flag, Number, Setting, Whole
 from dreamzoo.common.training import Losses, at_once
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.dreamer_v3.losses import Terms, imagination_loss, replay_loss, world_model_loss
@@ -22,6 +21,7 @@ from dreamzoo.dreamer_v3.policies import CnnPolicy, DreamerV3Policy, MlpPolicy, 
 from dreamzoo.nn.distributions import one_hot
 from dreamzoo.nn.returns import lambda_return
 from dreamzoo.nn.rssm.dynamics import Latent
+from dreamzoo.nn.settings import Choice, Flag, Number, Setting, Whole
 from dreamzoo.nn.state import flatten, select, zeroed
 from dreamzoo.nn.world_model import Filtered
 

@@ -13,7 +13,6 @@ from dreamzoo.common.arguments import PolicyPlumbing
 from dreamzoo.common.policies.inputs import ImageInput, VectorInput
 from dreamzoo.common.policies.net_arch import NetArch, split_arch
 from dreamzoo.common.policies.world_model import WorldModelPolicy
-from dreamzoo.common.settings import Choice, Number, Setting
 from dreamzoo.dreamer_v3.sizes import Size, get_size
 from dreamzoo.nn.networks.decoders import Decoder
 from dreamzoo.nn.networks.encoders import CnnKind, Encoder
@@ -24,6 +23,7 @@ from dreamzoo.nn.optim import LaProp
 from dreamzoo.nn.returns import ReturnNormalizer
 from dreamzoo.nn.rssm.block import BlockRSSM
 from dreamzoo.nn.rssm.dynamics import Latent
+from dreamzoo.nn.settings import Choice, Number, Setting
 from dreamzoo.nn.world_model import WorldModel
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from dreamzoo.common.settings import Setting, Whole, read_settings
+from dreamzoo.nn.settings import Setting, Whole, read_settings
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing_extensions import Unpack
 from dreamzoo.common.arguments import Plumbing
 from dreamzoo.common.has_world_model import HasWorldModel
 from dreamzoo.common.rollout_window import RolloutWindow
-from dreamzoo.common.settings import Flag, Moving, Number, Rate, Setting
+from dreamzoo.common.settings import Rate
 from dreamzoo.common.training import Losses, total
 from dreamzoo.merlin.external_memory import ExternalMemoryAgent, retro_gamma
 from dreamzoo.merlin.losses import (
@@ -29,6 +29,7 @@ from dreamzoo.merlin.policies import (
     Unrolled,
 )
 from dreamzoo.nn.returns import window_advantages
+from dreamzoo.nn.settings import Flag, Moving, Number, Setting
 
 
 class MERLIN(HasWorldModel, ExternalMemoryAgent):

@@ -10,12 +10,12 @@ from typing_extensions import Unpack
 
 from dreamzoo.common.arguments import Plumbing
 from dreamzoo.common.rollout_window import RolloutWindow
-from dreamzoo.common.settings import Moving, Setting
 from dreamzoo.common.training import Losses
 from dreamzoo.merlin.external_memory import ExternalMemoryAgent, retro_gamma
 from dreamzoo.merlin.losses import explained_variance, policy_loss
 from dreamzoo.merlin.rl_policies import CnnPolicy, MlpPolicy, MultiInputPolicy, RLMEMPolicy
 from dreamzoo.nn.returns import window_advantages
+from dreamzoo.nn.settings import Moving, Setting
 
 
 class RLMEM(ExternalMemoryAgent):

@@ -16,7 +16,6 @@ from dreamzoo.common.policies.inputs import ImageInput, VectorInput
 from dreamzoo.common.policies.recurrent import Choice as ChooseActions
 from dreamzoo.common.policies.recurrent import RecurrentPolicy
 from dreamzoo.common.rollout_window import RolloutWindow
-from dreamzoo.common.settings import Flag, Number, Setting, Whole
 from dreamzoo.merlin.actor import distribution_of
 from dreamzoo.merlin.external_memory import ExternalMemoryPolicy
 from dreamzoo.merlin.sizes import Size, get_size
@@ -27,6 +26,7 @@ from dreamzoo.nn.networks.heads import ActionDistribution
 from dreamzoo.nn.networks.merlin import MerlinEncoder
 from dreamzoo.nn.observations import Observation
 from dreamzoo.nn.process import in_own_precision
+from dreamzoo.nn.settings import Flag, Number, Setting, Whole
 from dreamzoo.nn.state import zeroed
 
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, get_args
 
-from dreamzoo.common.settings import Choice, Setting, Whole, Widths, read_settings
 from dreamzoo.nn.networks.merlin import ImageNet
+from dreamzoo.nn.settings import Choice, Setting, Whole, Widths, read_settings
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from typing_extensions import Unpack
 
 from dreamzoo.common.arguments import ReplayPlumbing
 from dreamzoo.common.buffers import SequenceBatch
-from dreamzoo.common.settings import Flag, Number, Setting, Whole
 from dreamzoo.common.training import Losses
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.nn.rssm.dynamics import Latent
+from dreamzoo.nn.settings import Flag, Number, Setting, Whole
 from dreamzoo.planet.losses import overshooting_loss, world_model_loss
 from dreamzoo.planet.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, PlaNetPolicy
 from dreamzoo.planning import CEM

@@ -12,7 +12,6 @@ from typing_extensions import Unpack
 from dreamzoo.common.arguments import PolicyPlumbing
 from dreamzoo.common.policies.inputs import ImageInput, VectorInput
 from dreamzoo.common.policies.world_model import WorldModelPolicy
-from dreamzoo.common.settings import Choice, Setting, Whole, Widths
 from dreamzoo.nn.networks.world_models import (
     Activation,
     Endless,
@@ -23,6 +22,7 @@ from dreamzoo.nn.networks.world_models import (
 from dreamzoo.nn.observations import Observation
 from dreamzoo.nn.rssm.dynamics import Latent
 from dreamzoo.nn.rssm.gaussian import DynamicsKind, GaussianDynamics, GaussianRSSM, GaussianSSM
+from dreamzoo.nn.settings import Choice, Setting, Whole, Widths
 from dreamzoo.nn.world_model import WorldModel
 from dreamzoo.planning import CEM
 from dreamzoo.planning.planner import check_continuous, plan_actions

@@ -9,9 +9,9 @@ import torch as th
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from dreamzoo.common.environments.normalizer import load_normalizer
-from dreamzoo.common.settings import Whole, read_settings
 from dreamzoo.envs.dreams.agent import AgentWithModel
 from dreamzoo.envs.dreams.load_model import Model, load_model
+from dreamzoo.nn.settings import Whole, read_settings
 from dreamzoo.planning import CEM
 from dreamzoo.playing.browser import MOST_FPS
 from dreamzoo.playing.reality import Env, maker

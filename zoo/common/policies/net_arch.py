@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Sequence
 
-from dreamzoo.common.settings import Widths, read_settings
+from dreamzoo.nn.settings import Widths, read_settings
 
 #: As ``net_arch`` of SB3's actor-critic policies: one list for both, or one for each.
 NetArch = Sequence[int] | dict[str, Sequence[int]]

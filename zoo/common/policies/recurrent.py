@@ -26,13 +26,13 @@ from dreamzoo.common.policies.inputs import ExtractorEncoder
 from dreamzoo.common.policies.memory_layout import MemoryLayout
 from dreamzoo.common.policies.recorded_acting import Manner, RecordedActing, named
 from dreamzoo.common.policies.saved import SavedPolicy
-from dreamzoo.common.settings import Flag, Setting, read_settings
 from dreamzoo.nn.actions import ActionCodec
 from dreamzoo.nn.checks import InputError, ObservationChecker, to_flags
 from dreamzoo.nn.fast import graphs
 from dreamzoo.nn.fast.switch import is_traced
 from dreamzoo.nn.observations import SINGLE, Observation, ObservationCodec
 from dreamzoo.nn.process import restores_process
+from dreamzoo.nn.settings import Flag, Setting, read_settings
 from dreamzoo.nn.state import State
 
 

@@ -6,12 +6,12 @@ from typing import ClassVar
 import torch as th
 from torch import Tensor, nn
 
-from dreamzoo.common.settings import Number, Setting, Whole
 from dreamzoo.nn.beliefs import Categorical
 from dreamzoo.nn.codes import ExpectedCodes, NearestCodes, look_up
 from dreamzoo.nn.distributions import one_hot
 from dreamzoo.nn.fast.ranks import mean_of_all, of_first
 from dreamzoo.nn.rssm.latents import Latents, Terms
+from dreamzoo.nn.settings import Number, Setting, Whole
 
 
 class Codebook(nn.Module):

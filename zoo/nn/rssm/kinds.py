@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Literal
 
-from dreamzoo.common.settings import Setting, read_settings
 from dreamzoo.nn.rssm.codebook import CodebookLatents
 from dreamzoo.nn.rssm.latents import Latents, NormalLatents, OneHotLatents
 from dreamzoo.nn.rssm.relaxed import GumbelLatents
+from dreamzoo.nn.settings import Setting, read_settings
 
 #: What the stochastic part of a state is drawn from.
 LatentsKind = Literal["categorical", "gaussian", "gumbel", "st_gumbel", "vq"]

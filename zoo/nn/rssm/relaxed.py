@@ -6,10 +6,10 @@ from typing import ClassVar
 import torch as th
 from torch import Tensor
 
-from dreamzoo.common.settings import Line, Moving, Setting, at_step
 from dreamzoo.nn.beliefs import Categorical
 from dreamzoo.nn.estimators.relaxed import relax, threshold
 from dreamzoo.nn.rssm.latents import CategoricalLatents, Terms
+from dreamzoo.nn.settings import Line, Moving, Setting, at_step
 
 
 class GumbelLatents(CategoricalLatents):
