@@ -9,7 +9,7 @@ import math
 from typing import Any, NamedTuple
 
 import torch as th
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.dreamers_oracle import (
     Classes,
@@ -22,9 +22,10 @@ from tests.dreamers_oracle import (
     half_square,
     lambda_returns,
     means,
+    one_hot,
     zero,
 )
-from tests.oracles import Record, Row, linear, mean
+from tests.oracles import Record, Row, linear, mean, waiting_times
 
 
 class Step(NamedTuple):
@@ -39,6 +40,26 @@ class Step(NamedTuple):
     state: State
     post: Any
     prior: Any
+
+
+class Found(NamedTuple):
+    """
+    Codes nearest to vectors.
+
+    :param vectors: (S, W)
+    :param places: of the codes, one for each latent
+    """
+
+    vectors: Tensor
+    places: list[int]
+
+    def detach(self) -> "Found":
+        return Found(self.vectors.detach(), self.places)
+
+    def kl(self, expected: Classes) -> Tensor:
+        """Minus log of what was expected of these codes, summed over latents."""
+        logs = [expected.probs(latent)[place].log() for latent, place in enumerate(self.places)]
+        return -sum(logs, zero())
 
 
 class Choice(NamedTuple):
@@ -59,11 +80,20 @@ class Oracle(DreamerOracle):
     """
     Everything that an agent learns with, and its updates.
 
-    Settings: ``latents``, ``stoch``, ``layer_norm``, ``tanh_rewards``, ``free_nats``, ``kl_coef``,
+    Settings: ``latents``, ``latents_kwargs``, ``stoch``, ``layer_norm``, ``tanh_rewards``, ``free_nats``, ``kl_coef``,
     ``kl_balance`` (None: plain), ``use_cont``, ``cont_coef``, ``image_gradients``,
     ``reward_gradients``, ``gamma``, ``gae_lambda``, ``horizon``, ``rho``, ``ent_coef``,
     ``target_update_interval``, ``tau``, ``max_grad_norm``, ``adam_eps``, ``shrink``.
     """
+
+    def __init__(self, policy: nn.Module, *args: Any) -> None:
+        super().__init__(policy, *args)
+        #: Codes and how often they were found lately, of agents that have codes.
+        self.book = {
+            name.rpartition(".")[2]: buffer.double()
+            for name, buffer in policy.named_buffers()
+            if "codebook" in name
+        }
 
     # ------------------------------------------------------------------ the model
 
@@ -82,19 +112,44 @@ class Oracle(DreamerOracle):
             after.append(update * candidate + (1 - update) * h[i])
         return th.stack(after)
 
-    def _belief(self, name: str, x: Tensor) -> Classes | Normals:
-        name = f"world_model.dynamics.{name}"
-        raw = linear(self.w, f"{name}.2", elu(linear(self.w, f"{name}.0", x)))
+    def _belief(self, name: str, x: Tensor) -> Classes | Normals | Found:
+        head = f"world_model.dynamics.{name}"
+        raw = linear(self.w, f"{head}.2", elu(linear(self.w, f"{head}.0", x)))
+        if self.s["latents"] == "vq" and name == "post_head":
+            vectors = raw.view(self.s["stoch"], -1)
+            return Found(
+                vectors,
+                [
+                    min(range(len(codes)), key=lambda i: float((v - codes[i]).square().sum()))
+                    for v, codes in zip(vectors.detach(), self.book["codes"], strict=True)
+                ],
+            )
         if self.s["latents"] == "gaussian":
             center, std = raw.chunk(2)
             return Normals(center, 2 / (1 + (-std / 2).exp()) + 0.1)
         return Classes(raw.view(self.s["stoch"], -1))
 
-    def _sample(self, belief: Classes | Normals) -> Tensor:
+    def _sample(self, belief: Classes | Normals | Found) -> Tensor:
         if isinstance(belief, Normals):
             return belief.mean + belief.std * self.normal
-        latents = range(self.s["stoch"])
-        return th.cat([draw(belief.probs(latent), self.uniform) for latent in latents])
+        latents, kind = range(self.s["stoch"]), self.s["latents"]
+        if isinstance(belief, Found):
+            codes = [self.book["codes"][s, belief.places[s]] for s in latents]
+            return th.cat(codes) + belief.vectors.flatten() - belief.vectors.flatten().detach()
+        if "gumbel" in kind:
+            return th.cat([self._relaxed(belief.logits[s], kind == "st_gumbel") for s in latents])
+        drawn = [draw(belief.probs(latent), self.uniform) for latent in latents]
+        if kind == "vq":
+            drawn = [x @ codes for x, codes in zip(drawn, self.book["codes"], strict=True)]
+        return th.cat(drawn)
+
+    def _relaxed(self, logits: Tensor, is_rounded: bool) -> Tensor:
+        noise = -waiting_times(len(logits)).double().log()
+        scaled = ((logits + noise) / self.s["latents_kwargs"]["temperature"]).exp()
+        soft = scaled / scaled.sum()
+        if not is_rounded:
+            return soft
+        return one_hot(int(soft.argmax()), len(soft)) + soft - soft.detach()
 
     def _advance(self, state: State, action: Tensor) -> tuple[Tensor, Any]:
         x = th.cat([state.z, action])
@@ -105,7 +160,10 @@ class Oracle(DreamerOracle):
     def _nothing(self) -> State:
         deter = self.w["world_model.dynamics.cell.linear.bias"].shape[0] // 3
         outputs = self.w["world_model.dynamics.prior_head.2.bias"].shape[0]
-        flat = self.s["stoch"] if self.s["latents"] == "gaussian" else outputs
+        flat = {
+            "gaussian": self.s["stoch"],
+            "vq": self.s["stoch"] * self.s["latents_kwargs"].get("code_dim", 0),
+        }.get(self.s["latents"], outputs)
         return State(th.zeros(deter).double(), th.zeros(flat).double())
 
     def filter(self, row: Row) -> list[Step]:
@@ -228,7 +286,28 @@ class Oracle(DreamerOracle):
             for record, step in zip(row.records, steps, strict=True)
         ]
         losses["actor"], losses["critic"] = self._behavior_losses(starts)
+        if self.s["latents"] == "vq":
+            losses["commitment"] = self._commitment([s.post for steps in filtered for s in steps])
         return losses
+
+    def _commitment(self, found: list[Found]) -> Tensor:
+        """How far vectors are from their codes; these then follow the vectors, none is dead."""
+        codes, shares = (self.book[name].clone() for name in ("codes", "shares"))
+        decay, total = self.s["latents_kwargs"]["decay"], zero()
+        for s in range(len(codes)):
+            for post in found:
+                code = self.book["codes"][s, post.places[s]]
+                total = total + (post.vectors[s] - code).square().sum()
+        for s in range(len(codes)):
+            for c in range(len(codes[s])):
+                near = [post.vectors[s].detach() for post in found if post.places[s] == c]
+                share = decay * shares[s, c] + (1 - decay) * len(near) / len(found)
+                if share > 0:
+                    kept = decay * shares[s, c] * codes[s, c]
+                    codes[s, c] = (kept + (1 - decay) * sum(near, zero()) / len(found)) / share
+                shares[s, c] = share
+        self.book = {"codes": codes, "shares": shares}
+        return total / (len(found) * len(codes))
 
     def update(
         self, rows: list[Row], uniform: float, normal: float
@@ -244,6 +323,7 @@ class Oracle(DreamerOracle):
         self.uniform, self.normal = uniform, normal
         losses = self.losses(rows)
         scales = {"kl": self.s["kl_coef"], "cont": self.s["cont_coef"]}
+        scales["commitment"] = self.s["latents_kwargs"].get("commitment", 0.0)
         model = [scales.get(k, 1.0) * v for k, v in losses.items() if k not in ("actor", "critic")]
         groups = {
             "world_model": sum(model, th.zeros(())),

@@ -20,6 +20,7 @@ from tests.oracles import Row, Streams, assert_gradients, fix_draws, train_once
 #: No default, no two alike, none 1: whoever forgets or confuses one of them is found.
 SETTINGS: dict[str, Any] = {
     "latents": "categorical",
+    "latents_kwargs": {},
     "stoch": 3,
     "layer_norm": True,
     "tanh_rewards": False,
@@ -41,7 +42,10 @@ SETTINGS: dict[str, Any] = {
     "adam_eps": 1e-3,
     "shrink": 2e-3,
 }
+OF_POLICY = ("latents", "latents_kwargs", "stoch", "layer_norm")
 RATES = {"world_model": 1e-2, "actor": 3e-3, "critic": 2e-2}
+#: Codes of a codebook, none of which dies.
+CODES = {"code_dim": 2, "commitment": 0.4, "decay": 0.8, "revive": 0.0}
 #: Uniform and normal numbers of three updates.
 DRAWS = [(0.31, -0.6), (0.74, 0.9), (0.52, 0.4)]
 
@@ -62,7 +66,7 @@ def make_agent(
 ) -> DreamerV2:
     """Make an agent with weights that are not those of a beginner."""
     policy: dict[str, Any] = {
-        **{name: settings[name] for name in ("latents", "stoch", "layer_norm")},
+        **{name: settings[name] for name in OF_POLICY},
         **{"classes": 4, "deter": 6, "hidden": 7, "units": 7, "head_arch": [5, 4]},
         **{"net_arch": dict(pi=[6, 5], vf=[6]), "cnn_depth": 2, "cont": settings["use_cont"]},
         "optimizer_kwargs": {"eps": settings["adam_eps"], "shrink": settings["shrink"]},
@@ -71,7 +75,7 @@ def make_agent(
         k: v
         for k, v in settings.items()
         if k
-        not in ("latents", "stoch", "layer_norm", "use_cont", "tanh_rewards", "adam_eps", "shrink")
+        not in (*OF_POLICY, "use_cont", "tanh_rewards", "adam_eps", "shrink")
     }
     given["reward_transform"] = "tanh" if settings["tanh_rewards"] else "identity"
     given |= {"learning_rate": RATES["world_model"], "policy_kwargs": policy}
@@ -95,6 +99,19 @@ def make_agent(
         pytest.param(VECTOR, "multi", {"rho": 0.0, "horizon": 5}, id="through the dynamics"),
         pytest.param(VECTOR, "box", {"rho": 0.0, "use_cont": False}, id="continuous"),
         pytest.param(VECTOR, "box", {"latents": "gaussian"}, id="no discrete latents"),
+        pytest.param(
+            VECTOR,
+            "discrete",
+            {"latents": "gumbel", "latents_kwargs": {"temperature": 0.6}},
+            id="gumbel",
+        ),
+        pytest.param(
+            VECTOR,
+            "discrete",
+            {"latents": "st_gumbel", "latents_kwargs": {"temperature": 0.8}},
+            id="straight-through gumbel",
+        ),
+        pytest.param(VECTOR, "discrete", {"latents": "vq", "latents_kwargs": CODES}, id="codes"),
         pytest.param(VECTOR, "discrete", {"layer_norm": False}, id="no layer norm"),
         pytest.param(VECTOR, "discrete", {"kl_balance": None}, id="no KL balancing"),
         pytest.param(VECTOR, "discrete", {"image_gradients": False}, id="no image gradients"),
@@ -132,6 +149,11 @@ def test_updates_equal_the_oracle(
         for name, p in agent.policy.named_parameters():
             error = float((p.detach() - oracle.w[name].detach()).abs().max())
             assert error < tolerance, f"{name}: off by {error:.1e}"
+
+        for name, buffer in agent.policy.named_buffers():
+            if "codebook" in name:
+                expected_codes = oracle.book[name.rpartition(".")[2]].numpy()
+                assert buffer.numpy() == pytest.approx(expected_codes, abs=tolerance), name
 
     # The case is worth its name.
     assert any(row.is_first(t) for row in seen for t in range(1, 5))
