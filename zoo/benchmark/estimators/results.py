@@ -8,6 +8,8 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import NamedTuple
 
+from filelock import FileLock
+
 from dreamzoo.benchmark.estimators.models import KINDS, TASKS
 from dreamzoo.benchmark.estimators.training import ESTIMATORS, Cell, Effort, Outcome
 
@@ -103,17 +105,16 @@ class Results:
 
     def append(self, cell: Cell, outcome: Outcome) -> None:
         """
-        Add a finished cell.
+        Add a finished cell. Several processes may do so at once.
 
         :param cell: that was trained
         :param outcome: what became of it
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        is_new = not self.path.exists()
         rounded = [round(x, 3) if isinstance(x, float) else x for x in outcome]
-        with self.path.open("a", newline="") as file:
+        with FileLock(f"{self.path}.lock"), self.path.open("a", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
-            if is_new:
+            if not file.tell():
                 writer.writerow(Row._fields)
             writer.writerow([*cell, *rounded, self.effort, self.commit])
 

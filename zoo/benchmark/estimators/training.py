@@ -24,8 +24,8 @@ from dreamzoo.nn.estimators import (
     StraightThrough,
 )
 
-#: The seven of table 1, in its order. The first and the third are centered and normalized, which
-#: the paper found to be necessary (section 4).
+#: The seven of table 1, in its order. The first and the third are centered and normalized; section
+#: 4 found that to be necessary for these and for DARN, which is not normalized here.
 ESTIMATORS: dict[str, Callable[[], Estimator]] = {
     "score": lambda: ScoreFunction(normalize=True),
     "darn": DARN,

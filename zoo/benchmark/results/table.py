@@ -172,6 +172,11 @@ def caption(
         " Published: mean +- standard deviation over the seeds (their number); "
         f"{listed(where)}. Those of DreamerV3 are returns of training episodes, not of evaluations"
     )
+    if not all(point.window for point in points):
+        text += (
+            ". Those at a number of frames are single evaluations there: for agents that still "
+            "learn they are above a mean of the frames before, such as own runs have"
+        )
     if any(point.suite == "dmc_proprio" for point in points):
         text += "; on dm_control from numbers it is the agent of 2023 at size S, train ratio 512"
     return text + "."
