@@ -1,6 +1,7 @@
 """Folders of runs that are damaged, half removed, changed, or written by several at once."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -192,6 +193,16 @@ def test_results_of_other_settings_leave_the_file(
     assert {row.seed for row in read_rows(file)} == {2}
     collect_all(changed, file)  # to be begun anew
     assert read_rows(file) == []
+
+
+def test_results_of_runs_that_are_not_here_stay(make: Callable[[int], Run], tmp_path: Path) -> None:
+    """Of a folder that was removed, or of another machine whose file was copied."""
+    file = tmp_path / "results.csv"
+    run = begin(make(0), 10.0)
+    collect_all([run], file)
+    shutil.rmtree(run.out)
+    collect_all([run, make(1)], file)
+    assert {row.seed for row in read_rows(file)} == {0}
 
 
 def test_the_commit_is_that_of_dreamzoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

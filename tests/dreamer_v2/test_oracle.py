@@ -74,8 +74,7 @@ def make_agent(
     given = {
         k: v
         for k, v in settings.items()
-        if k
-        not in (*OF_POLICY, "use_cont", "tanh_rewards", "adam_eps", "shrink")
+        if k not in (*OF_POLICY, "use_cont", "tanh_rewards", "adam_eps", "shrink")
     }
     given["reward_transform"] = "tanh" if settings["tanh_rewards"] else "identity"
     given |= {"learning_rate": RATES["world_model"], "policy_kwargs": policy}

@@ -12,7 +12,7 @@ from dreamzoo.benchmark.many.board import Board, make_board
 from dreamzoo.benchmark.many.folders import is_begun, is_finished, parents, read_place
 from dreamzoo.benchmark.many.job import Job
 from dreamzoo.benchmark.results.evaluations import Collected, collect, read_run
-from dreamzoo.benchmark.run_config import Run, changes, remove_earlier_run
+from dreamzoo.benchmark.run_config import CONFIG, Run, changes, remove_earlier_run
 from dreamzoo.launch import BUSY, ELSEWHERE, Backend, Outcome, Submit
 from dreamzoo.launch.local import LocalProcesses
 
@@ -149,7 +149,8 @@ def collect_all(runs: Sequence[Run], to: Path, skipped: Sequence[Run] = ()) -> C
     """
     Put what runs have scored by now into their file; several may do so at once.
 
-    What the file says of these runs from earlier, when they had other settings, goes.
+    What the file says of these runs from earlier, when they had other settings, goes; what it says
+    of runs whose folders are not here stays.
 
     :param runs: of which those that are not begun are left out
     :param to: file, see :func:`~dreamzoo.benchmark.results.evaluations.collect`
@@ -163,6 +164,6 @@ def collect_all(runs: Sequence[Run], to: Path, skipped: Sequence[Run] = ()) -> C
                 begun.append(run.out)
         except (ValueError, OSError) as error:
             unreadable[run.out] = str(error)
-    known = [run for run in (*runs, *skipped) if run.out not in unreadable]
+    known = [r for r in (*runs, *skipped) if r.out not in unreadable and (r.out / CONFIG).exists()]
     keys = [(run.label or run.agent, run.env, run.seed) for run in known]
     return collect(begun, to, without=keys)._replace(unreadable=unreadable)

@@ -22,9 +22,8 @@ CONFIG = "config.json"
 #: Whatever a run writes to its folder; dreamzoo 0.1 wrote its only save there, too.
 WRITTEN = (
     *(
-        CONFIG,
-        SAVES,
-        LOCK,
+        *(CONFIG, f"{CONFIG}.*.new"),
+        *(SAVES, f"{SAVES}.*.new", LOCK),
         "evaluations*.npz",
         "progress*.csv",
         "log*.txt",

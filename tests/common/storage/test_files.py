@@ -3,8 +3,8 @@
 import errno
 import os
 import pickle
-import platform
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from dreamzoo.common.storage import files
 from dreamzoo.common.storage.files import STALE, check_folder, explained, replaced_file
 
 FullDisk = Callable[[int], AbstractContextManager[None]]
@@ -60,26 +61,70 @@ def test_of_two_writers_of_one_name_the_last_stays_whole(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == [path]
 
 
+_WRITER = """
+import sys
+from dreamzoo.common.storage.files import replaced_file
+with replaced_file(sys.argv[1], "pkl") as file:
+    file.write(b"half")
+    file.flush()
+    print("writing", flush=True)
+    input()
+"""
+
+
 def test_what_a_killed_process_left_is_removed_and_no_other_part(tmp_path: Path) -> None:
-    here, dead = platform.node(), subprocess.Popen("true")
-    dead.wait()
-    parts = {
-        f"file.pkl.{here}-{dead.pid}-0123abcd.new": False,
-        f"file.pkl.{here}-{os.getpid()}-0123abcd.new": True,
-        f"file.pkl.{here}-1-0123abcd.new": True,
-        "file.pkl.elsewhere-7-0123abcd.new": True,
-        "file.pkl.elsewhere-8-0123abcd.new": False,  # nothing was added for a day
-        f"other.pkl.{here}-{dead.pid}-0123abcd.new": True,
-        "file.pkl.new": True,
-    }
-    for name in parts:
+    """Whether its writer lives does not depend on names of machines or numbers of processes."""
+    path = tmp_path / "file.pkl"
+    writers = [
+        subprocess.Popen([sys.executable, "-c", _WRITER, str(path)], stdin=-1, stdout=-1, text=True)
+        for _ in range(2)
+    ]
+    for writer in writers:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "writing\n"
+    writers[0].kill()
+    writers[0].wait()
+    others = {"other.pkl.0123abcd.new", "file.pkl.new"}
+    for name in others:
         (tmp_path / name).touch()
-    long_ago = time.time() - STALE - 1
-    os.utime(tmp_path / "file.pkl.elsewhere-8-0123abcd.new", (long_ago, long_ago))
+    assert len(list(tmp_path.glob("file.pkl.????????.new"))) == 2
+    with replaced_file(path, "pkl") as file:
+        file.write(b"mine")
+    assert len(list(tmp_path.glob("file.pkl.????????.new"))) == 1
+    assert path.read_bytes() == b"mine"
+    writers[1].communicate("\n")
+    assert writers[1].returncode == 0
+    assert path.read_bytes() == b"half"
+    assert {path.name for path in tmp_path.iterdir()} == {*others, "file.pkl"}
+
+
+def test_without_locks_parts_are_removed_after_a_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_lock(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(files, "_lock", no_lock)
+    old, new = (tmp_path / f"file.pkl.0123abc{i}.new" for i in range(2))
+    for part in (old, new):
+        part.touch()
+    os.utime(old, (long_ago := time.time() - STALE - 1, long_ago))
     with replaced_file(tmp_path / "file.pkl", "pkl"):
         pass
-    kept = {name for name, stays in parts.items() if stays}
-    assert {path.name for path in tmp_path.iterdir()} == {*kept, "file.pkl"}
+    assert {path.name for path in tmp_path.iterdir()} == {new.name, "file.pkl"}
+
+
+def test_long_names_and_folders_that_may_not_be_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    path = tmp_path / f"{'n' * 235}.zip"
+    with replaced_file(path, "zip") as file:
+        file.write(b"x")
+    assert path.read_bytes() == b"x"
 
 
 def test_a_full_disk_is_named_with_the_file(tmp_path: Path, full_disk: FullDisk) -> None:

@@ -3,9 +3,7 @@
 import errno
 import json
 import os
-import platform
 import shutil
-import subprocess
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -21,7 +19,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 from dreamzoo import DreamerV3
 from dreamzoo.analysis.callbacks import SaveCallback
 from dreamzoo.common.environments.normalizer import load_normalizer
-from dreamzoo.common.storage import files, saves
+from dreamzoo.common.storage import saves
 from dreamzoo.common.storage.container import FileError, reading
 from dreamzoo.common.storage.files import replaced_file
 from dreamzoo.common.storage.saves import LOCK, SAVES, new_save, newest, within
@@ -141,15 +139,36 @@ def test_a_save_of_another_process_that_does_not_end_is_named(
     assert {path.name for path in tmp_path.iterdir()} == {one, SAVES, LOCK}
 
 
-def test_where_there_are_no_locks_only_what_the_list_drops_is_removed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What it lacks may be what another process is saving."""
+@pytest.mark.parametrize("name", ["..", "", "notes"])
+@pytest.mark.usefixtures("no_locks")
+def test_a_list_that_names_other_folders_removes_none(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "run"
+    (folder / "notes").mkdir(parents=True)
+    (tmp_path / "thesis.tex").touch()
+    (folder / SAVES).write_text(json.dumps([name]))
+    (one,) = _names("1")
+    if name == "notes":
+        _make(folder, one)
+    else:
+        with pytest.raises(FileError, match="names folders elsewhere"):
+            _make(folder, one)
+    assert (folder / "notes").is_dir()
+    assert (tmp_path / "thesis.tex").exists()
+    assert (folder / one / "file").exists()
+
+
+@pytest.fixture
+def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def no_lock(self: FileLock) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(FileLock, "acquire", no_lock)
+
+
+@pytest.mark.usefixtures("no_locks")
+def test_where_there_are_no_locks_only_what_the_list_drops_is_removed(tmp_path: Path) -> None:
+    """What it lacks may be what another process is saving."""
     one, other, last = _names("123")
     (tmp_path / f"{other}.new").mkdir()
     _make(tmp_path, one)
@@ -199,8 +218,6 @@ def test_a_kill_at_any_change_of_files_leaves_one_save_whole(
     old, new, after = (f"{step:012d}_0123abcd" for step in (1, 2, 3))
     found: list[str] = []
     at, is_cut = -1, True
-    dead = subprocess.Popen("true")
-    dead.wait()
     while is_cut:
         at += 1
         folder = tmp_path / str(at)
@@ -208,7 +225,6 @@ def test_a_kill_at_any_change_of_files_leaves_one_save_whole(
         _save(folder, old)
         with monkeypatch.context() as patch:
             _killing(patch, at)
-            patch.setattr(files, "_writer", lambda: f"{platform.node()}-{dead.pid}")
             try:
                 _save(folder, new)
                 is_cut = False

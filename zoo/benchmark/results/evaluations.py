@@ -1,8 +1,8 @@
 """Evaluations of runs, finished or not, as one file that grows."""
 
 import csv
+import io
 import json
-import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 from filelock import FileLock
 
 from dreamzoo.benchmark.run_config import CONFIG
+from dreamzoo.common.storage.files import replaced_file
 
 #: Frames of a step where a run does not say: the defaults of ``dreamzoo.envs.make_env``.
 REPEATS = {"dmc": 2, "dmc_pixels": 2, "atari": 4, "atari100k": 4}
@@ -169,7 +170,7 @@ def collect(
     Put the evaluations of runs into a file, beside those of other runs; several may do so at once.
 
     :param folders: of the runs, which may be unfinished
-    :param to: file; earlier rows of the same agent, task and seed are replaced
+    :param to: file, to which ``.csv`` is added where it has no suffix; earlier rows of the same agent, task and seed are replaced
     :param without: agents, tasks and seeds whose earlier rows go, too
     :return: what was written, and which runs are unfinished
     :raises ValueError: if a folder holds no run, or two are of the same agent, task and seed
@@ -187,15 +188,16 @@ def collect(
             owners[key] = folder
     new = [row for rows in runs.values() for row in rows]
     gone = {*owners, *without}
+    to = to if to.suffix else to.with_suffix(".csv")
     to.parent.mkdir(parents=True, exist_ok=True)
-    beside = to.with_name(f".{to.name}.{os.getpid()}")
     with FileLock(f"{to}.lock"):
         kept = [r for r in read_rows(to) if (r.agent, r.task, r.seed) not in gone]
-        with beside.open("w", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(Evaluation._fields)
-            writer.writerows(sorted([*kept, *new]))
-        beside.replace(to)  # at once: whoever reads it meanwhile has the one before
+        table = io.StringIO()
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(Evaluation._fields)
+        writer.writerows(sorted([*kept, *new]))
+        with replaced_file(to, "csv") as file:
+            file.write(table.getvalue().encode())
     return Collected(len(new), {f: p for f, p in progress.items() if not p.is_finished})
 
 

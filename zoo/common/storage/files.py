@@ -3,7 +3,6 @@
 import contextlib
 import os
 import pathlib
-import platform
 import re
 import sys
 import tempfile
@@ -13,7 +12,13 @@ import warnings
 from collections.abc import Iterator
 from typing import BinaryIO
 
-#: Seconds after which a part of a file has no writer any more, if nothing was added to it.
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+#: Seconds after which a part of a file has no writer any more, if nothing was added to it; where
+#: there are no locks.
 STALE = 24 * 60 * 60
 
 
@@ -44,9 +49,9 @@ def replaced_file(path: str | pathlib.Path, suffix: str) -> Iterator[BinaryIO]:
                 yield file
             return
         _remove_cut_off(target)
-        new = target.with_name(f"{target.name}.{_writer()}-{uuid.uuid4().hex[:8]}.new")
+        new, file = _new_part(target)
         try:
-            with new.open("wb") as file:
+            with file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -57,33 +62,50 @@ def replaced_file(path: str | pathlib.Path, suffix: str) -> Iterator[BinaryIO]:
                 new.unlink(missing_ok=True)
 
 
-def _writer() -> str:
-    """Name this process, as no other one of any machine is named."""
-    return f"{platform.node()}-{os.getpid()}"
+def _new_part(target: pathlib.Path) -> tuple[pathlib.Path, BinaryIO]:
+    """Open a file that becomes another one; a lock, held until it is closed, says that it grows."""
+    while True:
+        new = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}.new")
+        file = new.open("xb")
+        with contextlib.suppress(OSError):  # some file systems have no locks
+            _lock(file, wait=True)
+        if new.exists():  # nobody has taken it for cut off before it was locked
+            return new, file
+        file.close()
+
+
+def _lock(file: BinaryIO, *, wait: bool) -> None:
+    """
+    Lock a file until it is closed; a process that is killed holds no locks.
+
+    :param wait: for who holds it
+    :raises BlockingIOError: if it is held and not waited for
+    :raises OSError: if there are no locks
+    """
+    if fcntl is not None:  # elsewhere the system removes no file that is open
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
 
 def _remove_cut_off(target: pathlib.Path) -> None:
     """Remove what processes that were killed have left of a file."""
-    part = re.compile(rf"{re.escape(target.name)}\.(.*)-(\d+)-[0-9a-f]{{8}}\.new")
-    for path in target.parent.iterdir():
-        if found := part.fullmatch(path.name):
-            with contextlib.suppress(OSError):  # its writer has just ended
-                here, pid = found[1] == platform.node(), int(found[2])
-                if (here and not _lives(pid)) or time.time() - path.stat().st_mtime > STALE:
-                    path.unlink()
+    part = re.compile(rf"{re.escape(target.name)}\.[0-9a-f]{{8}}\.new")
+    with contextlib.suppress(OSError):  # a folder that may not be listed
+        for path in target.parent.iterdir():
+            if part.fullmatch(path.name):
+                with contextlib.suppress(OSError):  # its writer has just ended
+                    _remove_if_cut_off(path)
 
 
-def _lives(pid: int) -> bool:
-    """Return whether there may be a process of a number on this machine."""
-    if os.name != "posix":  # there the question would end it
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):  # it is someone else's
-        return True
-    return True
+def _remove_if_cut_off(path: pathlib.Path) -> None:
+    with path.open("rb") as file:
+        try:
+            _lock(file, wait=False)
+        except BlockingIOError:
+            return
+        except OSError:
+            if time.time() - path.stat().st_mtime < STALE:
+                return
+        path.unlink()
 
 
 def sync_folder(folder: pathlib.Path) -> None:

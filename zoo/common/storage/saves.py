@@ -121,9 +121,10 @@ def new_save(folder: pathlib.Path, name: str, keep: int) -> Iterator[pathlib.Pat
         with replaced_file(folder / SAVES, "json") as file:
             file.write(json.dumps(names).encode())
         if is_alone:  # what was cut off is nobody's
-            listed = [path.name for path in folder.iterdir() if _NAME.fullmatch(path.name)]
+            listed = [path.name for path in folder.iterdir()]
         for old in {*listed} - {*names}:
-            shutil.rmtree(folder / old, ignore_errors=True)
+            if _NAME.fullmatch(old):
+                shutil.rmtree(folder / old, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -131,7 +132,8 @@ def _locked(folder: pathlib.Path) -> Iterator[bool]:
     """
     Keep other processes from saving in a folder.
 
-    :return: False where the file system has no locks: others may be saving
+    :return: False where there are no locks, or the lock's file is someone else's: others may be
+        saving
     :raises OSError: if another process is, for longer than it may
     """
     lock = FileLock(folder / LOCK, timeout=PATIENCE)
@@ -230,6 +232,6 @@ def _names(folder: pathlib.Path) -> list[str]:
         return []
     with naming(str(path)):
         names = json.loads(path.read_bytes())
-        if not all(pathlib.PurePath(name).name == name for name in names):
+        if not all(pathlib.PurePath(name).name == name not in ("", "..") for name in names):
             raise FileError(f"{path} names folders elsewhere.")
         return [str(name) for name in names]
