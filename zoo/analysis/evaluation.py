@@ -8,10 +8,10 @@ import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.utils import check_for_correct_spaces
-from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
+from stable_baselines3.common.vec_env import VecEnv
 
 from dreamzoo.common.arguments import refuse_unknown
-from dreamzoo.common.environments.normalizer import RewardUnit
+from dreamzoo.common.environments.normalizer import RewardUnit, normalizers
 from dreamzoo.common.policies.hears_rewards import HearsRewards
 from dreamzoo.common.storage.agents import load
 
@@ -95,12 +95,13 @@ def tell_rewards(played: dict[str, Any], _: dict[str, Any] | None = None) -> Non
         >>> model = RLLSTM("MlpPolicy", "CartPole-v1", seed=0)
         >>> mean, _ = evaluate_policy(model, model.get_env(), callback=tell_rewards)
 
-    :param played: local variables of ``evaluate_policy`` after a step
+    :param played: local variables of ``evaluate_policy`` after a step. Whether an agent has learned
+        normalized rewards its own environment says; of a policy alone, the one that it acts in
     """
     model, env, rewards = (played[name] for name in ("model", "env", "rewards"))
-    normalizer = unwrap_vec_normalize(env)
-    if isinstance(model, BaseAlgorithm) and not (normalizer and normalizer.norm_reward):
-        rewards = RewardUnit.of(model, env).learned(rewards)  # as in training
+    if not any(normalizer.norm_reward for normalizer in normalizers(env)):
+        agent = model if isinstance(model, BaseAlgorithm) else None
+        rewards = RewardUnit.of(agent, env).learned(rewards)  # as in training
     tell(model, played["states"], rewards)
 
 

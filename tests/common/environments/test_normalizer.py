@@ -49,6 +49,40 @@ def test_whether_rewards_were_normalized_outlives_saves_at_rest(
     assert unit.scale == pytest.approx(4.0 if norm_reward else 1.0)
 
 
+def test_training_goes_on_as_it_was_after_saves_at_rest(tmp_path: Path) -> None:
+    path = tmp_path / NORMALIZER
+    with statistics_at_rest(env := make_normalizer()):
+        save_normalizer(env, path)
+    loaded = load_normalizer(tmp_path / "model.zip", training=True)
+    assert loaded is not None
+    assert (loaded.training, loaded.norm_reward) == (True, True)
+
+
+def test_whoever_trains_with_other_settings_than_were_saved_is_right(tmp_path: Path) -> None:
+    path = tmp_path / NORMALIZER
+    save_normalizer(make_normalizer(), path)
+    loaded = load_normalizer(tmp_path / "model.zip")
+    assert loaded is not None
+    loaded.set_venv(make_vec_env("CartPole-v1"))
+    loaded.training, loaded.norm_reward = True, False  # as SB3's users do
+    model = DreamerV3("MlpPolicy", loaded, policy_kwargs=dict(size="debug"))
+    assert RewardUnit.of(model).scale == 1.0
+    save_normalizer(loaded, path)
+    again = load_normalizer(tmp_path / "model.zip", training=True)
+    assert again is not None
+    assert not again.norm_reward
+
+
+def test_of_several_normalizers_that_of_rewards_says_the_unit() -> None:
+    def model(outer: bool) -> DreamerV3:
+        env = VecNormalize(VecFrameStack(make_normalizer(), 2), norm_reward=outer)
+        return DreamerV3("MlpPolicy", env, policy_kwargs=dict(size="debug"))
+
+    assert RewardUnit.of(model(False)).scale == pytest.approx(4.0)
+    with pytest.raises(ValueError, match=r"^2 VecNormalize normalize rewards.*norm_reward=False"):
+        RewardUnit.of(model(True))
+
+
 def test_at_rest_every_normalizer_stays_as_it_is_and_goes_on_later() -> None:
     inner = make_normalizer()
     outer = VecNormalize(VecFrameStack(inner, 2), norm_obs=False)
@@ -67,7 +101,7 @@ def test_at_rest_every_normalizer_stays_as_it_is_and_goes_on_later() -> None:
     assert observed.count > counts[0]
 
 
-@pytest.mark.parametrize("way", ["own", "own at rest", "other", "plain"])
+@pytest.mark.parametrize("way", ["own", "own at rest", "policy", "other", "plain"])
 def test_rewards_are_told_in_the_unit_of_training(way: str) -> None:
     own = make_normalizer()
     agent = RLLSTM("MlpPolicy", own, seed=0, **RLLSTM.smallest)
@@ -80,7 +114,8 @@ def test_rewards_are_told_in_the_unit_of_training(way: str) -> None:
         heard.append(float(played["states"][place][0, 0]))
 
     with statistics_at_rest(own) if way == "own at rest" else nullcontext():
-        evaluate_policy(agent, env, 1, callback=note, warn=False)
+        acts = agent.policy if way == "policy" else agent
+        evaluate_policy(acts, env, 1, callback=note, warn=False)
     assert heard
     assert set(heard) == {0.25}
 

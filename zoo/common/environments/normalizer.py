@@ -11,12 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.running_mean_std import RunningMeanStd
-from stable_baselines3.common.vec_env import (
-    VecEnv,
-    VecEnvWrapper,
-    VecNormalize,
-    unwrap_vec_normalize,
-)
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
 
 from dreamzoo.common.storage.container import FileError, existing, reading, writing
 from dreamzoo.common.storage.files import replaced_file
@@ -35,8 +30,9 @@ _KEPT = (
     *("obs_rms", "ret_rms", "clip_obs", "clip_reward", "gamma", "epsilon"),
     *("norm_obs", "norm_reward", "norm_obs_keys", "training"),
 )
-#: Whether rewards are normalized for the agent that learns, of one whose statistics are at rest.
-_LEARNED = "norm_reward_in_training"
+#: Of one whose statistics are at rest: what ``training`` and ``norm_reward`` are for the agent that
+#: learns.
+_LEARNED = "in_training"
 
 
 def save_normalizer(normalizer: VecNormalize, path: pathlib.Path, moment: str = "") -> None:
@@ -48,7 +44,7 @@ def save_normalizer(normalizer: VecNormalize, path: pathlib.Path, moment: str = 
     :param moment: of the agent that is saved beside; empty where that is not known
     """
     known = {name: vars(normalizer)[name] for name in _KEPT if name in vars(normalizer)}
-    known["norm_reward"] = _normalizes_rewards(normalizer)
+    known |= _in_training(normalizer)
     with replaced_file(path, "zip") as file, writing(file, "statistics", moment) as writer:
         writer.write_json(MEMBER, to_json(known, "VecNormalize"))
 
@@ -151,13 +147,20 @@ def as_in_training(env: VecEnv, model: str | pathlib.Path, trusted: bool = False
 
 def _put_to_rest(normalizer: VecNormalize) -> None:
     """Learn nothing more, leave rewards as they are, and keep apart what the agent learns from."""
-    vars(normalizer).setdefault(_LEARNED, normalizer.norm_reward)
+    vars(normalizer)[_LEARNED] = _in_training(normalizer)
     normalizer.training = normalizer.norm_reward = False
+
+
+def _in_training(normalizer: VecNormalize) -> dict[str, bool]:
+    """Return what ``training`` and ``norm_reward`` are for the agent that learns."""
+    now = {"training": normalizer.training, "norm_reward": normalizer.norm_reward}
+    # Whoever has set them since then, to train, is right.
+    return now if normalizer.training else vars(normalizer).get(_LEARNED, now)
 
 
 def _normalizes_rewards(normalizer: VecNormalize) -> bool:
     """Return whether the agent that learns gets normalized rewards."""
-    return bool(vars(normalizer).get(_LEARNED, normalizer.norm_reward))
+    return _in_training(normalizer)["norm_reward"]
 
 
 @contextmanager
@@ -259,19 +262,25 @@ class RewardUnit(NamedTuple):
     clip: float = math.inf
 
     @classmethod
-    def of(cls, model: BaseAlgorithm, env: VecEnv | None = None) -> "RewardUnit":
+    def of(cls, model: BaseAlgorithm | None, env: VecEnv | None = None) -> "RewardUnit":
         """
         Find it for a model.
 
-        :param model: whose own environment says how it has learned
+        :param model: whose own environment says how it has learned; None: there is none to ask
         :param env: says so for a model that was loaded without one
+        :raises ValueError: if rewards are normalized twice
         """
-        found = model.get_vec_normalize_env()
-        if found is None and env is not None:
-            found = unwrap_vec_normalize(env)
-        if found is None or not _normalizes_rewards(found):
+        around = normalizers(model.get_env() if model is not None else None) or normalizers(env)
+        found = [normalizer for normalizer in around if _normalizes_rewards(normalizer)]
+        if not found:
             return cls()
-        return cls(float(np.sqrt(found.ret_rms.var + found.epsilon)), float(found.clip_reward))
+        if len(found) > 1:
+            raise ValueError(
+                f"{len(found)} VecNormalize normalize rewards, one around the other, so that none "
+                "says what a reward was worth. Give one of them norm_reward=False."
+            )
+        (one,) = found
+        return cls(float(np.sqrt(one.ret_rms.var + one.epsilon)), float(one.clip_reward))
 
     def learned(self, reward: Any) -> Any:
         """Turn the environment's rewards into those that the agent learns from."""
