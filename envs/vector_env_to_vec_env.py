@@ -8,16 +8,14 @@ import gymnasium as gym
 import numpy as np
 import torch as th
 from gymnasium.utils.env_checker import data_equivalence
-from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrapper
+from gymnasium.wrappers.vector import RecordEpisodeStatistics
 from stable_baselines3.common.env_util import is_wrapped
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
 from dreamzoo.envs import vector_env_rows
 from dreamzoo.nn import checks
-
-#: What wrappers tell of an episode that has ended, beside what the environment itself tells.
-_STATISTICS = "episode"
 
 
 class VectorEnvToVecEnv(VecEnv):
@@ -58,6 +56,7 @@ class VectorEnvToVecEnv(VecEnv):
             )
         self.env = env
         self._same_step = mode == AutoresetMode.SAME_STEP
+        self._statistics = _statistics(env)
         self._actions: Any = None
         # Wrappers of SB3 write to the spaces of what they wrap, and agents seed them.
         own = deepcopy((env.single_observation_space, env.single_action_space))
@@ -136,9 +135,9 @@ class VectorEnvToVecEnv(VecEnv):
         told = dones & (last_info is not None) & checks.to_flags(told, self.num_envs, "_final_info")
         ends = self._row_infos(last_info or {})
         # What is of some rows only is of the next episode; statistics are of the one that ended.
-        rest = {name for name in info if f"_{name}" not in info} | {_STATISTICS}
+        rest = {name for name in info if f"_{name}" not in info} | self._statistics
         for i in np.flatnonzero(dones):
-            begin = {name: x for name, x in infos[i].items() if name != _STATISTICS}
+            begin = {name: x for name, x in infos[i].items() if name not in self._statistics}
             self.reset_infos[i] = begin
             if told[i]:
                 infos[i] = {name: x for name, x in infos[i].items() if name in rest} | ends[i]
@@ -233,6 +232,16 @@ class VectorEnvToVecEnv(VecEnv):
         if isinstance(inner, SyncVectorEnv):
             return [is_wrapped(inner.envs[i], wrapper_class) for i in rows]
         return [False for _ in rows]  # they are no environments, or in other processes
+
+
+def _statistics(env: VectorEnv) -> set[str]:
+    """List what wrappers tell of episodes that have ended, beside what the environment tells."""
+    found = {"episode"}
+    while isinstance(env, VectorWrapper):
+        if isinstance(env, RecordEpisodeStatistics):
+            found.add(env._stats_key)
+        env = env.env
+    return found
 
 
 def to_host(value: Any) -> Any:

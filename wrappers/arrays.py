@@ -49,12 +49,19 @@ def copy(x: Array) -> Array:
 
 
 def copy_tree(tree: Tree) -> Tree:
-    """Copy all arrays of a tree; what else is in it stays."""
+    """Copy all arrays of a tree, also of lists and arrays of objects; what else is in it stays."""
     if isinstance(tree, Mapping):
         return {key: copy_tree(part) for key, part in tree.items()}
-    if isinstance(tree, tuple):
-        return tuple(map(copy_tree, tree))
-    return copy(tree) if isinstance(tree, np.ndarray | th.Tensor) else tree
+    if isinstance(tree, tuple | list):
+        parts = map(copy_tree, tree)
+        return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
+    if not isinstance(tree, np.ndarray | th.Tensor):
+        return tree
+    copied = copy(tree)
+    if tree.dtype == object:  # gymnasium's way to hold something of some rows
+        for index, part in np.ndenumerate(tree):
+            copied[index] = copy_tree(part)
+    return copied
 
 
 def symlog(x: Any) -> Array:
@@ -69,7 +76,7 @@ def tanh(x: Any) -> Array:
 
 
 def _floating(x: Any) -> Any:
-    """Make float32 of integers and booleans, which numpy would compute with in half precision."""
+    """Make float32 of integers and booleans; of small ones numpy would make half precision."""
     if isinstance(x, th.Tensor):
         return x if x.is_floating_point() else x.float()
     return x if np.asarray(x).dtype.kind == "f" else cast(x, np.float32)[()]

@@ -160,7 +160,7 @@ class RemoteVecEnv(VecEnv):
         if self._made is not None:
             assert self._pipeline is not None
             made, self._made = self._made, None
-            for index in made:
+            for index in made.keys() - self._renewed.keys():  # of those all steps ahead are asked
                 self._pipeline.ask(index)
             return self._join_steps(made)
         answers, lost = self._fleet.receive(self._asked)

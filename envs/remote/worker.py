@@ -62,7 +62,7 @@ class Worker:
         self._starts = np.ones(len(self._envs), bool)
         return self._obs, infos
 
-    def step(self, actions: np.ndarray) -> Any:
+    def step(self, actions: Sequence[Any]) -> Any:
         """
         Step all environments, and reset those whose episodes end.
 
@@ -72,7 +72,7 @@ class Worker:
         n = len(self._envs)
         obs, infos, resets = [], [], {}
         rewards, dones = np.zeros(n, np.float32), np.zeros(n, bool)
-        for i, (env, action) in enumerate(zip(self._envs, np.array(actions), strict=True)):
+        for i, (env, action) in enumerate(zip(self._envs, own(actions), strict=True)):
             last, rewards[i], terminated, truncated, info = env.step(action)
             info["TimeLimit.truncated"] = truncated and not terminated
             dones[i] = terminated or truncated

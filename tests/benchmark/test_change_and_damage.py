@@ -266,3 +266,19 @@ def test_a_table_of_evaluations_is_replaced_as_a_whole(
     assert table.read_bytes() == before
     remove_earlier_run(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_that_lacks_successes_from_before_goes_on(tmp_path: Path) -> None:
+    """As an earlier version left it after a run was resumed."""
+    np.savez(
+        tmp_path / "evaluations.npz",
+        timesteps=[4, 8, 12],
+        results=np.ones((3, 2)),
+        ep_lengths=np.ones((3, 2)),
+        successes=np.ones((1, 2)),
+    )
+    env = make_vec_env("CartPole-v1", n_envs=1)
+    callback = SeededEvalCallback(env, 0, log_path=str(tmp_path))
+    callback.resume(8, 1)
+    assert callback.evaluations_timesteps == [4, 8]
+    assert callback.evaluations_successes == []

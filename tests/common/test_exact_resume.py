@@ -131,6 +131,17 @@ def test_what_another_lstm_remembers_is_refused() -> None:
             agent._check_training_state(state | {"lstm_states": other})
 
 
+def test_a_state_of_earlier_versions_without_the_memory_begins_new_episodes() -> None:
+    agent = _make(_kind("RecurrentPPO"), **ON_POLICY, **LSTM).learn(32)
+    state = agent._training_state()
+    del state["lstm_states"]
+    agent._check_training_state(state)
+    with pytest.warns(UserWarning, match="without what the LSTM remembers: episodes begin anew"):
+        agent._restore_training(state, None)
+    assert agent._last_obs is None
+    agent.learn(32, reset_num_timesteps=False)
+
+
 class _SaveInside(BaseCallback):
     """Save in the middle of a collection, as SB3's CheckpointCallback does."""
 

@@ -258,10 +258,11 @@ def test_infos_that_are_not_arrays_belong_to_every_row(mode: AutoresetMode) -> N
         assert [info["ragged"].size for info in infos] == [0, 1, 2]
 
 
-def test_the_returns_that_gymnasium_records_arrive() -> None:
+@pytest.mark.parametrize("key", ["episode", "stats"])
+def test_the_returns_that_gymnasium_records_arrive(key: str) -> None:
     """Its wrappers put them beside the information on the last step, not into it."""
     cartpoles = SyncVectorEnv([lambda: gym.make("CartPole-v1")] * 3, autoreset_mode=SAME)
-    env = VectorEnvToVecEnv(RecordEpisodeStatistics(cartpoles))
+    env = VectorEnvToVecEnv(RecordEpisodeStatistics(cartpoles, stats_key=key))
     env.seed(0)
     env.reset()
     lengths, ended = np.zeros(3, int), 0
@@ -269,8 +270,8 @@ def test_the_returns_that_gymnasium_records_arrive() -> None:
         _, _, dones, infos = env.step(np.zeros(3, int))
         lengths += 1
         for i in np.flatnonzero(dones):
-            assert infos[i]["episode"]["r"] == lengths[i]
-            assert "episode" not in env.reset_infos[i]
+            assert infos[i][key]["r"] == lengths[i]
+            assert key not in env.reset_infos[i]
             lengths[i], ended = 0, ended + 1
     assert ended > 3
 

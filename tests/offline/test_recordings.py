@@ -259,6 +259,14 @@ def test_an_episode_ends_where_learning_began_again(
         assert same(episode.rewards, np.arange(episode.steps) + episode.rewards[0])
 
 
+def test_numbers_that_are_missing_cut_no_episode() -> None:
+    buffer = ReplayBuffer(20, BOX, TWO, handle_timeout_termination=False)
+    seen = np.full((1, *BOX.shape), np.nan, np.float32)
+    for step in range(10):
+        buffer.add(seen, seen, np.zeros((1, 1)), np.zeros(1), np.array([step == 9]), [{}])
+    assert read_replay_buffer(buffer).lengths.tolist() == [10]
+
+
 def test_actions_of_a_box_come_back_in_the_units_of_the_environment() -> None:
     model = SAC("MlpPolicy", "Pendulum-v1", learning_starts=10**6, seed=0).learn(30)
     assert model.replay_buffer is not None

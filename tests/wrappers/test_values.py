@@ -1,7 +1,7 @@
 """What each wrapper does, in numbers, and how it refuses bad input."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -14,6 +14,7 @@ from gymnasium.wrappers import RescaleAction
 from dreamzoo import wrappers
 from dreamzoo.wrappers import vector
 from dreamzoo.wrappers.array_conversion import to_torch
+from dreamzoo.wrappers.arrays import copy_tree
 
 
 class OneStep(gym.Env):
@@ -456,3 +457,23 @@ def test_bad_input_of_batches_is_named(toy: Any) -> None:
     disabled.metadata = {"autoreset_mode": "Disabled"}
     with pytest.raises(ValueError, match="expected a member of gymnasium"):
         vector.EpisodeDiscount(disabled)
+
+
+class Pair(NamedTuple):
+    """Of two arrays."""
+
+    one: Any
+    other: Any
+
+
+def test_copies_of_trees_share_no_array() -> None:
+    held = np.empty(2, object)
+    held[0] = np.zeros(1)
+    tree = {"pair": Pair(np.zeros(1), [np.zeros(1), "word"]), "some": held}
+    copied = copy_tree(tree)
+    for array in (copied["pair"].one, copied["pair"].other[0], copied["some"][0]):
+        array += 1
+    assert isinstance(copied["pair"], Pair)
+    assert copied["pair"].other[1] == "word"
+    assert copied["some"][1] is None
+    assert [tree["pair"].one[0], tree["pair"].other[0][0], held[0][0]] == [0, 0, 0]

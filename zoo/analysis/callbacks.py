@@ -228,13 +228,14 @@ class SeededEvalCallback(EvalCallback):
         path = pathlib.Path(self.log_path + ".npz")
         if not path.exists():
             return
-        table = np.load(path)
-        kept = table["timesteps"] <= num_timesteps
-        self.evaluations_timesteps = table["timesteps"][kept].tolist()
-        self.evaluations_results = table["results"][kept].tolist()
-        self.evaluations_length = table["ep_lengths"][kept].tolist()
-        if "successes" in table:
-            self.evaluations_successes = table["successes"][kept].tolist()
+        with np.load(path) as table:
+            kept = table["timesteps"] <= num_timesteps
+            self.evaluations_timesteps = table["timesteps"][kept].tolist()
+            self.evaluations_results = table["results"][kept].tolist()
+            self.evaluations_length = table["ep_lengths"][kept].tolist()
+            # Those that were resumed by an earlier version lack successes from before.
+            if "successes" in table and len(table["successes"]) == len(kept):
+                self.evaluations_successes = table["successes"][kept].tolist()
 
 
 class DreamVideoCallback(BaseCallback):

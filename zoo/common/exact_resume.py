@@ -313,8 +313,9 @@ class ExactResume(SavedAlgorithm):
             parts = seen if isinstance(seen, dict) else {"": seen}
             if any(len(part) != state["n_envs"] for part in parts.values()):
                 raise ValueError("its last observations are not of its environments")
+            expected = [(len(x), state["n_envs"], x.shape[2]) for x in self._lstm_states()]
             found = [x.shape for x in state.get("lstm_states", [])]
-            if found != [(len(x), state["n_envs"], x.shape[2]) for x in self._lstm_states()]:
+            if "lstm_states" in state and found != expected:
                 raise ValueError(f"it says of an LSTM {found}, which is not this agent's memory")
 
     def _copies_beside(self, path: Any, moment: str, trusted: bool) -> dict[str, Any] | None:
@@ -370,12 +371,27 @@ class ExactResume(SavedAlgorithm):
             self.action_space.np_random.bit_generator.state = state["action_space"]
         if self._vec_normalize_env is not None:
             vars(self._vec_normalize_env).update(state["normalizer"] or {})
-        if "last_obs" in state and self._restore_envs(copies or state.get("env")):
+        if (
+            "last_obs" in state
+            and self._remembers(state)
+            and self._restore_envs(copies or state.get("env"))
+        ):
             self._restore_episodes(state)
             assert self.env is not None
             self._watch.follow(self.env)
         else:
             self._begin_new_episodes()
+
+    def _remembers(self, state: dict[str, Any]) -> bool:
+        """Tell whether a state says what the LSTM, if there is one, remembers of the episodes."""
+        if "lstm_states" in state or not self._lstm_states():
+            return True
+        warnings.warn(
+            "An earlier version has saved this training, without what the LSTM remembers: episodes "
+            "begin anew; everything else continues.",
+            stacklevel=4,
+        )
+        return False
 
     def _restore_episodes(self, state: dict[str, Any]) -> None:
         """Take up what :meth:`_episode_state` has returned."""

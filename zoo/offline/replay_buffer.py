@@ -108,7 +108,8 @@ def _breaks(buffer: ReplayBuffer, order: np.ndarray) -> np.ndarray:
     for first in range(0, len(order) - 1, BLOCK):
         rows = order[first : first + BLOCK + 1]
         for seen, following in parts:
-            differ = following[rows[:-1]] != seen[rows[1:]]
+            one, other = following[rows[:-1]], seen[rows[1:]]
+            differ = (one != other) & ((one == one) | (other == other))  # NaN is what it was
             n = len(differ)
             found[first : first + n] |= differ.reshape(n, buffer.n_envs, -1).any(-1)
     return found

@@ -278,6 +278,19 @@ def test_the_steps_ahead_have_their_own_time(ask: Callable[[Any], Any], fake: Fa
 
 
 @pytest.mark.filterwarnings("ignore:worker")
+def test_a_worker_that_is_lost_before_a_step_is_asked_no_step_too_many(fake: FakeRay) -> None:
+    env = _acting(ahead=2)
+    for _ in range(3):
+        _step(env)
+    env.acted()
+    fake.actors[0].is_alive = False
+    env.get_attr("time")
+    env.step(np.zeros((2, 2), np.float32))
+    assert env._pipeline is not None
+    assert [len(asked) for asked in env._pipeline._asked.values()] == [2, 2]
+
+
+@pytest.mark.filterwarnings("ignore:worker")
 def test_a_worker_that_hangs_ahead_of_the_learner_is_lost(fake: FakeRay) -> None:
     env = _acting(ahead=4, timeout=1.5)
     _step(env)

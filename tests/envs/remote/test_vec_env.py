@@ -139,6 +139,27 @@ class Halving(gym.Wrapper):
         return array
 
 
+class Pairs(gym.Env):
+    """Takes pairs, and says of what they were."""
+
+    observation_space = spaces.Box(-1, 1, (2,))
+    action_space = spaces.Tuple([spaces.Discrete(3), spaces.Box(-1, 1, (2,))])
+
+    def reset(self, **kwargs: Any) -> Any:
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        info = {"types": [type(action), *(np.shape(part) for part in action)]}
+        return np.zeros(2, np.float32), 0.0, False, False, info
+
+
+def test_actions_of_several_parts_arrive_as_they_are() -> None:
+    env = _env(Pairs, n=2, envs_per_worker=2)
+    env.reset()
+    infos = env.step([(1, np.ones(2, np.float32)), (2, np.ones(2, np.float32))])[3]
+    assert [info["types"] for info in infos] == [[tuple, (), (2,)]] * 2
+
+
 def test_whatever_is_sent_belongs_to_who_gets_it() -> None:
     given = np.full(2, 8.0)
     env = _env(lambda: Halving(_make(), given), n=2, envs_per_worker=2)

@@ -170,7 +170,8 @@ def collect(
     Put the evaluations of runs into a file, beside those of other runs; several may do so at once.
 
     :param folders: of the runs, which may be unfinished
-    :param to: file, to which ``.csv`` is added where it has no suffix; earlier rows of the same agent, task and seed are replaced
+    :param to: file, to which ``.csv`` is added where it has no suffix; earlier rows of the same
+        agent, task and seed are replaced
     :param without: agents, tasks and seeds whose earlier rows go, too
     :return: what was written, and which runs are unfinished
     :raises ValueError: if a folder holds no run, or two are of the same agent, task and seed
