@@ -276,6 +276,28 @@ def test_the_next_browser_inherits_nothing(client: TestClient) -> None:
             player.wait_for("state", dreams=3, seed=7, pilot="agent")
 
 
+def test_a_session_that_cannot_begin_anew_is_closed_and_the_browser_told(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[Any] = []
+
+    def fail(_: PlaySession) -> None:
+        raise RuntimeError("the simulator is gone")
+
+    with playing(client) as player:
+        player.wait_for("state")
+    with monkeypatch.context() as patch:
+        patch.setattr(PlaySession, "make_as_new", fail)
+        patch.setattr(PlaySession, "close", closed.append)
+        with playing(client) as player:
+            message, _ = player.receive()
+        assert "No other play could be begun. " in message["text"]
+        assert "the simulator is gone" in message["text"]
+    assert len(closed) == 1
+    with playing(client) as player:
+        player.wait_for("state")
+
+
 def test_a_page_that_is_loaded_again_waits_for_its_own_place(
     cartpole: DreamerV3, monkeypatch: pytest.MonkeyPatch
 ) -> None:

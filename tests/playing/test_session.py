@@ -491,7 +491,7 @@ def _wrong(session: PlaySession, what: str) -> Any:
         ("words", "no actions of"),
         ("event", "events"),
         ("seed", "whole numbers"),
-        ("from", "cannot happen"),
+        ("from", "expected real, initial or replay"),
         ("no moment", "replay buffer holds no sequence"),
         ("many", "from 1 to 8"),
         ("many later", "from 1 to 8"),
@@ -508,6 +508,50 @@ def test_what_cannot_be_is_said_and_the_play_goes_on(
         _wrong(session, what)()
     assert session.step([1]).step == 1
     assert (session.dreams, session.script.start, session.seed) == (1, "real", 0)
+
+
+def test_whoever_comes_next_finds_nothing_of_the_episode_before(session: PlaySession) -> None:
+    session.reset(seed=3)
+    session.play_script("[1, 0, 1]")
+    session.step()
+    session.make_as_new()
+    assert (len(session.film), session.pilot, session.is_over) == (0, "person", False)
+    for use in (session.step, lambda: session.script):
+        with pytest.raises(ValueError, match="No episode has begun"):
+            use()
+    session.reset()
+    assert session.step([1]).step == 1
+    assert session.script.actions == [[1]]
+
+
+def test_a_script_acts_in_its_own_episode_only(session: PlaySession) -> None:
+    session.reset()
+    with pytest.raises(ValueError, match="There is no script to follow"):
+        session.pilot = "script"
+    session.play_script("[1, 0, 1]")
+    session.step()
+    session.reset(seed=5)
+    assert session.pilot == "person"
+    session.step([1])
+    assert session.script.actions == [[1]]
+
+
+def test_events_that_are_wrong_are_named_one_by_one(session: PlaySession) -> None:
+    many = [dict(step=1, what="dreams", dreams=1)] * 1_000
+    text = dict(form=record_module.FORM, actions=[1], start="initial")
+    with pytest.raises(ValueError, match=r"^The event 'dreams' at step 2 cannot happen") as caught:
+        session.play_script(json.dumps(dict(text, events=[*many, dict(many[0], step=2)])))
+    assert "at most 1 actions" in str(caught.value)
+    assert len(str(caught.value)) < 200
+    with pytest.raises(ValueError, match="The events are none: expected a list"):
+        session.play_script(json.dumps(dict(text, events=[*many, 7])))
+
+
+def test_a_film_without_a_suffix_is_an_mp4(session: PlaySession, tmp_path: Path) -> None:
+    session.reset()
+    session.step([1])
+    session.save_video(tmp_path / "film")
+    assert (tmp_path / "film.mp4").stat().st_size > 500
 
 
 def test_an_episode_that_was_saved_elsewhere_does_not_become_another(pendulum: DreamerV3) -> None:

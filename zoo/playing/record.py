@@ -99,14 +99,21 @@ class Script(NamedTuple):
         try:
             read = [Event(e["step"], e["what"], e["dreams"]) for e in events]
         except (TypeError, KeyError):
-            raise ValueError(f"events={events!r} are none.") from None
+            raise ValueError(
+                "The events are none: expected a list of such as "
+                '{"step": 3, "what": "dreams", "dreams": 2}.'
+            ) from None
         whole = [seed, dreams, *(x for e in read for x in (e.step, e.dreams))]
         if not all(type(x) is int and 0 <= x < 2**32 for x in whole):
             raise ValueError("seed, dreams and steps of events must be whole numbers from 0 on.")
-        if start not in (None, "real", "initial", "replay") or any(
-            e.what not in EVENTS or e.step > len(steps) for e in read
-        ):
-            raise ValueError(f"{start=}, {events=} name things that cannot happen here.")
+        if start not in (None, "real", "initial", "replay"):
+            raise ValueError(f"start={start!r}: expected real, initial or replay.")
+        for event in read:
+            if event.what not in EVENTS or event.step > len(steps):
+                raise ValueError(
+                    f"The event {event.what!r} at step {event.step} cannot happen here: expected "
+                    f"one of {', '.join(EVENTS)}, after at most {len(steps)} actions."
+                )
         return cls(start, seed, dreams, steps, sorted(read, key=lambda event: event.step))
 
 
@@ -130,7 +137,7 @@ class Film:
         """
         Write all that is kept as mp4.
 
-        :param path: of the file
+        :param path: of the file; ``.mp4`` is added where it has no suffix
         :param fps: frames a second
         :raises ValueError: if nothing is kept
         """
@@ -139,7 +146,8 @@ class Film:
         with requires_extra("play"):
             import imageio.v2 as imageio
             from PIL import Image
-        frames = list(self._frames)  # others may be added meanwhile
+        path, frames = pathlib.Path(path), list(self._frames)
+        path = path if path.suffix else path.with_suffix(".mp4")
         sizes = [Image.open(io.BytesIO(data)).size for data in frames]  # read no more than headers
         # Dreams come and go, and the codec wants even sizes.
         width, height = (max(size) + max(size) % 2 for size in zip(*sizes, strict=True))

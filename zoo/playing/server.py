@@ -151,15 +151,20 @@ class Theater:
         return True
 
     async def _another(self) -> PlaySession | str:
-        if self._free:
-            session = self._free.pop()
-            await self.work(session.make_as_new)
-            return session
+        session: PlaySession | None = self._free.pop() if self._free else None
         try:
-            made: PlaySession = await self.work(self._make)
-        except Exception as error:  # some environments are there only once
+            if session is None:  # some environments are there only once
+                session = await self.work(self._make)
+            else:
+                await self.work(session.make_as_new)
+        except BaseException as error:
+            if session is not None:
+                await asyncio.shield(self.work(session.close))
+            if not isinstance(error, Exception):
+                raise
             return f"No other play could be begun. {in_words(error)}"
-        return made
+        assert session is not None
+        return session
 
     async def greet(self, socket: WebSocket) -> None:
         """Play with one browser until it leaves."""

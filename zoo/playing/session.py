@@ -117,12 +117,11 @@ class PlaySession:
             self._planner = CEMPlanner(model, cem)
         self._first = (dreams, seed)
         self.film = Film()
-        self._plan: Script | None = None
         self._knows_reality = False
         self._n: int
         self._dreams: DreamVectorEnv
         #: Whether the real episode has ended.
-        self.is_over = False
+        self.is_over: bool
         self.make_as_new()
 
     @property
@@ -150,17 +149,28 @@ class PlaySession:
     def pilot(self, name: str) -> None:
         if name not in self.pilots:
             raise ValueError(f"{name!r} cannot act here; expected one of {self.pilots}.")
+        if name == "script" and self._plan is None:
+            raise ValueError("There is no script to follow: play_script() begins one.")
         self._pilot = name
 
     @property
     def script(self) -> Script:
         """What the episode follows from, until now."""
+        if self._begun is None:
+            raise ValueError("No episode has begun: reset() begins one.")
         return Script(*self._begun, self._actions.copy(), self._events.copy())
 
     def make_as_new(self) -> None:
         """Be what was made at first, for whoever comes next; an episode has yet to begin."""
         dreams, self.seed = self._first
-        self.pilot, self._plan = "person", None
+        self._plan: Script | None = None
+        self.pilot = "person"
+        self.film.clear()
+        self._begun: tuple[str, int, int] | None = None
+        self._actions: list[list[float]] = []
+        self._events: list[Event] = []
+        self._seen: Any = None
+        self.is_over = False
         self._set_dreams(dreams)
 
     # ------------------------------------------------------------------ buttons
@@ -173,7 +183,11 @@ class PlaySession:
         :param seed: of everything random; None: as before
         :raises ValueError: for another start, and if nothing is recorded to begin in
         """
-        return self._begin(start, seed, self._n)
+        scene = self._begin(start, seed, self._n)
+        self._plan = None
+        if self.pilot == "script":
+            self.pilot = "person"
+        return scene
 
     def _begin(self, start: str | None, seed: int | None, n: int) -> Scene:
         start = self.starts[0] if start is None else start
@@ -196,8 +210,7 @@ class PlaySession:
             self._find_drawer()
         self.is_over = False
         self._begun = (start, seed, n)
-        self._actions: list[list[float]] = []
-        self._events: list[Event] = []
+        self._actions, self._events = [], []
         self._parted = self._followed = 0
         self.film.clear()
         self._go_on(self._watcher.state() if start == "real" else select(dream.latent, slice(1)))
@@ -275,8 +288,10 @@ class PlaySession:
         Do one step in reality and in all dreams.
 
         :param action: of a person, in replay form; None: at rest. Whoever else acts does not ask
-        :raises ValueError: for what is no action
+        :raises ValueError: for what is no action, and before an episode has begun
         """
+        if self._begun is None:
+            raise ValueError("No episode has begun: reset() begins one.")
         pilot = self.pilot
         if pilot == "script":
             self._follow_events()
