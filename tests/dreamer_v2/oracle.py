@@ -82,8 +82,8 @@ class Oracle(DreamerOracle):
 
     Settings: ``latents``, ``latents_kwargs``, ``stoch``, ``layer_norm``, ``tanh_rewards``,
     ``free_nats``, ``kl_coef``, ``kl_balance`` (None: plain), ``use_cont``, ``cont_coef``,
-    ``image_gradients``, ``reward_gradients``, ``gamma``, ``gae_lambda``, ``horizon``, ``rho``, ``ent_coef``,
-    ``target_update_interval``, ``tau``, ``max_grad_norm``, ``adam_eps``, ``shrink``.
+    ``image_gradients``, ``reward_gradients``, ``gamma``, ``gae_lambda``, ``horizon``, ``rho``,
+    ``ent_coef``, ``target_update_interval``, ``tau``, ``max_grad_norm``, ``adam_eps``, ``shrink``.
     """
 
     def __init__(self, policy: nn.Module, *args: Any) -> None:

@@ -288,7 +288,7 @@ def test_a_session_that_cannot_begin_anew_is_closed_and_the_browser_told(
         player.wait_for("state")
     with monkeypatch.context() as patch:
         patch.setattr(PlaySession, "make_as_new", fail)
-        patch.setattr(PlaySession, "close", closed.append)
+        patch.setattr(PlaySession, "close", lambda session: closed.append(session))
         with playing(client) as player:
             message, _ = player.receive()
         assert "No other play could be begun. " in message["text"]

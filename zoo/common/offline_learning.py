@@ -201,11 +201,11 @@ def _steps(agent: "ReplayAgent", recording: Recording, index: int, seen: VecEnv)
     episode, where = recording[index], recording.name_of(index)
     transpose = unwrap_vec_wrapper(seen, VecTransposeImage)
     observed, last = episode.observations, episode.steps - 1
-    if transpose is not None:
-        observed = transpose.transpose_observations(observed)
-    rewards = np.asarray(episode.rewards, np.float32)
     steps = []
     try:
+        if transpose is not None:
+            observed = transpose.transpose_observations(observed)
+        rewards = np.asarray(episode.rewards, np.float32)
         actions = np.asarray(agent.policy.action_codec.from_env(np.asarray(episode.actions)))
         obs = _at(observed, 0)
         agent._check_observations(obs, [])

@@ -30,13 +30,15 @@ def save_replay(agent: Any, path: str | pathlib.Path | io.BufferedIOBase) -> Non
         with writing(file, "transitions", agent._moment()) as writer:
             write_transitions(writer, replay)
 
-    if not is_plain(replay):
-        OffPolicyAlgorithm.save_replay_buffer(agent, path)
-    elif not isinstance(path, str | pathlib.Path):
-        write(path)
-    else:
-        with replaced_file(path, "npz") as file:
-            write(file)
+    def pickle(file: Any) -> None:
+        OffPolicyAlgorithm.save_replay_buffer(agent, file)
+
+    save, suffix = (write, "npz") if is_plain(replay) else (pickle, "pkl")
+    if not isinstance(path, str | pathlib.Path):
+        save(path)
+        return
+    with replaced_file(path, suffix) as file:
+        save(file)
 
 
 def load_replay(

@@ -157,7 +157,7 @@ class DreamerV3(WorldModelAlgorithm):
         if not self.replay_context:
             return None
         dynamics = self.policy.world_model.dynamics
-        # The class of a one-hot latent is a byte or two; the vector itself would be 4 * C of them.
+        # The class of a one-hot latent is a byte, or four; the vector itself would be 4 C of them.
         kind = np.uint8 if dynamics.classes <= 256 else np.int32
         return {"deter": ((dynamics.deter,), np.float32), "stoch": ((dynamics.stoch,), kind)}
 

@@ -34,7 +34,8 @@ class Size:
     :param observation_layers: hidden layers of the vector encoder and decoder, at most 100
     :param head_layers: hidden layers of actor and critic, at most 100
     :param bins: bins of the two-hot heads, odd
-    :raises ValueError: for a width or a number that is none
+    :raises ValueError: for a width or a number that is none; what does not go together, such as a
+        ``deter`` that is no multiple of ``blocks``, the policy refuses
     """
 
     units: int
