@@ -41,8 +41,8 @@ def make_minatar(
     :param sticky_action_prob: probability that the game repeats the action before
     :param difficulty_ramping: the game becomes faster as it goes on; no effect in breakout and
         freeway
-    :param max_episode_steps: steps after which an episode is truncated; None: no limit, which a
-        good player of breakout needs. Freeway ends by itself after 2501 steps
+    :param max_episode_steps: steps after which an episode is truncated; None: no limit; set one
+        where a good player of breakout would never end. Freeway ends by itself after 2501 steps
     :param render_mode: "rgb_array" for images (160, 160, 3) from ``render()``, "human" for a window
     :param seed: seed of the first and all later episodes, as if by ``env.reset(seed=seed)``
     :raises ValueError: for a game that does not exist

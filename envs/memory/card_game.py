@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
-import gymnasium as gym
 import numpy as np
 import torch as th
 from gymnasium import spaces
@@ -11,11 +10,12 @@ from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
 from dreamzoo.envs.memory.batched_env import BatchedEnv
+from dreamzoo.envs.memory.single_env import SingleEnv
 from dreamzoo.nn.checks import to_host
 from dreamzoo.nn.settings import Whole, read_settings
 
 
-class CardGame(gym.Env):
+class CardGame(SingleEnv):
     """
     Find pairs among cards that lie face down: "Memory", one card a step.
 
@@ -52,7 +52,7 @@ class CardGame(gym.Env):
     :raises ValueError: for an odd number
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}  # type: ignore[misc]
+    reset_options: ClassVar[tuple[str, ...]] = ("cards",)
 
     def __init__(self, n_cards: int = 16) -> None:
         _check_cards(type(self).__name__, n_cards)
@@ -74,15 +74,16 @@ class CardGame(gym.Env):
 
         :param seed: of the shuffles
         :param options: ``cards``: symbols (N,) in the order to be played with, this time
+        :raises ValueError: for other cards or another option
         """
+        given = self._read_options(options).get("cards")
         super().reset(seed=seed)
-        given = (options or {}).get("cards")
         if given is None:
             self.cards = self.np_random.permutation(self.n_cards) // 2
         else:
             self.cards = _read_cards(given, self.n_cards, 1)[0]
         self.removed = np.zeros(self.n_cards, bool)
-        self._previous, self._flips = -1, 0
+        self._previous, self._flips, self._runs = -1, 0, True
         return self.blank, {}
 
     def step(self, action: int) -> tuple[int, float, bool, bool, dict[str, Any]]:
@@ -90,17 +91,20 @@ class CardGame(gym.Env):
         Flip a card.
 
         :param action: which
+        :raises ResetNeeded: before the first reset, and after the end of an episode
+        :raises ValueError: for another action
         """
-        card, previous = int(action), self._previous
+        card, previous = self._read_action(action), self._previous
         self._previous, self._flips = card, self._flips + 1
+        self._runs = self._flips < self.max_flips
         if self.removed[card]:
-            return self.blank, 0.0, self._flips >= self.max_flips, False, {}
+            return self.blank, 0.0, not self._runs, False, {}
         # A card that is there has its mate, too: whether that was removed need not be asked.
         is_pair = 0 <= previous != card and bool(self.cards[previous] == self.cards[card])
         if is_pair:
             self.removed[[previous, card]] = True
-        ended = bool(self.removed.all()) or self._flips >= self.max_flips
-        return int(self.cards[card]), float(is_pair), ended, False, {}
+        self._runs &= not self.removed.all()
+        return int(self.cards[card]), float(is_pair), not self._runs, False, {}
 
 
 class Cards(NamedTuple):

@@ -29,7 +29,8 @@ def make_memory(name: str, **kwargs: Any) -> gym.Env:
     task, _, size = name.partition("/")
     found = find_name("task of dreamzoo.envs.memory", task, _SIZES)
     if not size.isdecimal():
-        raise ValueError(f"{name!r} has no size; expected {found}/<{_SIZES[found]}>.")
+        what = f"has the size {size!r}" if size else "has no size"
+        raise ValueError(f"{name!r} {what}; expected {found}/<{_SIZES[found]}>, a whole number.")
     setting = _SIZES[found]
     if kwargs.get(setting, int(size)) != int(size):
         raise ValueError(f"{name!r} says {setting}={size}, and was given {kwargs[setting]}.")

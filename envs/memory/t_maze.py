@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
-import gymnasium as gym
 import numpy as np
 import torch as th
 from gymnasium import spaces
@@ -11,6 +10,7 @@ from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
 from dreamzoo.envs.memory.batched_env import BatchedEnv
+from dreamzoo.envs.memory.single_env import SingleEnv
 from dreamzoo.nn.checks import to_host
 from dreamzoo.nn.settings import Whole, read_settings
 
@@ -18,7 +18,7 @@ from dreamzoo.nn.settings import Whole, read_settings
 FORWARD, UP, DOWN = range(3)
 
 
-class TMaze(gym.Env):
+class TMaze(SingleEnv):
     """
     Walk along a corridor and turn to the side that was shown at its beginning.
 
@@ -43,7 +43,7 @@ class TMaze(gym.Env):
     :raises ValueError: if it is not a positive number
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}  # type: ignore[misc]
+    reset_options: ClassVar[tuple[str, ...]] = ("cue",)
 
     def __init__(self, length: int = 10) -> None:
         read_settings(type(self).__name__, {"length": Whole(1)}, locals())
@@ -60,14 +60,15 @@ class TMaze(gym.Env):
 
         :param seed: of the cues
         :param options: ``cue``: 1 or -1, to be shown this time
+        :raises ValueError: for another cue or option
         """
+        given = self._read_options(options).get("cue")
         super().reset(seed=seed)
-        given = (options or {}).get("cue")
         if given is None:
             self.cue = int(2 * self.np_random.integers(2) - 1)
         else:
             self.cue = int(_read_cues(given, 1)[0])
-        self.place = 0
+        self.place, self._runs = 0, True
         return self._observe(), {}
 
     def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
@@ -75,8 +76,12 @@ class TMaze(gym.Env):
         Walk on, or choose a side at the junction.
 
         :param action: 0 forward, 1 up, 2 down
+        :raises ResetNeeded: before the first reset, and after the end of an episode
+        :raises ValueError: for another action
         """
+        action = self._read_action(action)
         if self.place == self.length:
+            self._runs = False
             right = UP if self.cue == 1 else DOWN
             return self._observe(), float(action == right), True, False, {}
         self.place += 1
@@ -165,5 +170,6 @@ def _read_cues(given: Any, rows: int) -> np.ndarray:
     """Check cues, one for all walks or one for each."""
     cues = to_host(given, "cue", "1 or -1")
     if cues.shape not in ((), (1,), (rows,)) or not np.isin(cues, (-1, 1)).all():
-        raise ValueError(f"cue={given}; expected 1 or -1, for all walks or for each of {rows}.")
+        each = f", for all walks or for each of {rows}" if rows > 1 else ""
+        raise ValueError(f"cue={given}; expected 1 or -1{each}.")
     return np.broadcast_to(cues, (rows,)).astype(np.int64)

@@ -8,13 +8,15 @@ from dreamzoo.analysis.callbacks import SaveCallback
 from dreamzoo.envs import make_crafter
 
 
-def main(steps: int = 1_000_000, n_envs: int = 4) -> None:
+def main(steps: int = 100_000, n_envs: int = 4) -> None:
     env = make_vec_env(make_crafter, n_envs=n_envs, seed=0, vec_env_cls=SubprocVecEnv)
     model = DreamerV3(
         "CnnPolicy",
         env,
-        train_ratio=32,  # the authors' 512 needs a GPU
-        policy_kwargs=dict(size="12m"),
+        # The authors' 1,000,000 steps at a ratio of 512 and the size 200m need a GPU.
+        train_ratio=32,
+        buffer_size=steps,  # 12 kB each for an image
+        policy_kwargs=dict(size="1m"),
         seed=0,
         verbose=1,
     )

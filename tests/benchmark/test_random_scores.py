@@ -77,13 +77,18 @@ def test_random_actions_score_in_a_game_what_is_published(game: str) -> None:
 
 @pytest.mark.slow
 def test_random_actions_unlock_in_crafter_what_is_published() -> None:
-    """Returns have 0.9 less, for nine points of health, and 1 less where a step unlocks two."""
+    """
+    Returns have 0.9 less, for nine points of health, and 1 less where a step unlocks two.
+
+    The one that is measured here is that of 200 episodes, with a standard error of 0.09.
+    """
     pytest.importorskip("crafter", reason='needs pip install "dreamzoo[crafter]"')
     task = suite("crafter").tasks[0]
     returns, infos = play(make_env(task.env), 60)
     ends = [info["achievements"] for info in infos]
     unlocked = np.array([sum(count > 0 for count in end.values()) for end in ends])
-    assert agrees(unlocked, task.returns["random"], rounding=0.05)
+    assert agrees(unlocked, task.returns["random_unlocked"], rounding=0.05)
+    assert agrees(np.array(returns), task.returns["random"], rounding=0.26)
     twice = np.round(unlocked - 0.9 - returns, 6)
     assert set(twice) <= {0, 1}
     assert twice.mean() < 0.1

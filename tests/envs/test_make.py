@@ -53,7 +53,7 @@ def test_a_control_name_without_a_task_is_refused() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("memory/TMaze", "'TMaze' has no size; expected TMaze/<length>"),
+        ("memory/TMaze", "'TMaze' has no size; expected TMaze/<length>, a whole number"),
         ("memory/CardGame/x", "expected CardGame/<n_cards>"),
         ("memory/YMaze/3", "Did you mean TMaze"),
     ],

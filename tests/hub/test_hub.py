@@ -33,11 +33,22 @@ SMALL: dict[str, dict[str, Any]] = {
     "rl_mem": dict(policy_kwargs=dict(size="small", rows=8)),
     "rl_lstm": dict(policy_kwargs=dict(size="small")),
     "discrete_sac": dict(policy_kwargs=dict(net_arch=[16])),
+    "planet": dict(
+        policy_kwargs=dict(deter=16, stoch=4, units=16),
+        **dict(candidates=8, elites=2, planning_iterations=1, planning_horizon=2),
+    ),
 }
+#: Of an agent that does not take discrete actions; all others play CartPole.
+ENVS = {"planet": "Pendulum-v1"}
 
 
-def make(name: str, env: Any = "CartPole-v1") -> Any:
+def make(name: str, env: Any = None) -> Any:
+    env = ENVS.get(name, "CartPole-v1") if env is None else env
     return AGENTS[name]("MlpPolicy", env, seed=0, **SMALL[name])
+
+
+def test_all_agents_are_there() -> None:
+    assert SMALL.keys() == AGENTS.keys()
 
 
 def test_what_is_pushed_comes_back_byte_for_byte(hub: Hub, tmp_path: Path) -> None:
@@ -53,12 +64,12 @@ def test_what_is_pushed_comes_back_byte_for_byte(hub: Hub, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", SMALL)
 def test_every_agent_is_packaged_with_what_is_known_of_it(name: str, hub: Hub) -> None:
-    model = make(name)
-    env = gym.make("CartPole-v1", render_mode="rgb_array")
-    repo = f"me/{name}-CartPole-v1"
+    model, env_id = make(name), ENVS.get(name, "CartPole-v1")
+    env = gym.make(env_id, render_mode="rgb_array")
+    repo = f"me/{name}-{env_id}"
     kind = type(model).__name__
     url = package_to_hub(
-        *(model, f"{name}-CartPole-v1", kind, "CartPole-v1", env, repo),
+        *(model, f"{name}-{env_id}", kind, env_id, env, repo),
         token="hf_x",
         n_eval_episodes=2,
         video_length=5,
@@ -66,21 +77,24 @@ def test_every_agent_is_packaged_with_what_is_known_of_it(name: str, hub: Hub) -
     assert url == f"{hub.address}/{repo}"
     files = hub.repos[repo]
     dreams = {"open_loop.png"} if hasattr(model, "world_model") else set()
-    known = {f"{name}-CartPole-v1.zip", "README.md", "config.json", "results.json", "replay.mp4"}
+    known = {f"{name}-{env_id}.zip", "README.md", "config.json", "results.json", "replay.mp4"}
     assert files.keys() == known | dreams
     results = json.loads(files["results.json"])
     assert results["n_eval_episodes"] == 2
     card = huggingface_hub.ModelCard(files["README.md"].decode())
     (result,) = card.data.eval_results
-    assert (card.data.model_name, result.dataset_name) == (kind, "CartPole-v1")
+    assert (card.data.model_name, result.dataset_name) == (kind, env_id)
     mean, std = results["mean_reward"], results["std_reward"]
     assert result.metric_value == f"{mean:.2f} +/- {std:.2f}"
-    assert f"# {kind} playing CartPole-v1" in card.text
+    assert f"# {kind} playing {env_id}" in card.text
     assert f"/{repo}/resolve/main/replay.mp4" in card.text
     assert ("| steps ahead |" in card.text) == bool(dreams)
     same = dreamzoo.load(load_from_hub(repo))
-    obs = np.full((1, 4), 0.02, np.float32)
-    assert same.predict(obs, deterministic=True)[0] == model.predict(obs, deterministic=True)[0]
+    obs = np.full((1, *model.observation_space.shape), 0.02, np.float32)
+    for _ in range(2):
+        seeded = [agent.set_random_seed(0) or agent for agent in (same, model)]
+        one, other = (agent.predict(obs, deterministic=True)[0] for agent in seeded)
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("name", ["discrete_sac", "rl_lstm"])

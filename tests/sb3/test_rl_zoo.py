@@ -192,6 +192,30 @@ def test_published_settings_hold_in_evaluations_and_videos(
 
 
 @pytest.mark.parametrize(
+    ("env", "policy"),
+    [
+        ("minatar/breakout", "CnnPolicy"),
+        ("crafter", "CnnPolicy"),
+        ("dmc/walker-walk", "MultiInputPolicy"),
+        ("MountainCar-v0", ""),
+    ],
+)
+def test_environments_without_settings_get_a_policy_that_reads_them(
+    env: str, policy: str, zoo: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = ["--algo", "dreamer_v1", "--env", env]
+    module = ["--conf-file", "dreamzoo.hyperparams.dreamer_v1"]
+    added = ["--hyperparams", f"policy:{policy!r}"] if policy else []
+    assert of_train(given, monkeypatch) == [*given, *module, *added]
+    own = [*given, "-params", "horizon:9"]
+    if policy:
+        added.insert(1, "horizon:9")
+    assert of_train(own, monkeypatch) == [*own, *module, *added]
+    own = [*given, "-params", "policy:'MlpPolicy'"]
+    assert of_train(own, monkeypatch) == [*own, *module]
+
+
+@pytest.mark.parametrize(
     "given",
     [
         ["--algo", "ppo", "--env", "CartPole-v1"],

@@ -133,7 +133,11 @@ def tell(model: Any, state: Any, rewards: np.ndarray) -> None:
 
 
 def play_episodes(
-    policy: Any, env: VecEnv, episodes: int, deterministic: bool = False
+    policy: Any,
+    env: VecEnv,
+    episodes: int,
+    deterministic: bool = False,
+    ends: list[dict[str, Any]] | None = None,
 ) -> np.ndarray:
     """
     Play whole episodes; policies that listen are told what they earn, as in training.
@@ -149,15 +153,22 @@ def play_episodes(
     :param env: to play in
     :param episodes: their number, E
     :param deterministic: take the most likely actions instead of sampled ones
+    :param ends: to which the information on the last step of each episode is added
     :return: their returns, (E,)
     """
+
+    def after_step(played: dict[str, Any], _: dict[str, Any]) -> None:
+        tell_rewards(played)
+        if ends is not None and played["done"]:
+            ends.append(played["info"])
+
     returns, _ = evaluate_policy(
         policy,
         env,
         episodes,
         deterministic=deterministic,
         return_episode_rewards=True,
-        callback=tell_rewards,
+        callback=after_step,
     )
     return np.asarray(returns)
 

@@ -51,7 +51,7 @@ BUDGETS: dict[str, Budget] = {
         },
     ),
     "laptop": Budget(
-        "one core: from numbers half an hour a run of a Dreamer, from images hours",
+        "one core: half an hour a run of a Dreamer on dm_control from numbers, from images hours",
         frames=50_000,
         evaluations=10,
         episodes=10,
@@ -73,7 +73,8 @@ BUDGETS: dict[str, Budget] = {
 #: What stands in the table of budgets about the agents' settings: train ratio and size.
 _SETTINGS = {
     "smallest": "4, the tests' smallest networks",
-    "laptop": "256, from images 32, with discrete actions of DreamerV2 32; DreamerV3 has size 1m",
+    "laptop": "256, from images 32, from boards 64, with discrete actions of DreamerV2 32; "
+    "DreamerV3 has size 1m",
     "published": "the paper's",
 }
 

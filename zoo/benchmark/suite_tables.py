@@ -35,9 +35,9 @@ def tasks_table(name: str) -> str:
     Example:
         >>> from dreamzoo.benchmark.suite_tables import tasks_table
         >>> print(tasks_table("crafter"))
-        | environment | random | human | dreamer_v3 |
-        |---|---|---|---|
-        | `crafter` | 2.1 | 14.3 | 11.7 |
+        | environment | random | random_unlocked | human_unlocked | dreamer_v3 |
+        |---|---|---|---|---|
+        | `crafter` | 1.33 | 2.1 | 14.3 | 11.7 |
 
     :param name: of the suite
     :raises ValueError: if there is no such suite

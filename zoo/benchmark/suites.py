@@ -28,8 +28,8 @@ class Task:
     Example:
         >>> from dreamzoo.benchmark.suites import suite
         >>> task = suite("crafter").tasks[0]
-        >>> task.env, task.frames, task.returns["human"]
-        ('crafter', 1000000, 14.3)
+        >>> task.env, task.frames, task.returns["dreamer_v3"]
+        ('crafter', 1000000, 11.7)
 
     :param suite: which it belongs to
     :param name: within the suite
@@ -43,7 +43,8 @@ class Task:
     :param metric: what the suite reports
     :param returns: mean returns that others are measured against, by who reaches them: ``random``,
         ``human``, ``record``, ``blind``, ``best``, ``dreamer_v3`` (at the end of training). For
-        bsuite ``dreamer_v3_score``, which is no return but bsuite's own number, from 0 to 1
+        bsuite ``dreamer_v3_score``, which is no return but bsuite's own number, from 0 to 1; for
+        Crafter ``random_unlocked`` and ``human_unlocked``, the achievements of an episode
     """
 
     suite: str
@@ -162,6 +163,7 @@ def _task(protocol: dict[str, str], row: dict[str, str]) -> Task:
         return int(protocol[name]) if protocol[name] else None
 
     who = ("random", "human", "blind", "best", "dreamer_v3", "dreamer_v3_score")
+    who += ("random_unlocked", "human_unlocked")
     returns = {name: float(row[name]) for name in who if row[name]}
     if row["env"].startswith("atari"):
         found = references()[row["task"]]._asdict()

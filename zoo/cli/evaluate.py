@@ -5,11 +5,14 @@ Evaluate a trained agent beside a random policy.
     dreamzoo evaluate ... -a candidates=1000 planning_iterations=1 elites=1  # of PlaNet
 
 The model may be any that dreamzoo train saved, of agents of Stable-Baselines3, too.
-Prints one JSON line: mean returns with 95 % confidence intervals (normal approximation).
+Prints one JSON line: mean returns with 95 % confidence intervals (normal approximation), and where
+episodes have achievements, as Crafter's, the score of its paper, which asks for 100 episodes and
+more.
 Observations are normalized as in training if vecnormalize.zip lies beside the model.
 """
 
 import json
+from typing import Any
 
 import torch as th
 
@@ -20,6 +23,7 @@ from dreamzoo.analysis.evaluation import (
     play_episodes,
     seed_episodes,
 )
+from dreamzoo.benchmark.crafter import crafter_score
 from dreamzoo.cli.arguments import (
     add_model,
     add_threads,
@@ -48,8 +52,9 @@ def main(argv: list[str] | None = None) -> None:
         model = load_changed(args.model, dict(args.agent_kwargs), args.trusted)
         env = make_real_env(args, model, args.n_envs)
     seed_episodes(env, args.seed)
-    returns = play_episodes(model, env, args.episodes, args.deterministic)
-    random_returns = play_episodes(RandomPolicy(env), env, args.episodes)
+    ends: dict[str, list[dict[str, Any]]] = {"agent": [], "random": []}
+    returns = play_episodes(model, env, args.episodes, args.deterministic, ends["agent"])
+    random_returns = play_episodes(RandomPolicy(env), env, args.episodes, ends=ends["random"])
     result = {
         "env": args.env,
         "model": str(args.model),
@@ -59,4 +64,9 @@ def main(argv: list[str] | None = None) -> None:
         "agent": confidence_interval(returns),
         "random": confidence_interval(random_returns),
     }
+    if all("achievements" in end for played in ends.values() for end in played):
+        result["crafter_score"] = {
+            who: round(crafter_score([end["achievements"] for end in played]), 2)
+            for who, played in ends.items()
+        }
     print(json.dumps(result))

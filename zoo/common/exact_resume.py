@@ -213,11 +213,6 @@ class ExactResume(SavedAlgorithm):
                 raise
             state, moment = self._read_earlier_state(read_earlier(path, "pkl"), path), ""
             fits = state["num_timesteps"] == self.num_timesteps
-        if state["agent"] != type(self).__qualname__:
-            raise ValueError(
-                f"{path} is of a training of {state['agent']}, and this is a "
-                f"{type(self).__qualname__}."
-            )
         for what, saved, own in (
             ("environments", state["n_envs"], self.n_envs),
             ("steps", state["num_timesteps"], self.num_timesteps),
@@ -276,6 +271,7 @@ class ExactResume(SavedAlgorithm):
         state = read_training(reader)
         if state is None:
             raise FileError(f"{reader.label} does not say where a training stood.")
+        self._check_agent(state, reader.label)
         with naming(reader.label):
             self._check_training_state(state)
         return state
@@ -287,9 +283,18 @@ class ExactResume(SavedAlgorithm):
                 f"{path} holds a {type(state).__name__}, not what save_training_state() writes."
             )
         state = EARLIER | {"python": random.getstate()} | state
+        self._check_agent(state, path)
         with naming(str(path)):
             self._check_training_state(state)
         return state
+
+    def _check_agent(self, state: dict[str, Any], path: Any) -> None:
+        """Refuse the state of another agent, before it is asked what it holds."""
+        if state.get("agent") != type(self).__qualname__:
+            raise ValueError(
+                f"{path} is of a training of {state.get('agent')}, and this is a "
+                f"{type(self).__qualname__}."
+            )
 
     def _check_training_state(self, state: dict[str, Any]) -> None:
         """

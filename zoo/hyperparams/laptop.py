@@ -37,11 +37,13 @@ _DISCRETE: dict[str, Laptop] = {
 }
 #: An update on images takes many times as long as one on numbers, so there are fewer.
 _IMAGES_RATIO = 32
+#: Of 100,000 steps on boards as many updates as of 25,000 on numbers, at most.
+_BOARDS_RATIO = 64
 #: Of the Dreamers before V3, and of PlaNet; V3's comes with its size.
 _CNN_DEPTH = {"dreamer_v2": 8, "dreamer_v1": 8, "planet": 8}
 
 
-def laptop(agent: str, *, discrete: bool, images: bool) -> Laptop:
+def laptop(agent: str, *, discrete: bool, images: bool, boards: bool = False) -> Laptop:
     """
     Look up an agent's settings for one core and an afternoon.
 
@@ -56,12 +58,14 @@ def laptop(agent: str, *, discrete: bool, images: bool) -> Laptop:
     :param agent: its name in ``dreamzoo.AGENTS``; others have their defaults and one environment
     :param discrete: whether its actions are
     :param images: whether it sees images
+    :param boards: whether it sees boards as images of a few pixels
     """
     found = _LAPTOP.get(agent, Laptop({}, n_envs=1))
     found = _DISCRETE.get(agent, found) if discrete else found
     settings = dict(found.settings)
-    if images and "train_ratio" in settings:
-        settings["train_ratio"] = min(settings["train_ratio"], _IMAGES_RATIO)
-    if images and agent in _CNN_DEPTH:
+    if (images or boards) and "train_ratio" in settings:
+        most = _IMAGES_RATIO if images else _BOARDS_RATIO
+        settings["train_ratio"] = min(settings["train_ratio"], most)
+    if (images or boards) and agent in _CNN_DEPTH:
         settings["policy_kwargs"] = {**settings["policy_kwargs"], "cnn_depth": _CNN_DEPTH[agent]}
     return Laptop(settings, found.n_envs)

@@ -103,11 +103,12 @@ class ExternalMemoryAgent(RolloutAgent):
         if memory is None or steps <= memory.rows or self._said:
             return
         self._said = True
+        rows = f"{memory.rows} row{'s' * (memory.rows != 1)}"
         warnings.warn(
-            f"Episodes {said}, and the memory has {memory.rows} rows. Once it "
-            "is full, every step overwrites the row that was read least, and what stood there is "
-            "forgotten. To keep all of it, pass policy_kwargs=dict(rows=...), as many as the "
-            "longest episode has steps.",
+            f"Episodes {said}, and the memory has {rows}. Once it is full, every step overwrites "
+            "the row that was read least, and what stood there is forgotten. To keep all of it, "
+            "make a new agent with policy_kwargs=dict(rows=...), as many as the longest episode "
+            "has steps.",
             stacklevel=2,
         )
 

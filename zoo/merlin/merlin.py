@@ -58,7 +58,7 @@ class MERLIN(HasWorldModel, ExternalMemoryAgent):
 
     :param policy: ``MlpPolicy``, ``CnnPolicy``, ``MultiInputPolicy`` or a class
     :param env: environment, VecEnv or gymnasium id
-    :param learning_rate: of the predictor
+    :param learning_rate: of the predictor, a number or a schedule (3e-4)
     :param n_steps: steps T of every environment in a window (20)
     :param gamma: discount (0.96), also of what rows of the memory gather
     :param gae_lambda: mixes one-step and long advantages (0.9)
@@ -66,19 +66,23 @@ class MERLIN(HasWorldModel, ExternalMemoryAgent):
         all environments together
     :param vf_coef: weight of the return prediction's loss (10, figure 3e)
     :param actor_learning_rate: of the policy, a number or a schedule; None: as ``learning_rate``
-    :param image_coef: weight of the loss of images, a sum over pixels
-    :param vector_coef: weight of the loss of every other part of an observation. What has to be
-        remembered must cost more when it is not in z (here 500 times half its squared error) than
-        in the KL term when it is, some 5 nats a bit; else nothing of it reaches the memory
-    :param action_coef: weight of the loss of the previous action. At 1, keeping it in z gains
+    :param image_coef: weight of the loss of images, a sum over pixels; those below 36 pixels count
+        as if they had 64x64 (1)
+    :param vector_coef: weight of the loss of every other part of an observation (500). What has to
+        be remembered must cost more when it is not in z (here 500 times half its squared error)
+        than in the KL term when it is, some 5 nats a bit; else nothing of it reaches the memory
+    :param action_coef: weight of the loss of the previous action (1). At 1, keeping it in z gains
         nothing; where it says *where* something was seen, as in a card game, it needs as much
         weight as a vector
-    :param reward_coef: weight of the loss of the previous reward, for the same reason
+    :param reward_coef: weight of the loss of the previous reward, for the same reason (50)
     :param kl_coef: weight of the KL term (1)
-    :param cont_coef: weight of the loss of the head that predicts ends; the paper has none
+    :param cont_coef: weight of the loss of the head that predicts ends (1); the paper has none
     :param return_gradients: whether z learns to predict the return (figure 3g)
-    :param max_grad_norm: the predictor's gradient is scaled down to this norm
-    :param actor_max_grad_norm: the policy's gradient is scaled down to this norm
+    :param max_grad_norm: the predictor's gradient is scaled down to this norm (10)
+    :param actor_max_grad_norm: the policy's gradient is scaled down to this norm (1)
+    :raises TypeError: for an argument that there is not
+    :raises ValueError: for a setting that makes no sense, a space that is not supported, or another
+        policy
     """
 
     policy: MerlinPolicy

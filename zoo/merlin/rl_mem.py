@@ -35,14 +35,17 @@ class RLMEM(ExternalMemoryAgent):
 
     :param policy: ``MlpPolicy``, ``CnnPolicy``, ``MultiInputPolicy`` or a class
     :param env: environment, VecEnv or gymnasium id
-    :param learning_rate: of all networks
+    :param learning_rate: of all networks, a number or a schedule (3e-4)
     :param n_steps: steps T of every environment in a window (20)
     :param gamma: discount (0.96), also of what rows of the memory gather
     :param gae_lambda: mixes one-step and long advantages (0.9)
     :param ent_coef: weight of the policy's entropy (0.01). A number, or ``(from, to, steps)`` of
         all environments together
-    :param vf_coef: weight of the value's loss
-    :param max_grad_norm: the gradient is scaled down to this norm
+    :param vf_coef: weight of the value's loss (0.5)
+    :param max_grad_norm: the gradient is scaled down to this norm (1)
+    :raises TypeError: for an argument that there is not
+    :raises ValueError: for a setting that makes no sense, a space that is not supported, or another
+        policy
     """
 
     policy: RLMEMPolicy
@@ -124,14 +127,17 @@ class RLLSTM(RLMEM):
 
     :param policy: ``MlpPolicy``, ``CnnPolicy``, ``MultiInputPolicy`` or a class
     :param env: environment, VecEnv or gymnasium id
-    :param learning_rate: of all networks
+    :param learning_rate: of all networks, a number or a schedule (3e-4)
     :param n_steps: steps T of every environment in a window (20)
     :param gamma: discount (0.96)
     :param gae_lambda: mixes one-step and long advantages (0.9)
     :param ent_coef: weight of the policy's entropy (0.01). A number, or ``(from, to, steps)`` of
         all environments together
-    :param vf_coef: weight of the value's loss
-    :param max_grad_norm: the gradient is scaled down to this norm
+    :param vf_coef: weight of the value's loss (0.5)
+    :param max_grad_norm: the gradient is scaled down to this norm (1)
+    :raises TypeError: for an argument that there is not
+    :raises ValueError: for a setting that makes no sense, also for those of a memory in
+        ``policy_kwargs``; for a space that is not supported, or another policy
     """
 
     def _policy_kwargs(self) -> dict[str, Any]:

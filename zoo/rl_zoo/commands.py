@@ -21,6 +21,7 @@ from itertools import pairwise
 from typing import Any
 
 from dreamzoo import AGENTS
+from dreamzoo.benchmark.run_config import default_policy
 from dreamzoo.cli.arguments import make_parser, plain_errors
 from dreamzoo.envs.errors import find_name
 from dreamzoo.rl_zoo.hub import mend_hub
@@ -103,12 +104,14 @@ def _settings(arguments: list[str]) -> list[str]:
     """
     Say where the settings of an agent of ours are, and what all settings say of its environment.
 
+    Where none are known of it, also which policy reads it.
+
     The Zoo itself makes environments for evaluations and videos with those arguments only that
     stand in the command line.
     """
     from rl_zoo3.utils import StoreDict  # evaluates what it stores, as the Zoo is about to
 
-    parser = argparse.ArgumentParser(add_help=False)
+    parser = argparse.ArgumentParser(add_help=False, conflict_handler="resolve")
     parser.add_argument("--algo")
     parser.add_argument("--env", default="CartPole-v1")
     parser.add_argument("-conf", "--conf-file")
@@ -122,6 +125,11 @@ def _settings(arguments: list[str]) -> list[str]:
     settings = {**known.get(given.env, {}), **given.hyperparams}
     env_kwargs = settings.get("env_kwargs", {})
     added = ["--conf-file", module]
+    policy = default_policy(given.algo, given.env, list(env_kwargs.items()))
+    if given.env not in known and "policy" not in settings and policy != "MlpPolicy":
+        parser.add_argument("-params", "--hyperparams", nargs="+", default=[])  # as they are typed
+        words = parser.parse_known_args(arguments)[0].hyperparams
+        added += ["--hyperparams", *words, f"policy:{policy!r}"]
     if env_kwargs and given.env_kwargs is None:
         added += ["--env-kwargs", *(f"{key}:{value!r}" for key, value in env_kwargs.items())]
     return added

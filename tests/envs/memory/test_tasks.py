@@ -1,5 +1,6 @@
 """The card game and the T-maze: their rules, and the same rules in batches of tensors."""
 
+import copy
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -383,3 +384,24 @@ def test_a_size_that_is_given_twice_is_one_size() -> None:
     assert make_env("memory/TMaze/5", length=5).unwrapped.length == 5  # type: ignore[attr-defined]
     with pytest.raises(ValueError, match=r"'TMaze/5' says length=5, and was given 6"):
         make_env("memory/TMaze/5", length=6)
+
+
+@pytest.mark.parametrize("env", [TMaze(3), CardGame(4)], ids=["TMaze", "CardGame"])
+def test_single_tasks_refuse_what_means_nothing(env: Any) -> None:
+    fresh: Any = copy.deepcopy(env)
+    with pytest.raises(ResetNeeded, match=r"No episode runs: call reset\(\) first"):
+        fresh.step(0)
+    env.reset(seed=0)
+    n = env.action_space.n
+    for action in (n, -1, 1.5, "x", None, np.array([0])):
+        with pytest.raises(ValueError, match=rf"\.step\(.*whole number from 0 to {n - 1}"):
+            env.step(action)
+    with pytest.raises(ValueError, match="No reset option is called 'cues'; there is: "):
+        env.reset(options=dict(cues=1))
+    ended = False
+    while not ended:  # nothing that was refused has changed it
+        _, _, ended, _, _ = env.step(np.int64(1))
+    with pytest.raises(ResetNeeded):
+        env.step(0)
+    env.reset()
+    env.step(0)

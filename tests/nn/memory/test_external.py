@@ -2,13 +2,14 @@
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch as th
 import torch.nn.functional as F
 from torch import Tensor
 
-from dreamzoo.nn.memory import ExternalMemory, ReadHeads, Rows
+from dreamzoo.nn.memory import DeepLSTM, ExternalMemory, ReadHeads, Rows
 from dreamzoo.nn.state import leaves, map_parts
 from tests.nn.memory.slow import SlowMemory
 
@@ -71,7 +72,9 @@ def test_discounts_that_gather_nothing_are_refused(gamma: float) -> None:
 
 @pytest.mark.parametrize(("rows", "width"), [(0, 2), (4, 0), (-1, 2)])
 def test_a_memory_without_rows_or_width_is_refused(rows: int, width: int) -> None:
-    with pytest.raises(ValueError, match="needs rows and a width"):
+    with pytest.raises(
+        ValueError, match=r"^ExternalMemory: \w+=(0|-1) must be at least 1, a whole"
+    ):
         ExternalMemory(rows, width)
 
 
@@ -384,3 +387,28 @@ def test_what_would_be_broadcast_is_refused() -> None:
     for strengths in (th.ones(4), th.ones(4, 1), th.ones(1, 2)):
         with pytest.raises(ValueError, match=r"strengths of the shape .* expected \(4, 2\)"):
             memory.read(rows, th.ones(4, 2, 6), strengths)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda m: ReadHeads(4, 0, m), "ReadHeads: heads=0 must be at least 1"),
+        (lambda m: ReadHeads(4, 2, m, strength=0.0), "ReadHeads: strength=0.0 must be more than 0"),
+        (lambda m: DeepLSTM(3, 4, 0), "DeepLSTM: layers=0 must be at least 1"),
+        (lambda m: ExternalMemory(2.5, 3), "ExternalMemory: rows=2.5 must be at least 1"),
+        (
+            lambda m: m.write(ExternalMemory(4, 3).initial(2), th.zeros(2, 3)),
+            r"rows.content of the shape \(2, 4, 6\); expected \(2, 3, 6\)",
+        ),
+    ],
+)
+def test_arguments_that_make_no_memory_are_named(make: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        make(ExternalMemory(3, 3))
+
+
+@pytest.mark.parametrize("strength", [1e-3, 6.0, 1_000.0])
+def test_strengths_begin_where_they_are_told_to(strength: float) -> None:
+    heads = ReadHeads(4, 2, ExternalMemory(3, 3), strength)
+    _, strengths = heads.ask(th.zeros(1, 4))
+    assert strengths[0].tolist() == pytest.approx([strength] * 2, rel=1e-3)

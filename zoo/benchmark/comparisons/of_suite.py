@@ -11,7 +11,7 @@ from dreamzoo.benchmark.budgets import BUDGETS, Budget
 from dreamzoo.benchmark.comparisons.comparison import Comparison
 from dreamzoo.benchmark.results.aggregates import find_task
 from dreamzoo.benchmark.results.evaluations import frames_of_a_step
-from dreamzoo.benchmark.run_config import IMAGES, Pairs, Run, default_policy
+from dreamzoo.benchmark.run_config import BOARDS, IMAGES, Pairs, Run, default_policy
 from dreamzoo.benchmark.suites import Suite, suite
 from dreamzoo.envs import env_name, make_env
 from dreamzoo.envs.errors import find_name
@@ -152,15 +152,17 @@ def _own(agent: str, env: str, budget: Budget) -> dict[str, Any]:
         return {name: value for name, value in settings.items() if name != "steps"}
     if budget.settings == "smallest":
         return _arguments(env, AGENTS[agent].smallest, n_envs=2)  # type: ignore[attr-defined]
-    found = laptop(agent, discrete=_is_discrete(env), images=_has_images(env))
+    found = laptop(
+        agent, discrete=_is_discrete(env), images=_has_images(env), boards=_has_boards(env)
+    )
     return _arguments(env, found.settings, found.n_envs)
 
 
 def _baseline(agent: str, target: Target, budget: Budget) -> dict[str, Any]:
     """Choose the settings of an agent of SB3."""
     settings = dict(budget.baselines.get(agent, {}))
-    if agent in _WITH_REPLAY and _has_images(target.env):
-        # Of 1,000,000 images, SB3's default, a save would write what was never filled, too.
+    if agent in _WITH_REPLAY and (_has_images(target.env) or _has_boards(target.env)):
+        # Of 1,000,000, SB3's default, a save would write what was never filled, too.
         settings.setdefault("buffer_size", min(target.frames, 1_000_000))
     return _arguments(target.env, settings, n_envs=1)
 
@@ -179,6 +181,11 @@ def _arguments(env: str, settings: Any, n_envs: int) -> dict[str, Any]:
 def _has_images(env: str) -> bool:
     """Tell whether observations are images, or have one among them."""
     return env.partition("/")[0] in (*IMAGES, "minecraft")
+
+
+def _has_boards(env: str) -> bool:
+    """Tell whether observations are boards: images of a few pixels."""
+    return env.partition("/")[0] in BOARDS
 
 
 def _is_discrete(env: str) -> bool:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dreamzoo.benchmark.results.aggregates import Aggregate, aggregates
+from dreamzoo.benchmark.results.aggregates import Aggregate, aggregates, find_task
 from dreamzoo.benchmark.results.evaluations import Evaluation, final_returns, short_name
 from dreamzoo.benchmark.results.published import METHODS, Published, last_point, of_task, window_of
 from dreamzoo.benchmark.results.styles import styles
@@ -92,6 +92,12 @@ def result_table(
             mean, low, high = rounded(float(np.mean(x)), min(x), max(x)) if x else ("", "", "")
             cells.append(f"{mean} ({low} to {high}; {len(x)})" if x else "-")
         rows.append([style.name, *cells, *_over_all(scores, agent)])
+    tasks = [find_task(task) for task in frames]
+    for who, name in {"random": "random actions", "human": "people"}.items():
+        known = [None if task is None else task.returns.get(who) for task in tasks]
+        if any(x is not None for x in known):
+            cells = ["-" if x is None else rounded(x)[0] for x in known]
+            rows.append([name, *cells, *_over_all(scores, "")])
     points: list[Published] = []
     for method, of_method in METHODS.items():
         found = [last_point(of_task(task, method), end) for task, end in frames.items()]

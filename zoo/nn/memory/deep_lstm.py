@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch as th
 from torch import Tensor, nn
 
+from dreamzoo.nn.settings import Whole, read_settings
+
 
 class Hidden(NamedTuple):
     """
@@ -32,10 +34,13 @@ class DeepLSTM(nn.Module):
     :param in_dim: width of the input
     :param units: width H of a layer
     :param layers: number L
+    :raises ValueError: for what is no whole number from 1
     """
 
     def __init__(self, in_dim: int, units: int, layers: int = 2) -> None:
         super().__init__()
+        sizes = {"in_dim": in_dim, "units": units, "layers": layers}
+        read_settings(type(self).__name__, dict.fromkeys(sizes, Whole(1)), sizes)
         widths = [in_dim, *[in_dim + units] * (layers - 1)]
         self.cells = nn.ModuleList(nn.LSTMCell(width, units) for width in widths)
         self.units = units
