@@ -16,6 +16,20 @@ SCALING, SCALING_TESTS = "zoo/benchmark/scaling.py", ("tests/benchmark/test_scal
 
 MUTANTS = [
     Mutant(
+        "comparisons: what is known of runs that are not here goes",
+        "zoo/benchmark/many_runs.py",
+        " and (r.out / CONFIG).exists()]",
+        "]",
+        ("tests/benchmark/test_change_and_damage.py",),
+    ),
+    Mutant(
+        "comparisons: world models are evaluated otherwise than the agents beside them",
+        "zoo/benchmark/comparisons/discrete.py",
+        'EVALUATION | {"steps"',
+        '{"eval_episodes": 20} | {"steps"',
+        OF_RUNS,
+    ),
+    Mutant(
         "results: an unfinished seed counts where it has not come",
         EVALUATIONS,
         "if frames - last < min(LATE, max(frames // 10, 1)):",

@@ -148,6 +148,20 @@ MUTANTS = [
         ("tests/common", "tests/sb3"),
     ),
     Mutant(
+        "saving: a list of saves removes whatever folder it names",
+        "zoo/common/storage/saves.py",
+        "            if _NAME.fullmatch(old):\n                shutil",
+        "            if old:\n                shutil",
+        ("tests/common/storage/test_saves.py",),
+    ),
+    Mutant(
+        "statistics: who trains on with other settings is not believed",
+        "zoo/common/environments/normalizer.py",
+        "return now if normalizer.training else vars(normalizer).get(_LEARNED, now)",
+        "return vars(normalizer).get(_LEARNED, now)",
+        ("tests/common/environments/test_normalizer.py",),
+    ),
+    Mutant(
         "saving: two that write one file write into each other",
         FILES,
         'new = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}.new")\n'

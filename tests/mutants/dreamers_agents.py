@@ -21,7 +21,21 @@ def _mutant(file: str, what: str, old: str, new: str) -> Mutant:
     return Mutant(f"Dreamer agents: {what}", file, old, new, BOTH)
 
 
+PAPERS = ("tests/hyperparams/test_papers.py",)
+
 MUTANTS = [
+    *(
+        Mutant(f"Dreamer agents: {old} of the paper is another number", file, old, new, PAPERS)
+        for file, old, new in (
+            (V1, "gamma: float = 0.99,", "gamma: float = 0.995,"),
+            (V1, "free_nats: float = 3.0,", "free_nats: float = 1.0,"),
+            (V1, "exploration_updates: int = 200_000", "exploration_updates: int = 100_000"),
+            (V2, "ent_coef: Moving = 1e-3,", "ent_coef: Moving = 3e-3,"),
+            (V2, "target_update_interval: int = 100,", "target_update_interval: int = 10,"),
+            (V2_POLICY, "cnn_depth: int = 48,", "cnn_depth: int = 32,"),
+            ("zoo/hyperparams/dreamer_v2.py", '"ent_coef": 1e-4,', '"ent_coef": 1e-5,'),
+        )
+    ),
     _mutant(
         SHARED,
         "the burst of updates comes every time",

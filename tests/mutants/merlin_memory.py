@@ -220,7 +220,7 @@ MUTANTS = [
     _mutant(
         MEMORY,
         "reading begins without strength: the more rows, the less any of them weighs",
-        "math.log(math.expm1(strength))",
+        "strength + math.log(-math.expm1(-strength))",
         "0.0",
     ),
     _mutant(

@@ -231,7 +231,7 @@ MUTANTS = [
     _mutant(
         "environments cannot change their actions",
         WORKER,
-        "zip(self._envs, np.array(actions), strict=True)",
+        "zip(self._envs, own(actions), strict=True)",
         "zip(self._envs, actions, strict=True)",
     ),
     _mutant(

@@ -469,7 +469,7 @@ class Pair(NamedTuple):
 def test_copies_of_trees_share_no_array() -> None:
     held = np.empty(2, object)
     held[0] = np.zeros(1)
-    tree = {"pair": Pair(np.zeros(1), [np.zeros(1), "word"]), "some": held}
+    tree: dict[str, Any] = {"pair": Pair(np.zeros(1), [np.zeros(1), "word"]), "some": held}
     copied = copy_tree(tree)
     for array in (copied["pair"].one, copied["pair"].other[0], copied["some"][0]):
         array += 1

@@ -162,8 +162,10 @@ def _task(protocol: dict[str, str], row: dict[str, str]) -> Task:
     def whole(name: str) -> int | None:
         return int(protocol[name]) if protocol[name] else None
 
-    who = ("random", "human", "blind", "best", "dreamer_v3", "dreamer_v3_score")
-    who += ("random_unlocked", "human_unlocked")
+    who = (
+        *("random", "human", "blind", "best", "dreamer_v3", "dreamer_v3_score"),
+        *("random_unlocked", "human_unlocked"),
+    )
     returns = {name: float(row[name]) for name in who if row[name]}
     if row["env"].startswith("atari"):
         found = references()[row["task"]]._asdict()

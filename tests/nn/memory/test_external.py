@@ -395,7 +395,7 @@ def test_what_would_be_broadcast_is_refused() -> None:
         (lambda m: ReadHeads(4, 0, m), "ReadHeads: heads=0 must be at least 1"),
         (lambda m: ReadHeads(4, 2, m, strength=0.0), "ReadHeads: strength=0.0 must be more than 0"),
         (lambda m: DeepLSTM(3, 4, 0), "DeepLSTM: layers=0 must be at least 1"),
-        (lambda m: ExternalMemory(2.5, 3), "ExternalMemory: rows=2.5 must be at least 1"),
+        (lambda m: ExternalMemory(m.rows / 2, 3), "ExternalMemory: rows=1.5 must be at least 1"),
         (
             lambda m: m.write(ExternalMemory(4, 3).initial(2), th.zeros(2, 3)),
             r"rows.content of the shape \(2, 4, 6\); expected \(2, 3, 6\)",

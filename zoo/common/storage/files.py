@@ -45,8 +45,8 @@ def replaced_file(path: str | pathlib.Path, suffix: str) -> Iterator[BinaryIO]:
             warnings.warn(f"The folder {target.parent} is new.", stacklevel=4)
         target = target.resolve()  # a link stays one
         if target.exists() and not target.is_file():  # a device or a pipe, which nothing replaces
-            with target.open("wb") as file:
-                yield file
+            with target.open("wb") as plain:
+                yield plain
             return
         _remove_cut_off(target)
         new, file = _new_part(target)
