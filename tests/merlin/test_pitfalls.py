@@ -27,6 +27,7 @@ from dreamzoo.wrappers import PreviousActionReward, VecPreviousActionReward
 from tests.dreamers import ACTIONS, VECTOR
 from tests.merlin.agents import SETTINGS, TWO, T, collect, make_agent
 from tests.merlin.lives import make_env
+from tests.resuming import assert_equal
 
 pytestmark = pytest.mark.filterwarnings("ignore:Episodes have")
 DEBUG: dict[str, Any] = {"n_steps": 4, "seed": 0, "device": "cpu"}
@@ -401,3 +402,27 @@ def test_a_dream_goes_on_from_what_is_remembered() -> None:
     alone = model.dynamics.imagine_step(select(latent, [0]), th.eye(3)[:1], mode=True)
     both = model.dynamics.imagine_step(latent, th.eye(3)[:2], mode=True)
     th.testing.assert_close(alone.z[0], both.z[0])
+
+
+@pytest.mark.filterwarnings("ignore:Episodes may have")
+@pytest.mark.parametrize("kind", [MERLIN, RLMEM])
+def test_a_trained_agent_is_loaded_with_more_rows_and_with_other_widths_not(
+    kind: Any, tmp_path: Path
+) -> None:
+    model = kind("MlpPolicy", "CartPole-v1", policy_kwargs=dict(size="debug", rows=8), n_steps=4)
+    model.learn(8).save(tmp_path / "agent")
+    more = kind.load(tmp_path / "agent", policy_kwargs=dict(size="debug", rows=30))
+    assert more.policy.external_memory.rows == 30
+    assert_equal(more.policy.state_dict(), model.policy.state_dict())
+    obs, state, begins = np.zeros((1, 4), np.float32), None, None
+    for _ in range(20):
+        _, state = more.predict(obs, state, begins)
+        begins = [False]
+    more.save(tmp_path / "more")
+    assert kind.load(tmp_path / "more").policy.external_memory.rows == 30
+    for other, said in (
+        (dict(size="debug", rows=0), "agent"),
+        (dict(size="small", rows=8), "are not those of the networks"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            kind.load(tmp_path / "agent", policy_kwargs=other)

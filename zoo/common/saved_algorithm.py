@@ -120,7 +120,8 @@ class SavedAlgorithm(BaseAlgorithm):
         :param force_reset: begin new episodes
         :param trusted: also read what runs code: lambdas, classes of the author's own, and files of
             dreamzoo 0.1. Without it a warning names what was left out
-        :param kwargs: attributes to change
+        :param kwargs: attributes to change; of ``policy_kwargs`` what no parameter depends on, as the
+            rows of MERLIN's memory
         :return: the agent
         :raises ValueError: for files that are damaged or cannot be read without running code, and
             for networks other than the saved ones
@@ -143,11 +144,11 @@ class SavedAlgorithm(BaseAlgorithm):
             print("== SAVED MODEL SYSTEM INFO ==")
             print(system_info(path))
         data = stored.data
-        saved = data["policy_kwargs"]
-        if "policy_kwargs" in kwargs and kwargs["policy_kwargs"] != saved:
+        saved, given = data["policy_kwargs"], kwargs.get("policy_kwargs")
+        if given is not None and cls._of_networks(given) != cls._of_networks(saved):
             raise ValueError(
-                f"The policy kwargs {kwargs['policy_kwargs']} are not those of the networks in "
-                f"{stored.label}: {saved}. Build a new agent for other networks."
+                f"The policy kwargs {given} are not those of the networks in {stored.label}: "
+                f"{saved}. Build a new agent for other networks."
             )
         if env is not None:
             env = cls._wrap_env(env, data.get("verbose", 0))
@@ -161,6 +162,12 @@ class SavedAlgorithm(BaseAlgorithm):
         if stored.skipped:
             warnings.warn(untrusted(stored.label, stored.skipped), stacklevel=3)
         return model
+
+    @classmethod
+    def _of_networks(cls, policy_kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Leave out the arguments of a policy that change none of its parameters."""
+        free = getattr(getattr(cls, "policy_base", None), "free_kwargs", ())
+        return {name: value for name, value in policy_kwargs.items() if name not in free}
 
     @classmethod
     def _refuse_another_agent(cls, stored: StoredAgent) -> None:

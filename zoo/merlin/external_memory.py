@@ -18,6 +18,8 @@ from dreamzoo.nn.state import State
 class ExternalMemoryPolicy(RecurrentActorCriticPolicy):
     """Acts with an external memory."""
 
+    #: Arguments that change no parameter, so that a saved agent can be loaded with others.
+    free_kwargs: ClassVar[tuple[str, ...]] = ("rows",)
     #: Of the steps that were made, how many are written by the next step only.
     steps_behind: ClassVar[int] = 0
 
@@ -107,8 +109,8 @@ class ExternalMemoryAgent(RolloutAgent):
         warnings.warn(
             f"Episodes {said}, and the memory has {rows}. Once it is full, every step overwrites "
             "the row that was read least, and what stood there is forgotten. To keep all of it, "
-            "make a new agent with policy_kwargs=dict(rows=...), as many as the longest episode "
-            "has steps.",
+            "pass policy_kwargs=dict(rows=...), as many as the longest episode has steps: to a new "
+            "agent, or beside its other policy_kwargs to load().",
             stacklevel=2,
         )
 
