@@ -120,8 +120,8 @@ class SavedAlgorithm(BaseAlgorithm):
         :param force_reset: begin new episodes
         :param trusted: also read what runs code: lambdas, classes of the author's own, and files of
             dreamzoo 0.1. Without it a warning names what was left out
-        :param kwargs: attributes to change; of ``policy_kwargs`` what no parameter depends on, as the
-            rows of MERLIN's memory
+        :param kwargs: attributes to change; of ``policy_kwargs`` what no parameter depends on, as
+            the rows of MERLIN's memory
         :return: the agent
         :raises ValueError: for files that are damaged or cannot be read without running code, and
             for networks other than the saved ones

@@ -152,18 +152,18 @@ def _film(model: Any, env: VecEnv, length: int, deterministic: bool, path: Path)
     if getattr(env, "render_mode", None) != "rgb_array":
         return
     with requires_extra("hub"):
-        import imageio.v3 as imageio
+        import imageio.v2 as imageio
 
     env = model._wrap_env(env, verbose=0, monitor_wrapper=False)
     obs, state, starts = env.reset(), None, np.ones(env.num_envs, bool)
-    frames: list[Any] = []
-    for _ in range(length):
-        frames.append(env.render())
-        action, state = model.predict(obs, state, starts, deterministic)
-        obs, rewards, starts, _ = env.step(action)
-        tell(model, state, RewardUnit.of(model, env).learned(rewards))
     fps = (env.metadata or {}).get("render_fps", 30)
-    imageio.imwrite(path, np.stack(frames), fps=fps, macro_block_size=2)
+    writer: Any = imageio.get_writer(path, format="FFMPEG", fps=fps, macro_block_size=2)
+    with writer:  # frame by frame: together they are gigabytes
+        for _ in range(length):
+            writer.append_data(env.render())
+            action, state = model.predict(obs, state, starts, deterministic)
+            obs, rewards, starts, _ = env.step(action)
+            tell(model, state, RewardUnit.of(model, env).learned(rewards))
 
 
 def _dream(model: HasWorldModel, env: VecEnv, folder: Path) -> str:

@@ -1,10 +1,10 @@
 """Planning with a perfect model: the true simulator, as in table 1 of the PlaNet paper."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 import torch as th
 
 from dreamzoo.envs.errors import requires_extra
@@ -69,17 +69,21 @@ def plan_episode(
     """
     assert env.action_space.shape is not None
     (action_dim,) = env.action_space.shape
-    frames: list[Any] = []
     total, step, done = 0.0, 0, False
-    while not done and step != steps:
-        plan = planner.plan(simulator, action_dim, generator=generator)
-        _, reward, terminated, truncated, _ = env.step(plan.mean[0, 0].numpy())
-        total, step, done = total + float(reward), step + 1, terminated or truncated
-        if video:
-            frames.append(env.render())
-    if video:
-        fps = env.metadata["render_fps"]
-        with requires_extra("video"):
-            import imageio.v3 as imageio
-        imageio.imwrite(video, np.stack(frames), fps=fps, macro_block_size=2)
+    with _writer(video, env) if video else nullcontext() as writer:
+        while not done and step != steps:
+            plan = planner.plan(simulator, action_dim, generator=generator)
+            _, reward, terminated, truncated, _ = env.step(plan.mean[0, 0].numpy())
+            total, step, done = total + float(reward), step + 1, terminated or truncated
+            if writer is not None:
+                writer.append_data(env.render())
     return total
+
+
+def _writer(path: Path, env: gym.Env) -> Any:
+    """Open a film of an environment, which takes its frames one by one."""
+    with requires_extra("video"):
+        import imageio.v2 as imageio
+    fps = env.metadata["render_fps"]
+    writer: Any = imageio.get_writer(path, format="FFMPEG", fps=fps, macro_block_size=2)
+    return writer
