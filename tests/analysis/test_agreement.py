@@ -16,6 +16,7 @@ from dreamzoo import MERLIN, DreamerV3
 from dreamzoo.analysis.agreement import compare_with_dream
 from dreamzoo.analysis.evaluation import RandomPolicy
 from dreamzoo.dreamer_v3 import Size
+from dreamzoo.envs import DreamVectorEnv
 
 
 class Ladder(gym.Env):
@@ -154,10 +155,16 @@ def test_any_policy_can_be_compared() -> None:
                 np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("scale", [1.0, 4.0])
 def test_policies_that_listen_are_told_their_rewards_in_reality_and_dream(
-    monkeypatch: pytest.MonkeyPatch,
+    scale: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    env = make_vec_env(Ladder, 8, seed=0)
+    """Those that they have learned, where a ``VecNormalize`` divides them in training."""
+    env: Any = make_vec_env(Ladder, 8, seed=0)
+    if scale != 1.0:
+        env = VecNormalize(env, norm_obs=False)
+        env.ret_rms.var = np.float64(scale**2)
+    dreamed = _noted(DreamVectorEnv, "step", monkeypatch)
     agent = MERLIN("MlpPolicy", env, policy_kwargs=dict(size="debug"), seed=0)
     predict, names, heard = agent.predict, agent.policy.memory.names, []
 
@@ -172,7 +179,25 @@ def test_policies_that_listen_are_told_their_rewards_in_reality_and_dream(
     assert real >= 1
     assert len(heard) > real, "nothing was dreamed"
     assert all((told == 1.0).all() for _, told in heard)
-    assert all((reward == 2.0).all() for reward, _ in heard[:real])
+    for reward, _ in heard[:real]:
+        np.testing.assert_allclose(reward, 2.0 / scale, rtol=1e-6)
+    # First reality's actions are dreamed, then the policy's own.
+    promised = [step[1] for step in dreamed[len(result.running) :]]
+    for (reward, _), learned in zip(heard[real:], promised, strict=False):
+        np.testing.assert_allclose(reward, learned, rtol=1e-5, atol=1e-6)
+
+
+def _noted(owner: Any, method: str, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Note what a method returns."""
+    noted: list[Any] = []
+    original = getattr(owner, method)
+
+    def note(*args: Any, **kwargs: Any) -> Any:
+        noted.append(original(*args, **kwargs))
+        return noted[-1]
+
+    monkeypatch.setattr(owner, method, note)
+    return noted
 
 
 class Chain(gym.Env):
