@@ -3,6 +3,9 @@
 import ctypes
 import os
 import sys
+from typing import Any
+
+from dreamzoo.envs.errors import requires_extra
 
 _SYSTEM_PACKAGES = "sudo apt-get install -y libegl1 libgl1 libgl1-mesa-dri"
 
@@ -52,3 +55,24 @@ def use_headless_rendering(required: bool) -> None:
             ) from error
         return
     os.environ["MUJOCO_GL"] = "egl"
+
+
+def film_writer(path: str | os.PathLike[str], fps: float, extra: str) -> Any:
+    """
+    Open a film that takes RGB frames one by one: together they may be gigabytes.
+
+    Example:
+        >>> import numpy as np
+        >>> from dreamzoo.envs.rendering import film_writer
+        >>> with film_writer("black.mp4", fps=15, extra="video") as film:
+        ...     film.append_data(np.zeros((64, 64, 3), np.uint8))
+
+    :param path: of the file, mp4
+    :param fps: frames a second
+    :param extra: of dreamzoo, that brings what is needed
+    :raises ImportError: without it, with the line that installs it
+    """
+    with requires_extra(extra):
+        import imageio.v2 as imageio
+        import imageio_ffmpeg  # noqa: F401  # which imageio asks for by name
+    return imageio.get_writer(path, format="FFMPEG", fps=fps, macro_block_size=2)  # type: ignore[arg-type]

@@ -31,6 +31,7 @@ from dreamzoo.benchmark.estimators.results import (
 from dreamzoo.benchmark.estimators.table import STUDENT, estimator_table
 from dreamzoo.benchmark.estimators.training import ESTIMATORS, Cell, Effort, Outcome, Trainer
 from dreamzoo.benchmark.run_config import current_commit
+from dreamzoo.common.storage.files import check_folder
 
 RESULTS = Path("runs/estimators/results.csv")
 
@@ -96,6 +97,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if args.command == "table":
         show_table(args)
         return
+    if args.command == "all" and args.picture:  # before hours are spent
+        from dreamzoo.benchmark.estimators import picture  # noqa: F401  # needs matplotlib
+
+        check_folder(args.picture.parent)
     th.set_num_threads(1)  # the layers are small: a second thread would mostly wait
     digits = load_digits()
     effort = Effort(args.epochs, args.patience, test_samples=args.test_samples)

@@ -64,7 +64,7 @@ class CardGame(SingleEnv):
         self.cards = np.arange(n_cards) // 2
         self.removed = np.zeros(n_cards, bool)
         self._previous = -1  # none
-        self._flips = 0
+        self._flips, self._runs = 0, False
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -15,8 +15,8 @@ class SingleEnv(gym.Env):
     #: Names of reset options.
     reset_options: ClassVar[tuple[str, ...]] = ()
     action_space: spaces.Discrete
-    #: Whether there is an episode that has not ended.
-    _runs = False
+    #: Whether there is an episode that has not ended; True in copies of earlier versions.
+    _runs = True
 
     def _read_options(self, options: Mapping[str, Any] | None) -> dict[str, Any]:
         """

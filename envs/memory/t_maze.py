@@ -50,7 +50,7 @@ class TMaze(SingleEnv):
         self.length = length
         self.observation_space = spaces.Box(-1, 1, (3,), np.float32)
         self.action_space = spaces.Discrete(3)
-        self.cue, self.place = 1, 0
+        self.cue, self.place, self._runs = 1, 0, False
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -110,6 +110,9 @@ def test_agents_of_a_comparison_are_evaluated_alike(name: str) -> None:
     runs = COMPARISONS[name].runs
     most_likely = {run.deterministic_eval for run in runs if run.agent not in SAMPLED}
     assert len(most_likely) == 1
+    assert len({(run.agent, run.deterministic_eval) for run in runs}) == len(
+        {run.agent for run in runs}
+    )
     assert len({run.eval_episodes for run in runs}) == 1
 
 

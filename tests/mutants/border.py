@@ -172,15 +172,22 @@ MUTANTS = [
     Mutant(
         "saving: what others are writing is taken for cut off",
         FILES,
-        "        except BlockingIOError:\n            return",
-        "        except BlockingIOError:\n            pass",
+        "        except BlockingIOError:\n            return False",
+        "        except BlockingIOError:\n            return True",
+        OF_FILES,
+    ),
+    Mutant(
+        "saving: a part that is whole is anyone's before it has taken its place",
+        FILES,
+        "                if fcntl is not None:\n                    new.replace",
+        "            if fcntl is not None:\n                new.replace",
         OF_FILES,
     ),
     Mutant(
         "saving: parts stay for ever where there are no locks",
         FILES,
-        "time.time() - path.stat().st_mtime < STALE",
-        "True",
+        "return quiet > STALE",
+        "return False",
         OF_FILES,
     ),
 ]

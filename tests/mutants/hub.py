@@ -75,8 +75,8 @@ MUTANTS = [
     Mutant(
         "hub: a film is played without rewards",
         PACKAGE,
-        "        tell(model, state, RewardUnit.of(model, env).learned(rewards))\n",
-        "",
+        "            if hears(model):\n",
+        "            if False:\n",
         OF_HUB,
     ),
     Mutant(

@@ -249,7 +249,7 @@ MUTANTS = [
     Mutant(
         "many runs: results are written by several at once",
         "zoo/benchmark/results/evaluations.py",
-        'with FileLock(f"{to}.lock"):',
+        'with locked(f"{to}.lock"):',
         "if True:",
         OF_CHANGE,
     ),

@@ -284,11 +284,15 @@ def test_a_session_that_cannot_begin_anew_is_closed_and_the_browser_told(
     def fail(_: PlaySession) -> None:
         raise RuntimeError("the simulator is gone")
 
+    def fail_to_close(session: PlaySession) -> None:
+        closed.append(session)
+        fail(session)
+
     with playing(client) as player:
         player.wait_for("state")
     with monkeypatch.context() as patch:
         patch.setattr(PlaySession, "make_as_new", fail)
-        patch.setattr(PlaySession, "close", lambda session: closed.append(session))
+        patch.setattr(PlaySession, "close", fail_to_close)
         with playing(client) as player:
             message, _ = player.receive()
         assert "No other play could be begun. " in message["text"]

@@ -543,7 +543,7 @@ def test_events_that_are_wrong_are_named_one_by_one(session: PlaySession) -> Non
         session.play_script(json.dumps(dict(text, events=[*many, dict(many[0], step=2)])))
     assert "at most 1 actions" in str(caught.value)
     assert len(str(caught.value)) < 200
-    with pytest.raises(ValueError, match="The events are none: expected a list"):
+    with pytest.raises(ValueError, match="The events cannot be read: expected a list"):
         session.play_script(json.dumps(dict(text, events=[*many, 7])))
 
 

@@ -213,6 +213,9 @@ def test_environments_without_settings_get_a_policy_that_reads_them(
     assert of_train(own, monkeypatch) == [*own, *module, *added]
     own = [*given, "-params", "policy:'MlpPolicy'"]
     assert of_train(own, monkeypatch) == [*own, *module]
+    if env.startswith("dmc"):
+        own = [*given, "--env-kwargs", "flatten:True"]
+        assert of_train(own, monkeypatch) == [*own, *module]
 
 
 @pytest.mark.parametrize(

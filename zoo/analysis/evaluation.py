@@ -99,10 +99,27 @@ def tell_rewards(played: dict[str, Any], _: dict[str, Any] | None = None) -> Non
         normalized rewards its own environment says; of a policy alone, the one that it acts in
     """
     model, env, rewards = (played[name] for name in ("model", "env", "rewards"))
+    if not hears(model):
+        return
     if not any(normalizer.norm_reward for normalizer in normalizers(env)):
         agent = model if isinstance(model, BaseAlgorithm) else None
         rewards = RewardUnit.of(agent, env).learned(rewards)  # as in training
     tell(model, played["states"], rewards)
+
+
+def hears(model: Any) -> bool:
+    """
+    Return whether an agent, or a policy, listens to what its actions have earned.
+
+    Example:
+        >>> from dreamzoo import RLLSTM
+        >>> from dreamzoo.analysis.evaluation import hears
+        >>> hears(RLLSTM("MlpPolicy", "CartPole-v1", seed=0))
+        True
+
+    :param model: an agent, its policy, or anything else that acts
+    """
+    return isinstance(getattr(model, "policy", model), HearsRewards)
 
 
 def tell(model: Any, state: Any, rewards: np.ndarray) -> None:
@@ -124,9 +141,9 @@ def tell(model: Any, state: Any, rewards: np.ndarray) -> None:
     :param state: what its ``predict`` has returned for these actions
     :param rewards: (n,)
     """
-    policy = getattr(model, "policy", model)
-    if not isinstance(policy, HearsRewards):
+    if not hears(model):
         return
+    policy = getattr(model, "policy", model)
     parts = dict(zip(policy.memory.names, state, strict=True))
     parts["reward"][:] = np.reshape(rewards, (-1, 1))
     parts["told"][:] = 1.0
@@ -153,13 +170,17 @@ def play_episodes(
     :param env: to play in
     :param episodes: their number, E
     :param deterministic: take the most likely actions instead of sampled ones
-    :param ends: to which the information on the last step of each episode is added
+    :param ends: to which the information on the last step of each episode is added; where a
+        ``Monitor`` sees longer episodes, as across lost lives, that of its own ends
     :return: their returns, (E,)
     """
 
     def after_step(played: dict[str, Any], _: dict[str, Any]) -> None:
         tell_rewards(played)
-        if ends is not None and played["done"]:
+        has_ended = played["done"] and (
+            not played["is_monitor_wrapped"] or "episode" in played["info"]
+        )
+        if ends is not None and has_ended:
             ends.append(played["info"])
 
     returns, _ = evaluate_policy(

@@ -21,15 +21,17 @@ from dreamzoo.common.storage.saves import LOCK, MODEL, SAVES, newest
 CONFIG = "config.json"
 #: Whatever a run writes to its folder; dreamzoo 0.1 wrote its only save there, too.
 WRITTEN = (
-    *(
-        *(CONFIG, f"{CONFIG}.*.new"),
-        *(SAVES, f"{SAVES}.*.new", LOCK),
-        "evaluations*.npz",
-        "progress*.csv",
-        "log*.txt",
-        "events.out.tfevents.*",
-    ),
-    *("[0-9]" * 12 + "_*", MODEL, "replay_buffer*.pkl", "training_state.pkl", EARLIER),
+    CONFIG,
+    SAVES,
+    LOCK,
+    f"{CONFIG}.*.new",
+    f"{SAVES}.*.new",
+    "[0-9]" * 12 + "_*",
+    "evaluations*.npz",
+    "progress*.csv",
+    "log*.txt",
+    "events.out.tfevents.*",
+    *(MODEL, "replay_buffer*.pkl", "training_state.pkl", EARLIER),
 )
 #: What a resumed run can have different; all else is in its model, its replay or its tables.
 FREE = ("steps", "eval_every", "save_every", "label", "device", "threads")

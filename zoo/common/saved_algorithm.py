@@ -145,7 +145,9 @@ class SavedAlgorithm(BaseAlgorithm):
             print(system_info(path))
         data = stored.data
         saved, given = data["policy_kwargs"], kwargs.get("policy_kwargs")
-        if given is not None and cls._of_networks(given) != cls._of_networks(saved):
+        if "policy_kwargs" in kwargs and not (
+            isinstance(given, dict) and cls._of_networks(given) == cls._of_networks(saved)
+        ):
             raise ValueError(
                 f"The policy kwargs {given} are not those of the networks in {stored.label}: "
                 f"{saved}. Build a new agent for other networks."

@@ -30,10 +30,10 @@ def save_replay(agent: Any, path: str | pathlib.Path | io.BufferedIOBase) -> Non
         with writing(file, "transitions", agent._moment()) as writer:
             write_transitions(writer, replay)
 
-    def pickle(file: Any) -> None:
+    def write_pickle(file: Any) -> None:
         OffPolicyAlgorithm.save_replay_buffer(agent, file)
 
-    save, suffix = (write, "npz") if is_plain(replay) else (pickle, "pkl")
+    save, suffix = (write, "npz") if is_plain(replay) else (write_pickle, "pkl")
     if not isinstance(path, str | pathlib.Path):
         save(path)
         return

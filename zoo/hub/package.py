@@ -14,7 +14,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.utils import get_system_info
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, unwrap_vec_normalize
 
-from dreamzoo.analysis.evaluation import check_spaces, play_episodes, tell
+from dreamzoo.analysis.evaluation import check_spaces, hears, play_episodes, tell
 from dreamzoo.analysis.horizon_errors import table
 from dreamzoo.analysis.open_loop_files import write_open_loop
 from dreamzoo.analysis.playing import predict_play
@@ -25,8 +25,8 @@ from dreamzoo.common.environments.normalizer import (
     statistics_at_rest,
 )
 from dreamzoo.common.has_world_model import HasWorldModel
-from dreamzoo.common.policies.hears_rewards import HearsRewards
 from dreamzoo.envs.errors import requires_extra
+from dreamzoo.envs.rendering import film_writer
 from dreamzoo.hub.card import REPLAY, Card, write_card
 from dreamzoo.hub.transfer import hub_api
 
@@ -85,7 +85,7 @@ def package_to_hub(
     """
     api = hub_api(token)
     with requires_extra("hub"):
-        import imageio.v3  # noqa: F401  # before minutes are spent
+        import imageio_ffmpeg  # noqa: F401  # before minutes are spent
     if logs is not None and not Path(logs).is_dir():
         raise FileNotFoundError(f"There is no folder {logs}. Nothing was uploaded.")
     env = eval_env if isinstance(eval_env, VecEnv) else DummyVecEnv([lambda: Monitor(eval_env)])
@@ -112,7 +112,7 @@ def package_to_hub(
             steps=model.num_timesteps,
             returns=returns,
             deterministic=is_deterministic,
-            hears=isinstance(model.policy, HearsRewards),
+            hears=hears(model),
             errors=errors,
         )
         write_card(card)
@@ -151,19 +151,16 @@ def _film(model: Any, env: VecEnv, length: int, deterministic: bool, path: Path)
     """Film the agent, if the environment draws itself."""
     if getattr(env, "render_mode", None) != "rgb_array":
         return
-    with requires_extra("hub"):
-        import imageio.v2 as imageio
-
     env = model._wrap_env(env, verbose=0, monitor_wrapper=False)
     obs, state, starts = env.reset(), None, np.ones(env.num_envs, bool)
-    fps = (env.metadata or {}).get("render_fps", 30)
-    writer: Any = imageio.get_writer(path, format="FFMPEG", fps=fps, macro_block_size=2)
-    with writer:  # frame by frame: together they are gigabytes
+    fps: Any = (env.metadata or {}).get("render_fps", 30)
+    with film_writer(path, fps, "hub") as film:
         for _ in range(length):
-            writer.append_data(env.render())
+            film.append_data(env.render())
             action, state = model.predict(obs, state, starts, deterministic)
             obs, rewards, starts, _ = env.step(action)
-            tell(model, state, RewardUnit.of(model, env).learned(rewards))
+            if hears(model):
+                tell(model, state, RewardUnit.of(model, env).learned(rewards))
 
 
 def _dream(model: HasWorldModel, env: VecEnv, folder: Path) -> str:

@@ -2,12 +2,11 @@
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import gymnasium as gym
 import torch as th
 
-from dreamzoo.envs.errors import requires_extra
+from dreamzoo.envs.rendering import film_writer
 from dreamzoo.planning.cem import CEM
 from dreamzoo.planning.true_simulator import PLANET_ACTION_REPEAT, TrueSimulator
 
@@ -70,7 +69,8 @@ def plan_episode(
     assert env.action_space.shape is not None
     (action_dim,) = env.action_space.shape
     total, step, done = 0.0, 0, False
-    with _writer(video, env) if video else nullcontext() as writer:
+    film = film_writer(video, env.metadata["render_fps"], "video") if video else nullcontext()
+    with film as writer:
         while not done and step != steps:
             plan = planner.plan(simulator, action_dim, generator=generator)
             _, reward, terminated, truncated, _ = env.step(plan.mean[0, 0].numpy())
@@ -78,12 +78,3 @@ def plan_episode(
             if writer is not None:
                 writer.append_data(env.render())
     return total
-
-
-def _writer(path: Path, env: gym.Env) -> Any:
-    """Open a film of an environment, which takes its frames one by one."""
-    with requires_extra("video"):
-        import imageio.v2 as imageio
-    fps = env.metadata["render_fps"]
-    writer: Any = imageio.get_writer(path, format="FFMPEG", fps=fps, macro_block_size=2)
-    return writer

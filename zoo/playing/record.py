@@ -3,13 +3,16 @@
 import io
 import json
 import pathlib
+import reprlib
 from collections import deque
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from dreamzoo.common.storage.files import with_suffix
 from dreamzoo.envs.errors import requires_extra
+from dreamzoo.envs.rendering import film_writer
 from dreamzoo.playing.controls import Controls
 
 #: First words of a file of actions.
@@ -100,18 +103,19 @@ class Script(NamedTuple):
             read = [Event(e["step"], e["what"], e["dreams"]) for e in events]
         except (TypeError, KeyError):
             raise ValueError(
-                "The events are none: expected a list of such as "
+                "The events cannot be read: expected a list of objects such as "
                 '{"step": 3, "what": "dreams", "dreams": 2}.'
             ) from None
         whole = [seed, dreams, *(x for e in read for x in (e.step, e.dreams))]
         if not all(type(x) is int and 0 <= x < 2**32 for x in whole):
             raise ValueError("seed, dreams and steps of events must be whole numbers from 0 on.")
         if start not in (None, "real", "initial", "replay"):
-            raise ValueError(f"start={start!r}: expected real, initial or replay.")
+            raise ValueError(f"start={reprlib.repr(start)}: expected real, initial or replay.")
         for event in read:
             if event.what not in EVENTS or event.step > len(steps):
+                what = reprlib.repr(event.what)
                 raise ValueError(
-                    f"The event {event.what!r} at step {event.step} cannot happen here: expected "
+                    f"The event {what} at step {event.step} cannot happen here: expected "
                     f"one of {', '.join(EVENTS)}, after at most {len(steps)} actions."
                 )
         return cls(start, seed, dreams, steps, sorted(read, key=lambda event: event.step))
@@ -144,19 +148,16 @@ class Film:
         if not self._frames:
             raise ValueError("There is nothing to save: no step has been made.")
         with requires_extra("play"):
-            import imageio.v2 as imageio
             from PIL import Image
-        path, frames = pathlib.Path(path), list(self._frames)
-        path = path if path.suffix else path.with_suffix(".mp4")
+        path, frames = with_suffix(pathlib.Path(path), "mp4"), list(self._frames)
         sizes = [Image.open(io.BytesIO(data)).size for data in frames]  # read no more than headers
         # Dreams come and go, and the codec wants even sizes.
         width, height = (max(size) + max(size) % 2 for size in zip(*sizes, strict=True))
-        writer: Any = imageio.get_writer(path, format="FFMPEG", fps=fps, macro_block_size=2)
-        with writer:
+        with film_writer(path, fps, "play") as film:
             for data in frames:
                 picture = Image.new("RGB", (width, height))
                 picture.paste(Image.open(io.BytesIO(data)))
-                writer.append_data(np.asarray(picture))
+                film.append_data(np.asarray(picture))
 
 
 def jpeg(frame: np.ndarray, quality: int = 90) -> bytes:

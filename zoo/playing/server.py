@@ -159,7 +159,8 @@ class Theater:
                 await self.work(session.make_as_new)
         except BaseException as error:
             if session is not None:
-                await asyncio.shield(self.work(session.close))
+                with contextlib.suppress(Exception):  # what could not begin may not end, either
+                    await asyncio.shield(self.work(session.close))
             if not isinstance(error, Exception):
                 raise
             return f"No other play could be begun. {in_words(error)}"

@@ -115,7 +115,7 @@ def _settings(arguments: list[str]) -> list[str]:
     parser.add_argument("--algo")
     parser.add_argument("--env", default="CartPole-v1")
     parser.add_argument("-conf", "--conf-file")
-    parser.add_argument("--env-kwargs", nargs="+")
+    parser.add_argument("--env-kwargs", nargs="+", action=StoreDict)
     parser.add_argument("-params", "--hyperparams", nargs="+", action=StoreDict, default={})
     given, _ = parser.parse_known_args(arguments)
     if given.algo not in AGENTS or given.conf_file is not None:
@@ -123,9 +123,10 @@ def _settings(arguments: list[str]) -> list[str]:
     module = f"dreamzoo.hyperparams.{given.algo}"
     known = importlib.import_module(module).hyperparams
     settings = {**known.get(given.env, {}), **given.hyperparams}
-    env_kwargs = settings.get("env_kwargs", {})
+    env_kwargs = settings.get("env_kwargs") or {}
     added = ["--conf-file", module]
-    policy = default_policy(given.algo, given.env, list(env_kwargs.items()))
+    said = {**env_kwargs, **(given.env_kwargs or {})}
+    policy = default_policy(given.algo, given.env, list(said.items()))
     if given.env not in known and "policy" not in settings and policy != "MlpPolicy":
         parser.add_argument("-params", "--hyperparams", nargs="+", default=[])  # as they are typed
         words = parser.parse_known_args(arguments)[0].hyperparams

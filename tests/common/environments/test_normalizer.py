@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from stable_baselines3 import A2C
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecFrameStack, VecNormalize
 
 from dreamzoo import RLLSTM, DreamerV3
-from dreamzoo.analysis.evaluation import tell_rewards
+from dreamzoo.analysis.evaluation import play_episodes, tell_rewards
 from dreamzoo.common.environments.normalizer import (
     NORMALIZER,
     RewardUnit,
@@ -45,8 +46,12 @@ def test_whether_rewards_were_normalized_outlives_saves_at_rest(
     with statistics_at_rest(env):
         save_normalizer(env, path)
     model = DreamerV3("MlpPolicy", "CartPole-v1", policy_kwargs=dict(size="debug"))
-    unit = RewardUnit.of(model, as_in_training(make_vec_env("CartPole-v1"), tmp_path / "model.zip"))
-    assert unit.scale == pytest.approx(4.0 if norm_reward else 1.0)
+    known = as_in_training(make_vec_env("CartPole-v1"), tmp_path / "model.zip")
+    assert RewardUnit.of(model, known).scale == 1.0  # its own environment says otherwise
+    model.save(tmp_path / "model")
+    for alone in (DreamerV3.load(tmp_path / "model"), None):
+        unit = RewardUnit.of(alone, known)
+        assert unit.scale == pytest.approx(4.0 if norm_reward else 1.0)
 
 
 def test_training_goes_on_as_it_was_after_saves_at_rest(tmp_path: Path) -> None:
@@ -71,6 +76,9 @@ def test_whoever_trains_with_other_settings_than_were_saved_is_right(tmp_path: P
     again = load_normalizer(tmp_path / "model.zip", training=True)
     assert again is not None
     assert not again.norm_reward
+    model.learn(2)
+    loaded.training = False  # as SB3 says before an evaluation
+    assert RewardUnit.of(model).scale == 1.0
 
 
 def test_of_several_normalizers_that_of_rewards_says_the_unit() -> None:
@@ -81,6 +89,13 @@ def test_of_several_normalizers_that_of_rewards_says_the_unit() -> None:
     assert RewardUnit.of(model(False)).scale == pytest.approx(4.0)
     with pytest.raises(ValueError, match=r"^2 VecNormalize normalize rewards.*norm_reward=False"):
         RewardUnit.of(model(True))
+
+
+def test_who_hears_no_rewards_needs_no_unit() -> None:
+    env = VecNormalize(VecFrameStack(make_normalizer(), 2))
+    agent = A2C("MlpPolicy", env, seed=0)
+    with statistics_at_rest(env):
+        assert play_episodes(agent, env, 1) >= 1.0
 
 
 def test_at_rest_every_normalizer_stays_as_it_is_and_goes_on_later() -> None:

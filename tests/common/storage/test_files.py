@@ -14,7 +14,13 @@ from pathlib import Path
 import pytest
 
 from dreamzoo.common.storage import files
-from dreamzoo.common.storage.files import STALE, check_folder, explained, replaced_file
+from dreamzoo.common.storage.files import (
+    QUIET,
+    STALE,
+    check_folder,
+    explained,
+    replaced_file,
+)
 
 FullDisk = Callable[[int], AbstractContextManager[None]]
 
@@ -72,8 +78,11 @@ with replaced_file(sys.argv[1], "pkl") as file:
 """
 
 
-def test_what_a_killed_process_left_is_removed_and_no_other_part(tmp_path: Path) -> None:
+def test_what_a_killed_process_left_is_removed_and_no_other_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whether its writer lives does not depend on names of machines or numbers of processes."""
+    monkeypatch.setattr(files, "QUIET", 0.0)
     path = tmp_path / "file.pkl"
     writers = [
         subprocess.Popen([sys.executable, "-c", _WRITER, str(path)], stdin=-1, stdout=-1, text=True)
@@ -96,6 +105,34 @@ def test_what_a_killed_process_left_is_removed_and_no_other_part(tmp_path: Path)
     assert writers[1].returncode == 0
     assert path.read_bytes() == b"half"
     assert {path.name for path in tmp_path.iterdir()} == {*others, "file.pkl"}
+
+
+def test_a_part_is_locked_until_it_has_taken_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process may begin to write the same file at any moment."""
+    monkeypatch.setattr(files, "QUIET", 0.0)
+    replace, path = Path.replace, tmp_path / "file.pkl"
+
+    def at_the_same_time(self: Path, target: Path) -> Path:
+        files._remove_cut_off(target)
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", at_the_same_time)
+    with replaced_file(path, "pkl") as file:
+        file.write(b"whole")
+    assert path.read_bytes() == b"whole"
+
+
+def test_a_part_that_was_just_written_to_is_not_taken_for_cut_off(tmp_path: Path) -> None:
+    """Some file systems tell other machines of no lock."""
+    part = tmp_path / "file.pkl.0123abcd.new"
+    for age, stays in ((0.0, True), (2 * QUIET, False)):
+        part.touch()
+        os.utime(part, (then := time.time() - age, then))
+        with replaced_file(tmp_path / "file.pkl", "pkl"):
+            pass
+        assert part.exists() == stays
 
 
 def test_without_locks_parts_are_removed_after_a_day(

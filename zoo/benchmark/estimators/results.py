@@ -8,10 +8,9 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import NamedTuple
 
-from filelock import FileLock
-
 from dreamzoo.benchmark.estimators.models import KINDS, TASKS
 from dreamzoo.benchmark.estimators.training import ESTIMATORS, Cell, Effort, Outcome
+from dreamzoo.common.storage.files import locked
 
 #: Learning rates, neighbors a factor of about three apart. The paper's end at 3e-3 (section 4), for
 #: more than ten times the updates.
@@ -112,7 +111,7 @@ class Results:
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         rounded = [round(x, 3) if isinstance(x, float) else x for x in outcome]
-        with FileLock(f"{self.path}.lock"), self.path.open("a", newline="") as file:
+        with locked(f"{self.path}.lock"), self.path.open("a", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             if not file.tell():
                 writer.writerow(Row._fields)

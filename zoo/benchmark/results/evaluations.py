@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
-from filelock import FileLock
 
 from dreamzoo.benchmark.run_config import CONFIG
-from dreamzoo.common.storage.files import replaced_file
+from dreamzoo.common.storage.files import locked, replaced_file, with_suffix
 
 #: Frames of a step where a run does not say: the defaults of ``dreamzoo.envs.make_env``.
 REPEATS = {"dmc": 2, "dmc_pixels": 2, "atari": 4, "atari100k": 4}
@@ -189,9 +188,9 @@ def collect(
             owners[key] = folder
     new = [row for rows in runs.values() for row in rows]
     gone = {*owners, *without}
-    to = to if to.suffix else to.with_suffix(".csv")
+    to = with_suffix(to, "csv")
     to.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{to}.lock"):
+    with locked(f"{to}.lock"):
         kept = [r for r in read_rows(to) if (r.agent, r.task, r.seed) not in gone]
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")

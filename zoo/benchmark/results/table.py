@@ -171,6 +171,8 @@ def caption(
             "bootstrap stratified by tasks (and the number of seeds: the first so many of each "
             f"task), of returns from 0 to 1: {_scales(frames)}."
         )
+    if any(task and {"random", "human"} & task.returns.keys() for task in map(find_task, frames)):
+        text += " Random actions and people: docs/suites.md."
     if not points:
         return text
     where = {f"{METHODS[p.method].name.partition(',')[0]} {_where(p)}" for p in points}
@@ -178,14 +180,15 @@ def caption(
         " Published: mean +- standard deviation over the seeds (their number); "
         f"{listed(where)}. Those of DreamerV3 are returns of training episodes, not of evaluations"
     )
-    if not all(point.window for point in points):
-        text += (
-            ". Those at a number of frames are single evaluations there: for agents that still "
-            "learn they are above a mean of the frames before, such as own runs have"
-        )
     if any(point.suite == "dmc_proprio" for point in points):
         text += "; on dm_control from numbers it is the agent of 2023 at size S, train ratio 512"
-    return text + "."
+    text += "."
+    if not all(point.window for point in points):
+        text += (
+            " Those at a number of frames are single evaluations there: for agents that still "
+            "learn they are above a mean of the frames before, such as own runs have."
+        )
+    return text
 
 
 def _scales(tasks: Iterable[str]) -> str:

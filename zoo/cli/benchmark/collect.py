@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dreamzoo.benchmark.results.evaluations import collect
 from dreamzoo.cli.arguments import make_parser, plain_errors
+from dreamzoo.common.storage.files import with_suffix
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -18,8 +19,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("runs", nargs="+", type=Path, help="folders of dreamzoo train")
     parser.add_argument("--to", type=Path, required=True, help="file, a csv")
     args = parser.parse_args(argv)
+    to = with_suffix(args.to, "csv")
     with plain_errors():
-        found = collect(args.runs, args.to)
+        found = collect(args.runs, to)
     for path, progress in found.unfinished.items():
         print(f"{path} is not finished: at {progress.evaluated:,} of {progress.steps:,} steps.")
-    print(f"Wrote {found.evaluations} evaluations of {len(args.runs)} runs to {args.to}.")
+    print(f"Wrote {found.evaluations} evaluations of {len(args.runs)} runs to {to}.")

@@ -34,8 +34,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from filelock import FileLock
-
 from dreamzoo.benchmark.comparisons import Comparison
 from dreamzoo.benchmark.fitting import refuse_unfit
 from dreamzoo.benchmark.many_runs import collect_all, train_all
@@ -46,7 +44,7 @@ from dreamzoo.benchmark.results.table import result_table
 from dreamzoo.benchmark.run_config import Run, as_begun, changes
 from dreamzoo.cli.arguments import make_parser, plain_errors, whole
 from dreamzoo.cli.benchmark.choose import Chosen, add_choice, choose
-from dreamzoo.common.storage.files import replaced_file
+from dreamzoo.common.storage.files import locked, replaced_file
 from dreamzoo.launch import Backend, NotReady
 from dreamzoo.launch.on_ray import RayTasks
 
@@ -237,7 +235,7 @@ def show(chosen: Chosen, unfinished: dict[Path, Progress], command: list[str]) -
 
 def _commands(file: Path, command: str) -> list[str]:
     """Add a command to those that have filled a folder, perhaps at the same time, and list them."""
-    with FileLock(f"{file}.lock"):
+    with locked(f"{file}.lock"):
         earlier = file.read_text().splitlines() if file.exists() else []
         commands = list(dict.fromkeys([*earlier, command]))
         with replaced_file(file, "txt") as new:

@@ -151,6 +151,17 @@ def _put_to_rest(normalizer: VecNormalize) -> None:
     normalizer.training = normalizer.norm_reward = False
 
 
+def begin_training(env: VecEnv | None) -> None:
+    """
+    Forget what was known of statistics at rest, where they are learned from now.
+
+    :param env: training environment
+    """
+    for normalizer in normalizers(env):
+        if normalizer.training:
+            vars(normalizer).pop(_LEARNED, None)
+
+
 def _in_training(normalizer: VecNormalize) -> dict[str, bool]:
     """Return what ``training`` and ``norm_reward`` are for the agent that learns."""
     now = {"training": normalizer.training, "norm_reward": normalizer.norm_reward}
@@ -270,14 +281,15 @@ class RewardUnit(NamedTuple):
         :param env: says so for a model that was loaded without one
         :raises ValueError: if rewards are normalized twice
         """
-        around = normalizers(model.get_env() if model is not None else None) or normalizers(env)
+        own = None if model is None else model.get_env()
+        around = normalizers(env if own is None else own)
         found = [normalizer for normalizer in around if _normalizes_rewards(normalizer)]
         if not found:
             return cls()
         if len(found) > 1:
             raise ValueError(
-                f"{len(found)} VecNormalize normalize rewards, one around the other, so that none "
-                "says what a reward was worth. Give one of them norm_reward=False."
+                f"{len(found)} VecNormalize normalize rewards, one around the other; expected one "
+                "at most. Give the others norm_reward=False."
             )
         (one,) = found
         return cls(float(np.sqrt(one.ret_rms.var + one.epsilon)), float(one.clip_reward))

@@ -1,6 +1,7 @@
 """Files that are complete or not there, and errors that say which file and what to do."""
 
 import contextlib
+import errno
 import os
 import pathlib
 import re
@@ -12,14 +13,16 @@ import warnings
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from filelock import FileLock, Timeout
+
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-#: Seconds after which a part of a file has no writer any more, if nothing was added to it; where
-#: there are no locks.
-STALE = 24 * 60 * 60
+#: Seconds in which nothing was added to a part of a file that has no writer any more: where nobody
+#: holds its lock, which not every file system tells other machines; and where there are no locks.
+QUIET, STALE = 60.0, 24 * 60 * 60.0
 
 
 @contextlib.contextmanager
@@ -35,7 +38,7 @@ def replaced_file(path: str | pathlib.Path, suffix: str) -> Iterator[BinaryIO]:
     :raises OSError: names the file, and leaves the older one and no other behind
     """
     given = pathlib.Path(path)
-    target = given if given.suffix else pathlib.Path(f"{given}.{suffix}")
+    target = with_suffix(given, suffix)
     with explained(target):
         if target.is_dir():
             warnings.warn(f"{target} is a folder; saved as {target}_2 instead.", stacklevel=4)
@@ -55,11 +58,24 @@ def replaced_file(path: str | pathlib.Path, suffix: str) -> Iterator[BinaryIO]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            new.replace(target)
+                if fcntl is not None:
+                    new.replace(target)  # while it is locked: nobody takes it for cut off
+            if fcntl is None:  # there no open file can be moved
+                new.replace(target)
             sync_folder(target.parent)
         finally:
             with contextlib.suppress(OSError):
                 new.unlink(missing_ok=True)
+
+
+def with_suffix(path: pathlib.Path, suffix: str) -> pathlib.Path:
+    """
+    Add a suffix where there is none.
+
+    :param path: of a file
+    :param suffix: without the point
+    """
+    return path if path.suffix else pathlib.Path(f"{path}.{suffix}")
 
 
 def _new_part(target: pathlib.Path) -> tuple[pathlib.Path, BinaryIO]:
@@ -82,8 +98,9 @@ def _lock(file: BinaryIO, *, wait: bool) -> None:
     :raises BlockingIOError: if it is held and not waited for
     :raises OSError: if there are no locks
     """
-    if fcntl is not None:  # elsewhere the system removes no file that is open
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    if fcntl is None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+    fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
 
 def _remove_cut_off(target: pathlib.Path) -> None:
@@ -93,19 +110,45 @@ def _remove_cut_off(target: pathlib.Path) -> None:
         for path in target.parent.iterdir():
             if part.fullmatch(path.name):
                 with contextlib.suppress(OSError):  # its writer has just ended
-                    _remove_if_cut_off(path)
+                    if _is_cut_off(path):
+                        path.unlink()
 
 
-def _remove_if_cut_off(path: pathlib.Path) -> None:
-    with path.open("rb") as file:
+def _is_cut_off(path: pathlib.Path) -> bool:
+    """Tell whether nobody writes a part any more."""
+    quiet = time.time() - path.stat().st_mtime
+    with path.open("rb+") as file:
         try:
             _lock(file, wait=False)
         except BlockingIOError:
-            return
+            return False
         except OSError:
-            if time.time() - path.stat().st_mtime < STALE:
-                return
-        path.unlink()
+            return quiet > STALE
+        return quiet > QUIET
+
+
+@contextlib.contextmanager
+def locked(path: str | pathlib.Path, patience: float = -1.0) -> Iterator[bool]:
+    """
+    Keep other processes from what a lock stands for.
+
+    :param path: of the lock's file
+    :param patience: seconds to wait for who holds it; -1: as long as it takes
+    :return: False where there are no locks, or the lock's file is someone else's: others may be at
+        it, too
+    :raises filelock.Timeout: if another process has held it for so long
+    """
+    lock = FileLock(path, timeout=patience)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise
+    except (OSError, NotImplementedError):
+        pass
+    try:
+        yield lock.is_locked
+    finally:
+        lock.release()
 
 
 def sync_folder(folder: pathlib.Path) -> None:

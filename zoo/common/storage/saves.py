@@ -11,10 +11,10 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from dreamzoo.common.storage.container import FileError, naming
-from dreamzoo.common.storage.files import replaced_file, sync_folder
+from dreamzoo.common.storage.files import locked, replaced_file, sync_folder
 from dreamzoo.nn.fast import ranks
 
 #: Names the saves of a folder, the newest last; replaced as a whole.
@@ -105,6 +105,7 @@ def new_save(folder: pathlib.Path, name: str, keep: int) -> Iterator[pathlib.Pat
     """
     new = folder / f"{name}.new"
     with _locked(folder) as is_alone:
+        listed = _names(folder)  # first: nothing is written for a list that cannot be read
         try:
             new.mkdir()
             yield new
@@ -116,7 +117,6 @@ def new_save(folder: pathlib.Path, name: str, keep: int) -> Iterator[pathlib.Pat
             sync_folder(folder)  # before a list names it
         finally:
             shutil.rmtree(new, ignore_errors=True)
-        listed = _names(folder)
         names = [*listed, name][-keep:]
         with replaced_file(folder / SAVES, "json") as file:
             file.write(json.dumps(names).encode())
@@ -130,26 +130,19 @@ def new_save(folder: pathlib.Path, name: str, keep: int) -> Iterator[pathlib.Pat
 @contextlib.contextmanager
 def _locked(folder: pathlib.Path) -> Iterator[bool]:
     """
-    Keep other processes from saving in a folder.
+    Keep other processes from saving in a folder, see :func:`locked`.
 
-    :return: False where there are no locks, or the lock's file is someone else's: others may be
-        saving
     :raises OSError: if another process is, for longer than it may
     """
-    lock = FileLock(folder / LOCK, timeout=PATIENCE)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise TimeoutError(
-            f"Another process has been saving in {folder} for {PATIENCE:.0f} s, so nothing was "
-            "saved. End it, or save in another folder."
-        ) from None
-    except (OSError, NotImplementedError):
-        pass
-    try:
-        yield lock.is_locked
-    finally:
-        lock.release()
+    with contextlib.ExitStack() as stack:
+        try:
+            is_alone = stack.enter_context(locked(folder / LOCK, PATIENCE))
+        except Timeout:
+            raise TimeoutError(
+                f"Another process has been saving in {folder} for {PATIENCE:.0f} s, so nothing was "
+                "saved. End it, or save in another folder."
+            ) from None
+        yield is_alone
 
 
 def save_jointly(
@@ -232,6 +225,11 @@ def _names(folder: pathlib.Path) -> list[str]:
         return []
     with naming(str(path)):
         names = json.loads(path.read_bytes())
-        if not all(pathlib.PurePath(name).name == name not in ("", "..") for name in names):
+        if not all(map(_is_inside, names)):
             raise FileError(f"{path} names folders elsewhere.")
         return [str(name) for name in names]
+
+
+def _is_inside(name: str) -> bool:
+    """Tell whether a name is that of something in a folder itself."""
+    return name not in ("", "..") and pathlib.PurePath(name).name == name
