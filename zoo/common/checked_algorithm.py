@@ -12,7 +12,6 @@ from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from stable_baselines3.common.utils import configure_logger
 
 from dreamzoo.common.arguments import constructor, documented, refuse_unknown
-from dreamzoo.common.environments.normalizer import begin_training
 from dreamzoo.common.saved_algorithm import SavedAlgorithm
 from dreamzoo.common.settings import Rate, check_rate
 from dreamzoo.common.storage.agent_file import saved_policy_kwargs
@@ -100,10 +99,6 @@ class CheckedAlgorithm(SavedAlgorithm):
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "_scheduled_rate"]
-
-    def _setup_learn(self, *args: Any, **kwargs: Any) -> Any:
-        begin_training(self.env)
-        return super()._setup_learn(*args, **kwargs)
 
     def _check_settings(self) -> None:
         """Refuse settings that make no sense, and follow those that were changed since."""

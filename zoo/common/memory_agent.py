@@ -16,7 +16,12 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from dreamzoo.common.arguments import constructor, refuse_unknown
 from dreamzoo.common.checked_algorithm import CheckedAlgorithm
-from dreamzoo.common.environments.normalizer import VEC_NORMALIZE_CLIP, Statistics, normalized_parts
+from dreamzoo.common.environments.normalizer import (
+    VEC_NORMALIZE_CLIP,
+    Statistics,
+    begin_training,
+    normalized_parts,
+)
 from dreamzoo.common.environments.workers import dead_workers_named, notice_dead_workers
 from dreamzoo.common.own_randomness import OwnRandomness
 from dreamzoo.common.policies.recorded_acting import Manner
@@ -177,6 +182,7 @@ class MemoryAgent(OwnRandomness):
         self._follow_envs()
         assert self.env is not None
         self._note_normalizer()
+        begin_training(self.env)
         self._statistics = Statistics(self.env)
         notice_dead_workers(self.env)
         with dead_workers_named(self.env):

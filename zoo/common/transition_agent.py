@@ -16,6 +16,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, PyTorch
 from torch import Tensor
 
 from dreamzoo.common.checked_algorithm import CheckedAlgorithm
+from dreamzoo.common.environments.normalizer import begin_training
 from dreamzoo.common.own_randomness import OwnRandomness
 from dreamzoo.common.settings import Frequency
 from dreamzoo.common.training import (
@@ -155,6 +156,7 @@ class TransitionAgent(OwnRandomness, OffPolicyAlgorithm):
                 "Start it without torchrun."
             )
         self._check_settings()
+        begin_training(self.env)
         return super()._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
