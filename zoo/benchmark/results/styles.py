@@ -19,7 +19,7 @@ AGENTS = {
     "dreamer_v2": Style("DreamerV2", "tab:purple"),
     "dreamer_v1": Style("DreamerV1", "tab:brown"),
     "planet": Style("PlaNet", "tab:orange"),
-    "merlin": Style("MERLIN", "crimson"),
+    "merlin": Style("MERLIN", "black"),
     "rl_mem": Style("RL-MEM", "darkorange"),
     "rl_lstm": Style("RL-LSTM", "slateblue"),
     "discrete_sac": Style("DiscreteSAC", "deeppink"),
