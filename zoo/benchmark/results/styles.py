@@ -31,7 +31,7 @@ AGENTS = {
     "ddpg": Style("DDPG", "navy"),
     "a2c": Style("A2C", "darkkhaki"),
 }
-MORE_COLORS = ("black", "gray", "tab:pink", "gold", "limegreen", "steelblue", "orchid", "salmon")
+MORE_COLORS = ("sienna", "gray", "tab:pink", "gold", "limegreen", "steelblue", "orchid", "salmon")
 
 
 def styles(agents: Iterable[str]) -> dict[str, Style]:
