@@ -44,7 +44,7 @@ test: setup ## all checks: lint, spelling, format, types, documentation, fast te
 	$(BIN)/ruff format --check . || failed="$$failed format"; \
 	$(MAKE) --no-print-directory types || failed="$$failed types"; \
 	$(MAKE) --no-print-directory docs-check || failed="$$failed docs"; \
-	$(BIN)/pytest -n auto --maxprocesses 8 || failed="$$failed tests"; \
+	$(BIN)/pytest -n auto --maxprocesses 8 --dist loadfile || failed="$$failed tests"; \
 	if [ -n "$$failed" ]; then echo "Failed:$$failed" >&2; exit 1; fi; \
 	echo "All checks passed."
 

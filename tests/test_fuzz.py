@@ -55,7 +55,7 @@ DREAMS = [(agent, name) for agent, name in CASES if agent in HAS_MODEL]
 N = 3
 
 fuzz = settings(
-    max_examples=50,
+    max_examples=25,
     derandomize=True,
     deadline=None,
     database=None,
@@ -381,7 +381,7 @@ def test_steps_of_dreams(agent_name: str, name: str, form: str) -> None:
     single, vector = DreamEnv(agent, termination=None), DreamVectorEnv(agent, N, termination=None)
     rows = agent.dream_env(N, termination=None)
 
-    @settings(fuzz, max_examples=20)
+    @settings(fuzz, max_examples=10)
     @given(st.data())
     def run(data: Any) -> None:
         given_actions = data.draw(numbers(actions, lead))
@@ -449,7 +449,7 @@ def test_resets_of_dreams(agent_name: str, name: str, form: str) -> None:
     vector, rows = DreamVectorEnv(agent, N, autoreset_mode=off), agent.dream_env(N)
     single = DreamEnv(agent)
 
-    @settings(fuzz, max_examples=20)
+    @settings(fuzz, max_examples=10)
     @given(st.data())
     def run(data: Any) -> None:
         options: Any = {}

@@ -47,6 +47,7 @@ def make(
     name: str, where: str, images: bool = False, env: Any = "Pendulum-v1", **kwargs: Any
 ) -> Any:
     settings = {**TINY[name], "seed": 0, "device": where, "policy_kwargs": TINY_POLICY[name]}
+    settings |= {"buffer_size": 200} if name in HAS_REPLAY else {}
     env = Pixels() if images else gym.make(env)
     env.observation_space.seed(0)
     policy = "MultiInputPolicy" if images else "MlpPolicy"

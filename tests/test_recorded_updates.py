@@ -33,13 +33,14 @@ def where(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
 def _collected(name: str, where: str, images: bool = False, **kwargs: Any) -> WorldModelAlgorithm:
     """Make an agent whose replay is filled, without updates."""
     settings = {**TINY[name], "learning_starts": 10**6, "seed": 0, "device": where}
+    settings |= {"buffer_size": 100}
     policy_kwargs = {**TINY_POLICY[name], **kwargs.pop("policy_kwargs", {})}
     env: Any = Pixels() if images else "Pendulum-v1"
     if images:
         env.observation_space.seed(0)
     policy = "MultiInputPolicy" if images else "MlpPolicy"
     agent: Any = AGENTS[name](policy, env, policy_kwargs=policy_kwargs, **{**settings, **kwargs})
-    return agent.learn(60)
+    return agent.learn(30)
 
 
 def _batch(agent: WorldModelAlgorithm) -> SequenceBatch:

@@ -64,6 +64,8 @@ def make_agent(device: str, env: str | type[gym.Env] = "CartPole-v1", **kwargs: 
         batch_size=2,
         batch_length=8,
         train_ratio=2,
+        horizon=3,
+        buffer_size=1000,
         **kwargs,
     )
 
@@ -172,7 +174,7 @@ def test_other_agents_updates_copy_nothing_to_the_host_but_what_is_logged(
     env = make_vec_env("Pendulum-v1", 2, seed=0)
     settings = {**TINY[name], **kwargs, "policy_kwargs": policy_kwargs}
     agent: Any = AGENTS[name]("MlpPolicy", env, device=device, **settings)
-    agent.learn(30)
+    agent.learn(16)
     assert agent._n_updates > 0
     sizes = (3, 2) if has_replay(agent) else ()
     with second_device.counting() as copies:
@@ -383,6 +385,7 @@ def test_what_is_saved_of_a_loss_that_is_not_finite_is_good(
     """Updates do not look at the loss there: several have been made before it is noticed."""
     name = {DreamerV3: "dreamer_v3", PlaNet: "planet"}[kind]
     settings = {**TINY[name], "learning_starts": 11, "policy_kwargs": TINY_POLICY[name]}
+    settings["buffer_size"] = 1000
     agent = kind("MlpPolicy", "Pendulum-v1", device=device, seed=0, **settings).learn(30)
     agent.logger.dir = str(tmp_path)
     agent.replay_buffer.rewards[:] = np.nan

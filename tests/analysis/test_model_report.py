@@ -1,5 +1,6 @@
 """The page about a model: all that there is to show, in one file, and right numbers."""
 
+import functools
 import re
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,17 @@ from stable_baselines3.common.env_util import make_vec_env
 
 from dreamzoo import DreamerV3, cli
 from dreamzoo.analysis.model_report import model_report
+from dreamzoo.analysis.playing import predict_play
 from dreamzoo.offline import Episode
 
 SMALL: dict[str, Any] = {"policy_kwargs": dict(size="debug"), "seed": 0}
+
+
+@pytest.fixture(autouse=True)
+def _few_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the model predict fewer and shorter ones than a page has else."""
+    few = functools.partial(predict_play, length=20, compared=4)
+    monkeypatch.setattr("dreamzoo.analysis.model_report.predict_play", few)
 
 
 class TwoCameras(gym.Env[Any, Any]):
@@ -53,7 +62,12 @@ def test_every_image_has_a_video_and_nothing_lies_elsewhere() -> None:
 
 
 @pytest.mark.parametrize("buffer_size", [100, 17])
-def test_whole_episodes_of_the_replay_are_counted(buffer_size: int) -> None:
+def test_whole_episodes_of_the_replay_are_counted(
+    buffer_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for drawn in ("image", "write_open_loop"):  # takes longest, and other tests look at it
+        monkeypatch.setattr(f"dreamzoo.analysis.model_report.{drawn}", lambda *_: "")
+
     def episode(steps: int, reward: float, terminated: bool) -> Episode:
         seen = np.zeros((steps + 1, 4), np.float32)
         return Episode(seen, np.zeros(steps, int), np.full(steps, reward), terminated)
@@ -88,7 +102,8 @@ def test_whole_episodes_of_the_replay_are_counted(buffer_size: int) -> None:
 def test_a_command_writes_it_with_the_curves_of_training(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = DreamerV3("MlpPolicy", "CartPole-v1", **SMALL).learn(60)
+    small: Any = {**DreamerV3.smallest, "seed": 0}
+    model = DreamerV3("MlpPolicy", "CartPole-v1", **small).learn(60)
     model.save(tmp_path / "run" / "model.zip")
     model.save_replay_buffer(tmp_path / "run" / "replay_buffer")
     (tmp_path / "run" / "progress.csv").write_text(

@@ -24,6 +24,7 @@ from dreamzoo.cli.benchmark.run import decide
 from dreamzoo.cli.train import parse_args
 from dreamzoo.hyperparams import dreamer_v2
 from dreamzoo.launch import Attempt, local
+from tests.benchmark.in_process import train_here
 
 RUNS = [run for comparison in COMPARISONS.values() for run in comparison.runs]
 TINY = Run(
@@ -129,6 +130,12 @@ def test_every_agent_has_a_style() -> None:
 
 
 @pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train in this process, which needs no seconds to begin; one test below does not."""
+    train_here(monkeypatch)
+
+
+@pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> Comparison:
     """Two agents of which one has a label."""
     runs = (TINY, replace(TINY, label="PPO, greedy", deterministic_eval=True))
@@ -160,6 +167,7 @@ def test_one_command_trains_tabulates_and_draws(
     assert "two of PPO" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("here")
 def test_an_interrupted_run_is_resumed(tiny: Comparison, tmp_path: Path) -> None:
     (run,) = tiny.seeded([0], agents=["ppo"], folder=tmp_path)
     file = tmp_path / "results.csv"
@@ -195,6 +203,7 @@ def test_whoever_interrupts_is_not_kept_by_the_next_run(
     assert len(begun) == 1
 
 
+@pytest.mark.usefixtures("here")
 def test_a_run_of_another_process_is_left_to_it(
     tiny: Comparison, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -206,7 +215,7 @@ def test_a_run_of_another_process_is_left_to_it(
 
 
 @pytest.fixture
-def changed(tiny: Comparison, tmp_path: Path) -> Run:
+def changed(here: None, tiny: Comparison, tmp_path: Path) -> Run:
     """A finished run with a smaller batch than the comparison has."""
     (run,) = tiny.seeded([0], agents=["ppo"], folder=tmp_path)
     other = replace(run, agent_kwargs=[("n_steps", 16), ("batch_size", 8), ("n_epochs", 1)])
@@ -253,6 +262,7 @@ def test_whoever_sits_there_is_asked_until_the_answer_is_one(
     assert decide([changed], None, ask=lambda _: "s") == ([], set(), [changed])
 
 
+@pytest.mark.usefixtures("here")
 def test_a_failed_run_is_named_and_the_others_are_made(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,6 +14,7 @@ from dreamzoo.benchmark.run_config import command_line
 from dreamzoo.benchmark.suites import suite
 from dreamzoo.cli import main
 from dreamzoo.cli.train import parse_args
+from tests.benchmark.in_process import train_here
 
 CONTROL = ("dreamer_v3", "dreamer_v2", "dreamer_v1", "planet", "sac", "ppo", "a2c")
 DISCRETE = ("dreamer_v3", "dreamer_v2", "dreamer_v1", "merlin", "dqn", "ppo", "a2c")
@@ -153,9 +154,10 @@ def test_the_smoke_budget_trains_agents_and_baselines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    train_here(monkeypatch)
     agents = ["dreamer_v2", "dqn", "ppo"]
     asked = ["--tasks", "CartPole-v1", "--agents", *agents, "--budget", "smoke"]
-    main(["benchmark", "run", *asked, "--frames", "300", "--seeds", "1", "--jobs", "2"])
+    main(["benchmark", "run", *asked, "--frames", "300", "--seeds", "1"])
     assert "[3/3] CartPole-v1-ppo-0: finished" in capsys.readouterr().out
     folder = Path("runs/tasks-smoke")
     rows = read_rows(folder / "results.csv")

@@ -7,6 +7,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import Tensor
 
 from dreamzoo import DreamerV3
+from dreamzoo.benchmark import scaling
 from dreamzoo.benchmark.scaling import (
     BATCH,
     BYTES,
@@ -22,11 +23,21 @@ from dreamzoo.benchmark.scaling import (
 from dreamzoo.benchmark.speed.updates import count_gflop
 from dreamzoo.benchmark.speed.work import PLAIN, Work, make_model
 from dreamzoo.cli import main
+from dreamzoo.common.arguments import constructor
 from dreamzoo.testing.random_env import RandomEnv
 
 
-def test_a_small_batch_tells_the_arithmetic_of_a_whole_one() -> None:
-    whole = make_model(Work(obs="image", size="debug"), PLAIN)
+def test_a_small_batch_tells_the_arithmetic_of_a_whole_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    agent = constructor(DreamerV3).parameters
+    assert (agent["batch_size"].default, agent["batch_length"].default) == (BATCH, LENGTH)
+    # Counting multiplies as often as updating does, hence a whole one of fewer steps.
+    batch, length = 4, 48
+    monkeypatch.setattr(scaling, "BATCH", batch)
+    monkeypatch.setattr(scaling, "LENGTH", length)
+    work = Work(obs="image", size="debug", batch=batch, length=length)
+    whole = make_model(work, PLAIN)
     assert update_cost("debug").gflop == pytest.approx(count_gflop(whole), rel=0.01)
 
 
@@ -109,7 +120,7 @@ def test_the_command_prints_all_tables(capsys: pytest.CaptureFixture[str]) -> No
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--sizes", "13m"], "13m"),
+        (["--sizes", "13m", "--of", "debug"], "13m"),
         (["--update", "0"], "give positive milliseconds"),
         (["--acting", "1", "-1"], "give positive milliseconds"),
         (["--ranks", "1"], "at least 2"),

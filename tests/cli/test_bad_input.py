@@ -17,8 +17,7 @@ ENV, FEW, TRUST = ["--env", "CartPole-v1"], ["--episodes", "2"], "--trusted"
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of CartPole with its replay, one of SB3, and files of something else."""
     path = tmp_path_factory.mktemp("models")
-    tiny = dict(policy_kwargs=dict(size="debug"), batch_size=2, batch_length=4)
-    model = DreamerV3("MlpPolicy", "CartPole-v1", **tiny).learn(20)  # type: ignore[arg-type]
+    model = DreamerV3("MlpPolicy", "CartPole-v1", **DreamerV3.smallest).learn(20)
     model.save(path / "m.zip")
     model.save_replay_buffer(path / "r.npz")
     PPO("MlpPolicy", "CartPole-v1", n_steps=8, batch_size=8).save(path / "ppo.zip")

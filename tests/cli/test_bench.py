@@ -10,6 +10,7 @@ import pytest
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from dreamzoo.benchmark import measure_peak
+from dreamzoo.benchmark.speed import soft_actor_critics
 from dreamzoo.benchmark.speed.updates import count
 from dreamzoo.cli import main
 from dreamzoo.cli.bench import update
@@ -62,7 +63,7 @@ def test_bench_remote_prints_a_line_for_each_way(
 
     stand_in(monkeypatch.setattr)
     monkeypatch.setattr("dreamzoo.benchmark.speed.remote.SubprocVecEnv", DummyVecEnv)
-    small = ["--n-envs", "2", "--size", "debug", "--seconds", "0.05", "--steps", "64"]
+    small = ["--n-envs", "2", "--size", "debug", "--seconds", "0.05", "--steps", "32"]
     main(["bench", "remote", "--milliseconds", "5", *small])
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [(x["measured"], x["milliseconds"]) for x in lines] == [
@@ -71,13 +72,14 @@ def test_bench_remote_prints_a_line_for_each_way(
     ]
     # In one process two environments wait one after the other.
     assert all(0 < line["steps_per_second"] < 200 for line in lines[:2])
-    assert [line["updates"] for line in lines[2:]] == [64 * 64 / (16 * 64)] * 3
+    assert [line["updates"] for line in lines[2:]] == [32 * 64 / (16 * 64)] * 3
     assert all(line["seconds"] > 0 for line in lines[2:])
 
 
 def test_bench_sac_prints_one_line_an_estimator_and_one_of_sb3(
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(soft_actor_critics, "STORED", 50)
     small = ["--widths", "8", "--batch", "8", "--rounds", "2", "--updates", "2", "--threads", "1"]
     main(["bench", "sac", *small])
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

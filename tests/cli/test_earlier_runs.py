@@ -9,12 +9,14 @@ the arguments below until step 60. ``expected.json`` in it says what that commit
 import json
 import warnings
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dreamzoo import DreamerV3
+from dreamzoo.analysis.playing import predict_play
 from dreamzoo.benchmark.run_config import is_saved
 from dreamzoo.cli import main
 from dreamzoo.common.storage.saves import newest
@@ -64,8 +66,12 @@ def test_an_earlier_run_runs_no_code_unless_it_is_trusted(run: Path) -> None:
     assert agent.replay_buffer._count.tolist() == [31, 31]  # the first observations, too
 
 
-def test_an_earlier_model_has_a_report_if_it_is_trusted(run: Path) -> None:
+def test_an_earlier_model_has_a_report_if_it_is_trusted(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The page cannot say what such a file holds, but all else."""
+    few_plays = partial(predict_play, compared=4)
+    monkeypatch.setattr("dreamzoo.analysis.model_report.predict_play", few_plays)
     page = run / "report.html"
     few = ["--episodes", "1", "--horizon", "3", "--out", str(page)]
     main(["report", str(run / "model.zip"), "--env", "CartPole-v1", "--trusted", *few])

@@ -66,13 +66,13 @@ def test_sizes_prints_the_published_counts(capsys: pytest.CaptureFixture[str]) -
 def test_evaluate_and_dream_read_what_train_wrote(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["--steps", "120", "--eval-every", "1000", "--out", str(tmp_path), *TINY]
+    arguments = ["--steps", "60", "--eval-every", "1000", "--out", str(tmp_path), *TINY]
     main(["train", "--policy", "CnnPolicy", "--env", "pixels/CartPole-v1", *arguments])
     capsys.readouterr()
     model = ["--model", str(tmp_path)]
     main(["evaluate", "--env", "pixels/CartPole-v1", *model, "--episodes", "4"])
     line = json.loads(capsys.readouterr().out)
-    assert line["steps"] == 120
+    assert line["steps"] == 60
     assert 8 < line["random"]["mean"] < 60
     replay = ["--replay", str(tmp_path), "--length", "9", "--context", "3"]
     main(["dream", *model, *replay, "--out", str(tmp_path / "dream")])

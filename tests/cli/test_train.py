@@ -161,6 +161,7 @@ def test_a_folder_is_all_that_resuming_needs(tmp_path: Path) -> None:
     begun += ["-e", "g=9.0", "--eval-every", "20", "--eval-episodes", "2", "--save-every", "10"]
     begun += ["-p", "deter=8", "stoch=3", "units=8", "net_arch=[8]", "--normalize"]
     begun += ["-a", "batch_size=2", "batch_length=4", "horizon=3", "learning_starts=11"]
+    begun += ["train_ratio=4", "pretrain=1"]
     main(["train", "--steps", "20", *begun, *out])
     main(["train", "--resume", "--steps", "40", *out])
     first, second = (e["args"] for e in json.loads((tmp_path / "config.json").read_text()))

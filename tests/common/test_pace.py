@@ -7,18 +7,25 @@ from typing import Any
 import pytest
 
 from dreamzoo import DreamerV3
+from dreamzoo.common import pace
 from dreamzoo.common.pace import duration
 from tests import replayer
 
-SETTINGS: dict[str, Any] = dict(
-    policy_kwargs=dict(size="debug"), batch_size=2, batch_length=4, device="cpu", seed=0
-)
+SETTINGS: dict[str, Any] = dict(DreamerV3.smallest, device="cpu", seed=0)
 
 
 def make(**kwargs: Any) -> DreamerV3:
     return DreamerV3("MlpPolicy", "CartPole-v1", **{**SETTINGS, "train_ratio": 8, **kwargs})
 
 
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let few updates be enough to tell."""
+    monkeypatch.setattr(pace, "WARMUP", 2)
+    monkeypatch.setattr(pace, "TIMED", 5)
+
+
+@pytest.mark.usefixtures("soon")
 def test_it_is_said_once_when_it_is_known(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -27,27 +34,30 @@ def test_it_is_said_once_when_it_is_known(
     # Two seconds a look, and nobody else looks at this clock.
     own = SimpleNamespace(perf_counter=lambda: 2.0 * next(clock))
     monkeypatch.setattr("dreamzoo.common.pace.time", own)
-    agent.learn(100)
+    agent.learn(30)
     said = [line for line in capsys.readouterr().err.splitlines() if "updates" in line]
-    # From the 12th step on every step makes an update: 89 looks at the clock.
+    # From the 12th step on every step makes an update: 19 looks at the clock.
     speed = "DreamerV3 on cpu, fp32: 0.5 updates and 0.5 steps a second"
-    assert said == [f"{speed}; 100 steps take about 2 min 58 s."]
+    assert said == [f"{speed}; 30 steps take about 38 s."]
 
 
+@pytest.mark.usefixtures("soon")
 def test_a_run_that_goes_on_has_its_own_steps(capsys: pytest.CaptureFixture[str]) -> None:
-    agent = make(verbose=1).learn(20)
+    agent = make(verbose=1).learn(16)
     assert "updates" not in capsys.readouterr().err, "too short to tell"
-    agent.learn(80, reset_num_timesteps=False)
-    assert "; 80 steps take about" in capsys.readouterr().err
+    agent.learn(14, reset_num_timesteps=False)
+    assert "; 14 steps take about" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("soon")
 def test_rounds_of_many_updates(capsys: pytest.CaptureFixture[str]) -> None:
-    make(verbose=1, gradient_steps=30, train_freq=(30, "step")).learn(90)
+    make(verbose=1, gradient_steps=8, train_freq=(12, "step")).learn(36)
     assert capsys.readouterr().err.count(" updates and ") == 1
 
 
+@pytest.mark.usefixtures("soon")
 def test_silence(capsys: pytest.CaptureFixture[str]) -> None:
-    make(verbose=0).learn(60)
+    make(verbose=0).learn(30)
     assert not capsys.readouterr().err
 
 
@@ -61,7 +71,7 @@ def test_the_graphics_card_is_named(on: bool, capsys: pytest.CaptureFixture[str]
 
 def test_recorded_updates_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
     replayer.install(monkeypatch)
-    recorded = [make(cuda_graph=on).learn(40)._recorded for on in (True, False)]
+    recorded = [make(cuda_graph=on).learn(20)._recorded for on in (True, False)]
     assert [update is not None and update.is_recorded for update in recorded] == [True, False]
 
 

@@ -244,7 +244,7 @@ def test_the_actor_learns_which_action_is_better(estimator: Any) -> None:
         learning_rate=0.01,
         batch_size=64,
         policy_kwargs={"net_arch": [16]},
-    ).learn(400)
+    ).learn(150)
     assert {int(agent.predict(np.full(3, x, np.float32))[0]) for x in (0.0, 0.5)} == {2}
 
 

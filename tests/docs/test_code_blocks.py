@@ -6,6 +6,7 @@ import importlib.util
 import re
 import shlex
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ import matplotlib
 import pytest
 
 from dreamzoo import cli
+from dreamzoo.analysis.playing import predict_play
 from dreamzoo.cli import bench, benchmark
+from dreamzoo.hub import package_to_hub
 from tests.docs.documents import DOCUMENTS, ROOT, Block, blocks
-from tests.docs.tiny import SMALLER, STEPS, shrink
+from tests.docs.tiny import SMALLER, STEPS, shrink, shrink_plans
 
 BLOCKS = {name: list(blocks((ROOT / name).read_text())) for name in DOCUMENTS}
 WITH_PYTHON = [name for name in DOCUMENTS if any(b.language == "python" for b in BLOCKS[name])]
@@ -39,6 +42,10 @@ def test_python_blocks_run_in_order(
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
     if name == "docs/hub.md":
         request.getfixturevalue("hub")  # a stand-in of the Hub
+        few = partial(predict_play, length=20, compared=4)
+        monkeypatch.setattr("dreamzoo.hub.package.predict_play", few)
+        film = partial(package_to_hub, video_length=STEPS)
+        monkeypatch.setattr("dreamzoo.hub.package_to_hub", film)
     if name == "docs/cluster.md":
         pytest.importorskip("ray", reason='needs pip install "dreamzoo[ray]"')
         from tests.envs.remote.fake_ray import stand_in
@@ -46,9 +53,10 @@ def test_python_blocks_run_in_order(
         stand_in(monkeypatch.setattr)
     for agent in SMALLER:
         shrink(agent, monkeypatch)
+    shrink_plans(monkeypatch)
     matplotlib.use("Agg")  # MinAtar asks for windows in whatever process imports it
-    # The evaluation of a planner plays a whole one.
-    monkeypatch.setattr(gym.spec("Pendulum-v1"), "max_episode_steps", STEPS)
+    for env in ("CartPole-v1", "Pendulum-v1"):  # evaluations play whole ones
+        monkeypatch.setattr(gym.spec(env), "max_episode_steps", STEPS)
     namespace: dict[str, object] = {"__name__": "document"}
     ran = 0
     for block in BLOCKS[name]:

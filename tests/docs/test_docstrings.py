@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from dreamzoo import AGENTS
+from dreamzoo.benchmark.speed import soft_actor_critics
 from dreamzoo.envs import procgen
 from dreamzoo.envs.minecraft import install
 from tests.docs.documents import DOCUMENTS, ROOT, blocks
@@ -158,6 +159,7 @@ def test_examples_in_docstrings_run(
             from tests.envs.remote.fake_ray import stand_in
 
             stand_in(monkeypatch.setattr)
+    monkeypatch.setattr(soft_actor_critics, "STORED", 50)  # steps of each of six agents
     monkeypatch.chdir(tmp_path)
     said = run(example)
     assert not said, said

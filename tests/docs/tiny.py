@@ -10,6 +10,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from dreamzoo import DiscreteSAC, DreamerV1, DreamerV2, DreamerV3, PlaNet
 from dreamzoo.common.offline_learning import OfflineLearning
+from dreamzoo.planning import CEM
 
 #: Steps that one call of learn() makes at most, over all environments: a little more than an
 #: episode of the environments here needs until the first update.
@@ -63,3 +64,17 @@ def shrink(agent: type[BaseAlgorithm], monkeypatch: pytest.MonkeyPatch) -> None:
     if issubclass(agent, OfflineLearning):
         offline = agent.learn_offline
         monkeypatch.setattr(agent, "learn_offline", lambda self, _: offline(self, 2))
+
+
+def shrink_plans(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Let planners draw few sequences, whatever they are told; these are as long as they are told.
+
+    :param monkeypatch: takes it back
+    """
+    init: Callable[..., None] = CEM.__init__
+
+    def small_init(self: CEM, horizon: int = 12, *_: int, **__: int) -> None:
+        init(self, horizon, iterations=1, candidates=8, elites=2)
+
+    monkeypatch.setattr(CEM, "__init__", small_init)

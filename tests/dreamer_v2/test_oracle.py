@@ -81,7 +81,7 @@ def make_agent(
     given |= {f"{name}_learning_rate": RATES[name] for name in ("actor", "critic")}
     alias = "MultiInputPolicy" if isinstance(observations, spaces.Dict) else "MlpPolicy"
     env = DummyVecEnv([lambda: RandomEnv(observations, actions)] * 2)
-    agent = DreamerV2(alias, env, batch_size=3, batch_length=5, buffer_size=80, seed=3, **given)
+    agent = DreamerV2(alias, env, batch_size=2, batch_length=5, buffer_size=80, seed=3, **given)
     generator = th.Generator().manual_seed(1)
     with th.no_grad():
         for name, p in agent.policy.named_parameters():

@@ -15,7 +15,6 @@ from dreamzoo.nn.fast.switch import use
 
 MakeAgent = Callable[..., DreamerV3]
 
-UPDATES = 100
 #: A draw between two roundings of a probability changes an update; that rarely may happen.
 FLIPS = 1
 
@@ -34,9 +33,10 @@ def _gradients(agent: DreamerV3, batch: Any) -> tuple[dict[str, Tensor], list[Te
     return {k: v.detach() for k, v in losses.items()}, list(gradients)
 
 
+@pytest.mark.parametrize("updates", [20, pytest.param(100, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("continuous", [False, True])
-def test_a_hundred_updates_equal_the_plain_form(
-    make_agent: MakeAgent, space_env: Any, continuous: bool
+def test_many_updates_equal_the_plain_form(
+    make_agent: MakeAgent, space_env: Any, continuous: bool, updates: int
 ) -> None:
     """Losses to 1e-5 and the gradient to 1e-4 of their size, with the parameters of each update."""
     box = spaces.Box(-1, 1, (3,))
@@ -71,8 +71,8 @@ def test_a_hundred_updates_equal_the_plain_form(
 
     agent._update = compare  # type: ignore[method-assign]
     before = [p.detach().clone() for p in agent.policy.trained_parameters()]
-    agent.train(UPDATES, agent.batch_size)
+    agent.train(updates, agent.batch_size)
     after = agent.policy.trained_parameters()
     assert not any(th.equal(a, b) for a, b in zip(before, after, strict=True))
-    assert len(wrong) == UPDATES
+    assert len(wrong) == updates
     assert sum(wrong) <= FLIPS

@@ -1,5 +1,6 @@
 """Training that was interrupted goes on, bit for bit, as if it had not been."""
 
+import random
 import subprocess
 import sys
 from collections.abc import Callable
@@ -45,6 +46,7 @@ th.save(result, folder + "/out.pt")
 """
 
 
+@pytest.mark.slow
 def test_a_new_process_goes_on_exactly(make_agent: MakeAgent, tmp_path: Path) -> None:
     """Parameters, optimizer, replay and episode returns of N + M steps with and without a break."""
     whole = make_agent(make_vec_env("CartPole-v1", n_envs=2, seed=5))
@@ -68,11 +70,13 @@ def test_a_new_process_goes_on_exactly(make_agent: MakeAgent, tmp_path: Path) ->
 
 
 def _interrupted(agent: DreamerV3, env: VecEnv, folder: Path) -> DreamerV3:
-    """Save, and load into a new environment."""
+    """Save, and load into a new environment; sources of random numbers are as in a new process."""
     agent.save(folder / "model")
     agent.save_replay_buffer(folder / "replay")
     again = DreamerV3.load(folder / "model", env=env, device="cpu")
     again.load_replay_buffer(folder / "replay", trusted=True)
+    for seed in (random.seed, np.random.seed, th.manual_seed):
+        seed(99)
     return again
 
 
@@ -84,6 +88,7 @@ def test_normalized_environments_go_on_exactly(make_agent: MakeAgent, tmp_path: 
 
     whole, part = make_agent(make()), make_agent(make())
     whole.learn(FIRST + 20)
+    assert whole._n_updates > 10
     part.learn(FIRST)
     again = _interrupted(part, make(), tmp_path)
     again.learn(20, reset_num_timesteps=False)

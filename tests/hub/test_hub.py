@@ -1,5 +1,6 @@
 """Models on the Hub: what is uploaded comes back byte for byte, and loads without trust."""
 
+import functools
 import inspect
 import json
 import pickle
@@ -18,6 +19,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 import dreamzoo
 from dreamzoo import AGENTS
 from dreamzoo.analysis.evaluation import tell_rewards
+from dreamzoo.analysis.playing import predict_play
 from dreamzoo.common.environments.normalizer import as_in_training
 from dreamzoo.hub import load_from_hub, package_to_hub, push_to_hub
 from tests.hub.server import Hub
@@ -29,9 +31,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "dreamer_v3": dict(policy_kwargs=dict(size="debug")),
     "dreamer_v1": dict(policy_kwargs=dict(deter=16, stoch=4, units=16)),
     "dreamer_v2": dict(policy_kwargs=dict(deter=16, stoch=4, classes=4, units=16)),
-    "merlin": dict(policy_kwargs=dict(size="small", rows=8)),
-    "rl_mem": dict(policy_kwargs=dict(size="small", rows=8)),
-    "rl_lstm": dict(policy_kwargs=dict(size="small")),
+    "merlin": dict(policy_kwargs=dict(size="debug", rows=8)),
+    "rl_mem": dict(policy_kwargs=dict(size="debug", rows=8)),
+    "rl_lstm": dict(policy_kwargs=dict(size="debug")),
     "discrete_sac": dict(policy_kwargs=dict(net_arch=[16])),
     "planet": dict(
         policy_kwargs=dict(deter=16, stoch=4, units=16),
@@ -40,6 +42,13 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 #: Of an agent that does not take discrete actions; all others play CartPole.
 ENVS = {"planet": "Pendulum-v1"}
+
+
+@pytest.fixture(autouse=True)
+def _few_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the model predict fewer and shorter ones than a card has else."""
+    few = functools.partial(predict_play, length=20, compared=4)
+    monkeypatch.setattr("dreamzoo.hub.package.predict_play", few)
 
 
 def make(name: str, env: Any = None) -> Any:
@@ -65,7 +74,7 @@ def test_what_is_pushed_comes_back_byte_for_byte(hub: Hub, tmp_path: Path) -> No
 @pytest.mark.parametrize("name", SMALL)
 def test_every_agent_is_packaged_with_what_is_known_of_it(name: str, hub: Hub) -> None:
     model, env_id = make(name), ENVS.get(name, "CartPole-v1")
-    env = gym.make(env_id, render_mode="rgb_array")
+    env = gym.make(env_id, render_mode="rgb_array", max_episode_steps=20)
     repo = f"me/{name}-{env_id}"
     kind = type(model).__name__
     url = package_to_hub(
@@ -107,7 +116,7 @@ def test_the_code_of_a_card_runs(
     env.obs_rms.mean = np.full(4, 0.3)
     said = (model, "a", type(model).__name__, "CartPole-v1", env, "me/a")
     settings: Any = dict(env_kwargs=dict(sutton_barto_reward=True), is_deterministic=False)
-    package_to_hub(*said, n_eval_episodes=2, **settings)
+    package_to_hub(*said, n_eval_episodes=2, video_length=5, **settings)
     played: list[dict[str, Any]] = []
 
     def seen(*args: Any, **kwargs: Any) -> Any:
@@ -153,7 +162,8 @@ def test_whatever_a_card_shows_was_played_with_rewards(
 def test_agents_of_sb3_are_packaged_and_ask_for_trust(hub: Hub) -> None:
     model = PPO("MlpPolicy", "CartPole-v1", n_steps=8, batch_size=8)
     env = make_vec_env("CartPole-v1")
-    package_to_hub(model, "ppo", "PPO", "CartPole-v1", env, "me/ppo", n_eval_episodes=1)
+    said = (model, "ppo", "PPO", "CartPole-v1", env, "me/ppo")
+    package_to_hub(*said, n_eval_episodes=1, video_length=5)
     assert "pass `trusted=True`" in hub.repos["me/ppo"]["README.md"].decode()
     path = load_from_hub("me/ppo")
     with pytest.raises(ValueError, match="trusted=True"):

@@ -120,7 +120,8 @@ def test_an_agent_learns_with_every_variant(env: str, name: str) -> None:
     given, tiny = published("dreamer_v2", env, name), DreamerV2.smallest
     policy = dict(given["policy_kwargs"]) | tiny["policy_kwargs"]
     small = {k: tiny[k] for k in ("batch_size", "batch_length", "train_ratio", "horizon")}
-    settings = dict(given["agent_kwargs"]) | small | {"learning_starts": 11, "buffer_size": 100}
+    few = {"learning_starts": 11, "buffer_size": 100, "pretrain": 1}
+    settings = dict(given["agent_kwargs"]) | small | few
     agent = DreamerV2("MlpPolicy", RandomEnv(), policy_kwargs=policy, seed=0, **settings).learn(14)
     assert agent._n_updates > 0
     for key, value in TABLE_2.get(name, {}).items():

@@ -113,6 +113,7 @@ def command(folder: Path, agents: list[str], frames: int, seeds: int) -> list[st
     return ["command", "benchmark", "run", "--tasks", DEADLY, *asked, *out]
 
 
+@pytest.mark.slow
 def test_runs_that_are_killed_end_as_if_nothing_had_been(tmp_path: Path) -> None:
     settings: Any = dict(agents=["dreamer_v2"], frames=60, seeds=2)
     victims = {"dreamer_v2-0": "itself", "dreamer_v2-1": "watcher"}

@@ -22,7 +22,7 @@ from dreamzoo.offline import Episode, Recording, StoredEpisodes, held_out_errors
 
 CART_POLE = gym.make("CartPole-v1")
 BOX, TWO = CART_POLE.observation_space, CART_POLE.action_space
-SMALL: dict[str, Any] = {"policy_kwargs": dict(size="debug"), "seed": 0}
+SMALL: dict[str, Any] = {**DreamerV3.smallest, "seed": 0}
 
 
 def cart_pole(n: int, seed: int = 0) -> Recording:
@@ -80,7 +80,8 @@ def test_the_replay_holds_what_the_agent_itself_would_have_stored() -> None:
 def test_windows_of_a_recording_are_drawn_alike_and_begin_without_latents() -> None:
     """They were queued as new ones, in the order of the file, and began in a latent of zeros."""
     recording = cart_pole(60)
-    agent = DreamerV3("MlpPolicy", recording.env(), batch_size=16, batch_length=8, **SMALL)
+    settings = {**SMALL, "batch_size": 16, "batch_length": 8}
+    agent = DreamerV3("MlpPolicy", recording.env(), **settings)
     agent.fit_replay(recording)
     replay: Any = agent.replay_buffer
     starts = np.concatenate([replay.sample(16).windows.start for _ in range(8)])
@@ -96,7 +97,7 @@ def test_windows_of_a_recording_are_drawn_alike_and_begin_without_latents() -> N
     found = [agent.observe_batch(x, th.Generator().manual_seed(0)).latent for x in (inside, begun)]
     for one, other in zip(*found, strict=True):
         assert th.equal(one[within], other[within])
-    agent.learn_offline(60)
+    agent.learn_offline(20)
     latents = [agent.start_latent(replay.sample(16)) for _ in range(8)]
     assert sum(bool(part.deter.isfinite().all()) for part in latents) == 8
     assert any(part.deter.any() for part in latents)
@@ -420,7 +421,7 @@ def test_errors_are_those_behind_enough_observations() -> None:
     recording = cart_pole(12)
     model = DreamerV3("MlpPolicy", recording.env(), **SMALL)
     longest = int(recording.lengths.max())
-    errors = held_out_errors(model, recording, length=10**3, context=5, sequences=2_000)
+    errors = held_out_errors(model, recording, length=longest + 9, context=5, sequences=2_000)
     assert [e.horizon for e in errors] == list(range(1, longest - 5 + 2))
     shares = [e.sequences / 2_000 for e in errors]
     starts = np.maximum(recording.lengths - 4, 0)

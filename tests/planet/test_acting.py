@@ -55,7 +55,7 @@ def test_a_second_call_of_learn_goes_on(
 
 
 def test_seed_episodes_are_uniformly_random(make_agent: MakeAgent) -> None:
-    agent = make_agent(seed_episodes=1, length=3_000, candidates=2, elites=1, **SEEDED).learn(2_999)
+    agent = make_agent(seed_episodes=1, length=1_000, candidates=2, elites=1, **SEEDED).learn(999)
     actions = actions_of(agent)
     assert np.abs(actions).max() < 1.0
     assert abs(actions.mean()) < 0.05
@@ -74,11 +74,11 @@ def test_random_collection_still_plans_predictions(make_agent: MakeAgent) -> Non
 def test_exploration_noise_is_for_collecting_only(
     make_agent: MakeAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    agent = make_agent(exploration_noise=0.3, learning_starts=0, length=2_000)
+    agent = make_agent(exploration_noise=0.3, learning_starts=0, length=1_000)
     still = th.tensor([[0.0, 0.9]])
     monkeypatch.setattr(agent.policy, "choose", lambda *_: still)
     monkeypatch.setattr(agent, "train", lambda *_: None)
-    agent.learn(1_999)
+    agent.learn(999)
     actions = actions_of(agent)[100:]
     assert abs(actions[:, 0].std() - 0.3) < 0.03
     assert actions[:, 1].max() == 1.0
@@ -88,7 +88,7 @@ def test_exploration_noise_is_for_collecting_only(
 
 
 def test_noise_stays_within_the_bounds_in_the_replay_too(make_agent: MakeAgent) -> None:
-    agent = make_agent(exploration_noise=3.0, learning_starts=0, train_ratio=0.0).learn(40)
+    agent = make_agent(exploration_noise=3.0, learning_starts=0, gradient_steps=0).learn(40)
     assert agent.replay_buffer is not None
     actions = agent.replay_buffer.actions[:40]
     assert np.abs(actions).max() == 1.0

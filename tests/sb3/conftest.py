@@ -113,7 +113,7 @@ def make_agent(agent_name: str, agent_class: type[Agent]) -> MakeAgent:
         if not isinstance(env.action_space, ACTIONS[agent_name]):
             pytest.skip(f"{agent_name} does not take {env.action_space}")
         kwargs["policy_kwargs"] = {**TINY_POLICY[agent_name], **kwargs.pop("policy_kwargs", {})}
-        size = {"buffer_size": 1000} if agent_name in HAS_REPLAY else {}
+        size = {"buffer_size": 1000, "train_ratio": 2.0} if agent_name in HAS_REPLAY else {}
         settings = {**TINY[agent_name], **size, "seed": 0, **kwargs}
         return agent_class(policy, env, **settings)
 

@@ -17,7 +17,7 @@ from dreamzoo.analysis.figures import image_frames, image_keys
 from dreamzoo.analysis.open_loop import open_loop
 from dreamzoo.envs import make_env
 from dreamzoo.testing import CHECKS, Case, RandomEnv
-from tests.facts import HAS_MODEL
+from tests.facts import HAS_MODEL, HAS_REPLAY
 
 BOOL: Any = bool  # gymnasium annotates no space of these
 FLOATS = dict(normalize_images=False)
@@ -57,7 +57,8 @@ def _case(agent: str, board: str, policy: str = "CnnPolicy") -> Case:
     told = BOARDS[board][1] if board in BOARDS else {}
     networks = {**kind.smallest.get("policy_kwargs", {}), **told}
     make: Callable[[], gym.Env] = partial(_make_env, agent, board)
-    return Case(kind, make, policy, **{**kind.smallest, "policy_kwargs": networks})
+    fewer = {"train_ratio": 2.0} if agent in HAS_REPLAY else {}
+    return Case(kind, make, policy, **{**kind.smallest, **fewer, "policy_kwargs": networks})
 
 
 @pytest.mark.parametrize("board", ["minatar", "bytes"])

@@ -52,7 +52,8 @@ def test_it_trains_goes_on_and_plays(
 ) -> None:
     env = SMALL_TASKS[name]
     task = ["--algo", name, "--env", env]
-    training = [*task, *COMMON, *TRAINING, "--verbose", "0", *smallest(name)]
+    short = ["--env-kwargs", "max_episode_steps:25"]
+    training = [*task, *COMMON, *TRAINING, *short, "--verbose", "0", *smallest(name)]
     has_replay = hasattr(AGENTS[name], "save_replay_buffer")
     replay = ["--save-replay-buffer"] if has_replay else []
     main(["train", *training, "--save-freq", str(STEPS // 2), *replay])
@@ -62,7 +63,7 @@ def test_it_trains_goes_on_and_plays(
             assert reader.index["agent"].endswith(AGENTS[name].__name__)
     for which in ([], ["--load-best"], ["--load-last-checkpoint"]):
         capsys.readouterr()
-        main(["enjoy", *task, *COMMON, "-f", "logs", "-n", "250", "--no-render", *which])
+        main(["enjoy", *task, *COMMON, "-f", "logs", "-n", "60", "--no-render", *which])
         assert "Mean reward" in capsys.readouterr().out
     main(["train", *training, "-i", str(saved / f"{env}.zip")])
     assert (tmp_path / "logs" / name / f"{env}_2" / f"{env}.zip").exists()

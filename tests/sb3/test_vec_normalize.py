@@ -183,7 +183,7 @@ def test_a_refused_step_leaves_no_trace_in_the_statistics(
         before = _statistics(whole)
     np.testing.assert_equal(_statistics(broken), before)
     assert broken.obs_rms is shared
-    agent.learn(30, reset_num_timesteps=False)
+    agent.learn(12, reset_num_timesteps=False)
     window = agent.replay_buffer.sample(4, broken) if has_replay(agent) else last_window(agent)
     assert window.rewards.isfinite().all()
     assert all(th.isfinite(p).all() for p in agent.policy.parameters())

@@ -29,7 +29,8 @@ def agent_name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def settings(agent_name: str) -> dict[str, Any]:
     """What collects and has not begun to learn, windows of two steps where there is no replay."""
-    return {"learning_starts": 10**6} if agent_name in HAS_REPLAY else {"n_steps": 2}
+    collecting = {"learning_starts": 10**6, "buffer_size": 100}
+    return collecting if agent_name in HAS_REPLAY else {"n_steps": 2}
 
 
 class Mortal(gym.Env):

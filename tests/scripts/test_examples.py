@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import gymnasium as gym
 import pytest
 from stable_baselines3 import PPO
 
 from dreamzoo import DreamerV3
-from tests.docs.tiny import shrink
+from tests.benchmark.in_process import train_here
+from tests.docs.tiny import STEPS, shrink, shrink_plans
 from tests.scripts.test_scripts import ROOT, load
 
 EXAMPLES = sorted(path.stem for path in (ROOT / "scripts" / "examples").glob("*.py"))
@@ -14,7 +16,7 @@ EXAMPLES = sorted(path.stem for path in (ROOT / "scripts" / "examples").glob("*.
 SHORT: dict[str, tuple[dict[str, object], str]] = {
     "cem_in_a_dream": ({"episodes": 1}, "planning in reality: -"),
     "compare_with_sac": ({"budget": "smoke", "frames": 100, "seeds": 1}, "0 of 2 runs"),
-    "crafter_in_processes": ({"n_envs": 2}, "60 steps"),
+    "crafter_in_processes": ({"n_envs": 1}, "60 steps"),
     "evaluate_a_checkpoint": ({"episodes": 4}, "DreamerV3 after 60 steps"),
     "own_dict_env": ({}, "mean return -"),
     "ppo_in_a_dream": ({}, "PPO, which has only dreamed: "),
@@ -41,6 +43,9 @@ def test_examples_run(
     monkeypatch.chdir(tmp_path)
     for agent in (DreamerV3, PPO):
         shrink(agent, monkeypatch)
+    shrink_plans(monkeypatch)
+    train_here(monkeypatch)
+    monkeypatch.setattr(gym.spec("Pendulum-v1"), "max_episode_steps", STEPS)
     settings, printed = SHORT[name]
     load(f"examples/{name}").main(**settings)
     assert printed in capsys.readouterr().out

@@ -37,6 +37,7 @@ def test_demo_writes_what_it_promises(
     demo = load("demo")
     tiny = dict(batch_size=2, batch_length=8, train_ratio=1, policy_kwargs=dict(size="debug"))
     monkeypatch.setattr(demo, "LAPTOP", tiny)
+    monkeypatch.setattr(demo, "MAX_EPISODE_STEPS", 50)
     arguments = ["--steps", "300", "--episodes", "2", "--no-progress-bar", "--out", str(tmp_path)]
     with pytest.raises(SystemExit, match="did not learn"):
         demo.main(arguments)
@@ -62,7 +63,7 @@ def test_demo_writes_what_it_promises(
     assert model.replay_buffer is not None
     assert model.replay_buffer.size() >= 300 // 4
     out = tmp_path / "other"
-    demo.main([*arguments[:-1], str(out), "--no-pictures", "--precision", "tf32"])
+    demo.main(["--steps", "40", *arguments[2:-1], str(out), "--no-pictures", "--precision", "tf32"])
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["precision"] == "tf32"
     assert DreamerV3.load(out / "model").precision == "tf32"
     assert not (out / "open_loop.mp4").exists()
@@ -154,8 +155,12 @@ def test_the_torch_pendulum_is_gymnasiums() -> None:
             assert float(rewards[t][row]) == pytest.approx(float(reward), abs=1e-2)
 
 
-def test_ppo_trains_in_a_vector_environment(capsys: pytest.CaptureFixture[str]) -> None:
-    load("ppo_in_vector_env").main(["--n-envs", "16", "--steps", "1024"])
+def test_ppo_trains_in_a_vector_environment(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = load("ppo_in_vector_env")
+    monkeypatch.setattr(script, "SECONDS", 0.1)
+    script.main(["--n-envs", "16", "--steps", "1024"])
     result = json.loads(capsys.readouterr().out)
     assert result["steps"] == 1024
     assert min(result["steps_per_second"].values()) > 0

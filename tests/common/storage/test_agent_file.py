@@ -22,6 +22,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 import dreamzoo
 from dreamzoo import RLLSTM, DreamerV3
 from dreamzoo.common.environments.normalizer import load_normalizer, save_normalizer
+from dreamzoo.common.storage import agent_file
 from dreamzoo.common.storage.agent_file import Budget
 from dreamzoo.common.storage.plain import to_json
 from dreamzoo.dreamer_v3 import MlpPolicy
@@ -29,9 +30,7 @@ from dreamzoo.envs import DreamEnv
 from tests.resuming import assert_equal, everything
 from tests.rewriting import Payload, members, payloads, rewrite, rewrite_json
 
-TINY: dict[str, Any] = dict(
-    policy_kwargs=dict(size="debug"), batch_size=2, batch_length=4, buffer_size=500, seed=0
-)
+TINY: dict[str, Any] = dict(DreamerV3.smallest, buffer_size=500, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -83,14 +82,14 @@ def test_no_member_of_any_file_runs_code(
     kind: str, agent: DreamerV3, folder: Path, tmp_path: Path
 ) -> None:
     """Whatever its author has put in the place of numbers, with an index that fits."""
-    mark, count = tmp_path / "ran", 0
+    mark, count, loaders = tmp_path / "ran", 0, _loaders(agent, folder)[kind]
     for name in [*members(folder / kind), "trusted/learning_rate.pkl"]:
         for payload in payloads(mark):
             bad = tmp_path / "bad"
             rewrite(folder / kind, bad, {name: payload}) if name != "dreamzoo.json" else None
             if name == "dreamzoo.json":
                 _write(bad, {**members(folder / kind), name: payload})
-            for load in _loaders(agent, folder)[kind]:
+            for load in loaders:
                 if bad.exists():
                     _try(load, bad)
             assert not mark.exists(), (kind, name)
@@ -276,11 +275,12 @@ def test_a_small_file_does_not_ask_for_large_networks(
         dreamzoo.load(bad)
 
 
-def test_many_small_networks_are_large_ones() -> None:
+def test_many_small_networks_are_large_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     """A tensor of one number is many bytes with the module around it."""
+    monkeypatch.setattr(agent_file, "_ROOM", 2**22)
     made: list[th.Tensor] = []
     with pytest.raises(ValueError, match="larger networks than it holds"), Budget(0):
-        made.extend(th.zeros(1) for _ in range(10**6))
+        made.extend(th.zeros(1) for _ in range(10**5))
     with Budget(0):
         for _ in range(200):  # nothing of these stays
             th.zeros(10**6)

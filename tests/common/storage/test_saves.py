@@ -24,9 +24,7 @@ from dreamzoo.common.storage.container import FileError, reading
 from dreamzoo.common.storage.files import replaced_file
 from dreamzoo.common.storage.saves import LOCK, SAVES, new_save, newest, within
 
-TINY: dict[str, Any] = dict(
-    policy_kwargs=dict(size="debug"), batch_size=2, batch_length=4, buffer_size=500, seed=0
-)
+TINY: dict[str, Any] = dict(DreamerV3.smallest, buffer_size=500, seed=0)
 
 
 def _names(steps: str) -> list[str]:

@@ -15,7 +15,7 @@ from dreamzoo.discrete_sac.discrete_sac import EstimatorName
 from dreamzoo.testing.random_env import RandomEnv
 
 #: Transitions in the replay, which updates sample from.
-STORED = 2_000
+STORED = 500
 
 
 def make_agents(
