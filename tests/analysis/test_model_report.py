@@ -1,6 +1,7 @@
 """The page about a model: all that there is to show, in one file, and right numbers."""
 
 import functools
+import importlib
 import re
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from dreamzoo.analysis.model_report import model_report
 from dreamzoo.analysis.playing import predict_play
 from dreamzoo.offline import Episode
 
+#: Of the same name as the function in it.
+MODULE = importlib.import_module("dreamzoo.analysis.model_report")
 SMALL: dict[str, Any] = {"policy_kwargs": dict(size="debug"), "seed": 0}
 
 
@@ -23,7 +26,7 @@ SMALL: dict[str, Any] = {"policy_kwargs": dict(size="debug"), "seed": 0}
 def _few_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the model predict fewer and shorter ones than a page has else."""
     few = functools.partial(predict_play, length=20, compared=4)
-    monkeypatch.setattr("dreamzoo.analysis.model_report.predict_play", few)
+    monkeypatch.setattr(MODULE, "predict_play", few)
 
 
 class TwoCameras(gym.Env[Any, Any]):
@@ -66,7 +69,7 @@ def test_whole_episodes_of_the_replay_are_counted(
     buffer_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for drawn in ("image", "write_open_loop"):  # takes longest, and other tests look at it
-        monkeypatch.setattr(f"dreamzoo.analysis.model_report.{drawn}", lambda *_: "")
+        monkeypatch.setattr(MODULE, drawn, lambda *_: "")
 
     def episode(steps: int, reward: float, terminated: bool) -> Episode:
         seen = np.zeros((steps + 1, 4), np.float32)

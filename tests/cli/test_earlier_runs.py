@@ -10,6 +10,7 @@ import json
 import warnings
 import zipfile
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +72,8 @@ def test_an_earlier_model_has_a_report_if_it_is_trusted(
 ) -> None:
     """The page cannot say what such a file holds, but all else."""
     few_plays = partial(predict_play, compared=4)
-    monkeypatch.setattr("dreamzoo.analysis.model_report.predict_play", few_plays)
+    module = import_module("dreamzoo.analysis.model_report")  # a function has its name, too
+    monkeypatch.setattr(module, "predict_play", few_plays)
     page = run / "report.html"
     few = ["--episodes", "1", "--horizon", "3", "--out", str(page)]
     main(["report", str(run / "model.zip"), "--env", "CartPole-v1", "--trusted", *few])

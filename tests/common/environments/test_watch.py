@@ -172,6 +172,7 @@ def test_methods_look_as_they_did() -> None:
 
 
 def test_environments_are_let_go() -> None:
+    gc.collect()  # those of other tests
     env, watch = _watched()
     number, gone = len(watch_module._WATCHED), weakref.ref(env.unwrapped)
     del env
