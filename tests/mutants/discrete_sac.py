@@ -191,8 +191,8 @@ MUTANTS = [
     _mutant(
         LOOP,
         "settings that are changed later are not looked at",
-        "        self._check_settings()\n        return super()._setup_learn(",
-        "        return super()._setup_learn(",
+        "        self._check_settings()\n        begin_training(",
+        "        begin_training(",
     ),
     _mutant(
         LOOP,
