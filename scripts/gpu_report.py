@@ -1,15 +1,18 @@
 """
-Measure everything that a GPU has to show, in one command of five minutes.
+Measure everything that a GPU has to show, in one command of six minutes.
 
     python scripts/gpu_report.py                          # on a machine with a GPU
     python scripts/gpu_report.py --device cpu --quick     # all of it small, to try it out
+    python scripts/gpu_report.py --only update learn --ways 1 --add    # some of it once more
 
-Every measurement runs in a process of its own with a time limit; those of most worth come first.
-One JSON line a result is printed at once and added to ``--out``, so that whatever cuts the run off
-leaves what was measured until then; at the end come tables in Markdown for docs/speed.md. sheeprl,
-where it is installed, is timed in the same run (see bench_sheeprl.py): it is compiled in the
-background on the upper half of the cores, from the start on, and timed when it is ready. Lines
-that were measured while it still compiled say so under ``beside``.
+Every measurement runs in a process of its own with a time limit; those of most worth come first,
+and the tests, which want as long as is left, last. One JSON line a result is printed at once and
+written to ``--out``, so that whatever cuts the run off leaves what was measured until then; at the
+end come tables in Markdown for docs/speed.md. sheeprl, where it is installed, is timed in the same
+run (see bench_sheeprl.py). With ``--compiled`` its compiled form is timed, too: it is compiled in
+the background on the upper half of the cores, from the start on, which takes longer than five
+minutes there, and timed when it is ready. Lines that were measured while it still compiled say so
+under ``beside``.
 """
 
 import argparse
@@ -47,10 +50,10 @@ LATER = [("200m", "image"), ("50m", "image"), ("200m", "vector"), ("50m", "vecto
 #: Ways to compute updates: precision, as a CUDA graph, with kernels in Triton.
 WAYS = [
     ("bf16", "on", "on"),
-    ("bf16", "off", "on"),
     ("tf32", "on", "on"),
-    ("fp32", "off", "off"),
+    ("bf16", "off", "on"),
     ("bf16", "on", "off"),
+    ("fp32", "off", "off"),
 ]
 WAY_OPTIONS = ("--precision", "--graph", "--triton")
 #: Shapes that a processor is done with soon.
@@ -64,30 +67,32 @@ OUTCOME = re.compile(
 )
 
 
-def list_cases(device: str, quick: bool) -> list[Case]:
+def list_cases(
+    device: str, quick: bool, ways: int | None = None, compiled: bool = False
+) -> list[Case]:
     """
-    List what is measured, that of most worth first.
-
-    Tests come before timing begins. Nothing is timed beside them but what is compiled.
+    List what is measured, that of most worth first. Tests, which leave no core to others, are last.
 
     :param device: ``cuda`` or ``cpu``
     :param quick: everything small
+    :param ways: how many ways to compute an update; None: all
+    :param compiled: time sheeprl's compiled form, too
     """
     cuda, peer = device == "cuda", find_spec("sheeprl") is not None
     own = [str(Path(__file__)), "--device", device, *["--quick"] * quick]
     first = [("debug", "image"), ("debug", "vector")] if quick else FIRST
     peers = [("1m", "vector")] if quick else FIRST
-    ways = WAYS if cuda else [("fp32", "off", "on")]
+    modes = (WAYS if cuda else [("fp32", "off", "on")])[:ways]
     bench = Bench(device, quick)
-    cases = [bench.compiled_peer(*what) for what in peers if peer and cuda]
-    cases.append(Case("tests", [*own, "--case", "tests"], 75))
+    cases = [bench.compiled_peer(*what) for what in peers if peer and cuda and compiled]
     cases.append(Case("card", [*own, "--case", "card", "--hold"], 30, holds=True))
-    cases += [bench.update(*what, ways) for what in first]
+    cases += [bench.update(*what, modes) for what in first]
     cases += [bench.peer(*what) for what in peers if peer]
-    cases += [bench.act(*what, ways[:2]) for what in first]
+    cases += [bench.act(*what, [m for m in modes[:3] if m[0] == modes[0][0]]) for what in first]
     cases.append(bench.dream(["debug"] if quick else ["1m", "12m"]))
-    cases += [bench.update(*what, ways[:1]) for what in LATER if not quick]
-    cases.append(bench.learn(*first[0], ways[0]))
+    cases.append(bench.learn(*first[0], modes[0]))
+    cases += [bench.update(*what, modes[:1]) for what in LATER if not quick]
+    cases.append(Case("tests", [*own, "--case", "tests"], 150))
     return cases
 
 
@@ -207,7 +212,7 @@ def has_gpu_test(path: Path) -> bool:
     return GPU_TEST.search(path.read_text()) is not None
 
 
-def run_tests(seconds: float = 70) -> dict[str, Any]:
+def run_tests(seconds: float = 145) -> dict[str, Any]:
     """
     Run the tests that need a GPU.
 
@@ -217,7 +222,7 @@ def run_tests(seconds: float = 70) -> dict[str, Any]:
     command = [sys.executable, "-m", "pytest", "-v", "--tb=line", "-p", "no:cacheprovider"]
     command += ["-m", "gpu and not slow and not learning"]
     if find_spec("xdist") is not None:
-        command += ["-n", str(min(8, os.cpu_count() or 1))]
+        command += ["-n", str(min(16, os.cpu_count() or 1))]
     command += [str(path.relative_to(ROOT)) for path in files]
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -257,11 +262,14 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seconds", type=float, default=300)
+    parser.add_argument("--seconds", type=float, default=350)
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--quick", action="store_true", help="everything small")
     parser.add_argument("--out", type=Path, help="default: scripts/results/gpu.json on CUDA")
     parser.add_argument("--only", nargs="+", metavar="WORD", help="cases whose names have one")
+    parser.add_argument("--ways", type=int, metavar="N", help="to compute an update; default: all")
+    parser.add_argument("--compiled", action="store_true", help="sheeprl's compiled form, too")
+    parser.add_argument("--add", action="store_true", help="to what --out holds of other runs")
     parser.add_argument("--commit", help="where git cannot be asked")
     parser.add_argument("--case", choices=["card", "tests"], help="in this process: used by itself")
     parser.add_argument("--hold", action="store_true", help="wait for a line of input to begin")
@@ -275,7 +283,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     if args.table:
-        print(write_report(json.loads(line) for line in args.table.read_text().splitlines()))
+        lines = [json.loads(line) for line in args.table.read_text().splitlines()]
+        print("\n\n".join(map(write_report, split_runs(lines))))
         return
     if args.case == "card":
         if args.hold:
@@ -286,7 +295,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.case == "tests":
         print(json.dumps(run_tests()), flush=True)
         return
-    cases = list_cases(args.device, args.quick)
+    cases = list_cases(args.device, args.quick, args.ways, args.compiled)
     if args.commit:
         cases = [
             c._replace(command=[*c.command, "--commit", args.commit]) if c.name == "card" else c
@@ -294,22 +303,38 @@ def main(argv: list[str] | None = None) -> None:
         ]
     if args.only:
         cases = [case for case in cases if any(word in case.name for word in args.only)]
-    report(cases, args.seconds, args.out)
+    report(cases, args.seconds, args.out, args.add)
 
 
-def report(cases: list[Case], seconds: float, out: Path | None) -> None:
+def split_runs(lines: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """
+    Split what several runs have written to one file, by the clock that began anew in each.
+
+    :param lines: of the file
+    """
+    runs: list[list[dict[str, Any]]] = []
+    for line in lines:
+        if not runs or line["at"] < runs[-1][-1]["at"]:
+            runs.append([])
+        runs[-1].append(line)
+    return runs
+
+
+def report(cases: list[Case], seconds: float, out: Path | None, add: bool = False) -> None:
     """
     Run cases, keep and print what they say, and the tables at the end.
 
     :param cases: those of most worth first
     :param seconds: for all of them
     :param out: file of JSON lines, written anew
+    :param add: keep what is in the file
     """
     lines: list[dict[str, Any]] = []
     start = time.monotonic()
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text("")
+        if not add:
+            out.write_text("")
 
     def emit(line: dict[str, Any]) -> None:
         line = line | {"at": round(time.monotonic() - start, 1)}

@@ -201,12 +201,14 @@ def test_another_optimizer_steps_outside(where: str) -> None:
 def test_the_host_waits_for_nothing_between_two_updates(images: bool) -> None:
     agent = _collected("dreamer_v3", "cuda", images)
     agent.train(6)
+    assert _is_recorded(agent)
     buffer, means = agent.replay_buffer, MeanMetrics()
     assert buffer is not None
     th.cuda.set_sync_debug_mode("error")
     try:
         for _ in range(3):
-            means.add(agent._update(buffer.sample(4, online=agent.online_queue)))
+            windows = buffer.sample(agent.batch_size, online=agent.online_queue)
+            means.add(agent._update(windows))
     finally:
         th.cuda.set_sync_debug_mode("default")
     assert _is_recorded(agent)

@@ -103,14 +103,34 @@ def test_gpu_report_lists_cases_by_worth() -> None:
     report = load("gpu_report")
     names = [case.name for case in report.list_cases("cuda", quick=False)]
     timed = [name for name in names if "sheeprl" not in name]
-    assert timed[:4] == ["tests", "card", "update 12m image", "update 1m vector"]
-    assert timed[-1] == "learn 12m image"
+    assert timed[:3] == ["card", "update 12m image", "update 1m vector"]
+    assert timed[-1] == "tests"
     assert len(names) == len(set(names))
     update = next(c for c in report.list_cases("cuda", False) if c.name == "update 12m image")
     command = list(update.command)
     first, second = command.index("--precision"), command.index("--graph")
-    assert command[first + 1 : first + 6] == ["bf16", "bf16", "tf32", "fp32", "bf16"]
-    assert command[second + 1 : second + 6] == ["on", "off", "on", "off", "on"]
+    assert command[first + 1 : first + 6] == ["bf16", "tf32", "bf16", "bf16", "fp32"]
+    assert command[second + 1 : second + 6] == ["on", "on", "off", "on", "off"]
+
+
+def test_gpu_report_can_do_with_one_way_and_add_to_what_it_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = load("gpu_report")
+    (case,) = (c for c in report.list_cases("cuda", False, 1) if c.name == "update 12m image")
+    command = list(case.command)
+    place = command.index("--precision")
+    assert command[place + 1 : place + 3] == ["bf16", "--graph"]
+    out = tmp_path / "gpu.json"
+    for commit in ("first", "second"):
+        call = ["--device", "cpu", "--quick", "--only", "card", "--commit", commit]
+        report.main([*call, "--out", str(out), *["--add"] * (commit == "second")])
+    capsys.readouterr()
+    report.main(["--table", str(out)])
+    told = capsys.readouterr().out
+    assert "commit first" in told
+    assert "commit second" in told
+    assert told.count("Measured floors") == 2
 
 
 @pytest.mark.parametrize("prefix", [True, False])

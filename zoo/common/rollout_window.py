@@ -204,7 +204,7 @@ class WindowRecorder:
             is_first,
             is_last,
             bootstrap,
-            th.stack(notes, dim=1) if notes else None,
+            th.stack(notes, dim=1).to(device) if notes else None,
             self._last(observations[0], device),
             self._start,
         )

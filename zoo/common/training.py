@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch as th
-from torch import Tensor
+from torch import Tensor, nn
 
 from dreamzoo.common.last_good import stop_training
 from dreamzoo.nn.fast import streams
@@ -127,6 +127,22 @@ def at_once(
     return streams.at_once(first, second, *inputs)
 
 
+def derived(
+    losses: Callable[[Tensor], dict[str, Tensor]], x: Tensor, module: nn.Module
+) -> dict[str, Tensor]:
+    """
+    Compute losses; a GPU computes their gradients in the same go.
+
+    There these do not wait for what is computed :func:`at_once` with them, see
+    :func:`dreamzoo.nn.fast.streams.derived`.
+
+    :param losses: of x and of the parameters of one module, scalars by name
+    :param x: with gradient
+    :param module: the module
+    """
+    return streams.derived(losses, x, module)
+
+
 def total(losses: dict[str, Tensor]) -> Tensor:
     """Add up the terms of a loss."""
     return th.stack(list(losses.values())).sum()
@@ -176,8 +192,12 @@ def guard_gradients(
         return
     with_grad = [p for p in parameters if p.grad is not None]
     # In one piece: a hundred single tensors would be as many launches.
-    flat = th.cat([p.grad.flatten() for p in with_grad if p.grad is not None])
-    kept = th.where(finite, flat, 0.0).split([p.numel() for p in with_grad])
+    grads = [p.grad for p in with_grad if p.grad is not None]
+    sizes = [grad.numel() for grad in grads]
+    flat = loss.new_empty(sum(sizes), dtype=grads[0].dtype)
+    # Joined by th.cat, so many small ones would take several times as long.
+    th._foreach_copy_([x.view_as(p) for x, p in zip(flat.split(sizes), grads, strict=True)], grads)
+    kept = th.where(finite, flat, 0.0).split(sizes)
     for parameter, grad in zip(with_grad, kept, strict=True):
         parameter.grad = grad.view_as(parameter)
 

@@ -17,7 +17,13 @@ from dreamzoo.common.record_store import RecordSpec
 from dreamzoo.common.training import Losses, at_once
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
 from dreamzoo.dreamer_v3.losses import Terms, imagination_loss, replay_loss, world_model_loss
-from dreamzoo.dreamer_v3.policies import CnnPolicy, DreamerV3Policy, MlpPolicy, MultiInputPolicy
+from dreamzoo.dreamer_v3.policies import (
+    CnnPolicy,
+    Dream,
+    DreamerV3Policy,
+    MlpPolicy,
+    MultiInputPolicy,
+)
 from dreamzoo.nn.distributions import one_hot
 from dreamzoo.nn.returns import lambda_return
 from dreamzoo.nn.rssm.dynamics import Latent
@@ -191,9 +197,13 @@ class DreamerV3(WorldModelAlgorithm):
         :param batch: (B, T)
         """
         filtered = self.observe_batch(batch, self._generator)
-        model, behavior = at_once(self._model_losses, self._behavior_losses, filtered, batch)
+        (terms, metrics), dreamt = at_once(self._model_losses, self._dream, filtered, batch)
+        # Gradients of the first reach the world model: those wait for nothing of the second.
+        replayed, (imagined, more) = at_once(
+            self._replay_losses, self._imagination_losses, filtered, batch, dreamt
+        )
         latents = _to_stored(filtered.latent.detach()) if batch.latents else {}
-        return Losses(model[0] | behavior[0], model[1] | behavior[1], latents)
+        return Losses(terms | imagined | replayed, metrics | more, latents)
 
     def _model_losses(self, filtered: Filtered, batch: SequenceBatch) -> Terms:
         """Learn what happened (eq. 2 and 3)."""
@@ -209,41 +219,55 @@ class DreamerV3(WorldModelAlgorithm):
         model.follow_gamma(discount, batch.is_terminal, self.gamma)
         return terms, metrics
 
-    def _behavior_losses(self, filtered: Filtered, batch: SequenceBatch) -> Terms:
-        """Learn from dreams of what may happen, and the values of what happened (eq. 4 to 7)."""
-        starts = slice(-(self.imagination_last or 0), None)
-        latent = select(filtered.latent, (slice(None), starts))
-        rewards, is_last, is_terminal = (
-            x[:, starts] for x in (batch.rewards, batch.is_last, batch.is_terminal)
-        )
-        policy, normalizer = self.policy, self.policy.return_normalizer
+    def _dream(self, filtered: Filtered, batch: SequenceBatch) -> tuple[Dream, Tensor]:
+        """Dream of what may happen: trajectories, and the returns of their states, (H, N)."""
+        latent, _, _, is_terminal = self._starts(filtered, batch)
         alive = 1.0 - is_terminal.flatten().float() if self.start_cont == "data" else None
-        dream = policy.imagine(flatten(latent, 0, 1), self.horizon, self._generator, alive)
+        dream = self.policy.imagine(flatten(latent, 0, 1), self.horizon, self._generator, alive)
         with th.no_grad():
             # The discount contains gamma: it must not be applied a second time.
             returns = lambda_return(dream.reward, dream.discount, dream.value, self.gae_lambda)
-            normalizer.update(returns)
-        terms, metrics = imagination_loss(
-            dream,
-            returns,
-            normalizer.scale,
-            policy.critic,
-            ent_coef=self.ent_coef,
-            slow_coef=self.slow_coef,
-        )
-        terms["replay_critic"] = replay_loss(
+            self.policy.return_normalizer.update(returns)
+        return dream, returns
+
+    def _replay_losses(
+        self, filtered: Filtered, batch: SequenceBatch, dreamt: tuple[Dream, Tensor]
+    ) -> dict[str, Tensor]:
+        """Learn the values of what happened."""
+        latent, rewards, is_last, is_terminal = self._starts(filtered, batch)
+        loss = replay_loss(
             latent.feat,
             rewards,
             is_last,
             is_terminal,
-            returns[0].view_as(rewards),
-            policy.critic,
-            policy.critic_target,
+            dreamt[1][0].view_as(rewards),
+            self.policy.critic,
+            self.policy.critic_target,
             gamma=self.gamma,
             gae_lambda=self.gae_lambda,
             slow_coef=self.slow_coef,
         )
-        return terms, metrics
+        return {"replay_critic": loss}
+
+    def _imagination_losses(
+        self, filtered: Filtered, batch: SequenceBatch, dreamt: tuple[Dream, Tensor]
+    ) -> Terms:
+        """Learn from the dream (eq. 4 to 7)."""
+        return imagination_loss(
+            *dreamt,
+            self.policy.return_normalizer.scale,
+            self.policy.critic,
+            ent_coef=self.ent_coef,
+            slow_coef=self.slow_coef,
+        )
+
+    def _starts(
+        self, filtered: Filtered, batch: SequenceBatch
+    ) -> tuple[Latent, Tensor, Tensor, Tensor]:
+        """Return the states that dreams begin in, their rewards, ends and terminal ends."""
+        starts = slice(-(self.imagination_last or 0), None)
+        given = (x[:, starts] for x in (batch.rewards, batch.is_last, batch.is_terminal))
+        return select(filtered.latent, (slice(None), starts)), *given
 
     def _loss_weights(self) -> dict[str, float]:
         return {"dyn": self.dyn_coef, "rep": self.rep_coef, "replay_critic": self.replay_vf_coef}

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch as th
 from torch import Tensor
 
-from dreamzoo.common.training import reconstruction_losses
+from dreamzoo.common.training import derived, reconstruction_losses
 from dreamzoo.dreamer_v3.policies import Dream, DreamerV3WorldModel
 from dreamzoo.nn.beliefs import divergences
 from dreamzoo.nn.distributions import soft_bernoulli_loss
@@ -75,7 +75,7 @@ def world_model_loss(
     :param free_nats: KL terms below this have no gradient
     """
     feat = filtered.latent.feat
-    terms = reconstruction_losses(model, filtered, feat)
+    terms = derived(lambda x: reconstruction_losses(model, filtered, x), feat, model.decoder)
     terms["reward"] = model.reward.loss(model.reward(feat), rewards).mean()
     alive = (1.0 - is_terminal.float()) * gamma
     cont = model.cont(feat)[..., 0]

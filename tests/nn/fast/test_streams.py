@@ -5,9 +5,16 @@ from typing import Any
 
 import pytest
 import torch as th
-from torch import Tensor
+from torch import Tensor, nn
 
-from dreamzoo.nn.fast.streams import at_once
+from dreamzoo.nn.fast import streams
+from dreamzoo.nn.fast.streams import at_once, derived
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def where(request: pytest.FixtureRequest) -> str:
+    """A device."""
+    return request.param
 
 
 def _inputs(device: str) -> list[Tensor]:
@@ -64,3 +71,51 @@ def test_two_functions_at_once_give_the_same_numbers_alone_and_in_a_graph() -> N
     graph.replay()
     for results in (alone, recorded):
         _assert_equal(results, expected)
+
+
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (0.5, -3.0)])
+def test_derived_losses_have_the_gradients_of_direct_ones(
+    weights: tuple[float, float], where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = nn.ModuleDict({name: nn.Linear(4, 3) for name in ("one", "other", "unused")})
+    module["frozen"] = nn.Linear(3, 3).requires_grad_(False)
+    module.to(where)
+    beginning = th.randn(5, 4, device=where, requires_grad=True)
+
+    def losses(x: Tensor) -> dict[str, Tensor]:
+        made = {name: module["frozen"](module[name](x).tanh()) for name in ("one", "other")}
+        return {name: y.square().mean() for name, y in made.items()}
+
+    def compute(through: Callable[..., dict[str, Tensor]]) -> list[Tensor | None]:
+        module.zero_grad()
+        beginning.grad = None
+        x = beginning.sin()
+        terms = through(losses, x, module)
+        assert list(terms) == ["one", "other"]
+        parts = [w * term for w, term in zip(weights, terms.values(), strict=True)]
+        (sum(parts[1:], parts[0]) + x.sum()).backward()
+        return [*parts, beginning.grad, *(p.grad for p in module.parameters())]
+
+    direct = compute(lambda losses, x, module: losses(x))
+    monkeypatch.setattr(streams, "_overlaps", lambda x: True)
+    for one, other in zip(compute(derived), direct, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None and other is not None:
+            assert other.any()
+            th.testing.assert_close(one, other)
+
+
+def test_losses_without_gradient_are_not_derived(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "_overlaps", lambda x: True)
+    module, x = nn.Linear(2, 1), th.ones(3, 2)
+
+    def losses(x: Tensor) -> dict[str, Tensor]:
+        return {"one": module(x).mean()}
+
+    def is_derived(loss: Tensor) -> bool:
+        return type(loss.grad_fn).__name__.startswith("_Derived")
+
+    assert not is_derived(derived(losses, x, module)["one"])
+    with th.no_grad():
+        assert not derived(losses, x.requires_grad_(), module)["one"].requires_grad
+    assert is_derived(derived(losses, x, module)["one"])

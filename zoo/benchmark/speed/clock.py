@@ -65,7 +65,8 @@ def break_down(model: WorldModelAlgorithm, repeat: int) -> dict[str, float]:
     if isinstance(model, DreamerV3):
         clock.wrap(model.replay_buffer, "write_latents", "replay")
         clock.wrap(model, "_model_losses", "decoding and heads")
-        clock.wrap(model, "_behavior_losses", "actor and critic")
+        for part in ("_dream", "_replay_losses", "_imagination_losses"):
+            clock.wrap(model, part, "actor and critic")
         clock.wrap(model.policy.optimizer, "apply", "optimizer")
     else:
         clock.wrap(model, "losses", "decoding, heads and losses")

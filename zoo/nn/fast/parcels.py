@@ -10,6 +10,7 @@ import torch as th
 from torch import Tensor
 
 from dreamzoo.nn.fast.graphs import is_far
+from dreamzoo.nn.fast.streams import copying
 
 #: Every part begins at a multiple of so many bytes, as fast kernels like it.
 ALIGNMENT = 16
@@ -147,7 +148,10 @@ def ship(parts: Mapping[str, Part], device: th.device) -> dict[str, Tensor]:
         arrays = {k: x.gather() if isinstance(x, Rows) else x for k, x in parts.items()}
         return {name: th.from_numpy(np.asarray(x, order="C")) for name, x in arrays.items()}
     parcel = parcel_of(list(parts.values()))
-    packed = parcel.send(parts.values(), device)
+    with copying(device):
+        packed = parcel.send(parts.values(), device)
+    if packed.is_cuda:
+        packed.record_stream(th.cuda.current_stream(packed.device))  # it is of another one
     return dict(zip(parts, parcel.open(packed), strict=True))
 
 
