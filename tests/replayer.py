@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from dreamzoo.common import training
 from dreamzoo.nn import actions, optim
-from dreamzoo.nn.fast import graphs, switch
+from dreamzoo.nn.fast import graphs, streams, switch
 
 aten = th.ops.aten
 WAITS = {aten._local_scalar_dense.default, aten.nonzero.default, aten.equal.default}
@@ -90,6 +90,7 @@ def install(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(graphs, "_forget_failure", lambda generators: None)
     patch.setattr(graphs, "is_recording", lambda: Recording.is_being_made)
     patch.setattr(graphs.Graph, "_run", lambda graph, arguments: graph.function(*arguments))
+    patch.setattr(streams, "_overlaps", lambda x: True)
     patch.setattr(switch, "_form", "torch")  # compiled are operations that torch does not see
     patch.setattr(optim, "_hand_over", _hand_over)
     patch.setattr(training, "_on_host", lambda x: False)

@@ -7,8 +7,10 @@ import pytest
 import torch as th
 from torch import Tensor, nn
 
+from dreamzoo import DreamerV3
 from dreamzoo.nn.fast import streams
 from dreamzoo.nn.fast.streams import at_once, derived
+from tests.sb3.conftest import TINY, TINY_POLICY
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
@@ -119,3 +121,25 @@ def test_losses_without_gradient_are_not_derived(monkeypatch: pytest.MonkeyPatch
     with th.no_grad():
         assert not derived(losses, x.requires_grad_(), module)["one"].requires_grad
     assert is_derived(derived(losses, x, module)["one"])
+
+
+def test_an_update_with_derived_losses_is_that_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    def agent() -> DreamerV3:
+        settings = TINY["dreamer_v3"] | {"learning_starts": 10**6, "seed": 0, "device": "cpu"}
+        kwargs = TINY_POLICY["dreamer_v3"]
+        env = "Pendulum-v1"
+        return DreamerV3("MlpPolicy", env, policy_kwargs=kwargs, **settings).learn(30)
+
+    direct, other = agent(), agent()
+    direct.train(3)
+    asked: list[Tensor] = []
+
+    def overlaps(x: Tensor) -> bool:
+        asked.append(x)
+        return True
+
+    monkeypatch.setattr(streams, "_overlaps", overlaps)
+    other.train(3)
+    assert len(asked) == 3
+    for one, two in zip(direct.policy.parameters(), other.policy.parameters(), strict=True):
+        th.testing.assert_close(one, two)
