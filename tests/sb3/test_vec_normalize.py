@@ -29,6 +29,14 @@ def normalized(env: Any, **kwargs: Any) -> VecNormalize:
     return VecNormalize(DummyVecEnv([lambda: env]), **kwargs)
 
 
+def test_one_around_another_is_refused(make_agent: Any, make_env: Any) -> None:
+    agent = make_agent(VecNormalize(normalized(make_env(FAR))))
+    with pytest.raises(ValueError, match="inside of 2 VecNormalize.*Use one"):
+        agent.learn(8)
+    agent.set_env(normalized(make_env(FAR)))
+    agent.learn(8)
+
+
 @of_windows
 def test_windows_hold_normalized_numbers(make_agent: Any, make_env: Any) -> None:
     """What was acted on, in the numbers of that moment; last observations and rewards, too."""

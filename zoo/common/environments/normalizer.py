@@ -156,8 +156,15 @@ def begin_training(env: VecEnv | None) -> None:
     Forget what was known of statistics at rest, where they are learned from now.
 
     :param env: training environment
+    :raises ValueError: for one ``VecNormalize`` around another: statistics of one are kept
     """
-    for normalizer in normalizers(env):
+    found = normalizers(env)
+    if len(found) > 1:
+        raise ValueError(
+            f"The environment is inside of {len(found)} VecNormalize, and a saved agent keeps the "
+            "statistics of the outermost only. Use one VecNormalize."
+        )
+    for normalizer in found:
         if normalizer.training:
             vars(normalizer).pop(_LEARNED, None)
 
