@@ -98,9 +98,9 @@ MUTANTS = [
     ),
     _agent(
         "dreams start in states of the order (t, b)",
-        "dream = policy.imagine(flatten(latent, 0, 1),",
+        "dream = self.policy.imagine(flatten(latent, 0, 1),",
         "mixed = type(latent)(*(x.transpose(0, 1) for x in latent))\n"
-        "        dream = policy.imagine(flatten(mixed, 0, 1),",
+        "        dream = self.policy.imagine(flatten(mixed, 0, 1),",
     ),
     Mutant(
         "DreamerV3: the policy in the dream does not see its own last action",
@@ -156,7 +156,7 @@ MUTANTS = [
     ),
     _agent(
         "the return normalizer is never updated",
-        "            normalizer.update(returns)\n",
+        "            self.policy.return_normalizer.update(returns)\n",
         "",
     ),
     _loss(

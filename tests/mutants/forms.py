@@ -10,6 +10,11 @@ def _block(what: str, old: str, new: str) -> Mutant:
     return Mutant(f"plain form: {what}", BLOCK, old, new, TESTS)
 
 
+def _derived(what: str, old: str, new: str) -> Mutant:
+    tests = ("tests/nn/fast/test_streams.py",)
+    return Mutant(f"derived losses: {what}", "zoo/nn/fast/streams.py", old, new, tests)
+
+
 MUTANTS = [
     Mutant(
         "switch: nothing is computed plainly",
@@ -60,5 +65,25 @@ MUTANTS = [
         "return first(*inputs), second(*inputs)",
         "return second(*inputs), second(*inputs)",
         ("tests/nn/fast/test_streams.py", *TESTS),
+    ),
+    _derived(
+        "weights of the losses are ignored",
+        "iter(th._foreach_mul([grad for grad in ctx.grads if grad is not None], weight))",
+        "iter([grad for grad in ctx.grads if grad is not None])",
+    ),
+    _derived(
+        "what the losses are of gets no gradient",
+        "inputs = [leaf, *(p for p in module.parameters() if p.requires_grad)]",
+        "inputs = [leaf * 1.0, *(p for p in module.parameters() if p.requires_grad)]",
+    ),
+    _derived(
+        "all losses have the gradient of the first",
+        "values = zip(found.items(), grads, strict=True)",
+        "values = zip(found.items(), grads[:1] * len(grads), strict=True)",
+    ),
+    _derived(
+        "losses are derived where no gradient is wanted",
+        "if not (_overlaps(x) and x.requires_grad and th.is_grad_enabled()):",
+        "if not _overlaps(x):",
     ),
 ]

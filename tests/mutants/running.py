@@ -115,6 +115,13 @@ MUTANTS = [
         ("tests/dreamer_v3/test_resume.py", "tests/sb3/test_resume.py"),
     ),
     Mutant(
+        "one VecNormalize may be around another",
+        "zoo/common/environments/normalizer.py",
+        "    found = normalizers(env)\n    if len(found) > 1:",
+        "    found = normalizers(env)\n    if len(found) > 2:",
+        ("tests/sb3/test_vec_normalize.py",),
+    ),
+    Mutant(
         "resuming: the statistics of VecNormalize are lost",
         RESUMING,
         'vars(self._vec_normalize_env).update(state["normalizer"] or {})',

@@ -31,7 +31,7 @@ def normalized(env: Any, **kwargs: Any) -> VecNormalize:
 
 def test_one_around_another_is_refused(make_agent: Any, make_env: Any) -> None:
     agent = make_agent(VecNormalize(normalized(make_env(FAR))))
-    with pytest.raises(ValueError, match="inside of 2 VecNormalize.*Use one"):
+    with pytest.raises(ValueError, match="inside of 2 VecNormalize"):
         agent.learn(8)
     agent.set_env(normalized(make_env(FAR)))
     agent.learn(8)

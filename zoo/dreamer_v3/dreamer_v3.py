@@ -234,13 +234,14 @@ class DreamerV3(WorldModelAlgorithm):
         self, filtered: Filtered, batch: SequenceBatch, dreamt: tuple[Dream, Tensor]
     ) -> dict[str, Tensor]:
         """Learn the values of what happened."""
+        _, returns = dreamt
         latent, rewards, is_last, is_terminal = self._starts(filtered, batch)
         loss = replay_loss(
             latent.feat,
             rewards,
             is_last,
             is_terminal,
-            dreamt[1][0].view_as(rewards),
+            returns[0].view_as(rewards),
             self.policy.critic,
             self.policy.critic_target,
             gamma=self.gamma,
