@@ -99,6 +99,20 @@ def test_sheeprl_is_timed_on_the_work_of_bench_update(agent: str, task: str) -> 
     assert script.observation_space(args).shape == (channels, height, width)
 
 
+def test_gpu_trials_time_both_forms_and_leave_the_one_that_was_there() -> None:
+    pytest.importorskip("triton")
+    from dreamzoo.nn.fast.triton import tiles
+
+    script = load("gpu_trials")
+    work = Work(obs="vector", size="debug", batch=2, length=4, horizon=3)
+    before = tiles.LOOP
+    lines = list(script.try_loop([work]))
+    assert [line["launches_a_sequence"] for line in lines] == [320, 1]
+    assert all(len(line["ms"]) == 5 and min(line["ms"]) > 0 for line in lines)
+    assert len({line["recon_loss"] for line in lines}) == 1
+    assert before == tiles.LOOP
+
+
 def test_gpu_report_lists_cases_by_worth() -> None:
     report = load("gpu_report")
     names = [case.name for case in report.list_cases("cuda", quick=False)]
