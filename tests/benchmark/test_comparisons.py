@@ -79,9 +79,9 @@ def test_baselines_have_the_same_settings_on_a_task_wherever_it_is_compared() ->
         one, other = (r for r in runs if (r.agent, r.env) == (agent, "CartPole-v1"))
         assert one.agent_kwargs == other.agent_kwargs != []
         assert (one.policy_kwargs, one.n_envs) == (other.policy_kwargs, other.n_envs)
-        (breakout,) = (r for r in runs if (r.agent, r.env) == (agent, "minatar/breakout"))
-        assert breakout.agent_kwargs == breakout.policy_kwargs == []
-    assert "SB3's defaults on Breakout" in COMPARISONS["discrete"].about
+        (game,) = (r for r in runs if (r.agent, r.env) == (agent, "minatar/space_invaders"))
+        assert game.agent_kwargs == game.policy_kwargs == []
+    assert "SB3's defaults on Space Invaders" in COMPARISONS["discrete"].about
 
 
 def test_normal_latents_are_as_many_as_in_the_papers_ablation() -> None:

@@ -1,4 +1,4 @@
-"""The rows of table 2 of DreamerV2's paper in small: CartPole from pixels."""
+"""The rows of table 2 of DreamerV2's paper in small: a game of 10x10 pixels."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,11 +6,12 @@ from typing import Any
 
 from dreamzoo.benchmark.comparisons.comparison import Comparison
 from dreamzoo.benchmark.comparisons.discrete import AGENT_KWARGS, POLICY_KWARGS
+from dreamzoo.benchmark.comparisons.discrete_sac import EVALUATION
 from dreamzoo.benchmark.run_config import Run
 from dreamzoo.hyperparams import dreamer_v2
 
-STEPS = 30_000
-ENV = "pixels/CartPole-v1"
+STEPS = 40_000
+ENV = "minatar/space_invaders"
 #: The paper's rows, by the names of their settings in :mod:`dreamzoo.hyperparams.dreamer_v2`.
 ABLATIONS = (
     *("no_layer_norm", "no_reward_gradients", "no_discrete_latents", "no_image_gradients"),
@@ -23,18 +24,16 @@ def _run(label: str, changed: dict[str, Any]) -> Run:
         "dreamer_v2",
         ENV,
         Path(),
-        policy="CnnPolicy",
-        policy_kwargs=list(
-            {**POLICY_KWARGS, "cnn_depth": 8, **changed.get("policy_kwargs", {})}.items()
-        ),
+        policy_kwargs=list({**POLICY_KWARGS, **changed.get("policy_kwargs", {})}.items()),
         agent_kwargs=list(
             {**AGENT_KWARGS, **{k: v for k, v in changed.items() if k != "policy_kwargs"}}.items()
         ),
-        n_envs=4,
+        n_envs=8,
         steps=STEPS,
-        eval_every=3_000,
-        save_every=5_000,
+        eval_every=4_000,
+        save_every=10_000,
         label=label,
+        **EVALUATION,
     )
 
 
@@ -45,8 +44,8 @@ def _runs() -> Iterator[Run]:
 
 
 ABLATIONS_SMALL = Comparison(
-    "DreamerV2 and the ablations of its paper's table 2 on CartPole from pixels",
+    "DreamerV2 and the ablations of its paper's table 2 on MinAtar's Space Invaders",
     {ENV: STEPS},
-    9_000,
+    12_000,
     tuple(_runs()),
 )

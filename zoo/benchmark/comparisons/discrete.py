@@ -10,7 +10,7 @@ from dreamzoo.benchmark.run_config import Run
 from dreamzoo.hyperparams.dreamer_v2 import LAPTOP_DISCRETE
 
 STEPS = 100_000
-TASKS = ("CartPole-v1", "minatar/breakout")
+TASKS = ("CartPole-v1", "minatar/space_invaders")
 
 AGENT_KWARGS: dict[str, Any] = dict(LAPTOP_DISCRETE)
 POLICY_KWARGS: dict[str, Any] = AGENT_KWARGS.pop("policy_kwargs")
@@ -33,8 +33,8 @@ def _runs() -> Iterator[Run]:
 
 
 DISCRETE = Comparison(
-    "DreamerV2 with settings found on these two tasks beside SB3's DQN and PPO with RL Zoo's on "
-    "CartPole and SB3's defaults on Breakout, 100,000 steps",
+    "DreamerV2 with settings found on CartPole beside SB3's DQN and PPO with RL Zoo's on "
+    "CartPole and SB3's defaults on Space Invaders, 100,000 steps",
     dict.fromkeys(TASKS, STEPS),
     20_000,
     tuple(_runs()),
