@@ -131,12 +131,12 @@ def derived(
     losses: Callable[[Tensor], dict[str, Tensor]], x: Tensor, module: nn.Module
 ) -> dict[str, Tensor]:
     """
-    Compute losses; a GPU computes their gradients in the same go.
+    Compute losses; if it is one, a GPU computes its gradients in the same go.
 
-    There these do not wait for what is computed :func:`at_once` with them, see
+    There these do not wait for what is computed :func:`at_once` with it, see
     :func:`dreamzoo.nn.fast.streams.derived`.
 
-    :param losses: of x and of the parameters of one module, scalars by name
+    :param losses: of x, of a module's parameters and of nothing else that learns; scalars by name
     :param x: with gradient
     :param module: the module
     """

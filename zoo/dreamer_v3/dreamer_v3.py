@@ -198,7 +198,7 @@ class DreamerV3(WorldModelAlgorithm):
         """
         filtered = self.observe_batch(batch, self._generator)
         (terms, metrics), dreamt = at_once(self._model_losses, self._dream, filtered, batch)
-        # Gradients of the first reach the world model: those wait for nothing of the second.
+        # The first has gradients for the world model, which do not wait for those of the second.
         replayed, (imagined, more) = at_once(
             self._replay_losses, self._imagination_losses, filtered, batch, dreamt
         )

@@ -6,6 +6,7 @@ import torch as th
 
 from dreamzoo.nn.fast import parcels
 from dreamzoo.nn.fast.parcels import ALIGNMENT, Part, Rows, parcel_of, ship
+from dreamzoo.nn.fast.streams import AHEAD
 
 RNG = np.random.default_rng(0)
 ARRAYS: dict[str, np.ndarray] = {
@@ -62,3 +63,18 @@ def test_rows_are_gathered_on_their_way(
     other = ship({**parts, "rows": Rows(store, chosen[::-1])}, th.device(device))
     assert th.equal(there["rows"].cpu(), before.cpu()), "the next parcel has memory of its own"
     assert np.array_equal(other["rows"].cpu().numpy(), store[chosen[::-1]])
+
+
+@pytest.mark.gpu
+def test_copies_do_not_pile_up_on_a_device_that_computes_for_long() -> None:
+    size, device = 2**20, th.device("cuda")
+    th.cuda.synchronize()
+    th.cuda.reset_peak_memory_stats()
+    before = th.cuda.memory_allocated()
+    for i in range(40):
+        there = ship({"numbers": np.full(size, i % 256, np.uint8)}, device)["numbers"]
+        th.cuda._sleep(5_000_000)  # cycles
+        last = there[-1:].clone()  # read behind all that
+    th.cuda.synchronize()
+    assert last.item() == 39
+    assert th.cuda.max_memory_allocated() - before <= (AHEAD + 3) * size

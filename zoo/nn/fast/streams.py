@@ -1,5 +1,6 @@
 """Two things at a time on a GPU: kernels of small networks leave most of it idle."""
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -11,6 +12,10 @@ from torch.autograd.function import once_differentiable
 from torch.utils._pytree import tree_leaves
 
 from dreamzoo.nn.fast.switch import computes_plainly
+
+#: So many copies may lie on a device whose use is yet to come: the host waits for nothing else,
+#: and would fill its memory.
+AHEAD = 4
 
 First = TypeVar("First")
 Second = TypeVar("Second")
@@ -49,26 +54,26 @@ def derived(
     losses: Callable[[Tensor], dict[str, Tensor]], x: Tensor, module: nn.Module
 ) -> dict[str, Tensor]:
     """
-    Compute losses, on CUDA also their gradients: ``backward()`` then only hands them on.
+    Compute a loss, on CUDA also its gradients: ``backward()`` then only hands them on.
 
     So they do not wait until all that is computed at the same time (:func:`at_once`) has ended.
+    Several losses, which would go back through what they share one by one, are only computed; so
+    are those whose gradients a hook would see twice.
 
-    :param losses: of x and of the module's parameters, scalars by name
+    :param losses: of x, of the module's parameters and of nothing else that learns; scalars by name
     :param x: with gradient
     :param module: what else the gradients are for
     :return: the losses; no gradient of their gradient is known
     """
-    if not (_overlaps(x) and x.requires_grad and th.is_grad_enabled()):
-        return losses(x)
-    leaf = x.detach().requires_grad_()
-    inputs = [leaf, *(p for p in module.parameters() if p.requires_grad)]
-    found = losses(leaf)
-    grads = [
-        th.autograd.grad(loss, inputs, retain_graph=True, allow_unused=True)
-        for loss in found.values()
-    ]
-    values = zip(found.items(), grads, strict=True)
-    return {name: _Derived.apply(v.detach(), g, x, *inputs[1:]) for (name, v), g in values}
+    found = losses(x)
+    if not (_overlaps(x) and x.requires_grad and th.is_grad_enabled()) or len(found) != 1:
+        return found
+    inputs = [x, *(p for p in module.parameters() if p.requires_grad)]
+    if any(tensor._backward_hooks for tensor in inputs):
+        return found
+    ((name, loss),) = found.items()
+    grads = th.autograd.grad(loss, inputs, allow_unused=True)
+    return {name: _Derived.apply(loss.detach(), grads, *inputs)}
 
 
 def _overlaps(x: Tensor) -> bool:
@@ -84,14 +89,15 @@ class _Derived(th.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, grads: tuple[Tensor | None, ...], *_: Tensor) -> Tensor:
-        ctx.grads = grads
+        ctx.is_known = [grad is not None for grad in grads]
+        ctx.save_for_backward(*(grad for grad in grads if grad is not None))
         return value.clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, weight: Tensor) -> tuple[Tensor | None, ...]:
-        known = iter(th._foreach_mul([grad for grad in ctx.grads if grad is not None], weight))
-        return None, None, *(None if grad is None else next(known) for grad in ctx.grads)
+        grads = iter(th._foreach_mul(list(ctx.saved_tensors), weight))
+        return None, None, *(next(grads) if known else None for known in ctx.is_known)
 
 
 @contextmanager
@@ -106,10 +112,16 @@ def copying(device: th.device) -> Iterator[None]:
     if device.type != "cuda" or computes_plainly():
         yield
         return
-    stream = _copies(th.device(device.type, _index(device)))
+    stream, asked_for = _copies(th.device(device.type, _index(device)))
+    if len(asked_for) == AHEAD:
+        asked_for.popleft().synchronize()
     with th.cuda.stream(stream):
         yield
-    th.cuda.current_stream(device).wait_stream(stream)
+    here = th.cuda.current_stream(device)
+    here.wait_stream(stream)
+    event = th.cuda.Event(blocking=True)
+    event.record(here)
+    asked_for.append(event)
 
 
 def _index(device: th.device) -> int:
@@ -117,10 +129,16 @@ def _index(device: th.device) -> int:
 
 
 @cache
-def _copies(device: th.device) -> th.cuda.Stream:
-    return th.cuda.Stream(device)
+def _copies(device: th.device) -> tuple[th.cuda.Stream, deque[th.cuda.Event]]:
+    """Return the stream of a device's copies, and what was asked for behind the newest of them."""
+    return th.cuda.Stream(device), deque()
 
 
 @cache
 def _stream(device: th.device) -> th.cuda.Stream:
+    # Both functions may train the same parameters. torch warns of that, since it may break a
+    # recording off; here the second stream is part of it.
+    tell = getattr(th.autograd.graph, "set_warn_on_accumulate_grad_stream_mismatch", None)
+    if tell is not None:  # since torch 2.10
+        tell(False)
     return th.cuda.Stream(device)
