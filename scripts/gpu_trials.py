@@ -154,6 +154,9 @@ def main(argv: list[str] | None = None) -> None:
     if args.quick:
         works = [work._replace(batch=2, length=4, horizon=3) for work in works]
     possible = [name for name in TRIALS if args.device == "cuda" or name != "tiles"]
+    if unknown := [name for name in args.trials if name not in possible]:
+        known = ", ".join(possible)
+        parser.error(f"no trial {', '.join(unknown)} on {args.device}; there are {known}")
     start = time.monotonic()
     for name in args.trials or possible:
         try:

@@ -79,7 +79,7 @@ LAPTOP: dict[str, Any] = {
     **{"kl_coef": 0.1, "free_nats": 0.0, "rho": 0.0, "ent_coef": 1e-3},
 }
 #: Found here, on CartPole-v1, and good for MinAtar's Space Invaders; its Breakout, where reward is
-#: rare, was not learned in 15,000 steps. Networks of 128 units and one update of 16 x 32 in 16
+#: rare, was not learned in 13,000 steps. Networks of 128 units and one update of 16 x 32 in 16
 #: steps. The weight of the KL divergence and the absence of free nats are those of Atari: with more
 #: of either, latents keep too little of observations as small as these.
 LAPTOP_DISCRETE: dict[str, Any] = {

@@ -113,7 +113,7 @@ def copying(device: th.device) -> Iterator[None]:
         yield
         return
     stream, asked_for = _copies(th.device(device.type, _index(device)))
-    if len(asked_for) == AHEAD:
+    if len(asked_for) >= AHEAD:
         asked_for.popleft().synchronize()
     with th.cuda.stream(stream):
         yield
