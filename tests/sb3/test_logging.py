@@ -87,7 +87,9 @@ def test_tensorboard(make_agent: Any, keys: set[str], agent_class: Any, tmp_path
     events = reader.EventAccumulator(str(tmp_path / f"{name}_1"))
     events.Reload()
     assert set(events.Tags()["scalars"]) >= keys - TEXT_ONLY
-    assert [e.step for e in events.Scalars("rollout/ep_len_mean")] == [10, 20, 30, 40]
+    # In the order of writing: TensorBoard reads files of one second by name, and so 10 before 9.
+    written = sorted(events.Scalars("rollout/ep_len_mean"), key=lambda event: event.wall_time)
+    assert [event.step for event in written] == [10, 20, 30, 40]
 
 
 def test_what_is_printed_follows_verbose(make_agent: Any) -> None:
