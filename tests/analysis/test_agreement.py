@@ -12,9 +12,10 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 
-from dreamzoo import MERLIN, DreamerV3
+from dreamzoo import MERLIN, DreamerV1, DreamerV2, DreamerV3
 from dreamzoo.analysis.agreement import compare_with_dream
 from dreamzoo.analysis.evaluation import RandomPolicy
+from dreamzoo.analysis.playing import predict_play
 from dreamzoo.dreamer_v3 import Size
 from dreamzoo.envs import DreamVectorEnv
 
@@ -105,6 +106,25 @@ def test_rewards_that_were_normalized_are_compared_in_the_environments_unit(own:
     np.testing.assert_array_equal(result.real_returns, 16.0)
     np.testing.assert_allclose(result.dream_returns, 8 * 4 * value, rtol=1e-4)
     assert (env.ret_rms.count, env.training, env.norm_reward) == (count, True, True)
+
+
+@pytest.mark.parametrize("agent_class", [DreamerV1, DreamerV2])
+def test_a_model_of_the_tanh_of_rewards_is_compared_in_that(agent_class: Any) -> None:
+    env, small = make_vec_env(Ladder, 2, seed=0), dict(deter=8, units=8)
+    agent = agent_class("MlpPolicy", env, reward_transform="tanh", policy_kwargs=small, seed=0)
+    model = agent.policy.world_model
+    with th.no_grad():
+        model.reward.out.weight.zero_()
+        model.reward.out.bias.fill_(np.tanh(2.0))  # all that there is to learn
+        model.cont.out.weight.zero_()
+        model.cont.out.bias.fill_(50.0)
+    result = compare_with_dream(agent, up, env, horizon=8)
+    np.testing.assert_allclose(result.reward_error, 0.0, atol=1e-6)
+    np.testing.assert_allclose(result.real_returns, 8 * np.tanh(2.0), rtol=1e-6)
+    np.testing.assert_allclose(result.dream_returns, result.real_returns, rtol=1e-6)
+    shown, errors = predict_play(agent, env, length=5, context=2, compared=4)
+    np.testing.assert_allclose(shown.reward[1], np.tanh(2.0), rtol=1e-6)
+    np.testing.assert_allclose([error.reward for error in errors if error.sequences], 0, atol=1e-5)
 
 
 def test_ended_episodes_do_not_count() -> None:

@@ -1,5 +1,6 @@
 """What DreamerV1 does beside its losses: how it begins, explores and learns apart."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -148,3 +149,20 @@ def test_what_a_dream_believes_of_ends(cont: bool) -> None:
     if not cont:
         assert (goes_on == 1.0).all()
     assert ("train/cont_loss" in agent.logger.name_to_value) == cont
+
+
+def test_a_policy_keeps_what_its_model_has_learned_of_rewards(tmp_path: Path) -> None:
+    agent = make_agent(reward_transform="tanh", gradient_steps=0).learn(20)
+    agent.policy.save(tmp_path / "policy")
+    assert type(agent.policy).load(tmp_path / "policy").world_model.reward_transform == "tanh"
+    agent.reward_transform = "identity"  # for what is learned from now on
+    assert agent.policy.world_model.reward_transform == "tanh"
+    agent.losses(agent.recorded_sequences(np.random.default_rng(0)))
+    agent.policy.save(tmp_path / "policy")
+    assert type(agent.policy).load(tmp_path / "policy").world_model.reward_transform == "identity"
+
+
+@pytest.mark.parametrize("name, value", [("gamma", 0.5), ("reward_transform", "tanh")])
+def test_what_the_agent_tells_its_policy_is_no_argument_of_it(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"policy_kwargs has {name}=.*beside policy_kwargs"):
+        DreamerV1("MlpPolicy", "Pendulum-v1", policy_kwargs={name: value})

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch as th
 from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -36,7 +37,8 @@ class Agreement(NamedTuple):
 
     :param observation_error: mean absolute difference, every number in units of its standard
         deviation in the real episodes, (H,)
-    :param reward_error: mean absolute difference of the environment's rewards, (H,)
+    :param reward_error: mean absolute difference of the environment's rewards, (H,); of an agent
+        that learns a function of rewards (``reward_transform``), of those, as are the returns
     :param continue_error: mean absolute difference between the predicted probability of going on
         and what happened, (H,)
     :param running: number of episodes that still ran, (H,)
@@ -107,6 +109,8 @@ def compare_with_dream(
     unit = RewardUnit.of(model, env)
     with statistics_at_rest(env):
         real = _play(env.reset(), policy, _real_step(env), horizon, deterministic, unit)
+    learned = model.world_model.as_learned(th.as_tensor(real.rewards / unit.scale))
+    real = real._replace(rewards=unit.earned(to_host(learned)))
     first = _map(real.obs[0], lambda x: x[:, None])
     actions = np.zeros((env.num_envs, 0, *env.action_space.shape), env.action_space.dtype)  # type: ignore[misc]
     options = {"context": {"observations": first, "actions": actions}}

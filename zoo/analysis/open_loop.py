@@ -113,7 +113,7 @@ def open_loop(
         flat = model.decode(flatten(whole, 0, 1))
         expected, _ = model.predict(whole)
     prediction = _each(flat, lambda part: part.unflatten(0, (rows, length)))
-    reward = th.stack([batch.rewards, expected])
+    reward = th.stack([model.as_learned(batch.rewards), expected])
     return OpenLoop(batch.observations, prediction, reward, context)
 
 
@@ -199,7 +199,7 @@ def open_loop_at(
         expected, _ = model.predict(whole)
     truth = _each(episode.observations, lambda part: part[0][index])
     prediction = _each(flat, lambda part: part.unflatten(0, index.shape))
-    reward = th.stack([episode.rewards[0][index], expected])
+    reward = th.stack([model.as_learned(episode.rewards[0])[index], expected])
     return OpenLoop(truth, prediction, reward, context=1), over
 
 

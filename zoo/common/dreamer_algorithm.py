@@ -1,7 +1,7 @@
 """What the first two Dreamers share: how they begin, and three networks that learn apart."""
 
 from collections.abc import Hashable, Mapping
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, get_args
 
 import torch as th
 from gymnasium import spaces
@@ -11,11 +11,9 @@ from torch import Tensor
 from dreamzoo.common.policies.dreamer import DreamerPolicy
 from dreamzoo.common.settings import Rate
 from dreamzoo.common.world_model_algorithm import WorldModelAlgorithm
+from dreamzoo.nn.dreamer_model import RewardTransform
 from dreamzoo.nn.settings import Choice, Number, Setting, Whole
 from dreamzoo.nn.state import State, first_part
-
-#: What a reward head learns of rewards, and dreams consist of.
-RewardTransform = Literal["tanh", "identity"]
 
 
 class DreamerAlgorithm(WorldModelAlgorithm):
@@ -55,7 +53,13 @@ class DreamerAlgorithm(WorldModelAlgorithm):
     cont_coef: float
 
     def _policy_kwargs(self) -> dict[str, Any]:
-        return {"gamma": self.gamma, **self.policy_kwargs}
+        own = {"gamma": self.gamma, "reward_transform": self.reward_transform}
+        for name in own.keys() & self.policy_kwargs.keys():
+            raise ValueError(
+                f"policy_kwargs has {name}={self.policy_kwargs[name]!r}, which the agent tells its "
+                f"policy itself. Give {name} to {type(self).__name__}, beside policy_kwargs."
+            )
+        return own | self.policy_kwargs
 
     def _own_rates(self) -> dict[str, float]:
         return {
@@ -64,8 +68,10 @@ class DreamerAlgorithm(WorldModelAlgorithm):
         }
 
     def _as_learned(self, rewards: Tensor) -> Tensor:
-        """Turn rewards of the environment into what the reward head learns."""
-        return rewards.tanh() if self.reward_transform == "tanh" else rewards
+        """Turn rewards into what the reward head learns; from now on the model says so, too."""
+        model, name = self.policy.world_model, "reward_transform"
+        model.reward_transform = self.policy._arguments[name] = self.reward_transform
+        return model.as_learned(rewards)
 
     def _loss_weights(self) -> dict[str, float]:
         weights = {"kl": self.kl_coef, "cont": self.cont_coef}

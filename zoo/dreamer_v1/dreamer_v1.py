@@ -10,11 +10,12 @@ from typing_extensions import Unpack
 
 from dreamzoo.common.arguments import ReplayPlumbing
 from dreamzoo.common.buffers import SequenceBatch
-from dreamzoo.common.dreamer_algorithm import DreamerAlgorithm, RewardTransform
+from dreamzoo.common.dreamer_algorithm import DreamerAlgorithm
 from dreamzoo.common.training import Losses
 from dreamzoo.dreamer_v1.exploration import epsilon_after, epsilon_greedy, noisy
 from dreamzoo.dreamer_v1.losses import behavior_loss, world_model_loss
 from dreamzoo.dreamer_v1.policies import CnnPolicy, DreamerV1Policy, MlpPolicy, MultiInputPolicy
+from dreamzoo.nn.dreamer_model import RewardTransform
 from dreamzoo.nn.rssm.dynamics import Latent
 from dreamzoo.nn.settings import Number, Setting, Whole
 from dreamzoo.nn.state import flatten

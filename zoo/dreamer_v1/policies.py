@@ -1,7 +1,7 @@
 """Networks of Dreamer V1 as Stable-Baselines3 policies."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import torch as th
 from gymnasium import spaces
@@ -13,7 +13,7 @@ from dreamzoo.common.policies.dreamer import DreamerPolicy
 from dreamzoo.common.policies.inputs import ImageInput, VectorInput
 from dreamzoo.common.policies.net_arch import NetArch, split_arch
 from dreamzoo.nn.action_distributions import TanhNormalActions
-from dreamzoo.nn.dreamer_model import DreamerWorldModel
+from dreamzoo.nn.dreamer_model import DreamerWorldModel, RewardTransform
 from dreamzoo.nn.networks.actors import DenseActor, DenseHead
 from dreamzoo.nn.networks.gru import init_like_keras_
 from dreamzoo.nn.networks.world_models import (
@@ -23,7 +23,7 @@ from dreamzoo.nn.networks.world_models import (
     WorldModelsEncoder,
 )
 from dreamzoo.nn.rssm.gaussian import GaussianRSSM
-from dreamzoo.nn.settings import Flag, Number, Setting, Whole, Widths
+from dreamzoo.nn.settings import Choice, Flag, Number, Setting, Whole, Widths
 
 
 class DreamerV1Policy(DreamerPolicy):
@@ -56,6 +56,7 @@ class DreamerV1Policy(DreamerPolicy):
         vf=[...])``; None: four and three layers of 400
     :param cnn_depth: channels of the first convolution (32)
     :param gamma: discount; the algorithm passes its own
+    :param reward_transform: what the reward head learns of rewards; the algorithm passes its own
     :param optimizer_class: optimizer of world model, actor and critic, one for each
     :param optimizer_kwargs: of that class; by default an epsilon of 1e-7 (authors' code)
     """
@@ -70,6 +71,7 @@ class DreamerV1Policy(DreamerPolicy):
         "cont_arch": Widths(),
         "cnn_depth": Whole(1),
         "gamma": Number(0, 1),
+        "reward_transform": Choice(get_args(RewardTransform)),
     }
 
     def __init__(
@@ -86,6 +88,7 @@ class DreamerV1Policy(DreamerPolicy):
         net_arch: NetArch | None = None,
         cnn_depth: int = 32,
         gamma: float = 0.99,
+        reward_transform: RewardTransform = "identity",
         optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
         **plumbing: Unpack[PolicyPlumbing],
@@ -113,6 +116,7 @@ class DreamerV1Policy(DreamerPolicy):
                 head,
                 acting.dim,
                 gamma if cont else 1.0,
+                reward_transform=reward_transform,
             )
         )
         self.net_arch = split_arch(net_arch, [400] * 4, [400] * 3)

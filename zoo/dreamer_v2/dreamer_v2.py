@@ -9,10 +9,11 @@ from typing_extensions import Unpack
 
 from dreamzoo.common.arguments import ReplayPlumbing
 from dreamzoo.common.buffers import SequenceBatch
-from dreamzoo.common.dreamer_algorithm import DreamerAlgorithm, RewardTransform
+from dreamzoo.common.dreamer_algorithm import DreamerAlgorithm
 from dreamzoo.common.training import Losses
 from dreamzoo.dreamer_v2.losses import behavior_loss, imagine, world_model_loss
 from dreamzoo.dreamer_v2.policies import CnnPolicy, DreamerV2Policy, MlpPolicy, MultiInputPolicy
+from dreamzoo.nn.dreamer_model import RewardTransform
 from dreamzoo.nn.settings import Flag, Line, Moving, Number, Setting, Whole
 from dreamzoo.nn.state import flatten
 

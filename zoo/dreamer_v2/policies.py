@@ -14,7 +14,7 @@ from dreamzoo.common.policies.dreamer import DreamerPolicy
 from dreamzoo.common.policies.inputs import ImageInput, VectorInput
 from dreamzoo.common.policies.net_arch import NetArch, split_arch
 from dreamzoo.nn.action_distributions import TruncatedNormalActions
-from dreamzoo.nn.dreamer_model import DreamerWorldModel
+from dreamzoo.nn.dreamer_model import DreamerWorldModel, RewardTransform
 from dreamzoo.nn.networks.actors import DenseActor, DenseHead
 from dreamzoo.nn.networks.world_models import (
     Endless,
@@ -62,6 +62,7 @@ class DreamerV2Policy(DreamerPolicy):
     :param net_arch: hidden widths of actor and critic, ``[64, 64]`` or ``dict(pi=[...],
         vf=[...])``; None: four layers of 400
     :param gamma: discount; the algorithm passes its own
+    :param reward_transform: what the reward head learns of rewards; the algorithm passes its own
     :param optimizer_class: optimizer of world model, actor and critic, one for each
     :param optimizer_kwargs: of that class
     :param latents_kwargs: of the kind of latents: ``temperature`` of ``gumbel`` and ``st_gumbel``
@@ -82,6 +83,7 @@ class DreamerV2Policy(DreamerPolicy):
         "units": Whole(1),
         "head_arch": Widths(),
         "gamma": Number(0, 1),
+        "reward_transform": Choice(get_args(RewardTransform)),
         "cont": Flag(),
     }
 
@@ -102,6 +104,7 @@ class DreamerV2Policy(DreamerPolicy):
         cont: bool = True,
         net_arch: NetArch | None = None,
         gamma: float = 0.999,
+        reward_transform: RewardTransform = "identity",
         optimizer_class: type[th.optim.Optimizer] = ShrinkingAdam,
         optimizer_kwargs: dict[str, Any] | None = None,
         latents_kwargs: Mapping[str, Any] | None = None,
@@ -131,7 +134,8 @@ class DreamerV2Policy(DreamerPolicy):
         learned_gamma = gamma if cont else 1.0
         self._set_world_model(
             DreamerWorldModel(
-                codec, encoder, dynamics, decoder, reward, ends, action_dim, learned_gamma
+                *(codec, encoder, dynamics, decoder, reward, ends, action_dim, learned_gamma),
+                reward_transform=reward_transform,
             )
         )
         self.net_arch = split_arch(net_arch, [400] * 4, [400] * 4)

@@ -1,6 +1,6 @@
 """World model of the first two Dreamers: images around zero, a discount that may be a constant."""
 
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch as th
 from torch import Tensor
@@ -18,6 +18,8 @@ from dreamzoo.nn.observations import Observation
 from dreamzoo.nn.rssm.dynamics import Latent
 from dreamzoo.nn.rssm.imagination import frozen
 from dreamzoo.nn.world_model import WorldModel
+
+RewardTransform = Literal["tanh", "identity"]
 
 
 class Imagined(NamedTuple):
@@ -53,10 +55,20 @@ class DreamerWorldModel(WorldModel):
 
     One function does that in training and in acting; nothing is quantized and no noise is added, as
     PlaNet does.
+
+    :param args: of :class:`dreamzoo.nn.world_model.WorldModel`
+    :param reward_transform: what its head learns of rewards
     """
 
     decoder: WorldModelsDecoder
     reward: NormalHead
+
+    def __init__(self, *args: Any, reward_transform: RewardTransform = "identity") -> None:
+        super().__init__(*args)
+        self.reward_transform: RewardTransform = reward_transform
+
+    def as_learned(self, rewards: Tensor) -> Tensor:
+        return rewards.tanh() if self.reward_transform == "tanh" else rewards
 
     def inputs(
         self,

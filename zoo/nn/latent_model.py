@@ -40,6 +40,14 @@ class LatentModel(nn.Module):
     #: Width A of an encoded action.
     action_dim: int
 
+    def as_learned(self, rewards: Tensor) -> Tensor:
+        """
+        Turn rewards, as the agent records them, into what :meth:`predict` has learned of them.
+
+        :param rewards: of any shape; the same, unless the agent says otherwise
+        """
+        return rewards
+
     @abstractmethod
     def initial(self, n: int) -> State:
         """Return what precedes the first observation of n episodes."""
