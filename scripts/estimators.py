@@ -14,7 +14,10 @@ hard latents is that on 500 others.
 """
 
 import argparse
+import math
 from collections.abc import Sequence
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 
 import torch as th
@@ -31,6 +34,7 @@ from dreamzoo.benchmark.estimators.results import (
 from dreamzoo.benchmark.estimators.table import STUDENT, estimator_table
 from dreamzoo.benchmark.estimators.training import ESTIMATORS, Cell, Effort, Outcome, Trainer
 from dreamzoo.benchmark.run_config import current_commit
+from dreamzoo.cli.arguments import picture, plain_errors, whole
 from dreamzoo.common.storage.files import check_folder
 
 RESULTS = Path("runs/estimators/results.csv")
@@ -56,19 +60,27 @@ def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
     cell.add_argument("task", choices=list(TASKS))
     cell.add_argument("kind", choices=KINDS)
     cell.add_argument("estimator", choices=list(ESTIMATORS))
-    cell.add_argument("--rate", type=float, default=FIRST_RATE, help="learning rate")
+    cell.add_argument("--rate", type=rate, default=FIRST_RATE, help="learning rate")
     cell.add_argument("--seed", type=int, default=0, choices=range(most))
     table = commands.add_parser("table", help="print what is finished beside table 1")
     for command in (every, table):
-        command.add_argument("--picture", type=Path, help="a file to draw the table in")
+        command.add_argument("--picture", type=picture, help="a file to draw the table in")
     effort = Effort()
     for command in (every, cell):
-        command.add_argument("--epochs", type=int, default=effort.epochs, help="at most")
-        command.add_argument("--patience", type=int, default=effort.patience, help="epochs")
-        command.add_argument("--test-samples", type=int, default=effort.test_samples)
+        command.add_argument("--epochs", type=whole(1), default=effort.epochs, help="at most")
+        command.add_argument("--patience", type=whole(1), default=effort.patience, help="epochs")
+        command.add_argument("--test-samples", type=whole(1), default=effort.test_samples)
     for command in (every, cell, table):
         command.add_argument("--results", type=Path, default=RESULTS, help="a CSV file")
     return parser.parse_args(args)
+
+
+def rate(text: str) -> float:
+    """Read a learning rate."""
+    with suppress(ValueError):
+        if 0.0 < (number := float(text)) < math.inf:
+            return number
+    raise argparse.ArgumentTypeError(f"must be a number above 0, not {text!r}")
 
 
 def show(cell: Cell, outcome: Outcome) -> None:
@@ -84,6 +96,8 @@ def show(cell: Cell, outcome: Outcome) -> None:
 def show_table(args: argparse.Namespace) -> None:
     """Print the table of what is finished, and draw it if asked to."""
     rows = read_rows(args.results)
+    if args.command == "table" and not rows:
+        raise ValueError(f"{args.results} has no finished cells yet.")
     print(estimator_table(rows))
     if args.picture:
         from dreamzoo.benchmark.estimators.picture import plot_estimators
@@ -94,17 +108,19 @@ def show_table(args: argparse.Namespace) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train cells, or print the table."""
     args = parse_args(arguments)
-    if args.command == "table":
-        show_table(args)
-        return
-    if args.command == "all" and args.picture:  # before hours are spent
-        from dreamzoo.benchmark.estimators import picture  # noqa: F401  # needs matplotlib
+    with plain_errors():
+        if args.command == "table":
+            show_table(args)
+            return
+        check_folder(args.results.parent)  # before hours are spent
+        if args.command == "all" and args.picture:
+            import_module("dreamzoo.benchmark.estimators.picture")  # needs matplotlib
 
-        check_folder(args.picture.parent)
+            check_folder(args.picture.parent)
+        digits = load_digits()
+        effort = Effort(args.epochs, args.patience, test_samples=args.test_samples)
+        results = Results(args.results, effort, current_commit())
     th.set_num_threads(1)  # the layers are small: a second thread would mostly wait
-    digits = load_digits()
-    effort = Effort(args.epochs, args.patience, test_samples=args.test_samples)
-    results = Results(args.results, effort, current_commit())
 
     def train(cell: Cell) -> Outcome:
         outcome = Trainer(cell, digits, effort).run()
@@ -125,4 +141,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with suppress(KeyboardInterrupt):  # what is finished is kept
+        main()

@@ -1,5 +1,6 @@
 """What the replay stores, and which windows it gives out."""
 
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -297,3 +298,13 @@ def test_latents_are_stored_with_the_step_they_were_staged_for(make_buffer: Make
     for part in buffer.latents.values():
         assert (part[0] == 1).all()
         assert not part[1].any()
+
+
+def test_windows_that_can_never_be_as_long_as_asked_for_are_told(make_buffer: MakeBuffer) -> None:
+    with pytest.warns(UserWarning, match=r"batch_length=8.*room for 5 records of each of 2 env"):
+        make_buffer(5, n_envs=2, batch_length=8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        buffer = make_buffer(8, n_envs=2, batch_length=8)
+    with pytest.warns(UserWarning, match=r"Expected buffer_size=18"):
+        buffer.set_batch_length(9)

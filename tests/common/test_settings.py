@@ -1,18 +1,25 @@
 """One check for the settings of all agents."""
 
 import math
+import os
+import re
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 
-from dreamzoo.common.settings import Frequency, Rate, check_rate
+from dreamzoo import AGENTS
+from dreamzoo.common.settings import Folder, Frequency, Rate, check_rate
+from dreamzoo.nn.rssm.relaxed import GumbelLatents
 from dreamzoo.nn.settings import (
     Arguments,
     Choice,
     Flag,
+    Kind,
+    Line,
     Number,
     Setting,
     Whole,
@@ -100,3 +107,32 @@ def test_schedules_may_not_give_any_number(rate: float) -> None:
     check_rate("Agent", 0.0, 0.0)
     with pytest.raises(ValueError, match=rf"Agent: the learning rate {rate} .* 0\.25 must be at"):
         check_rate("Agent", rate, 0.25)
+
+
+@pytest.mark.parametrize("owner", [*AGENTS.values(), GumbelLatents])
+def test_a_line_that_is_named_as_an_example_is_one(owner: Any) -> None:
+    for name, setting in owner.settings.items():
+        if isinstance(setting, Line):
+            assert setting.read(setting.such_as) == setting.such_as, name
+            with pytest.raises(ValueError, match=re.escape(str(setting.such_as))):
+                setting.read((0.1, 0.2))
+
+
+@pytest.mark.parametrize(
+    ("setting", "values", "message"),
+    [
+        (Kind(int), [3, "int", str, None], r"must be a class derived from builtins\.int$"),
+        (Kind(int, none=True), ["int"], "builtins.int or None$"),
+        (Folder(), [5, b"x", ["x"]], "must be the path of a folder, or None$"),
+        (Number(0, 1, above=True), [0, 1.5], "must be more than 0 and at most 1, a finite number$"),
+    ],
+)
+def test_classes_and_folders_are_what_they_are(
+    setting: Setting, values: list[Any], message: str
+) -> None:
+    for value in values:
+        with pytest.raises(ValueError, match=message):
+            setting.read(value)
+    assert Kind(int).read(bool) is bool
+    assert Kind(int, none=True).read(None) is None
+    assert Folder().read(Path("a") / "b") == os.path.join("a", "b")

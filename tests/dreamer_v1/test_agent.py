@@ -162,7 +162,7 @@ def test_a_policy_keeps_what_its_model_has_learned_of_rewards(tmp_path: Path) ->
     assert type(agent.policy).load(tmp_path / "policy").world_model.reward_transform == "identity"
 
 
-@pytest.mark.parametrize("name, value", [("gamma", 0.5), ("reward_transform", "tanh")])
+@pytest.mark.parametrize(("name", "value"), [("gamma", 0.5), ("reward_transform", "tanh")])
 def test_what_the_agent_tells_its_policy_is_no_argument_of_it(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"policy_kwargs has {name}=.*beside policy_kwargs"):
         DreamerV1("MlpPolicy", "Pendulum-v1", policy_kwargs={name: value})

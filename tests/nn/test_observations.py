@@ -528,3 +528,21 @@ def test_vector_output_scale() -> None:
     small, large = (d.outputs.get_parameter("0.weight").detach() for d in decoders)
     assert float(small.std()) == pytest.approx(0.1 / 8, rel=0.05)
     assert float(large.std()) == pytest.approx(1 / 8, rel=0.05)
+
+
+def test_an_image_of_bytes_that_is_read_as_a_vector_is_divided_by_255() -> None:
+    """As SB3's ``MlpPolicy`` does; raw, it would drown every other loss of most agents."""
+    shapes = {"image": (3, 40, 40), "ram": (4,)}
+    space = spaces.Dict({name: spaces.Box(0, 255, shapes[name], np.uint8) for name in shapes})
+    codec = ObservationCodec(space, images=False)
+    sample = {name: th.as_tensor(part)[None] for name, part in space.sample().items()}
+    inputs = codec.encode(sample)
+    th.testing.assert_close(inputs["image"], sample["image"].flatten(1) / 255)
+    th.testing.assert_close(inputs["ram"], sample["ram"].float())  # not an image
+    decoded = codec.decode(inputs)
+    assert isinstance(decoded, dict)
+    assert all(th.equal(decoded[name], sample[name]) for name in sample)
+    raw = ObservationCodec(space, images=False, normalize_images=False)
+    th.testing.assert_close(raw.encode(sample)["image"], sample["image"].flatten(1).float())
+    codec.normalized = {"image": 10.0}  # by a VecNormalize
+    th.testing.assert_close(codec.encode(sample)["image"], sample["image"].flatten(1).float())

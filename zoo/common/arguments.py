@@ -31,8 +31,8 @@ class Plumbing(TypedDict, total=False):
     :param device: ``auto``, ``cpu``, ``cuda``, ...
     :param precision: of the numbers that matrix products and convolutions multiply, while updating,
         acting, planning and dreaming: ``fp32``, ``tf32`` or ``bf16``. Weights, sums, norms, losses
-        and whatever is drawn stay float32. ``auto`` is the fastest that the agents are known to
-        learn with: ``fp32`` on a CPU, ``bf16`` on a GPU that has it. On a CPU ``bf16`` needs a
+        and whatever is drawn stay float32. ``auto`` is ``fp32`` on a CPU, ``bf16`` on a GPU that
+        has it, with which DreamerV3 has learned what it learns without. On a CPU ``bf16`` needs a
         processor with such instructions, and ``tf32`` is ``fp32``. The switches of torch itself
         are left as they are found
     :param _init_setup_model: build the networks now; ``load`` does so later

@@ -1,5 +1,6 @@
 """Replay of whole experience streams, sampled as windows."""
 
+import warnings
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -164,6 +165,7 @@ class SequenceReplayBuffer(ReplayStorage):
         self.optimize_memory_usage = optimize_memory_usage
         self.handle_timeout_termination = handle_timeout_termination
         self.batch_length = batch_length
+        self._warn_of_short_streams()
         self.rng = np.random.default_rng(seed)
         self._staged: Values = {}
         self._unknown: Values = {}  # of what is stored, see recorded()
@@ -320,7 +322,18 @@ class SequenceReplayBuffer(ReplayStorage):
         """
         if batch_length != self.batch_length:
             self.batch_length = batch_length
+            self._warn_of_short_streams()
             self._online.clear()
+
+    def _warn_of_short_streams(self) -> None:
+        if self.batch_length > self.buffer_size:
+            warnings.warn(
+                f"batch_length={self.batch_length}, but there is room for {self.buffer_size} "
+                f"records of each of {self.n_envs} environments: no window will be longer. "
+                f"Expected buffer_size={self.batch_length * self.n_envs} at least, or a smaller "
+                "batch_length.",
+                stacklevel=3,
+            )
 
     def _window_length(self) -> int:
         return self.batch_length + (1 if self.latent_spec else 0)

@@ -13,7 +13,7 @@ from stable_baselines3.common.utils import configure_logger
 
 from dreamzoo.common.arguments import constructor, documented, refuse_unknown
 from dreamzoo.common.saved_algorithm import SavedAlgorithm
-from dreamzoo.common.settings import Rate, check_rate
+from dreamzoo.common.settings import Folder, Rate, check_rate
 from dreamzoo.common.storage.agent_file import saved_policy_kwargs
 from dreamzoo.nn.settings import Arguments, Setting, Whole, read_settings
 
@@ -34,6 +34,8 @@ class CheckedAlgorithm(SavedAlgorithm):
         "policy_kwargs": Arguments(),
         "seed": Whole(0, 2**32 - 1, none=True),
         "_stats_window_size": Whole(1),
+        "verbose": Whole(0),
+        "tensorboard_log": Folder(),
     }
 
     #: What the constructor takes, those arguments included that it passes on.
@@ -93,6 +95,9 @@ class CheckedAlgorithm(SavedAlgorithm):
                 f"custom_objects has the policy kwargs {given}, and the networks in {path} were "
                 f"made with {saved}. Build a new agent for networks of another size."
             )
+        said = {name: setting for name, setting in cls.settings.items() if name in kwargs}
+        # Before the file is read, whose fault it is not.
+        kwargs |= read_settings(f"{cls.__name__}.load()", said, kwargs)
         return super().load(
             path, env, device, custom_objects, print_system_info, force_reset, trusted, **kwargs
         )
@@ -105,6 +110,19 @@ class CheckedAlgorithm(SavedAlgorithm):
         vars(self).update(read_settings(type(self).__name__, self.settings, vars(self)))
         if self._scheduled_rate not in (None, self.learning_rate):
             self._setup_lr_schedule()
+
+    def _need_spaces(self) -> None:
+        """
+        Refuse to build networks for nothing.
+
+        :raises ValueError: without an environment, or what a file says of one
+        """
+        if getattr(self, "observation_space", None) is None:
+            name = type(self).__name__
+            raise ValueError(
+                f"{name} needs an environment, whose spaces its networks fit; got env=None. A "
+                f"saved agent needs none: {name}.load(path)."
+            )
 
     def _setup_lr_schedule(self) -> None:
         super()._setup_lr_schedule()

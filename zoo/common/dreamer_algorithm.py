@@ -35,7 +35,7 @@ class DreamerAlgorithm(WorldModelAlgorithm):
         "pretrain": Whole(0),
         "actor_learning_rate": Rate(),
         "critic_learning_rate": Rate(),
-        "gamma": Number(0, 1),
+        "gamma": Number(0, 1, above=True),  # what a continue head learns is a multiple of it
         "gae_lambda": Number(0, 1),
         "reward_transform": Choice(get_args(RewardTransform)),
         "free_nats": Number(0),

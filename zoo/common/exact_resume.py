@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch as th
+from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
@@ -229,6 +230,14 @@ class ExactResume(SavedAlgorithm):
                 "the agent that was saved at the same moment."
             )
         self._restore_training(state, self._copies_beside(path, moment, trusted))
+        replay = getattr(self, "replay_buffer", None)
+        if self.num_timesteps and isinstance(replay, ReplayBuffer) and not replay.size():
+            warnings.warn(
+                f"{path} does not hold the replay, and the agent's is empty: training would go on "
+                "from nothing. Load it before, load_replay_buffer(path), or save by a "
+                "SaveCallback and resume(folder), which do all of it.",
+                stacklevel=2,
+            )
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

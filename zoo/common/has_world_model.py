@@ -4,9 +4,11 @@ from typing import Any, ClassVar
 
 import torch as th
 
+from dreamzoo.common.arguments import constructor, refuse_unknown
 from dreamzoo.common.memory_agent import MemoryAgent
 from dreamzoo.common.policies.world_model import WorldModelPolicy
 from dreamzoo.envs.dreams.vec_env import DreamVecEnv
+from dreamzoo.envs.dreams.vector_env import DreamVectorEnv
 from dreamzoo.nn.latent_model import LatentModel
 from dreamzoo.nn.process import in_own_precision, restores_process
 from dreamzoo.nn.state import State
@@ -40,6 +42,8 @@ class HasWorldModel(MemoryAgent):
         :param n_envs: dreams side by side
         :param kwargs: of :class:`dreamzoo.envs.DreamVectorEnv`
         """
+        known = constructor(DreamVectorEnv).parameters
+        refuse_unknown("dream_env()", kwargs, known, known, "Nothing was made")
         return DreamVecEnv(self, n_envs, **kwargs)
 
     @restores_process

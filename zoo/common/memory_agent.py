@@ -14,7 +14,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv
 
-from dreamzoo.common.arguments import constructor, refuse_unknown
+from dreamzoo.common.arguments import refuse_unknown
 from dreamzoo.common.checked_algorithm import CheckedAlgorithm
 from dreamzoo.common.environments.normalizer import (
     VEC_NORMALIZE_CLIP,
@@ -84,7 +84,7 @@ class MemoryAgent(OwnRandomness):
         :param defaults: of all of them
         :raises TypeError: for names that there are not
         """
-        call, known = f"{type(self).__name__}()", [*constructor(type(self)).parameters]
+        call, known = f"{type(self).__name__}()", [*type(self).__signature__.parameters]
         refuse_unknown(call, given, defaults, known, "Nothing was built")
         shared = {**defaults, **given}
         shared["device"] = ranks.own_device(shared["device"])
@@ -131,12 +131,7 @@ class MemoryAgent(OwnRandomness):
         return dict(self.policy_kwargs)
 
     def _check_policy_class(self) -> None:
-        if getattr(self, "observation_space", None) is None:
-            name = type(self).__name__
-            raise ValueError(
-                f"{name} needs an environment, whose spaces its networks fit; got env=None. A "
-                f"saved agent needs none: {name}.load(path)."
-            )
+        self._need_spaces()
         policy_class: Any = self.policy_class
         if not isinstance(policy_class, type):
             raise ValueError(

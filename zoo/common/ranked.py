@@ -16,8 +16,8 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 SelfRanked = TypeVar("SelfRanked", bound="Ranked")
 
-#: Settings that may differ: every rank has random numbers of its own.
-_OWN = ("seed", "_stats_window_size")
+#: Settings that may differ: every rank has random numbers of its own, and the first alone logs.
+_OWN = ("seed", "_stats_window_size", "verbose", "tensorboard_log")
 
 
 def on_all_ranks(

@@ -16,7 +16,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from stable_baselines3.common.vec_env import VecNormalize
 from typing_extensions import Unpack
 
-from dreamzoo.common.arguments import REPLAY_DEFAULTS, ReplayPlumbing
+from dreamzoo.common.arguments import REPLAY_DEFAULTS, ReplayPlumbing, constructor, refuse_unknown
 from dreamzoo.common.buffers import SequenceBatch, SequenceReplayBuffer
 from dreamzoo.common.gradient_updates import GradientUpdates
 from dreamzoo.common.noise import check_noise, fit_noise
@@ -106,6 +106,7 @@ class ReplayAgent(OfflineLearning, GradientUpdates, ReplayFiles):
             **shared,
         )
         self._updates_due: float | None = None  # None until the first update is allowed
+        self._updates_before = 0  # the steps that are counted
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "_recorded", "_elsewhere"]
@@ -138,6 +139,9 @@ class ReplayAgent(OfflineLearning, GradientUpdates, ReplayFiles):
                 "or a subclass of it (HerReplayBuffer is not supported)."
             )
         self.replay_buffer_class = buffer_class
+        known = constructor(buffer_class).parameters
+        call = f"replay_buffer_kwargs of {buffer_class.__name__}"
+        refuse_unknown(call, self.replay_buffer_kwargs, known, known, "Nothing was built")
         check_noise(self.action_noise, self.action_space)
         self._make_policy()
         if self.replay_buffer is None:
@@ -192,6 +196,8 @@ class ReplayAgent(OfflineLearning, GradientUpdates, ReplayFiles):
             result = super()._setup_learn(
                 total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
             )
+        if not goes_on:  # with the counter of steps
+            self._updates_before = self._n_updates
         self.action_noise = fit_noise(self.action_noise, self.action_space, self.n_envs)
         return result
 
@@ -300,7 +306,7 @@ class ReplayAgent(OfflineLearning, GradientUpdates, ReplayFiles):
             return action
         # One number, or one for each action, of every environment.
         noise = np.asarray(self.action_noise(), np.float32).reshape(len(action), -1)
-        return action + th.as_tensor(noise, device=self.device)
+        return (action + th.as_tensor(noise, device=self.device)).clamp(-1.0, 1.0)
 
     def _choice(self) -> Hashable | None:
         """
@@ -387,7 +393,8 @@ class ReplayAgent(OfflineLearning, GradientUpdates, ReplayFiles):
             if after_update is not None and not after_update():
                 goes_on = False
                 break
-        ratio = self._n_updates * self.batch_size * self.batch_length / max(self.num_timesteps, 1)
+        updates = self._n_updates - self._updates_before
+        ratio = updates * self.batch_size * self.batch_length / max(self.num_timesteps, 1)
         self.logger.record("train/replay_ratio", ratio)
         self._log_means(metrics)
         return goes_on
@@ -437,7 +444,7 @@ class ReplayAgent(OfflineLearning, GradientUpdates, ReplayFiles):
         Return how many updates follow a collection, and count them as made.
 
         The fraction that is left over is kept. The warm-up is not caught up on: the first time
-        an update is allowed gives exactly one (reference ``when.Ratio``).
+        an update is allowed gives exactly one, unless the ratio is 0 (reference ``when.Ratio``).
 
         :param steps: steps just collected, all environments together
         """
@@ -445,6 +452,8 @@ class ReplayAgent(OfflineLearning, GradientUpdates, ReplayFiles):
             return 0
         if self.gradient_steps is not None:
             return self.gradient_steps if self.gradient_steps >= 0 else steps
+        if not self.train_ratio:
+            return 0
         if self._updates_due is None:
             self._updates_due = 1.0
         else:

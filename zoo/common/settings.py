@@ -1,11 +1,23 @@
 """What the settings may be that agents share with those of SB3."""
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
 from stable_baselines3.common.type_aliases import Schedule, TrainFreq, TrainFrequencyUnit
 
 from dreamzoo.nn.settings import Number, Whole
+
+
+class Folder:
+    """The path of a folder, or None."""
+
+    def read(self, value: Any) -> str | None:
+        if value is None:
+            return None
+        if isinstance(value, str | os.PathLike):
+            return os.fspath(value)  # type: ignore[return-value]
+        raise ValueError("must be the path of a folder, or None")
 
 
 class EntropyWeight:

@@ -15,6 +15,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, PyTorchObs, Schedule
 from torch import Tensor
 
+from dreamzoo.common.arguments import refuse_unknown
 from dreamzoo.common.checked_algorithm import CheckedAlgorithm
 from dreamzoo.common.environments.normalizer import begin_training
 from dreamzoo.common.own_randomness import OwnRandomness
@@ -73,6 +74,11 @@ class TransitionAgent(OwnRandomness, OffPolicyAlgorithm):
     replay_buffer: ReplayBuffer
     action_codec: ActionCodec
 
+    def __new__(cls, *args: Any, **kwargs: Any) -> "TransitionAgent":
+        known = cls.__signature__.parameters
+        refuse_unknown(f"{cls.__name__}()", kwargs, known, known, "Nothing was built")
+        return super().__new__(cls)
+
     def __init__(
         self,
         policy: str | type[BasePolicy],
@@ -117,6 +123,7 @@ class TransitionAgent(OwnRandomness, OffPolicyAlgorithm):
     # ------------------------------------------------------------------ set-up
 
     def _setup_model(self) -> None:
+        self._need_spaces()
         if not issubclass(self.policy_class, self.policy_base):
             raise ValueError(
                 f"{type(self).__name__} needs a {self.policy_base.__name__}, not the "
@@ -232,6 +239,8 @@ class TransitionAgent(OwnRandomness, OffPolicyAlgorithm):
         """
         self._check_settings()
         self._need_logger()
+        if gradient_steps and not self.replay_buffer.size():
+            raise ValueError("The replay buffer is empty: collect experience before sampling.")
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.optimizers())
         metrics = MeanMetrics()

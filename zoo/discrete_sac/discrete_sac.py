@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dreamzoo.common.settings import EntropyWeight
+from dreamzoo.common.storage.agent_file import StoredAgent
 from dreamzoo.common.transition_agent import TransitionAgent
 from dreamzoo.discrete_sac.losses import (
     Beliefs,
@@ -135,12 +136,12 @@ class DiscreteSAC(TransitionAgent):
     settings: ClassVar[Mapping[str, Setting]] = {
         **TransitionAgent.settings,
         "estimator": Choice(get_args(EstimatorName)),
-        "temperature": Line(0.01),
+        "temperature": Line(0.01, such_as=(1.0, 0.5, 100_000)),
         "expected_backup": Flag(),
         "backup_entropy": Flag(),
         "ent_coef": EntropyWeight(),
         "target_update_interval": Whole(1),
-        "target_entropy_scale": Line(0, 1),
+        "target_entropy_scale": Line(0, 1, such_as=(0.9, 0.2, 100_000)),
     }
     policy: DiscreteSACPolicy
     actor: CategoricalActor
@@ -209,6 +210,9 @@ class DiscreteSAC(TransitionAgent):
         self.target_entropy_scale = target_entropy_scale
         self.log_ent_coef: Tensor | None = None
         self.ent_coef_optimizer: th.optim.Optimizer | None = None
+        self.ent_coef_tensor: Tensor | None = None
+        #: The setting that they were made of; None before.
+        self._weight_of: str | float | None = None
         self._all_actions: Tensor | None = None  # (J, A), where all of them are evaluated
         if _init_setup_model:
             self._setup_model()
@@ -229,6 +233,12 @@ class DiscreteSAC(TransitionAgent):
         super()._check_settings()
         if (self.estimator == "exact" or self.expected_backup) and self._all_actions is None:
             self._list_actions()
+        self._follow_ent_coef()
+
+    def _follow_ent_coef(self) -> None:
+        """Begin with another weight of the entropy if the setting has changed."""
+        if self._weight_of not in (None, self.ent_coef):
+            self._set_up_entropy()
 
     def _list_actions(self) -> None:
         """
@@ -248,6 +258,8 @@ class DiscreteSAC(TransitionAgent):
 
     def _set_up_entropy(self) -> None:
         """Make what learns the entropy's weight, or fix that."""
+        self.log_ent_coef = self.ent_coef_optimizer = self.ent_coef_tensor = None
+        self._weight_of = self.ent_coef
         if isinstance(self.ent_coef, str):
             start = float(self.ent_coef.partition("_")[2] or 1.0)
             self.log_ent_coef = th.full((1,), start, device=self.device).log().requires_grad_()
@@ -338,6 +350,7 @@ class DiscreteSAC(TransitionAgent):
     def _ent_coef(self) -> Tensor:
         """Return the entropy's weight, without a gradient."""
         if self.log_ent_coef is None:
+            assert self.ent_coef_tensor is not None
             return self.ent_coef_tensor
         return self.log_ent_coef.detach().exp()
 
@@ -359,9 +372,26 @@ class DiscreteSAC(TransitionAgent):
 
     def _excluded_save_params(self) -> list[str]:
         networks = ["actor", "critic", "critic_target", "_norm_stats", "_norm_stats_target"]
-        return [*super()._excluded_save_params(), *networks, "_all_actions"]
+        return [*super()._excluded_save_params(), *networks, "_all_actions", "_weight_of"]
+
+    @classmethod
+    def _built(
+        cls,
+        stored: StoredAgent,
+        env: GymEnv | None,
+        device: th.device | str,
+        kwargs: dict[str, Any],
+    ) -> "DiscreteSAC":
+        """Build the agent of a file with its own weight of the entropy, and then change that."""
+        changed = {"ent_coef": kwargs["ent_coef"]} if "ent_coef" in kwargs else {}
+        rest = {name: value for name, value in kwargs.items() if name not in changed}
+        model = super()._built(stored, env, device, rest)
+        vars(model).update(changed)
+        model._follow_ent_coef()
+        return model
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        self._follow_ent_coef()
         modules = ["policy", "actor.optimizer", "critic.optimizer"]
         if self.ent_coef_optimizer is None:
             return modules, ["ent_coef_tensor"]

@@ -102,6 +102,11 @@ class GridCombinedExtractor(CombinedExtractor):
         cnn_output_dim: int = 256,
         normalized_image: bool = False,
     ) -> None:
+        if not isinstance(observation_space, spaces.Dict):
+            raise ValueError(
+                f"MultiInputPolicy reads a Dict of observations, not {observation_space}. Use "
+                "MlpPolicy, or CnnPolicy for an image."
+            )
         parts = observation_space.spaces
         boards = [name for name in parts if is_board(parts[name], not normalized_image)]
         rest = spaces.Dict({name: parts[name] for name in parts if name not in boards})

@@ -1,6 +1,7 @@
 """SAC's policy with an actor that chooses among actions, and critics that read indicators."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import torch as th
@@ -15,12 +16,15 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from stable_baselines3.sac.policies import SACPolicy
 from torch import Tensor, nn
 
+from dreamzoo.common.arguments import refuse_unknown
+from dreamzoo.common.policies.optimizers import BUILT
 from dreamzoo.common.policies.saved import SavedPolicy
 from dreamzoo.common.transition_agent import refuse_not_finite
 from dreamzoo.discrete_sac.extractors import GridCombinedExtractor, cnn_for
 from dreamzoo.discrete_sac.losses import one_hot_modes, one_hot_samples
 from dreamzoo.nn.actions import ActionCodec
 from dreamzoo.nn.beliefs import Categorical
+from dreamzoo.nn.settings import Flag, Kind, Setting, Whole, Widths, read_settings
 
 #: Arguments of SACPolicy that are about state-dependent exploration of continuous actions.
 CONTINUOUS = {"use_sde", "log_std_init", "use_expln", "clip_mean"}
@@ -135,6 +139,23 @@ class IndicatorCritic(SavedPolicy, ContinuousCritic):
         return th.cat([critic(seen) for critic in self.q_networks], dim=-1).min(-1).values
 
 
+class _Widths:
+    """Widths of the hidden layers of all networks, or of actor and critics."""
+
+    def read(self, value: Any) -> Any:
+        parts = list(value.values()) if isinstance(value, Mapping) else [value]
+        whole = not isinstance(value, Mapping) or value.keys() == {"pi", "qf"}
+        try:
+            if value is None or (whole and all(Widths().read(part) is not None for part in parts)):
+                return value
+        except ValueError:
+            pass
+        raise ValueError(
+            "must be a list of widths, whole numbers of at least 1, or a dict of two such lists: "
+            "pi, of the actor, and qf, of the critics"
+        )
+
+
 class DiscreteSACPolicy(SavedPolicy, SACPolicy):
     """
     SAC's policy for discrete actions: SB3's networks, with a categorical actor.
@@ -166,9 +187,25 @@ class DiscreteSACPolicy(SavedPolicy, SACPolicy):
     :param share_features_extractor: one extractor for all, which learns from the actor alone
     """
 
+    #: What arguments may be.
+    settings: ClassVar[Mapping[str, Setting]] = {
+        **BUILT,
+        "net_arch": _Widths(),
+        "activation_fn": Kind(nn.Module),
+        "n_critics": Whole(1),
+        "share_features_extractor": Flag(),
+    }
     actor: CategoricalActor  # type: ignore[assignment]
     critic: IndicatorCritic
     critic_target: IndicatorCritic
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> "DiscreteSACPolicy":
+        known = cls.__signature__.parameters
+        refuse_unknown(f"{cls.__name__}()", kwargs, known, known, "Nothing was built")
+        given = dict(zip(known, args, strict=False)) | kwargs
+        said = {name: setting for name, setting in cls.settings.items() if name in given}
+        read_settings(cls.__name__, said, given)
+        return super().__new__(cls)
 
     def __init__(
         self,

@@ -50,7 +50,8 @@ class DreamerV1(DreamerAlgorithm):
     :param batch_length: steps L of a row (50)
     :param horizon: imagined steps H, at least 2 (15; discrete actions: 10)
     :param train_ratio: replayed steps for every step (500: 100 updates for 500 steps)
-    :param pretrain: updates when learning starts (100)
+    :param pretrain: updates when learning starts (100; none beside
+        ``gradient_steps``)
     :param actor_learning_rate: of the actor, a number or a schedule (8e-5)
     :param critic_learning_rate: of the critic, the same (8e-5)
     :param gamma: discount; of imagination, too, unless a head predicts ends (0.99)

@@ -70,7 +70,7 @@ class DreamerV1Policy(DreamerPolicy):
         "cont": Flag(none=True),
         "cont_arch": Widths(),
         "cnn_depth": Whole(1),
-        "gamma": Number(0, 1),
+        "gamma": Number(0, 1, above=True),
         "reward_transform": Choice(get_args(RewardTransform)),
     }
 
@@ -127,7 +127,7 @@ class DreamerV1Policy(DreamerPolicy):
 
 class MlpPolicy(VectorInput, DreamerV1Policy):
     """
-    For vectors, integers and binaries. An image is flattened.
+    For vectors, integers and binaries. An image is flattened, bytes are divided by 255.
 
     Example:
         >>> from dreamzoo import DreamerV1

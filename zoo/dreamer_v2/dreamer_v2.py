@@ -50,7 +50,8 @@ class DreamerV2(DreamerAlgorithm):
     :param horizon: imagined steps H, at least 2 (15)
     :param train_ratio: replayed steps for every step (625: an update for every 4 steps; authors'
         code: 50, an update of 16 rows for every 16)
-    :param pretrain: updates when learning starts (1; control: 100)
+    :param pretrain: updates when learning starts (1; control: 100; none beside
+        ``gradient_steps``)
     :param actor_learning_rate: of the actor, a number or a schedule (4e-5; control: 8e-5)
     :param critic_learning_rate: of the critic, the same (1e-4; control: 8e-5)
     :param gamma: discount (text and code: 0.999; table D.1: 0.995; control: 0.99)
@@ -75,7 +76,7 @@ class DreamerV2(DreamerAlgorithm):
     policy_base = DreamerV2Policy
     settings: ClassVar[Mapping[str, Setting]] = {
         **DreamerAlgorithm.settings,
-        "rho": Line(0, 1),
+        "rho": Line(0, 1, such_as=(0.9, 1.0, 2_500_000)),
         "ent_coef": Line(0),
         "kl_balance": Number(0, 1, none=True),
         "image_gradients": Flag(),

@@ -157,6 +157,7 @@ def imagine(
     :param slow_critic: judges
     :param start: where to begin, (N, ...)
     :param is_terminal: whether an episode ended there for good, (N,): nothing counts after it
+        where a head predicts ends; as in the published code, everything does where none does
     :param horizon: steps H, at least 2
     :param gamma: discount
     :param through_dynamics: keep the graph from actions to what follows

@@ -82,7 +82,7 @@ class DreamerV2Policy(DreamerPolicy):
         "cnn_depth": Whole(1),
         "units": Whole(1),
         "head_arch": Widths(),
-        "gamma": Number(0, 1),
+        "gamma": Number(0, 1, above=True),
         "reward_transform": Choice(get_args(RewardTransform)),
         "cont": Flag(),
     }
@@ -171,7 +171,7 @@ class DreamerV2Policy(DreamerPolicy):
 
 class MlpPolicy(VectorInput, DreamerV2Policy):
     """
-    For vectors, integers and binaries. An image is flattened.
+    For vectors, integers and binaries. An image is flattened, bytes are divided by 255.
 
     Example:
         >>> from dreamzoo import DreamerV2

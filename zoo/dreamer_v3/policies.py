@@ -260,7 +260,7 @@ class DreamerV3Policy(WorldModelPolicy):
 
 class MlpPolicy(VectorInput, DreamerV3Policy):
     """
-    For vectors, integers and binaries. An image is flattened.
+    For vectors, integers and binaries. An image is flattened, bytes are divided by 255.
 
     Example:
         >>> from dreamzoo import DreamerV3

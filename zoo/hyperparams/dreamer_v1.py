@@ -35,8 +35,8 @@ variants: dict[str, dict[str, Any]] = {
 #: Those that are for any environment.
 anywhere = ("discrete",)
 
-#: Found here, on walker-walk and cartpole-swingup from numbers: half an hour of one core for 25,000
-#: steps. What is not set is as in the paper.
+#: Found here, on walker-walk and cartpole-swingup from numbers, in trainings whose scores were not
+#: kept. What is not set is as in the paper.
 LAPTOP: dict[str, Any] = {
     "policy_kwargs": {
         **{"deter": 100, "stoch": 20, "units": 100},

@@ -66,8 +66,7 @@ published: dict[str, dict[str, Any]] = {
     **{f"dmc/{task}": {"policy": "MultiInputPolicy", **_CONTROL} for task in TASKS},
 }
 
-#: Found here, on walker-walk and cartpole-swingup from numbers: half an hour of one core for 25,000
-#: steps. What is not set is as in the paper.
+#: Found here, on walker-walk and cartpole-swingup from numbers. What is not set is as in the paper.
 LAPTOP: dict[str, Any] = {
     "policy_kwargs": {
         **{"deter": 100, "units": 100, "stoch": 8, "classes": 8, "cont": False},

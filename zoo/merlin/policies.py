@@ -366,7 +366,7 @@ def _followed(steps: Gaussian, ends: Gaussian) -> Gaussian:
 
 class MlpPolicy(VectorInput, MerlinPolicy):
     """
-    For vectors, integers and binaries. An image is flattened.
+    For vectors, integers and binaries. An image is flattened, bytes are divided by 255.
 
     Example:
         >>> from dreamzoo import MERLIN

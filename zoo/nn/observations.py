@@ -198,8 +198,9 @@ class ObservationCodec:
 
     Images of bytes are (C, H, W), as Stable-Baselines3 hands them to a policy; others stay as their
     environment has them, see :func:`has_channels_last`. What networks see: images (C, H, W), scaled
-    from the bounds of their space to [0, 1], vectors flat and raw (the encoder applies symlog),
-    integers as one-hot vectors, binaries as 0 or 1.
+    from the bounds of their space to [0, 1], vectors flat and raw (the encoder applies symlog), but
+    images of bytes that are read as vectors divided by 255, as SB3's ``MlpPolicy`` does; integers
+    as one-hot vectors, binaries as 0 or 1.
 
     Example:
         >>> import torch
@@ -284,7 +285,13 @@ class ObservationCodec:
             return multi_one_hot(index, key.space.nvec.flatten().tolist())
         if key.kind == "image":
             return key.to_unit(x)
-        return x.reshape(*batch, -1).float()
+        x = x.reshape(*batch, -1).float()
+        return x / 255.0 if self._holds_bytes(key) else x
+
+    def _holds_bytes(self, key: Key) -> bool:
+        """Return whether a vector is an image of bytes, which networks see as numbers up to 1."""
+        is_raw = key.kind == "vector" and key.name not in self.normalized
+        return is_raw and self.normalize_images and is_byte_image(key.space)
 
     def decode(self, predictions: dict[str, Tensor]) -> Observation:
         """
@@ -309,6 +316,8 @@ class ObservationCodec:
         assert isinstance(space, spaces.Box)
         if key.kind == "image":
             x = key.from_unit(x)
+        elif self._holds_bytes(key):
+            x = 255.0 * x
         x = x.reshape(-1, *space.shape)
         if key.name in self.normalized:
             return x.float().clamp(-self.normalized[key.name], self.normalized[key.name])

@@ -55,6 +55,7 @@ class Number:
     def __str__(self) -> str:
         if math.isfinite(self.high):
             bounds = f"between {self.low} and {self.high}"
+            bounds = f"more than {self.low} and at most {self.high}" if self.above else bounds
         else:
             bounds = f"{'more than' if self.above else 'at least'} {self.low}"
         parts = [f"{bounds}, a {self._name()}"]
@@ -87,10 +88,12 @@ class Line:
 
     :param low: smallest value
     :param high: largest value
+    :param such_as: a line that makes sense
     """
 
     low: float = -math.inf
     high: float = math.inf
+    such_as: Moving = (3e-3, 3e-4, 2_500_000)
 
     def read(self, value: Any) -> float | tuple[float, float, int]:
         number = Number(self.low, self.high)
@@ -101,8 +104,8 @@ class Line:
             return float(number.read(value) or 0)
         except ValueError:
             raise ValueError(
-                f"must be {number}, or three such as (0.1, 0.0, 2500000): from, to, and the steps "
-                "on the way"
+                f"must be {number}, or three such as {self.such_as}: from, to, and the steps on "
+                "the way"
             ) from None
 
 
@@ -166,6 +169,27 @@ class Widths:
             return [int(self.number.read(width) or 0) for width in value]
         except ValueError:
             raise ValueError("must be a list of widths, whole numbers of at least 1") from None
+
+
+@dataclass(frozen=True)
+class Kind:
+    """
+    A class, not an object of it or its name.
+
+    :param base: what it is derived from
+    :param none: whether None is allowed, too
+    """
+
+    base: type
+    none: bool = False
+
+    def read(self, value: Any) -> type | None:
+        if value is None and self.none:
+            return None
+        if isinstance(value, type) and issubclass(value, self.base):
+            return value
+        base = f"{self.base.__module__}.{self.base.__qualname__}"
+        raise ValueError(f"must be a class derived from {base}{' or None' if self.none else ''}")
 
 
 @dataclass(frozen=True)

@@ -201,7 +201,7 @@ class PlaNetPolicy(WorldModelPolicy):
 
 class MlpPolicy(VectorInput, PlaNetPolicy):
     """
-    For vectors, integers and binaries. An image is flattened.
+    For vectors, integers and binaries. An image is flattened, bytes are divided by 255.
 
     Example:
         >>> from dreamzoo import PlaNet

@@ -242,3 +242,54 @@ def test_the_papers_ties_are_no_pairs() -> None:
 def test_an_interval_is_students() -> None:
     assert interval([1.0]) == float("inf")
     assert interval([0.0, 1.0, 2.0]) == pytest.approx(4.30 / 3**0.5)
+
+
+@pytest.mark.parametrize(("epochs", "patience"), [(1, 9), (3, 9), (9, 1), (9, 3)])
+def test_every_cell_is_validated_at_its_end(epochs: int, patience: int) -> None:
+    """However short it is: weights that were never validated would be those of the beginning."""
+    effort = Effort(epochs, patience, valid_every=5, valid_samples=2, test_samples=2, batch_size=40)
+    trainer = Trainer(Cell("sbn", "bernoulli", "st", 1e-2, 0), DIGITS, effort)
+    before = trainer.model.bound(DIGITS.test, 2).mean().item()
+    outcome = trainer.run()
+    assert outcome.epochs >= min(epochs, patience)
+    assert 0 < outcome.best_epoch <= outcome.epochs
+    assert outcome.valid < float("inf")
+    assert outcome.test < before
+
+
+@pytest.mark.parametrize("name", ["epochs", "patience", "test_samples"])
+def test_an_effort_of_nothing_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name}=0 must be at least 1"):
+        Effort(**{name: 0})
+
+
+def test_what_has_diverged_is_no_number_of_the_table() -> None:
+    column = Column("sbn", "bernoulli")
+    lost = [row_of(Cell(*column, "st", 1e-2, 0), outcome(float("inf"), float("inf")))]
+    table = estimator_table([*lost, *rows_in(["gumbel"], column)])
+    assert "| straight-through | diverged (58.9) |" in table
+    assert "over 3 seeds" in table
+    assert agreement(lost, column) == []
+
+
+def test_two_processes_keep_a_cell_once(tmp_path: Path) -> None:
+    """And one that was killed while writing spoils nothing."""
+    path, cell = tmp_path / "results.csv", Cell("vae", "bernoulli", "st", 1e-2, 0)
+    one, other = Results(path, TINY, "abc"), Results(path, TINY, "abc")
+    one.append(cell, outcome(1.0, 2.0))
+    other.append(cell, outcome(1.0, 2.0))
+    assert len(read_rows(path)) == 1
+    with path.open("a") as file:
+        file.write("vae,bernoulli,gumbel,0.01,0,4")
+    assert len(read_rows(path)) == 1
+    other.append(cell._replace(seed=1), outcome(1.0, 2.0))
+    assert [row.seed for row in read_rows(path)] == [0, 1]
+    with pytest.raises(ValueError, match="another file"):
+        Results(path, Effort(), "abc").append(cell, outcome(1.0, 2.0))
+
+
+def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.csv"
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match=r"other\.csv does not hold finished cells"):
+        read_rows(path)

@@ -2,6 +2,8 @@
 
 import copy
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch as th
@@ -18,6 +20,7 @@ from dreamzoo.nn.estimators import (
     InputBaseline,
     MuProp,
     ScoreFunction,
+    SlopeAnnealed,
     StraightThrough,
 )
 from tests.nn.estimators.exact import estimates, functions, make
@@ -215,3 +218,54 @@ def test_slopes_grow_once_an_epoch_to_the_ceiling() -> None:
     assert schedule(40) == pytest.approx(1.04)
     assert schedule(40 * 99) == pytest.approx(4.96)
     assert schedule(40 * 500) == 5.0
+
+
+@pytest.mark.parametrize("make_estimator", [ScoreFunction, MuProp])
+def test_what_makes_the_context_is_not_moved_by_the_baselines_error(
+    make_estimator: type[ScoreFunction],
+) -> None:
+    """An encoder whose features are both the context and where the logits come from."""
+    th.manual_seed(0)
+    features = th.randn(6, 4, requires_grad=True)
+    weight, baseline = th.randn(4, 3), InputBaseline(4, 5)
+
+    def gradient(context: th.Tensor) -> th.Tensor:
+        estimator = make_estimator(center=False, baseline=baseline)
+        belief = Bernoulli(features @ weight)
+        estimate = estimator(
+            lambda draw: (draw(belief) - 0.3).square().sum(-1),
+            th.Generator().manual_seed(0),
+            context,
+        )
+        return th.autograd.grad(estimate.surrogate.sum(), features)[0]
+
+    th.testing.assert_close(gradient(features), gradient(features.detach()))
+
+
+def test_a_mean_over_examples_is_refused() -> None:
+    belief = Bernoulli(th.zeros(8, 5, requires_grad=True))
+    with pytest.raises(ValueError, match=r"shape \(\), .* do not average over them"):
+        ScoreFunction()(lambda draw: draw(belief).sum(-1).mean())
+
+
+def test_muprop_says_that_it_needs_a_slope() -> None:
+    belief = Bernoulli(th.zeros(8, 5, requires_grad=True))
+    for objective in (lambda draw: (draw(belief) > 0.5).sum(-1).float(), lambda _: th.zeros(8)):
+        with pytest.raises(ValueError, match="MuProp needs the slope"):
+            MuProp()(objective)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ExponentialSteps(every=0),
+        lambda: ExponentialSteps(floor=0.0),
+        lambda: Cosine(updates=0),
+        lambda: GrowingSlope(every=-5),
+        lambda: SlopeAnnealed(slope=0.0),
+        lambda: InputBaseline(0),
+    ],
+)
+def test_what_makes_no_sense_is_refused_at_once(make: Callable[[], Any]) -> None:
+    with pytest.raises(ValueError, match=r"=(0|-5|0\.0)\b"):
+        make()

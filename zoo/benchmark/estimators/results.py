@@ -66,16 +66,27 @@ def read_rows(path: Path) -> list[Row]:
     """
     Read what :class:`Results` wrote.
 
-    :param path: of the file; if there is none, nothing is finished
+    :param path: of the file; if there is none, nothing is finished. What follows the last whole
+        line is no row: a process was killed, or the disk was full
+    :raises ValueError: for a file of something else
     """
     if not path.exists():
         return []
     kinds = Row.__annotations__
-    with path.open(newline="") as file:
-        return [
-            Row(**{name: kinds[name](value) for name, value in row.items()})
-            for row in csv.DictReader(file)
-        ]
+    head, *lines = csv.reader(_whole_lines(path.read_text()).splitlines()) or [[]]
+    try:
+        if head not in ([], [*kinds]):
+            raise ValueError
+        values = (zip(kinds, line, strict=True) for line in lines)
+        return [Row(**{name: kinds[name](value) for name, value in row}) for row in values]
+    except ValueError:
+        raise ValueError(
+            f"{path} does not hold finished cells, {', '.join(kinds)}. Give another file: --results"
+        ) from None
+
+
+def _whole_lines(text: str) -> str:
+    return text[: text.rfind("\n") + 1]
 
 
 class Results:
@@ -90,32 +101,44 @@ class Results:
 
     def __init__(self, path: Path, effort: Effort, commit: str) -> None:
         self.path, self.commit = path, commit
-        self.effort = "/".join(map(str, astuple(effort)))
-        for row in self.rows():
-            if row.effort != self.effort:
-                raise ValueError(
-                    f"{path} has cells that were trained with {row.effort}, not {self.effort} "
-                    f"({', '.join(vars(effort))}). Give another file: --results"
-                )
+        self.effort, self._names = "/".join(map(str, astuple(effort))), ", ".join(vars(effort))
+        self.rows()
 
     def rows(self) -> list[Row]:
-        """Read what is finished."""
-        return read_rows(self.path)
+        """
+        Read what is finished.
+
+        :raises ValueError: if some of it was trained with another effort
+        """
+        rows = read_rows(self.path)
+        for row in rows:
+            if row.effort != self.effort:
+                raise ValueError(
+                    f"{self.path} has cells that were trained with {row.effort}, not {self.effort} "
+                    f"({self._names}). Give another file: --results"
+                )
+        return rows
 
     def append(self, cell: Cell, outcome: Outcome) -> None:
         """
-        Add a finished cell. Several processes may do so at once.
+        Add a finished cell, unless another process has added the same meanwhile.
 
         :param cell: that was trained
         :param outcome: what became of it
+        :raises ValueError: if another process has added cells of another effort meanwhile
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         rounded = [round(x, 3) if isinstance(x, float) else x for x in outcome]
-        with locked(f"{self.path}.lock"), self.path.open("a", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            if not file.tell():
-                writer.writerow(Row._fields)
-            writer.writerow([*cell, *rounded, self.effort, self.commit])
+        with locked(f"{self.path}.lock"):
+            if any(row.cell == cell for row in self.rows()):
+                return
+            with self.path.open("a+", newline="") as file:
+                file.seek(0)
+                file.truncate(len(_whole_lines(file.read()).encode()))
+                writer = csv.writer(file, lineterminator="\n")
+                if not file.tell():
+                    writer.writerow(Row._fields)
+                writer.writerow([*cell, *rounded, self.effort, self.commit])
 
 
 def best_rate(tried: dict[float, float]) -> float:
@@ -194,7 +217,7 @@ def train_all(
     Train whatever the table lacks.
 
     After every cell the file is written, and read again: a run that was cut off goes on where it
-    was, and another process may train other columns at the same time.
+    was. Another process may train other columns at the same time; what both train is kept once.
 
     :param results: what is finished
     :param train: trains a cell

@@ -73,17 +73,21 @@ def estimator_table(rows: list[Row]) -> str:
 
 
 def _number(rows: list[Row], column: Column, estimator: str) -> str:
-    tests = [row.test for row in chosen(rows, column, estimator)]
-    paper = f"({PUBLISHED[column][estimator]:.1f})"
+    tests, paper = _tests(rows, column, estimator), f"({PUBLISHED[column][estimator]:.1f})"
     if not tests:
-        return f"- {paper}"
+        return f"{'diverged' if chosen(rows, column, estimator) else '-'} {paper}"
     spread = f" +- {interval(tests):.1f}" if len(tests) > 1 else ""
     return f"{mean(tests):.1f}{spread} {paper}"
 
 
+def _tests(rows: list[Row], column: Column, estimator: str) -> list[float]:
+    """Collect the bounds on the test set of the seeds that have not diverged."""
+    return [row.test for row in chosen(rows, column, estimator) if math.isfinite(row.valid)]
+
+
 def _caption(rows: list[Row]) -> str:
     kept = [chosen(rows, column, name) for column in COLUMNS for name in NAMES]
-    counts = [len(runs) for runs in kept if runs]
+    counts = [len(tests) for c in COLUMNS for name in NAMES if (tests := _tests(rows, c, name))]
     seeds = " to ".join(map(str, sorted({min(counts), max(counts)}))) if counts else "no"
     edges = [runs[0] for runs in kept if runs and runs[0].rate in (RATES[0], RATES[-1])]
     at_edge = ", ".join(f"{TITLES[Column(*r[:2])]} {NAMES[r.estimator]}" for r in edges) or "none"
@@ -105,7 +109,7 @@ def agreement(rows: list[Row], column: Column) -> list[str]:
     :param column: of the table
     :return: lines of a list: best and worst, pairs in the same order, pairs surely in the other
     """
-    runs = {name: [r.test for r in chosen(rows, column, name)] for name in NAMES}
+    runs = {name: _tests(rows, column, name) for name in NAMES}
     means = {name: mean(tests) for name, tests in runs.items() if tests}
     if len(means) < 2:
         return []

@@ -23,6 +23,7 @@ from dreamzoo.nn.estimators import (
     SlopeAnnealed,
     StraightThrough,
 )
+from dreamzoo.nn.settings import Whole, read_settings
 
 #: The seven of table 1, in its order. The first and the third are centered and normalized; section
 #: 4 found that to be necessary for these and for DARN, which is not normalized here.
@@ -43,11 +44,11 @@ TEMPERATURE = ExponentialSteps(rate=1e-4, every=500, floor=0.5)
 @dataclass(frozen=True)
 class Effort:
     """
-    How long a cell is trained and how closely it is looked at.
+    How long a cell is trained and how closely it is looked at; all whole numbers of at least 1.
 
     :param epochs: at most
     :param patience: epochs without a better bound on validation after which training ends
-    :param valid_every: epochs between validations
+    :param valid_every: epochs between validations; there is one at the end, too
     :param valid_samples: importance samples of a validation
     :param test_samples: importance samples of the test (the paper's m)
     :param batch_size: images in an update (MuProp's; the paper does not say)
@@ -59,6 +60,9 @@ class Effort:
     valid_samples: int = 10
     test_samples: int = 1_000
     batch_size: int = 100
+
+    def __post_init__(self) -> None:
+        read_settings("Effort", dict.fromkeys(vars(self), Whole(1)), vars(self))
 
 
 class Cell(NamedTuple):
@@ -146,15 +150,19 @@ class Trainer:
         self.updates = 0
 
     def run(self) -> Outcome:
-        """Train until the bound on validation gets no better, and test the best weights."""
+        """
+        Train until the bound on validation gets no better, and test the best weights.
+
+        :return: its bounds are infinite if training diverged before the first validation
+        """
         effort, began = self.effort, time.process_time()
         best, best_epoch, train, weights = math.inf, 0, math.inf, self._weights()
         losses: list[Tensor] = []
         epoch = 0
-        while epoch < min(effort.epochs, best_epoch + effort.patience):
+        while epoch < (end := min(effort.epochs, best_epoch + effort.patience)):
             losses.append(self.train_epoch())
             epoch += 1
-            if epoch % effort.valid_every:
+            if epoch % effort.valid_every and epoch < end:
                 continue
             valid = self._bound(self.digits.valid, effort.valid_samples)
             if not math.isfinite(valid):
@@ -164,7 +172,8 @@ class Trainer:
                 train = th.stack(losses).mean().item()
             losses.clear()
         self.model.load_state_dict(weights)
-        test = self._bound(self.digits.test, effort.test_samples)
+        has_learned = math.isfinite(best)
+        test = self._bound(self.digits.test, effort.test_samples) if has_learned else math.inf
         return Outcome(epoch, best_epoch, train, best, test, time.process_time() - began)
 
     def train_epoch(self) -> Tensor:

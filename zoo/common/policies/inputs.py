@@ -7,7 +7,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
-from dreamzoo.nn.observations import SINGLE, ObservationCodec, is_byte_image, is_image
+from dreamzoo.nn.observations import SINGLE, ObservationCodec, is_image
 
 
 class VectorInput:
@@ -61,8 +61,6 @@ class ExtractorEncoder(nn.Module):
             x, space = inputs[key.name], key.space
             if key.kind != "image" and isinstance(space, spaces.Box | spaces.MultiBinary):
                 x = x.view(-1, *space.shape)
-                if self.codec.normalize_images and is_byte_image(space):
-                    x = x / 255.0
             parts[key.name] = x
         return self.extractor(parts if self.codec.is_dict else parts[SINGLE])
 

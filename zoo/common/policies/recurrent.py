@@ -1,6 +1,5 @@
 """Policies that remember: SB3's ``predict(obs, state, episode_start)`` for any recurrent agent."""
 
-import inspect
 from abc import abstractmethod
 from collections.abc import Hashable, Mapping
 from typing import Any, ClassVar, Protocol
@@ -18,12 +17,12 @@ from typing_extensions import Self, Unpack
 from dreamzoo.common.arguments import (
     POLICY_DEFAULTS,
     PolicyPlumbing,
-    constructor,
     documented,
     refuse_unknown,
 )
 from dreamzoo.common.policies.inputs import ExtractorEncoder
 from dreamzoo.common.policies.memory_layout import MemoryLayout
+from dreamzoo.common.policies.optimizers import BUILT, make_optimizer
 from dreamzoo.common.policies.recorded_acting import Manner, RecordedActing, named
 from dreamzoo.common.policies.saved import SavedPolicy
 from dreamzoo.nn.actions import ActionCodec
@@ -66,9 +65,7 @@ class RecurrentPolicy(SavedPolicy, BasePolicy):
     #: Whether :meth:`predict` repeats recorded graphs on CUDA; an agent passes its own on.
     cuda_graph: bool = True
     #: What arguments may be.
-    settings: ClassVar[Mapping[str, Setting]] = {"images": Flag()}
-    #: What the constructor takes, those arguments included that it passes on.
-    __signature__: ClassVar[inspect.Signature]
+    settings: ClassVar[Mapping[str, Setting]] = {"images": Flag(), **BUILT}
     #: What the outermost constructor was given.
     _arguments: dict[str, Any]
     _memory: MemoryLayout | None = None
@@ -78,7 +75,6 @@ class RecurrentPolicy(SavedPolicy, BasePolicy):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls.__signature__ = constructor(cls)
         if "__doc__" in vars(cls):
             cls.__doc__ = documented(cls.__doc__, cls.__signature__.parameters)
 
@@ -161,10 +157,10 @@ class RecurrentPolicy(SavedPolicy, BasePolicy):
         :param networks: what each optimizer trains, by the name of its attribute; without any,
             ``optimizer`` trains everything
         """
-        kind: Any = self.optimizer_class  # torch's own base takes no learning rate
+        kind, kwargs = self.optimizer_class, self.optimizer_kwargs
         trained = {name: [*network.parameters()] for name, network in networks.items()}
         for name, parameters in (trained or {"optimizer": self.trained_parameters()}).items():
-            setattr(self, name, kind(parameters, lr=lr_schedule(1), **self.optimizer_kwargs))
+            setattr(self, name, make_optimizer(kind, parameters, lr_schedule(1), kwargs))
         self._optimizer_names = tuple(networks) or ("optimizer",)
 
     @property

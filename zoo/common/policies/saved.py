@@ -3,13 +3,14 @@
 import inspect
 import io
 import pathlib
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import cloudpickle
 import torch as th
 from stable_baselines3.common.policies import BaseModel
 from stable_baselines3.common.utils import ConstantSchedule, get_device
 
+from dreamzoo.common.arguments import constructor
 from dreamzoo.common.storage.agent_file import DATA, TRUSTED, Budget, read_tensors
 from dreamzoo.common.storage.container import FileError, OtherFormat, naming, reading, writing
 from dreamzoo.common.storage.files import replaced_file
@@ -34,6 +35,13 @@ class SavedPolicy(BaseModel):
     :param args: of SB3's ``BaseModel``
     :param kwargs: of SB3's ``BaseModel``
     """
+
+    #: What the constructor takes, those arguments included that it passes on.
+    __signature__: ClassVar[inspect.Signature]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.__signature__ = constructor(cls)
 
     def save(self, path: str | pathlib.Path | io.BufferedIOBase) -> None:
         """
@@ -103,7 +111,7 @@ class SavedPolicy(BaseModel):
             with naming(str(path)):
                 return super().load(path, device)  # type: ignore[arg-type]
         with naming(label):
-            if "lr_schedule" in inspect.signature(cls).parameters:
+            if "lr_schedule" in cls.__signature__.parameters:
                 data["lr_schedule"] = ConstantSchedule(0.0)  # acting needs none
             kind: Any = cls
             with Budget(size):

@@ -3,6 +3,8 @@
 import torch as th
 from torch import Tensor, nn
 
+from dreamzoo.nn.settings import Whole, read_settings
+
 
 class InputBaseline(nn.Module):
     """
@@ -20,6 +22,7 @@ class InputBaseline(nn.Module):
 
     def __init__(self, inputs: int, hidden: int = 100) -> None:
         super().__init__()
+        read_settings("InputBaseline", dict.fromkeys(("inputs", "hidden"), Whole(1)), locals())
         self.body = nn.Sequential(nn.Linear(inputs, hidden), nn.Tanh(), nn.Linear(hidden, 1))
 
     def forward(self, context: Tensor) -> Tensor:
@@ -32,8 +35,8 @@ class Centering(nn.Module):
     Centers learning signals by their running mean and tells, by choice, their spread.
 
     A signal is compared with what earlier calls saw, so the mean adds no bias; the very first one
-    is centered by its own mean, which shortens its gradient by one part in the batch and does not
-    turn it.
+    is centered by its own mean, which shortens its gradient by one part in the batch, and of
+    several layers, whose signals have one mean, turns it a little.
 
     Example:
         >>> import torch

@@ -49,6 +49,8 @@ class SlopeAnnealed(Pathwise):
 
     def __init__(self, slope: float = 1.0) -> None:
         super().__init__()
+        if not slope > 0.0:
+            raise ValueError(f"slope={slope}: the slope of a sigmoid is positive")
         self.slope = slope
 
     def draw(self, belief: Discrete, generator: th.Generator | None = None) -> Tensor:

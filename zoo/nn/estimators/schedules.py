@@ -1,7 +1,27 @@
 """Temperatures and slopes as functions of the number of updates so far."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from dreamzoo.nn.settings import Number, Setting, Whole, read_settings
+
+_TEMPERATURES: Mapping[str, Setting] = dict.fromkeys(
+    ("start", "floor", "end"), Number(0, above=True)
+)
+
+
+def check_schedule(schedule: Any, settings: Mapping[str, Setting]) -> None:
+    """
+    Refuse a schedule that makes no sense.
+
+    :param schedule: whose fields these are
+    :param settings: what they may be; those that it does not have do not count
+    :raises ValueError: names the field
+    """
+    own = {name: setting for name, setting in settings.items() if name in vars(schedule)}
+    read_settings(type(schedule).__name__, own, vars(schedule))
 
 
 @dataclass(frozen=True)
@@ -29,6 +49,9 @@ class ExponentialSteps:
     start: float = 1.0
     floor: float = 0.5
 
+    def __post_init__(self) -> None:
+        check_schedule(self, {"rate": Number(0), "every": Whole(1), **_TEMPERATURES})
+
     def __call__(self, update: int) -> float:
         changed = update // self.every * self.every
         return max(self.floor, self.start * math.exp(-self.rate * changed))
@@ -53,6 +76,9 @@ class Cosine:
     updates: int = 150_000
     start: float = 1.0
     end: float = 1 / 16
+
+    def __post_init__(self) -> None:
+        check_schedule(self, {"updates": Whole(1), **_TEMPERATURES})
 
     def __call__(self, update: int) -> float:
         share = (1 + math.cos(math.pi * min(update / self.updates, 1.0))) / 2
@@ -83,6 +109,10 @@ class GrowingSlope:
     growth: float = 0.04
     start: float = 1.0
     ceiling: float = 5.0
+
+    def __post_init__(self) -> None:
+        slopes = dict.fromkeys(("start", "ceiling"), Number(0, above=True))
+        check_schedule(self, {"every": Whole(1), "growth": Number(0), **slopes})
 
     def __call__(self, update: int) -> float:
         return min(self.ceiling, self.start + self.growth * (update // self.every))

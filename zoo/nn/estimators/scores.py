@@ -47,7 +47,8 @@ def per_example(x: Tensor, loss: Tensor) -> Tensor:
     :raises ValueError: if their numbers of examples differ
     """
     lead = loss.dim()
-    if x.shape[:lead] != loss.shape:
+    averaged = lead == 0 and x.dim() > 1
+    if x.shape[:lead] != loss.shape or averaged:
         raise ValueError(
             f"The model's losses have the shape {tuple(loss.shape)}, a layer's variables "
             f"{tuple(x.shape)}: return one loss for each example, and do not average over them."
@@ -123,7 +124,7 @@ class ScoreFunction(Estimator):
         if self.baseline is not None:
             if context is None:
                 raise ValueError("The baseline predicts from a context: estimator(f, context=x)")
-            raw = raw - self.baseline(context)
+            raw = raw - self.baseline(context.detach())  # which its error shall not move
         scale = th.ones((), dtype=raw.dtype, device=raw.device)
         if self.centering is not None:
             raw, scale = self.centering(raw)
@@ -167,6 +168,12 @@ class MuProp(ScoreFunction):
     ) -> Estimate:
         means: list[Tensor] = []
         at_means = objective(partial(_mean, means=means))
+        if not means or not at_means.requires_grad:
+            raise ValueError(
+                "MuProp needs the slope of the loss at the means of what is drawn, and there is "
+                "none: the model draws nothing, or its loss has no gradient towards it. Use "
+                "ScoreFunction, which needs no slope."
+            )
         slopes = th.autograd.grad(at_means.sum(), means, materialize_grads=True)
         draws = Recorder(generator)
         loss = objective(draws)

@@ -21,7 +21,8 @@ class Codebook(nn.Module):
     A code is the running mean of the vectors that it is nearest to (van den Oord et al. 2017,
     appendix A.1), which takes the place of a loss: no gradient reaches it. A code of which hardly
     a vector is found any more is put where one of the newest is (Dhariwal et al. 2020, section
-    3.1). At first no code stands for any: the first update puts all of them where vectors are.
+    3.1). At first no code stands for any: the first update puts all of them where vectors are,
+    unless ``revive`` is 0.
 
     Example:
         >>> import torch
@@ -83,7 +84,9 @@ class Codebook(nn.Module):
         kept = self.decay * self.shares[..., None] * self.codes
         codes = (kept + (1.0 - self.decay) * total) / shares[..., None]
         codes = th.where(shares[..., None] > 0.0, codes, self.codes)
-        dead = self.shares < self.revive / shares.shape[-1]
+        dead = shares < self.revive / shares.shape[-1]
+        if self.revive > 0.0:
+            dead = dead | ~self.shares.any()  # at first all
         rows = th.randint(
             len(vectors), shares.shape, generator=generator, device=vectors.device
         )  # (S, C)

@@ -41,7 +41,9 @@ class GumbelLatents(CategoricalLatents):
     :param hard: round what is drawn
     """
 
-    settings: ClassVar[Mapping[str, Setting]] = {"temperature": Line(0.01)}
+    settings: ClassVar[Mapping[str, Setting]] = {
+        "temperature": Line(0.01, such_as=(1.0, 0.5, 100_000))
+    }
     temperature: Tensor
 
     def __init__(
