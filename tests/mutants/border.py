@@ -25,6 +25,27 @@ OF_DREAMS = ("tests/envs/dreams",)
 
 MUTANTS = [
     Mutant(
+        "observations: images of bytes that are read as vectors stay as large as they are",
+        OBS,
+        "return x / 255.0 if self._holds_bytes(key) else x",
+        "return x",
+        OF_OBS,
+    ),
+    Mutant(
+        "observations: normalized images are divided, too",
+        OBS,
+        'is_raw = key.kind == "vector" and key.name not in self.normalized',
+        'is_raw = key.kind == "vector"',
+        OF_OBS,
+    ),
+    Mutant(
+        "settings: a class is not asked for",
+        SETTINGS,
+        "if isinstance(value, type) and issubclass(value, self.base):",
+        "if True:",
+        OF_SETTINGS,
+    ),
+    Mutant(
         "actions: both bounds are swapped",
         ACTIONS,
         "value = xp.where(unit < 0, bounds.low + distance, bounds.high - distance)",

@@ -206,4 +206,22 @@ MUTANTS = [
         "        if self._counts_on_steps():\n",
         "        if False:\n",
     ),
+    _mutant(
+        AGENT,
+        "another weight of the entropy is not followed",
+        "if self._weight_of not in (None, self.ent_coef):",
+        "if False:",
+    ),
+    _mutant(
+        AGENT,
+        "a weight that was learned stays beside a fixed one",
+        "self.log_ent_coef = self.ent_coef_optimizer = self.ent_coef_tensor = None",
+        "pass",
+    ),
+    _mutant(
+        LOOP,
+        "nothing is learned from",
+        "if gradient_steps and not self.replay_buffer.size():",
+        "if False:",
+    ),
 ]

@@ -158,10 +158,29 @@ MUTANTS = [
         "(action + std * noise)",
     ),
     _mutant(
-        SHARED,
+        "zoo/nn/dreamer_model.py",
         "rewards are learned as they are",
         'rewards.tanh() if self.reward_transform == "tanh" else rewards',
         "rewards",
+    ),
+    _mutant(
+        SHARED,
+        "the model does not say what it learns of rewards from now on",
+        "model.reward_transform = self.policy._arguments[name] = self.reward_transform",
+        "pass",
+    ),
+    _mutant(
+        SHARED,
+        "policy_kwargs override the agent",
+        "for name in own.keys() & self.policy_kwargs.keys():",
+        "for name in ():",
+    ),
+    Mutant(
+        "Dreamer agents: reality's rewards are compared with what was learned of them",
+        "zoo/analysis/agreement.py",
+        "real = real._replace(rewards=unit.earned(to_host(learned)))",
+        "pass",
+        ("tests/analysis/test_agreement.py",),
     ),
     _mutant(
         V2,

@@ -158,9 +158,16 @@ MUTANTS = [
     Mutant(
         "open loop: rewards one step off",
         OPEN_LOOP,
-        "reward = th.stack([batch.rewards, expected])",
-        "reward = th.stack([batch.rewards, expected.roll(1, 1)])",
+        "reward = th.stack([model.as_learned(batch.rewards), expected])",
+        "reward = th.stack([model.as_learned(batch.rewards), expected.roll(1, 1)])",
         ("tests/analysis/test_open_loop.py",),
+    ),
+    Mutant(
+        "open loop: true rewards are not as they were learned",
+        OPEN_LOOP,
+        "reward = th.stack([model.as_learned(batch.rewards), expected])",
+        "reward = th.stack([batch.rewards, expected])",
+        ("tests/analysis/test_agreement.py",),
     ),
     Mutant(
         "evaluation: the interval of the population's deviation",

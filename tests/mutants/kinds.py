@@ -64,15 +64,22 @@ MUTANTS = [
     Mutant(
         "codebook: the first update leaves codes where chance has put them",
         BOOK,
-        "dead = self.shares < self.revive / shares.shape[-1]",
-        "dead = shares < self.revive / shares.shape[-1]",
+        "dead = dead | ~self.shares.any()",
+        "pass",
         OF_BOOK,
     ),
     Mutant(
         "codebook: a dead code is measured by all vectors, not by its fair share",
         BOOK,
+        "dead = shares < self.revive / shares.shape[-1]",
+        "dead = shares < self.revive",
+        OF_BOOK,
+    ),
+    Mutant(
+        "codebook: a dead code is measured before it was found",
+        BOOK,
+        "dead = shares < self.revive / shares.shape[-1]",
         "dead = self.shares < self.revive / shares.shape[-1]",
-        "dead = self.shares < self.revive",
         OF_BOOK,
     ),
     Mutant(

@@ -82,9 +82,23 @@ MUTANTS = [
     Mutant(
         "collecting: action noise is ignored",
         REPLAY_AGENT,
-        "return action + th.as_tensor(noise, device=self.device)",
+        "return (action + th.as_tensor(noise, device=self.device)).clamp(-1.0, 1.0)",
         "return action",
         TESTS,
+    ),
+    Mutant(
+        "collecting: action noise leaves the bounds",
+        REPLAY_AGENT,
+        "return (action + th.as_tensor(noise, device=self.device)).clamp(-1.0, 1.0)",
+        "return action + th.as_tensor(noise, device=self.device)",
+        TESTS,
+    ),
+    Mutant(
+        "collecting: a ratio of 0 still updates once",
+        REPLAY_AGENT,
+        "if not self.train_ratio:",
+        "if False:",
+        ("tests/dreamer_v3/test_updates.py",),
     ),
     Mutant(
         "acting: the state is forgotten at every call",

@@ -16,7 +16,7 @@ class Folder:
         if value is None:
             return None
         if isinstance(value, str | os.PathLike):
-            return os.fspath(value)  # type: ignore[return-value]
+            return os.fspath(value)
         raise ValueError("must be the path of a folder, or None")
 
 
