@@ -290,6 +290,8 @@ def test_two_processes_keep_a_cell_once(tmp_path: Path) -> None:
 
 def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.csv"
+    path.write_text("task,ki")  # a process was killed at its first line
+    assert read_rows(path) == []
     path.write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match=r"other\.csv does not hold finished cells"):
         read_rows(path)

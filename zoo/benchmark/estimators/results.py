@@ -73,11 +73,11 @@ def read_rows(path: Path) -> list[Row]:
     if not path.exists():
         return []
     kinds = Row.__annotations__
-    head, *lines = csv.reader(_whole_lines(path.read_text()).splitlines()) or [[]]
+    lines = [*csv.reader(_whole_lines(path.read_text()).splitlines())]
     try:
-        if head not in ([], [*kinds]):
+        if lines and lines[0] != [*kinds]:
             raise ValueError
-        values = (zip(kinds, line, strict=True) for line in lines)
+        values = (zip(kinds, line, strict=True) for line in lines[1:])
         return [Row(**{name: kinds[name](value) for name, value in row}) for row in values]
     except ValueError:
         raise ValueError(
