@@ -164,7 +164,9 @@ def test_noise_of_the_host_is_new_in_every_step(where: str) -> None:
     np.random.seed(0)
     agent.learn(20)
     assert n_recorded(agent.policy) == 0
-    assert len(np.unique(agent.replay_buffer.actions[:20])) == 20
+    actions = agent.replay_buffer.actions[:20].flatten()
+    inside = actions[np.abs(actions) < 1.0]  # the others are clipped
+    assert len(np.unique(inside)) == len(inside) > 10
 
 
 @pytest.mark.parametrize("deterministic", [False, True])

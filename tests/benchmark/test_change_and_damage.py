@@ -17,7 +17,9 @@ import dreamzoo
 from dreamzoo.analysis.callbacks import SeededEvalCallback
 from dreamzoo.benchmark.many.job import Job
 from dreamzoo.benchmark.many_runs import collect_all, train_all
-from dreamzoo.benchmark.results.evaluations import collect, read_rows
+from dreamzoo.benchmark.results.aggregates import interquartile_mean, stratified_interval
+from dreamzoo.benchmark.results.evaluations import Evaluation, collect, read_rows, read_run
+from dreamzoo.benchmark.results.logs import read_log
 from dreamzoo.benchmark.run_config import (
     FREE,
     Run,
@@ -282,3 +284,62 @@ def test_a_table_that_lacks_successes_from_before_goes_on(tmp_path: Path) -> Non
     callback.resume(8, 1)
     assert callback.evaluations_timesteps == [4, 8]
     assert callback.evaluations_successes == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda line: line + ",foo",
+        lambda line: line.rpartition(",")[0],
+        lambda line: line[: len(line) // 2],
+        lambda line: line.replace(",1,", ",1.0,", 1),
+    ],
+)
+def test_a_damaged_line_of_results_is_named_before_anything_is_trained(
+    damage: Callable[[str], str], make: Callable[[int], Run], tmp_path: Path
+) -> None:
+    file = tmp_path / "results.csv"
+    collect_all([begin(make(1), 10.0)], file)
+    head, line, *rest = file.read_text().splitlines()
+    file.write_text("\n".join([head, damage(line), *rest]) + "\n")
+    with pytest.raises(ValueError, match=r"results\.csv, line 2: .* is not an evaluation"):
+        read_rows(file)
+    asked = ["--tasks", "CartPole-v1", "--agents", "ppo", "--budget", "smoke", "--seed", "0"]
+    with pytest.raises(SystemExit, match="line 2"):
+        main(["benchmark", "run", *asked, "--out", str(tmp_path)])
+    assert not (tmp_path / "CartPole-v1-ppo-0").exists()
+
+
+def test_a_column_that_is_none_is_named(tmp_path: Path) -> None:
+    (tmp_path / "results.csv").write_text(",".join([*Evaluation._fields, "note"]) + "\n")
+    with pytest.raises(ValueError, match=r"other than these or missing: note"):
+        read_rows(tmp_path / "results.csv")
+
+
+@pytest.mark.parametrize("text", ['[{"args": ', "[]", '[{"args": {}}]', "{}"])
+def test_a_damaged_description_of_a_run_is_named(text: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=r"config\.json is not what dreamzoo train writes"):
+        read_run(tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_anything_is_trained(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    asked = ["--tasks", "CartPole-v1", "--agents", "ppo", "--budget", "smoke", "--seed", "0"]
+    with pytest.raises(SystemExit, match="nothing was begun"):
+        main(["benchmark", "run", *asked, "--out", str(tmp_path / "file")])
+
+
+def test_half_a_line_of_a_log_is_none(tmp_path: Path) -> None:
+    log = tmp_path / "progress.csv"
+    log.write_text("time/total_timesteps,train/loss\n10,0.5\n20,4e-")
+    assert read_log(tmp_path)["train/loss"] == [(10, 0.5)]
+    log.write_text("time/total_timesteps,train/loss\n10,much\n20,0.5\n")
+    with pytest.raises(ValueError, match=r"progress\.csv, line 2, is not what"):
+        read_log(tmp_path)
+
+
+def test_of_nan_there_is_no_mean() -> None:
+    scores = np.array([[0.1, np.nan], [0.2, 0.3]])
+    assert np.isnan(interquartile_mean(scores))
+    assert np.isnan(stratified_interval(scores)).all()

@@ -32,9 +32,13 @@ def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     search = importlib.import_module("rl_zoo3.hyperparams_opt")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "Agg")
-    known = [utils.ALGOS, search.HYPERPARAMS_SAMPLER, search.HYPERPARAMS_CONVERTER, gym.registry]
-    before = [dict(each) for each in known]
+    known = [utils.ALGOS, search.HYPERPARAMS_SAMPLER, search.HYPERPARAMS_CONVERTER]
+    before, ids = [dict(each) for each in known], set(gym.registry)
     yield
+    # What packages register when they are first imported stays: they would not do so again.
+    for env in set(gym.registry) - ids:
+        if gym.registry[env].entry_point == "dreamzoo.envs:make_env":
+            del gym.registry[env]
     for each, content in zip(known, before, strict=True):
         each.clear()
         each.update(content)

@@ -19,7 +19,7 @@ GLANCE = 6
 
 def write_open_loop(
     folder: pathlib.Path, shown: OpenLoop, codec: ObservationCodec, scale: int = 2
-) -> None:
+) -> list[str]:
     """
     Write truth, prediction and error.
 
@@ -34,14 +34,15 @@ def write_open_loop(
         >>> shown = OpenLoop(numbers, numbers, torch.zeros(2, 1, 10), context=3)
         >>> folder = pathlib.Path()
         >>> write_open_loop(folder, shown, ObservationCodec(spaces.Box(-1, 1, (2,))))
-        >>> [path.name for path in folder.iterdir()]
         ['open_loop.png']
 
     :param folder: receives a video and a picture named after each image, and ``open_loop.png``
     :param shown: sequences (B, T) and what the model says of them
     :param codec: of the model's observations
     :param scale: magnification of images
+    :return: names of the files
     """
+    written = ["open_loop.png"]
     for key in image_keys(codec):
         frames = image_frames(shown, key).transpose(0, 2, 3, 1)
         frames = frames.repeat(scale, axis=1).repeat(scale, axis=2)
@@ -50,4 +51,6 @@ def write_open_loop(
         every = np.linspace(0, length - 1, GLANCE).round().astype(int)
         strip = np.concatenate(list(frames[every, :, : frames.shape[2] // sequences]), axis=1)
         imageio.imwrite(folder / f"{key.name}.png", strip)
+        written += [f"{key.name}.mp4", f"{key.name}.png"]
     vector_figure(shown, codec).savefig(folder / "open_loop.png", dpi=120)
+    return written

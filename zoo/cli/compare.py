@@ -19,6 +19,7 @@ from dreamzoo.analysis.agreement_report import agreement_figure, agreement_table
 from dreamzoo.analysis.sb3_agents import load_policy
 from dreamzoo.cli.arguments import add_model, add_threads, make_parser, plain_errors, seed, whole
 from dreamzoo.cli.real_env import add_env, make_real_env
+from dreamzoo.common.storage.files import check_folder
 from dreamzoo.envs.dreams.load_model import load_model
 
 
@@ -39,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
         model = load_model(args.model, trusted=args.trusted)
         env = make_real_env(args, model, args.episodes)
         policy = load_policy(args.policy, model, env, args.trusted)
-        args.out.mkdir(parents=True, exist_ok=True)
+        check_folder(args.out)
     result = compare_with_dream(
         model,
         policy,

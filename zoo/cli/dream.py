@@ -31,6 +31,7 @@ from dreamzoo.cli.arguments import (
 )
 from dreamzoo.cli.real_env import add_env, make_real_env, parse_args
 from dreamzoo.common.environments.normalizer import load_normalizer
+from dreamzoo.common.storage.files import check_folder
 from dreamzoo.envs.dreams.load_model import load_model
 
 
@@ -52,10 +53,10 @@ def main(argv: list[str] | None = None) -> None:
             n_sequences=args.sequences, length=args.length, context=args.context, seed=args.seed
         )
         model = load_model(args.model, trusted=args.trusted)
+        check_folder(args.out)
         shown = _replayed(model, look, args) if args.env is None else _played(model, args)
-        args.out.mkdir(parents=True, exist_ok=True)
-    write_open_loop(args.out, shown, model.policy.observation_codec, args.scale)
-    print(f"Wrote {', '.join(sorted(path.name for path in args.out.iterdir()))} to {args.out}/")
+    written = write_open_loop(args.out, shown, model.policy.observation_codec, args.scale)
+    print(f"Wrote {', '.join(sorted(written))} to {args.out}/")
 
 
 def _replayed(model: Any, look: DreamVideoCallback, args: Namespace) -> OpenLoop:

@@ -25,6 +25,7 @@ from dreamzoo.cli.arguments import (
     whole,
 )
 from dreamzoo.cli.real_env import add_env, make_real_env
+from dreamzoo.common.storage.files import check_folder
 from dreamzoo.common.storage.inspection import describe_own
 from dreamzoo.envs.dreams.load_model import load_model
 
@@ -47,7 +48,11 @@ def main(argv: list[str] | None = None) -> None:
             load_replay(model, args.replay, args.trusted)
         env = make_real_env(args, model, args.episodes)
         held = describe_own(args.model)
-        args.out.parent.mkdir(parents=True, exist_ok=True)
+        if args.out.is_dir():
+            raise ValueError(
+                f"--out {args.out} is a folder; expected the name of a page, page.html."
+            )
+        check_folder(args.out.parent)
     page = model_report(
         model,
         env,

@@ -42,12 +42,19 @@ def make_train_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--env", type=env_name, help="default: CartPole-v1; see dreamzoo.envs.make_env"
     )
-    parser.add_argument("-e", "--env-kwargs", nargs="*", type=parse_value)
+    pairs = "key=value ..., arguments of"
+    parser.add_argument(
+        "-e", "--env-kwargs", nargs="*", type=parse_value, help=f"{pairs} the environment"
+    )
     parser.add_argument(
         "--policy", help="default: MlpPolicy, CnnPolicy or MultiInputPolicy, by the suite"
     )
-    parser.add_argument("-p", "--policy-kwargs", nargs="*", type=parse_value)
-    parser.add_argument("-a", "--agent-kwargs", nargs="*", type=parse_value)
+    parser.add_argument(
+        "-p", "--policy-kwargs", nargs="*", type=parse_value, help=f"{pairs} the policy"
+    )
+    parser.add_argument(
+        "-a", "--agent-kwargs", nargs="*", type=parse_value, help=f"{pairs} the agent's constructor"
+    )
     parser.add_argument(
         "--normalize", action="store_true", help="observations of mean 0 and variance 1"
     )

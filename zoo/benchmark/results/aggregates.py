@@ -6,6 +6,7 @@ package rliable, whose newest version, 1.2.0, does not run beside pandas 3; test
 numbers.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -47,8 +48,10 @@ def interquartile_mean(scores: np.ndarray) -> float:
         >>> interquartile_mean(np.array([[0.0, 1.0], [3.0, 100.0]]))
         2.0
 
-    :param scores: of runs, in any shape
+    :param scores: of runs, in any shape; of NaN there is no mean
     """
+    if np.isnan(scores).any():  # sorted, it would count as the best
+        return math.nan
     flat = np.sort(scores, axis=None)
     cut = flat.size // 4
     return float(flat[cut : flat.size - cut].mean())
@@ -73,6 +76,8 @@ def stratified_interval(
     :param seed: of the draws
     :return: the ends of the interval
     """
+    if np.isnan(scores).any():
+        return math.nan, math.nan
     seeds, tasks = scores.shape
     rows = np.random.default_rng(seed).integers(seeds, size=(samples, seeds, tasks))
     drawn = np.sort(scores[rows, np.arange(tasks)].reshape(samples, -1), axis=1)

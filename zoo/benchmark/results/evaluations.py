@@ -87,16 +87,31 @@ def read_rows(path: Path) -> list[Evaluation]:
     """
     Read the evaluations in a file; no file, none.
 
-    :raises ValueError: for a file of something else
+    :raises ValueError: for a file of something else, or with a damaged line
     """
     if not path.exists():
         return []
-    types = Evaluation.__annotations__
+    types, found = Evaluation.__annotations__, list[Evaluation]()
     with path.open(newline="") as file:
-        rows = csv.DictReader(file)
-        if rows.fieldnames is None or set(rows.fieldnames) != types.keys():
-            raise ValueError(f"{path} has not the columns {', '.join(types)}.")
-        return [Evaluation(**{k: types[k](v) for k, v in row.items()}) for row in rows]
+        lines = csv.reader(file)
+        head = next(lines, [])
+        if set(head) != types.keys():
+            strange = ", ".join(sorted(set(head) ^ types.keys()))
+            raise ValueError(
+                f"{path} has not the columns {', '.join(types)}, no more and no less (other than "
+                f"these or missing: {strange}). Give another file, or move this one away."
+            )
+        for line in lines:
+            try:
+                values = dict(zip(head, line, strict=True))
+                found.append(Evaluation(**{k: types[k](v) for k, v in values.items()}))
+            except ValueError:
+                raise ValueError(
+                    f"{path}, line {lines.line_num}: {','.join(line)!r} is not an evaluation, "
+                    f"{', '.join(head)}. Mend the line or take it out; dreamzoo benchmark collect "
+                    "writes the rows of a run anew."
+                ) from None
+    return found
 
 
 def read_progress(folder: Path) -> Progress:
@@ -143,8 +158,14 @@ def _read_config(folder: Path) -> list[dict[str, Any]]:
     path = folder / CONFIG
     if not path.is_file():
         raise ValueError(f"There is no run in {folder}: it has no {CONFIG}.")
-    entries: list[dict[str, Any]] = json.loads(path.read_text())
-    return entries
+    try:
+        entries: list[dict[str, Any]] = json.loads(path.read_text())
+        needed = "agent", "env", "env_kwargs", "seed", "steps", "eval_every", "n_envs"
+        if all(name in entries[-1]["args"] for name in needed) and "commit" in entries[0]:
+            return entries
+    except (ValueError, LookupError, TypeError):
+        pass
+    raise ValueError(f"{path} is not what dreamzoo train writes.")
 
 
 def _read_table(folder: Path, tries: int = 5) -> Mapping[str, np.ndarray]:

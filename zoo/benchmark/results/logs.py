@@ -23,12 +23,19 @@ def read_log(folder: Path) -> dict[str, list[tuple[int, float]]]:
     found: dict[str, list[tuple[int, float]]] = {}
     for start, path in sorted(logs.items()):
         found = {k: [(at, x) for at, x in pairs if at <= start] for k, pairs in found.items()}
-        with path.open(newline="") as file:
-            for row in csv.DictReader(file):
+        # A line that was cut off, when the process was killed or the disk was full, is none.
+        text = path.read_text()
+        rows = csv.DictReader(text[: text.rfind("\n") + 1].splitlines())
+        try:
+            for row in rows:
                 if step := row["time/total_timesteps"]:
                     for name, value in row.items():
                         if value:
                             found.setdefault(name, []).append((int(step), float(value)))
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(
+                f"{path}, line {rows.line_num}, is not what dreamzoo train logs. Mend or move it."
+            ) from None
     return dict(sorted(found.items()))
 
 

@@ -89,7 +89,9 @@ def result_table(
         for task, end in frames.items():
             curves = [row for row in shown if (row.agent, row.task) == (agent, task)]
             x = list(final_returns(curves, end, windows[task]).values())
-            mean, low, high = rounded(float(np.mean(x)), min(x), max(x)) if x else ("", "", "")
+            mean, low, high = (
+                rounded(*(float(of(x)) for of in (np.mean, np.min, np.max))) if x else ("", "", "")
+            )
             cells.append(f"{mean} ({low} to {high}; {len(x)})" if x else "-")
         rows.append([style.name, *cells, *_over_all(scores, agent)])
     tasks = [find_task(task) for task in frames]

@@ -116,7 +116,7 @@ def _comparison(args: argparse.Namespace) -> tuple[Comparison, str]:
 
 def _seeds(args: argparse.Namespace) -> list[int]:
     if args.seed is not None:
-        return list(args.seed)
+        return list(dict.fromkeys(args.seed))
     count = args.seeds or ["3"]
     if len(count) > 1:
         raise ValueError(

@@ -44,7 +44,7 @@ from dreamzoo.benchmark.results.table import result_table
 from dreamzoo.benchmark.run_config import Run, as_begun, changes
 from dreamzoo.cli.arguments import make_parser, plain_errors, whole
 from dreamzoo.cli.benchmark.choose import Chosen, add_choice, choose
-from dreamzoo.common.storage.files import locked, replaced_file
+from dreamzoo.common.storage.files import check_folder, locked, replaced_file
 from dreamzoo.launch import Backend, NotReady
 from dreamzoo.launch.on_ray import RayTasks
 
@@ -90,8 +90,10 @@ def main(argv: list[str] | None = None) -> None:
         backend = _backend(args)
         chosen = choose(args)
         refuse_unfit(chosen.comparison.seeded([0], tasks=_tasks(chosen), agents=_agents(chosen)))
+        check_folder(chosen.folder)
+        results = chosen.folder / "results.csv"
+        read_rows(results)  # a damaged one is told before anything is trained
         runs, anew, skipped = decide(chosen.runs, args.changed)
-    results = chosen.folder / "results.csv"
 
     def grow() -> None:
         # What cannot be read by now is read, or said, at the end.
@@ -125,7 +127,8 @@ def main(argv: list[str] | None = None) -> None:
         names = ", ".join(run.out.name for run in skipped)
         left.append(
             f"{len(skipped)} skipped, whose settings have changed: {names}. Say --changed keep, "
-            "anew or skip."
+            f"anew or skip. {results.name} has no evaluations of other settings; dreamzoo "
+            "benchmark collect puts those of such a run into a file of its own."
         )
     if failed or found.unreadable or (skipped and args.changed is None):
         raise SystemExit(" ".join(left))

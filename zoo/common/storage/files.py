@@ -165,6 +165,9 @@ def sync_folder(folder: pathlib.Path) -> None:
             os.close(handle)
 
 
+_EXPLAINED = "this file was not written"
+
+
 @contextlib.contextmanager
 def explained(path: pathlib.Path) -> Iterator[None]:
     """
@@ -178,12 +181,12 @@ def explained(path: pathlib.Path) -> Iterator[None]:
         yield
     except (OSError, RuntimeError) as error:
         cause = _system_error(error, before)
-        if cause is None:
+        if cause is None or _EXPLAINED in str(cause):
             raise
         raise OSError(
             cause.errno,
-            f"{cause.strerror}: this file was not written, and one that was there before is as it "
-            "was. Make room, or save in another folder",
+            f"{cause.strerror}: {_EXPLAINED}, and one that was there before is as it was. Make "
+            "room, or save in another folder",
             str(path),
         ) from error
 
