@@ -53,8 +53,8 @@ def main(argv: list[str] | None = None) -> None:
             n_sequences=args.sequences, length=args.length, context=args.context, seed=args.seed
         )
         model = load_model(args.model, trusted=args.trusted)
-        check_folder(args.out)
         shown = _replayed(model, look, args) if args.env is None else _played(model, args)
+        check_folder(args.out)
     written = write_open_loop(args.out, shown, model.policy.observation_codec, args.scale)
     print(f"Wrote {', '.join(sorted(written))} to {args.out}/")
 
