@@ -183,4 +183,25 @@ MUTANTS = [
         "batch_length=LENGTH",
         SCALING_TESTS,
     ),
+    Mutant(
+        "results: runs that scored NaN count as the best",
+        AGGREGATES,
+        "    if np.isnan(scores).any():  # sorted, it would count as the best\n",
+        "    if False:\n",
+        ("tests/benchmark/test_change_and_damage.py",),
+    ),
+    Mutant(
+        "results: half a line of a log is read",
+        "zoo/benchmark/results/logs.py",
+        'text[: text.rfind("\\n") + 1]',
+        "text",
+        ("tests/benchmark/test_change_and_damage.py",),
+    ),
+    Mutant(
+        "results: a damaged file is told when runs are finished",
+        RUN,
+        "read_rows(results)  # a damaged",
+        "pass  # a damaged",
+        ("tests/benchmark/test_change_and_damage.py",),
+    ),
 ]
