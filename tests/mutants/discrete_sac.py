@@ -4,8 +4,16 @@ from tests.mutants.mutant import Mutant
 
 AGENT, LOSSES = "zoo/discrete_sac/discrete_sac.py", "zoo/discrete_sac/losses.py"
 POLICIES, LOOP = "zoo/discrete_sac/policies.py", "zoo/common/transition_agent.py"
-TESTS = ("tests/discrete_sac/test_losses.py", "tests/discrete_sac/test_agent.py")
-CONTRACT = ("tests/discrete_sac/test_agent.py", "tests/sb3/test_contract.py")
+TESTS = (
+    "tests/discrete_sac/test_losses.py",
+    "tests/discrete_sac/test_agent.py",
+    "tests/discrete_sac/test_changes.py",
+)
+CONTRACT = (
+    "tests/discrete_sac/test_agent.py",
+    "tests/discrete_sac/test_changes.py",
+    "tests/sb3/test_contract.py",
+)
 
 
 def _mutant(file: str, what: str, old: str, new: str) -> Mutant:

@@ -1,7 +1,7 @@
 """
 The rows of table 2 of DreamerV2's paper in small: a game of 10x10 pixels, as a flat vector.
 
-Read by the agent's CNN the game was not learned in 40,000 steps, see docs/agents/dreamer_v2.md.
+Read by the agent's CNN the game was not learned in 36,000 steps, see docs/agents/dreamer_v2.md.
 """
 
 from collections.abc import Iterator
