@@ -188,3 +188,14 @@ def test_what_a_replay_keeps_is_not_changed_on_the_way(make_agent: MakeAgent) ->
             agent.learn(30)
         agent.replay_context = was
         agent.learn(30)
+
+
+def test_the_logged_ratio_counts_updates_since_the_steps_were_reset(make_agent: MakeAgent) -> None:
+    agent = make_agent(train_ratio=3.0).learn(150)
+    first = agent._n_updates
+    agent.learn(150)
+    agent.train(0)  # logs where it stands
+    per_update = agent.batch_size * agent.batch_length / agent.num_timesteps
+    expected = (agent._n_updates - first) * per_update
+    assert agent.logger.name_to_value["train/replay_ratio"] == pytest.approx(expected)
+    assert 0 < first < agent._n_updates
