@@ -191,11 +191,13 @@ def test_what_a_replay_keeps_is_not_changed_on_the_way(make_agent: MakeAgent) ->
 
 
 def test_the_logged_ratio_counts_updates_since_the_steps_were_reset(make_agent: MakeAgent) -> None:
-    agent = make_agent(train_ratio=3.0).learn(150)
-    first = agent._n_updates
-    agent.learn(150)
-    agent.train(0)  # logs where it stands
+    agent = make_agent(train_ratio=3.0)
+    updates = []
+    for _ in range(2):
+        agent.learn(150)
+        agent.train(0)  # logs where it stands
+        updates.append(agent.logger.name_to_value["train/n_updates"])
     per_update = agent.batch_size * agent.batch_length / agent.num_timesteps
-    expected = (agent._n_updates - first) * per_update
+    expected = (updates[1] - updates[0]) * per_update
     assert agent.logger.name_to_value["train/replay_ratio"] == pytest.approx(expected)
-    assert 0 < first < agent._n_updates
+    assert 0 < updates[0] < updates[1]
