@@ -94,3 +94,15 @@ def test_the_installed_command_is_main() -> None:
     found = re.search(r'^dreamzoo = "(.*):(.*)"$', scripts, re.MULTILINE)
     assert found is not None
     assert getattr(importlib.import_module(found[1]), found[2]) is main
+
+
+def test_help_says_what_arguments_are_by_default(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "--episodes EPISODES default: 50 " in said
+    assert "--env ENV see dreamzoo.envs.make_env, default: CartPole-v1 " in said
+    assert said.count("default: sampled policy") == 1
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])  # whose arguments have none in the parser
+    assert "SUPPRESS" not in capsys.readouterr().out

@@ -18,10 +18,13 @@ from dreamzoo.common.storage.saves import newest
 TINY = ["-p", "size=debug", "-a", "batch_size=2", "batch_length=8", "train_ratio=4"]
 
 
-def test_train_writes_everything_and_resumes(tmp_path: Path) -> None:
-
+def test_train_writes_everything_and_resumes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     common = ["--eval-episodes", "2", "--eval-every", "50", "--out", str(tmp_path), *TINY]
     main(["train", "--steps", "100", *common])
+    said = f"Trained for 100 steps; {tmp_path} holds the agent and its evaluations.\n"
+    assert capsys.readouterr().out.endswith(said)
     written = {path.name for path in tmp_path.iterdir()}
     assert {"config.json", "progress.csv", "evaluations.npz"} <= written
     assert {"model.zip", "replay_buffer.npz"} <= {path.name for path in newest(tmp_path).iterdir()}
@@ -33,6 +36,14 @@ def test_train_writes_everything_and_resumes(tmp_path: Path) -> None:
     assert np.load(tmp_path / "evaluations.npz")["timesteps"].tolist() == [50, 100, 150]
     assert (tmp_path / "progress.csv").read_text() == first
     assert (tmp_path / "progress_100.csv").exists()
+
+
+def test_a_training_without_an_evaluation_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["train", "--steps", "20", "--out", str(tmp_path), *TINY])
+    said = capsys.readouterr().out
+    assert said.endswith("It was never evaluated: an evaluation comes every 2,000 steps.\n")
 
 
 def test_a_resumed_run_is_evaluated_as_one_in_one_go(tmp_path: Path) -> None:

@@ -3,11 +3,14 @@
 from collections.abc import Iterable
 from functools import partial
 
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from dreamzoo.benchmark.run_config import Run
 from dreamzoo.benchmark.runs import make_untrained
+from dreamzoo.common.rollout_agent import RolloutAgent
 from dreamzoo.common.storage.agents import agent_class
 from dreamzoo.envs import make_env
 
@@ -40,7 +43,7 @@ def refuse_unfit(runs: Iterable[Run]) -> None:
             if key not in envs:
                 envs[key] = make_vec_env(partial(make_env, run.env, **dict(run.env_kwargs)))
             try:
-                make_untrained(run, envs[key])
+                _refuse_short(run, make_untrained(run, envs[key]))
             except (AssertionError, TypeError, ValueError) as error:
                 name = f"{run.agent} ({run.label})" if run.label else run.agent
                 words = " ".join(str(error).split()).rstrip(".")
@@ -50,3 +53,17 @@ def refuse_unfit(runs: Iterable[Run]) -> None:
             env.close()
     if wrong:
         raise ValueError(f"{' '.join(wrong)} Leave out what does not fit (--agents, --tasks).")
+
+
+def _refuse_short(run: Run, agent: BaseAlgorithm) -> None:
+    """
+    Refuse a training that ends before an agent has learned once.
+
+    :raises ValueError: says how many steps it learns from
+    """
+    if isinstance(agent, OnPolicyAlgorithm | RolloutAgent):
+        collected = agent.n_steps * run.n_envs
+        if collected > run.steps:
+            raise ValueError(
+                f"it learns from {collected:,} steps at a time, and would have {run.steps:,}"
+            )

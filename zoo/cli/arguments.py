@@ -2,11 +2,12 @@
 
 import argparse
 import ast
-import pathlib
+import copy
 import pickle
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -28,9 +29,21 @@ def make_parser(
     return argparse.ArgumentParser(
         prog=f"dreamzoo {command}",
         description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
         argument_default=argument_default,
     )
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """The text as it stands, and of every argument what it is by default, unless its help says."""
+
+    def add_argument(self, action: argparse.Action) -> None:
+        shown = copy.copy(action)
+        said, default = action.help or "", action.default
+        is_value = isinstance(default, str | int | float | Path) and not isinstance(default, bool)
+        if is_value and default != argparse.SUPPRESS and "default: " not in said:
+            shown.help = f"{said}{', ' if said else ''}default: {default}"
+        super().add_argument(shown)
 
 
 def parse_value(text: str) -> tuple[str, Any]:
@@ -71,7 +84,7 @@ def seed(text: str) -> int:
     raise argparse.ArgumentTypeError(f"must be less than 2**32, not {text!r}")
 
 
-def picture(text: str) -> pathlib.Path:
+def picture(text: str) -> Path:
     """
     Read the name of a picture's file; one without a suffix gets ``.png``.
 
@@ -80,12 +93,69 @@ def picture(text: str) -> pathlib.Path:
     with requires_extra("video"):
         from matplotlib.figure import Figure  # few commands draw
 
-    path = pathlib.Path(text)
+    path = Path(text)
     path = path if path.suffix else path.with_suffix(".png")
     known = Figure().canvas.get_supported_filetypes()
     if path.suffix[1:].lower() not in known:
         raise argparse.ArgumentTypeError(f"must end in one of {', '.join(known)}, not {text!r}")
     return path
+
+
+def film(text: str) -> Path:
+    """
+    Read the name of a film's file; one without a suffix gets ``.mp4``.
+
+    :raises argparse.ArgumentTypeError: for another suffix
+    """
+    path = Path(text)
+    path = path if path.suffix else path.with_suffix(".mp4")
+    if path.suffix.lower() != ".mp4":
+        raise argparse.ArgumentTypeError(f"must end in .mp4, not {text!r}")
+    return path
+
+
+def device_here(text: str) -> str:
+    """
+    Read the name of a device; ``auto`` is CUDA where there is one.
+
+    :raises argparse.ArgumentTypeError: for a CUDA device that this machine lacks
+    """
+    device_anywhere(text)
+    count = th.cuda.device_count()
+    if text.startswith("cuda") and (th.device(text).index or 0) >= count:
+        has = f"has {count} CUDA devices" if count else "has no CUDA device, or no torch for it"
+        raise argparse.ArgumentTypeError(f"this machine {has}, not {text!r}: say auto, or cpu")
+    return text
+
+
+def device_anywhere(text: str) -> str:
+    """
+    Read the name of a device that another machine may have.
+
+    :raises argparse.ArgumentTypeError: if there is no such device
+    """
+    try:
+        if text != "auto":
+            th.device(text)
+    except RuntimeError:
+        raise argparse.ArgumentTypeError(
+            f"must be such as auto, cpu, cuda or cuda:0, not {text!r}"
+        ) from None
+    return text
+
+
+def add_pairs(parser: Any, short: str, name: str, of: str, **settings: Any) -> None:
+    """
+    Let a command line give arguments as pairs of a name and a value.
+
+    :param parser: of the command
+    :param short: the option of one letter
+    :param name: of the long option
+    :param of: whose arguments they are, said by ``--help``
+    :param settings: of the argument, such as its default
+    """
+    help_ = f"key=value ..., arguments of {of}"
+    parser.add_argument(short, name, nargs="*", type=parse_value, help=help_, **settings)
 
 
 def add_model(parser: argparse.ArgumentParser, name: str = "--model") -> None:
@@ -96,7 +166,7 @@ def add_model(parser: argparse.ArgumentParser, name: str = "--model") -> None:
     :param name: of the argument; ``model`` where it needs none
     """
     needed: dict[str, Any] = {"required": True} if name.startswith("-") else {}
-    parser.add_argument(name, type=pathlib.Path, help="file, or folder of dreamzoo train", **needed)
+    parser.add_argument(name, type=Path, help="file, or folder of dreamzoo train", **needed)
     parser.add_argument(
         "--trusted",
         action="store_true",
@@ -111,7 +181,7 @@ def add_replay(parser: Any, purpose: str = "saved by the agent's training") -> N
     :param parser: of the command, or a group of it
     :param purpose: said by ``--help``
     """
-    parser.add_argument("--replay", type=pathlib.Path, help=purpose)
+    parser.add_argument("--replay", type=Path, help=purpose)
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
@@ -123,7 +193,7 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=whole(1), default=th.get_num_threads())
 
 
-def load_replay(model: Any, path: pathlib.Path, trusted: bool) -> None:
+def load_replay(model: Any, path: Path, trusted: bool) -> None:
     """
     Give a model the replay that a command line names.
 
@@ -152,15 +222,17 @@ _OF_USERS = (
 
 
 @contextmanager
-def plain_errors() -> Iterator[None]:
+def plain_errors(trusting: str = "--trusted") -> Iterator[None]:
     """
     Print what a user asked for in vain as one line, without a traceback.
 
     Commands read, check and build inside of it. What runs for long stays outside: where that fails
-    a traceback is needed. What Python would pass as ``trusted=True`` is an option here.
+    a traceback is needed.
+
+    :param trusting: how the command is told what Python passes as ``trusted=True``
     """
     try:
         yield
     except _OF_USERS as error:
-        said = " ".join(str(error).split()).replace("trusted=True", "--trusted")
+        said = " ".join(str(error).split()).replace("trusted=True", trusting)
         raise SystemExit(said or type(error).__name__) from error

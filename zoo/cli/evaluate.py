@@ -25,9 +25,9 @@ from dreamzoo.analysis.evaluation import (
 from dreamzoo.benchmark.crafter import crafter_score
 from dreamzoo.cli.arguments import (
     add_model,
+    add_pairs,
     add_threads,
     make_parser,
-    parse_value,
     plain_errors,
     seed,
     whole,
@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = make_parser("evaluate", __doc__)
     add_env(parser, default="CartPole-v1")
     add_model(parser)
-    parser.add_argument("-a", "--agent-kwargs", nargs="*", type=parse_value, default=[])
+    add_pairs(parser, "-a", "--agent-kwargs", "the agent, changed on loading", default=[])
     parser.add_argument("--episodes", type=whole(1), default=50)
     parser.add_argument("--n-envs", type=whole(1), default=10)
     parser.add_argument("--deterministic", action="store_true", help="default: sampled policy")

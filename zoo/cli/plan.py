@@ -13,13 +13,12 @@ import argparse
 import json
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 import torch as th
 
-from dreamzoo.cli.arguments import add_threads, make_parser, plain_errors, seed, whole
+from dreamzoo.cli.arguments import add_threads, film, make_parser, plain_errors, seed, whole
 from dreamzoo.envs import make_dmc
 from dreamzoo.planning import CEM, random_shooting
 from dreamzoo.planning.true_planning import PAPER, plan_episode, published_return
@@ -38,7 +37,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--elites", type=whole(1), help="of cem, default: a tenth of all")
     parser.add_argument("--action-repeat", type=whole(1), help="default: the paper's for the task")
     parser.add_argument("--steps", type=whole(1), help="actions after which an episode is stopped")
-    parser.add_argument("--video", type=Path, help="mp4 of the first episode")
+    parser.add_argument("--video", type=film, help="mp4 of the first episode")
     add_threads(parser)
     parser.add_argument("--seed", type=seed, default=0)
     args = parser.parse_args(argv)

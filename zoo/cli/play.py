@@ -18,6 +18,7 @@ from dreamzoo.cli.arguments import (
     add_model,
     add_replay,
     add_threads,
+    device_here,
     load_replay,
     make_parser,
     plain_errors,
@@ -39,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=seed, default=0)
     parser.add_argument("--fps", type=whole(1), default=15, help="steps a second, at first")
     parser.add_argument("--browsers", type=whole(1), default=4, help="at the same time")
-    parser.add_argument("--device", default="auto")
+    parser.add_argument("--device", type=device_here, default="auto")
     add_threads(parser)
     args = parse_args(parser, argv)
     th.set_num_threads(args.threads)

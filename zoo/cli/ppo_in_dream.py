@@ -26,11 +26,11 @@ from dreamzoo.analysis.sb3_agents import make_sb3
 from dreamzoo.analysis.training_in_dreams import compare_in_reality, train_in_dream
 from dreamzoo.cli.arguments import (
     add_model,
+    add_pairs,
     add_replay,
     add_threads,
     load_replay,
     make_parser,
-    parse_value,
     plain_errors,
     seed,
     whole,
@@ -47,7 +47,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add_replay(parser, "begin dreams in states of this replay")
     add_env(parser, default="CartPole-v1")
     parser.add_argument("--algo", default="ppo", choices=SB3_AGENTS)
-    parser.add_argument("-a", "--agent-kwargs", nargs="*", type=parse_value, default=[])
+    add_pairs(parser, "-a", "--agent-kwargs", "the constructor of SB3's agent", default=[])
     parser.add_argument("--dream-steps", type=whole(1), default=200_000)
     parser.add_argument("--n-dreams", type=whole(1), default=64)
     parser.add_argument("--horizon", type=whole(1), default=200, help="steps of a dream at most")

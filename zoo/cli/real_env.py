@@ -8,7 +8,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecEnv
 
 from dreamzoo.analysis.evaluation import check_spaces
-from dreamzoo.cli.arguments import parse_value
+from dreamzoo.cli.arguments import add_pairs
 from dreamzoo.common.environments.normalizer import as_in_training
 from dreamzoo.envs import make_env
 
@@ -23,7 +23,7 @@ def add_env(parser: argparse.ArgumentParser, into: Any = None, **settings: Any) 
     """
     said = {"help": "see dreamzoo.envs.make_env", **settings}
     (parser if into is None else into).add_argument("--env", **said)
-    parser.add_argument("-e", "--env-kwargs", nargs="*", type=parse_value, default=[])
+    add_pairs(parser, "-e", "--env-kwargs", "the environment", default=[])
 
 
 def parse_args(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:

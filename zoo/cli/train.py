@@ -28,10 +28,11 @@ import torch as th
 from dreamzoo import AGENTS
 from dreamzoo.benchmark.run_config import PAIRED, Run, continued, default_policy
 from dreamzoo.benchmark.runs import prepare
-from dreamzoo.cli.arguments import make_parser, parse_value, plain_errors, seed, whole
+from dreamzoo.cli.arguments import add_pairs, device_here, make_parser, plain_errors, seed, whole
 from dreamzoo.common.storage.agents import CONTRIB_AGENTS, SB3_AGENTS
 from dreamzoo.envs import env_name
 from dreamzoo.hyperparams import published
+from dreamzoo.nn.fast.ranks import place
 
 
 def make_train_parser() -> argparse.ArgumentParser:
@@ -42,19 +43,12 @@ def make_train_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--env", type=env_name, help="default: CartPole-v1; see dreamzoo.envs.make_env"
     )
-    pairs = "key=value ..., arguments of"
-    parser.add_argument(
-        "-e", "--env-kwargs", nargs="*", type=parse_value, help=f"{pairs} the environment"
-    )
+    add_pairs(parser, "-e", "--env-kwargs", "the environment")
     parser.add_argument(
         "--policy", help="default: MlpPolicy, CnnPolicy or MultiInputPolicy, by the suite"
     )
-    parser.add_argument(
-        "-p", "--policy-kwargs", nargs="*", type=parse_value, help=f"{pairs} the policy"
-    )
-    parser.add_argument(
-        "-a", "--agent-kwargs", nargs="*", type=parse_value, help=f"{pairs} the agent's constructor"
-    )
+    add_pairs(parser, "-p", "--policy-kwargs", "the policy")
+    add_pairs(parser, "-a", "--agent-kwargs", "the agent's constructor")
     parser.add_argument(
         "--normalize", action="store_true", help="observations of mean 0 and variance 1"
     )
@@ -72,7 +66,7 @@ def make_train_parser() -> argparse.ArgumentParser:
     parser.add_argument("--deterministic-eval", action="store_true", help="default: sampled policy")
     parser.add_argument("--save-every", type=whole(1), help="steps, default: 2000")
     parser.add_argument("--seed", type=seed, help="default: 0")
-    parser.add_argument("--device", help="default: auto")
+    parser.add_argument("--device", type=device_here, help="default: auto")
     parser.add_argument("--threads", type=whole(1))
     parser.add_argument(
         "--published",
@@ -115,4 +109,14 @@ def main(argv: list[str] | None = None) -> None:
     th.set_num_threads(run.threads)
     with plain_errors():
         train = prepare(run)
-    train()
+    model = train()
+    if place().index == 0:
+        print(_ending(run, model.num_timesteps))
+
+
+def _ending(run: Run, steps: int) -> str:
+    """Say where everything lies, and why there is no evaluation, if there is none."""
+    ending = f"Trained for {steps:,} steps; {run.out} holds the agent"
+    if (run.out / "evaluations.npz").exists():
+        return f"{ending} and its evaluations."
+    return f"{ending}. It was never evaluated: an evaluation comes every {run.eval_every:,} steps."

@@ -70,7 +70,8 @@ def published(agent: str, env: str, *variants: str) -> dict[str, Any]:
         )
     for name in variants:
         if name not in others:
-            raise ValueError(f"No published variant {name!r} of {agent}; there are: {[*others]}.")
+            there = f"there are {', '.join(others)}" if others else "it has none"
+            raise ValueError(f"No published variant {name!r} of {agent}; {there}.")
     free = ANYWHERE.get(agent, ())
     if env not in known and not any(name in free for name in variants):
         elsewhere = f" On any environment there is the variant {' or '.join(free)}." if free else ""

@@ -98,9 +98,15 @@ def read_scores(
     :param last: newest episodes of each environment that count
     :param trusted: also read replays of dreamzoo 0.1, which run whatever code is in them
     :return: by steps, the mean over environments of the mean return of each one's last episodes
-    :raises ValueError: if the replay has forgotten the first of them
+    :raises ValueError: if there is no replay, or it has forgotten the first of them
     """
     names = "episode_starts", "dones", "rewards"
+    if not any(newest_save(folder).glob("replay_buffer*")):
+        raise ValueError(
+            f"{folder} has no replay with episodes of training: it is no run of dreamzoo train, "
+            "nothing of it is saved yet, or its agent keeps none (as PPO). What was evaluated, "
+            "dreamzoo benchmark collect gathers from any run."
+        )
     try:
         parts = read_parts(newest_save(folder) / "replay_buffer", *names)
     except OtherFormat:

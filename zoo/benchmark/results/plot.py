@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,11 +36,10 @@ def draw(axis: Axes, own: Iterable[Evaluation], task: str, end: int) -> None:
             if row.agent == agent:
                 seeds.setdefault(row.seed, {})[row.frames] = row.mean_return
         for curve in seeds.values():
-            axis.plot(*_points(curve), color=style.color, linewidth=0.8, alpha=0.45)
+            axis.plot(*_points(curve), color=style.color, linewidth=0.8, alpha=0.45, **_dot(curve))
         mean = _mean(seeds)
-        marker = "o" if len(mean) == 1 else None  # a line of one point shows nothing
-        looks = dict(color=style.color, linewidth=2.2, marker=marker, label=style.name)
-        axis.plot(*_points(mean), **looks)  # type: ignore[arg-type]
+        looks = dict(color=style.color, linewidth=2.2, label=style.name)
+        axis.plot(*_points(mean), **looks, **_dot(mean))  # type: ignore[arg-type]
     for method, of_method in METHODS.items():
         # The mean of a window belongs to its middle.
         points = [(r.frames - r.window / 2, r.mean) for r in of_task(task, method)]
@@ -50,6 +50,11 @@ def draw(axis: Axes, own: Iterable[Evaluation], task: str, end: int) -> None:
     known = find_task(task)
     if known is not None and "random" in known.returns:
         axis.axhline(known.returns["random"], color="gray", linestyle=":", label="random actions")
+
+
+def _dot(curve: Mapping[int, float]) -> dict[str, Any]:
+    """Let a single point be seen, which as a line would not be, and whole where the axis ends."""
+    return dict(marker="o", clip_on=False) if len(curve) == 1 else {}
 
 
 def _points(curve: Mapping[int, float]) -> tuple[list[int], list[float]]:

@@ -23,7 +23,7 @@ import torch as th
 
 from dreamzoo.benchmark.cases import wait_for_turn
 from dreamzoo.benchmark.speed.dreams import dream_rates, extra_costs, make_dreamer, real_rate
-from dreamzoo.cli.arguments import add_threads, make_parser, plain_errors, whole
+from dreamzoo.cli.arguments import add_threads, device_here, make_parser, plain_errors, whole
 from dreamzoo.nn.fast.precision import NAMES, resolve
 from dreamzoo.nn.networks.grids import pictures
 
@@ -45,7 +45,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--only-dreams", action="store_true")
     parser.add_argument("--hold", action="store_true", help="wait for a line of input to begin")
-    parser.add_argument("--device", default="auto")
+    parser.add_argument("--device", type=device_here, default="auto")
     add_threads(parser)
     parser.add_argument("--seconds", type=float, default=3.0, help="for every figure")
     return parser.parse_args(argv)

@@ -20,7 +20,7 @@ import json
 import torch as th
 
 from dreamzoo.benchmark.speed.plans import make_planning_agent, measure_plans
-from dreamzoo.cli.arguments import make_parser, plain_errors, whole
+from dreamzoo.cli.arguments import device_here, make_parser, plain_errors, whole
 from dreamzoo.planning import CEM
 
 
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--candidates", type=whole(1), default=1_000)
     parser.add_argument("--units", type=whole(1), help="of memory, hidden layers and reward head")
     parser.add_argument("--threads", type=whole(1), default=1)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", type=device_here, default="cpu")
     parser.add_argument("--repeat", type=whole(1), default=5)
     args = parser.parse_args(argv)
     th.set_num_threads(args.threads)

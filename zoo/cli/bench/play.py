@@ -14,7 +14,7 @@ import time
 import torch as th
 
 from dreamzoo.benchmark.speed.dreams import make, make_dreamer
-from dreamzoo.cli.arguments import add_threads, make_parser, plain_errors, whole
+from dreamzoo.cli.arguments import add_threads, device_here, make_parser, plain_errors, whole
 from dreamzoo.nn.fast.precision import NAMES
 from dreamzoo.playing.messages import pack_scene
 from dreamzoo.playing.reality import maker
@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--size", default="12m")
     parser.add_argument("--dreams", type=whole(1), default=1)
     parser.add_argument("--precision", choices=NAMES, default="auto")
-    parser.add_argument("--device", default="auto")
+    parser.add_argument("--device", type=device_here, default="auto")
     add_threads(parser)
     parser.add_argument("--seconds", type=float, default=5.0, help="for every figure")
     args = parser.parse_args(argv)

@@ -19,7 +19,7 @@ import torch as th
 from dreamzoo.benchmark.speed.ranks import measure_ranks
 from dreamzoo.benchmark.speed.work import MODEL_AGENTS, TASKS, Mode, Work
 from dreamzoo.benchmark.synthetic import OBSERVATIONS
-from dreamzoo.cli.arguments import make_parser, plain_errors, whole
+from dreamzoo.cli.arguments import device_here, make_parser, plain_errors, whole
 from dreamzoo.nn.fast.precision import NAMES, resolve
 from dreamzoo.nn.fast.ranks import own_device, place
 
@@ -35,7 +35,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--length", type=whole(1), help="their steps")
     parser.add_argument("--threads", type=whole(1), default=1, help="of every rank")
     parser.add_argument("--precision", choices=NAMES, default="fp32")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", type=device_here, default="cpu")
     parser.add_argument("--repeat", type=whole(1), default=10)
     return parser.parse_args(argv)
 

@@ -15,7 +15,7 @@ import json
 import torch as th
 
 from dreamzoo.benchmark.speed.soft_actor_critics import make_agents, time_updates
-from dreamzoo.cli.arguments import add_threads, make_parser, plain_errors, whole
+from dreamzoo.cli.arguments import add_threads, device_here, make_parser, plain_errors, whole
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--batch", type=whole(1), default=256)
     parser.add_argument("--rounds", type=whole(1), default=10)
     parser.add_argument("--updates", type=whole(1), default=50, help="of a turn")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", type=device_here, default="cpu")
     add_threads(parser)
     args = parser.parse_args(argv)
     th.set_num_threads(args.threads)

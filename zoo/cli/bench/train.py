@@ -16,7 +16,15 @@ import torch as th
 from stable_baselines3.common.env_util import make_vec_env
 
 from dreamzoo.benchmark.speed.training import time_training
-from dreamzoo.cli.arguments import add_threads, make_parser, parse_value, plain_errors, whole
+from dreamzoo.cli.arguments import (
+    add_pairs,
+    add_threads,
+    device_here,
+    make_parser,
+    parse_value,
+    plain_errors,
+    whole,
+)
 from dreamzoo.common.storage.agents import agent_class
 from dreamzoo.envs import make_env
 
@@ -28,11 +36,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("-e", "--env-kwargs", nargs="*", type=parse_value, default=[])
     parser.add_argument("--policy", default="MlpPolicy")
     parser.add_argument("-p", "--policy-kwargs", nargs="*", type=parse_value, default=[])
-    parser.add_argument("-a", "--agent-kwargs", nargs="*", type=parse_value, default=[])
+    add_pairs(parser, "-a", "--agent-kwargs", "the agent's constructor", default=[])
     parser.add_argument("--n-envs", type=whole(1), default=16)
     parser.add_argument("--steps", type=whole(1), default=20_000, help="that are timed")
     parser.add_argument("--warm-up", type=whole(1), default=2_000, help="steps before them")
-    parser.add_argument("--device", default="auto")
+    parser.add_argument("--device", type=device_here, default="auto")
     add_threads(parser)
     args = parser.parse_args(argv)
     th.set_num_threads(args.threads)

@@ -47,7 +47,7 @@ from dreamzoo.benchmark.speed.acting import time_acting, watch_learning
 from dreamzoo.benchmark.speed.updates import count, measure, release_memory
 from dreamzoo.benchmark.speed.work import MODEL_AGENTS, TASKS, Mode, Work, make_model
 from dreamzoo.benchmark.synthetic import ACTIONS, OBSERVATIONS
-from dreamzoo.cli.arguments import add_threads, make_parser, whole
+from dreamzoo.cli.arguments import add_threads, device_here, make_parser, whole
 from dreamzoo.common.arguments import constructor
 from dreamzoo.dreamer_v3 import get_size
 from dreamzoo.nn.fast import kernels
@@ -69,7 +69,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch", type=whole(1), help="sequences; default: the published setting")
     parser.add_argument("--length", type=whole(1), help="their steps; the same")
     parser.add_argument("--horizon", type=whole(1), help="imagined steps; the same")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", type=device_here, default="cpu")
     parser.add_argument("--repeat", type=whole(1), default=10)
     parser.add_argument("--round", type=whole(1), default=1, help="updates in a row")
     parser.add_argument("--breakdown", action="store_true")

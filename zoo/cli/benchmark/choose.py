@@ -9,7 +9,8 @@ from dreamzoo.benchmark.budgets import BUDGETS
 from dreamzoo.benchmark.comparisons import COMPARISONS, Comparison, of_envs, of_suite
 from dreamzoo.benchmark.run_config import Run
 from dreamzoo.benchmark.suites import suite
-from dreamzoo.cli.arguments import seed, whole
+from dreamzoo.cli.arguments import device_anywhere, seed, whole
+from dreamzoo.common.storage.agents import agent_class
 
 #: What stands beside a world model where nobody says what else.
 AGENTS = ("dreamer_v3", "ppo")
@@ -55,7 +56,7 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
     seeds.add_argument("--seed", nargs="+", type=seed, help="instead: these and no others")
     parser.add_argument("--budget", choices=BUDGETS, help="of a suite or tasks, default: laptop")
     parser.add_argument("--frames", type=whole(1), help="of a training instead of the budget's")
-    parser.add_argument("--device", default="auto", help="default: auto")
+    parser.add_argument("--device", type=device_anywhere, default="auto")
     parser.add_argument("--threads", type=whole(1), default=1, help="of each run, default: 1")
     parser.add_argument("--out", type=Path, help="default: runs/COMPARISON or runs/SUITE-BUDGET")
 
@@ -84,6 +85,8 @@ def choose(args: argparse.Namespace) -> Chosen:
             f"{' or '.join(args.tasks or comparison.frames)}; dreamzoo benchmark commands "
             f"{args.comparison} shows those that it has."
         )
+    for run in chosen:
+        agent_class(run.agent)  # there is none: told by all commands, which say what is near
     return Chosen(comparison, chosen, folder)
 
 

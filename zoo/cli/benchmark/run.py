@@ -42,7 +42,7 @@ from dreamzoo.benchmark.results.plot import DPI, plot_results, plot_tasks
 from dreamzoo.benchmark.results.report import report
 from dreamzoo.benchmark.results.table import result_table
 from dreamzoo.benchmark.run_config import Run, as_begun, changes
-from dreamzoo.cli.arguments import make_parser, plain_errors, whole
+from dreamzoo.cli.arguments import device_here, make_parser, plain_errors, whole
 from dreamzoo.cli.benchmark.choose import Chosen, add_choice, choose
 from dreamzoo.common.storage.files import check_folder, locked, replaced_file
 from dreamzoo.launch import Backend, NotReady
@@ -81,7 +81,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--changed", choices=ANSWERS, help="what to do with runs that have other settings"
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.backend == "local":
+        try:
+            device_here(args.device)
+        except argparse.ArgumentTypeError as error:
+            parser.error(f"argument --device: {error}")
+    return args
 
 
 def main(argv: list[str] | None = None) -> None:

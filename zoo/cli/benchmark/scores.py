@@ -22,6 +22,6 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     with plain_errors():
         scores = {
-            run.name: read_scores(run, args.window, trusted=args.trusted) for run in args.runs
+            str(run): read_scores(run, args.window, trusted=args.trusted) for run in args.runs
         }
         print(table_by_steps(scores))

@@ -53,13 +53,15 @@ def newest(folder: str | pathlib.Path) -> pathlib.Path:
     :raises FileError: if the list of saves is damaged, or the save is not there
     """
     folder = pathlib.Path(folder)
-    if not (names := _names(folder)):
+    try:
+        names = _names(folder)
+    except FileError as error:
+        raise FileError(f"{error} {_there(folder)}") from error
+    if not names:
         return folder
     if not (last := folder / names[-1]).is_dir():
-        there = sorted(path.name for path in folder.iterdir() if _NAME.fullmatch(path.name))
         raise FileError(
-            f"{folder / SAVES} names the save {names[-1]}, which is not there. The folder has "
-            f"{', '.join(there) or 'none'}; each can be given in its place."
+            f"{folder / SAVES} names the save {names[-1]}, which is not there. {_there(folder)}"
         )
     return last
 
@@ -228,6 +230,12 @@ def _names(folder: pathlib.Path) -> list[str]:
         if not all(map(_is_inside, names)):
             raise FileError(f"{path} names folders elsewhere.")
         return [str(name) for name in names]
+
+
+def _there(folder: pathlib.Path) -> str:
+    """Say which saves a folder has, for one whose list is of no use."""
+    names = sorted(path.name for path in folder.iterdir() if _NAME.fullmatch(path.name))
+    return f"The folder has the saves {', '.join(names) or 'none'}; each can be given in its place."
 
 
 def _is_inside(name: str) -> bool:
