@@ -58,9 +58,15 @@ def test_a_folder_without_a_list_is_a_save_itself(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "5", '["../elsewhere"]', '["/etc"]', "[1]"])
-def test_a_list_that_is_damaged_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_list_that_is_damaged_is_refused_and_says_which_saves_there_are(
+    tmp_path: Path, text: str
+) -> None:
+    (name,) = _names("1")
+    _make(tmp_path, name)
     (tmp_path / "saves.json").write_text(text)
-    with pytest.raises(FileError, match=r"saves\.json"):
+    with pytest.raises(
+        FileError, match=rf"saves\.json .* The folder has {name}; each can be given"
+    ):
         newest(tmp_path)
 
 

@@ -235,7 +235,7 @@ def _names(folder: pathlib.Path) -> list[str]:
 def _there(folder: pathlib.Path) -> str:
     """Say which saves a folder has, for one whose list is of no use."""
     names = sorted(path.name for path in folder.iterdir() if _NAME.fullmatch(path.name))
-    return f"The folder has the saves {', '.join(names) or 'none'}; each can be given in its place."
+    return f"The folder has {', '.join(names) or 'none'}; each can be given in its place."
 
 
 def _is_inside(name: str) -> bool:
