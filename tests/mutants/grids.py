@@ -4,6 +4,7 @@ from tests.mutants.mutant import Mutant
 
 GRIDS, OBS = "zoo/nn/networks/grids.py", "zoo/nn/observations.py"
 WORLD_MODELS, ENCODERS = "zoo/nn/networks/world_models.py", "zoo/nn/networks/encoders.py"
+MERLIN = "zoo/nn/networks/merlin.py"
 DECODERS, CHECKS = "zoo/nn/networks/decoders.py", "zoo/nn/checks.py"
 RENDERING, EXTRACTORS = "envs/dreams/rendering.py", "zoo/discrete_sac/extractors.py"
 OF_GRIDS = ("tests/nn/networks/test_grids.py",)
@@ -53,10 +54,25 @@ MUTANTS = [
         OF_GRIDS,
     ),
     Mutant(
-        "grids: a board weighs as many pixels as it has",
+        "grids: to MERLIN a board weighs as many pixels as it has",
+        MERLIN,
+        "total * (math.prod(IMAGE_SIZE) / math.prod(size))",
+        "total",
+        OF_GRIDS,
+    ),
+    Mutant(
+        "grids: Dreamer V1 and V2 read boards around zero",
         WORLD_MODELS,
-        "return total * (math.prod(IMAGE_SIZE) / (height * width))",
-        "return total",
+        "self.grids({key.name: inputs[key.name] + 0.5 for key in self.grids.keys})",
+        "self.grids({key.name: inputs[key.name] for key in self.grids.keys})",
+        OF_GRIDS,
+    ),
+    Mutant(
+        "grids: a linear layer alone leads from latents to a board",
+        WORLD_MODELS,
+        "GridDecoders(codec.image_keys, depth, _grid_style(cnn_activation), mlp)",
+        "GridDecoders(codec.image_keys, depth, _grid_style(cnn_activation), "
+        "lambda code: GlorotLinear(feat_dim, code))",
         OF_GRIDS,
     ),
     Mutant(

@@ -178,20 +178,22 @@ def test_pictures_have_the_networks_that_they_had(family: str, family_size: int)
         assert not [name for name in network.state_dict() if "cnn" in name]
 
 
-@pytest.mark.parametrize("family", ["world_models", "merlin"])
-def test_a_board_weighs_as_the_image_of_64_pixels_that_it_would_be_enlarged_to(
-    family: str,
-) -> None:
+def test_to_merlin_a_board_weighs_as_the_image_of_64_pixels_that_it_would_be_enlarged_to() -> None:
     codec = ObservationCodec(spaces.Box(0, 1, (8, 16, 3), BOOL))
-    decoder = _families(codec)[family][1]
+    decoder = _families(codec)["merlin"][1]
     prediction, target = th.randn(N, 3, 8, 16), th.rand(N, 3, 8, 16).round()
     large, wanted = (F.interpolate(x, (64, 64)) for x in (prediction, target))
-    if family == "merlin":
-        pixels = F.binary_cross_entropy_with_logits(large, wanted, reduction="none")
-    else:
-        pixels = 0.5 * (large - wanted).square()
+    pixels = F.binary_cross_entropy_with_logits(large, wanted, reduction="none")
     loss = decoder.loss({"observation": prediction}, {"observation": target})["observation"]
     th.testing.assert_close(loss, pixels.flatten(1).sum(1))
+
+
+def test_to_planet_and_its_dreamers_a_board_weighs_as_its_pixels_do() -> None:
+    codec = ObservationCodec(spaces.Box(0, 1, (8, 16, 3), BOOL))
+    decoder = _families(codec)["world_models"][1]
+    prediction, target = th.randn(N, 3, 8, 16), th.rand(N, 3, 8, 16).round()
+    loss = decoder.loss({"observation": prediction}, {"observation": target})["observation"]
+    th.testing.assert_close(loss, 0.5 * (prediction - target).square().flatten(1).sum(1))
 
 
 def test_dreamer_v3_sums_the_squared_error_of_a_board() -> None:
@@ -204,13 +206,28 @@ def test_dreamer_v3_sums_the_squared_error_of_a_board() -> None:
     th.testing.assert_close(decoder.loss(prediction, target)["observation"], expected)
 
 
-def test_dreamer_v3_reads_boards_around_zero() -> None:
+@pytest.mark.parametrize(
+    ("family", "given", "expected"),
+    [("dreamer_v3", [0.0, 1.0], [-0.5, 0.5]), ("world_models", [-0.5, 0.5], [0.0, 1.0])],
+)
+def test_how_cells_are_read(family: str, given: list[float], expected: list[float]) -> None:
+    """Of DreamerV3 around zero, as all images; of the others so that what pads is empty."""
     codec = ObservationCodec(spaces.Box(0, 1, (3, 3, 1), BOOL))
-    encoder = _families(codec)["dreamer_v3"][0]
+    encoder = _families(codec)[family][0]
     seen: list[Tensor] = []
     encoder.grids.nets[0].layers[0].register_forward_hook(lambda _m, x, _out: seen.append(x[0]))
-    encoder({"observation": th.tensor([0.0, 1.0]).repeat(N, 9)[:, :9].view(N, 1, 3, 3)})
-    assert seen[0].unique().tolist() == [-0.5, 0.5]
+    encoder({"observation": th.tensor(given).repeat(N, 9)[:, :9].view(N, 1, 3, 3)})
+    assert seen[0].unique().tolist() == expected
+
+
+def test_layers_as_those_of_vectors_lead_from_latents_to_a_board() -> None:
+    codec = ObservationCodec(spaces.Box(0, 1, (10, 10, 2), BOOL))
+    decoder = WorldModelsDecoder(codec, F_DIM, depth=4, units=7, activation="elu", mlp_layers=3)
+    stack = decoder.grids.nets[0].layers[0]  # type: ignore[index, union-attr]
+    dense = [layer for layer in stack.modules() if isinstance(layer, nn.Linear)]
+    sizes = [(layer.in_features, layer.out_features) for layer in dense]
+    assert sizes == [(F_DIM, 7), (7, 7), (7, 7), (7, 8 * 5 * 5)]
+    assert sum(isinstance(layer, nn.ELU) for layer in stack.modules()) == 3
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -1,5 +1,6 @@
 """Networks of MERLIN: what observations are encoded by, and decoded from a state."""
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from dreamzoo.nn.networks.decoders import reconstruction_loss
 from dreamzoo.nn.networks.grids import GridDecoders, GridEncoders, Style, pictures
-from dreamzoo.nn.networks.world_models import IMAGE_SIZE, resize_images, sum_over_pixels
+from dreamzoo.nn.networks.world_models import IMAGE_SIZE, resize_images
 from dreamzoo.nn.observations import ObservationCodec
 
 #: Six bottleneck blocks of a residual network, as in the paper, or three strided convolutions.
@@ -242,7 +243,7 @@ class MerlinDecoder(nn.Module):
         for key in self.codec.keys:
             prediction, target = predictions[key.name], targets[key.name]
             if key.kind == "image":
-                losses[key.name] = sum_over_pixels(_cross_entropy, prediction, target)
+                losses[key.name] = _sum_over_pixels(prediction, target)
             elif key.kind == "vector":
                 losses[key.name] = 0.5 * (prediction - target).square().sum(-1)
             else:
@@ -258,6 +259,22 @@ class MerlinDecoder(nn.Module):
             elif key.kind == "binary":
                 values[key.name] = th.sigmoid(values[key.name])
         return values
+
+
+def _sum_over_pixels(prediction: Tensor, target: Tensor) -> Tensor:
+    """
+    Sum the cross-entropy of images of 64x64, the size that the paper's weights belong to.
+
+    Small images are predicted as they are; what they add up to counts as if each of their pixels
+    had been as many as it takes to make 64x64.
+
+    :param prediction: logits, (N, C, H, W)
+    :param target: the same, or larger images that are resized to it
+    :return: (N,)
+    """
+    size = tuple(prediction.shape[-2:])
+    total = _cross_entropy(prediction, resize_images(target, size)).flatten(1).sum(1)
+    return total if size == IMAGE_SIZE else total * (math.prod(IMAGE_SIZE) / math.prod(size))
 
 
 def _cross_entropy(prediction: Tensor, target: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Networks of PlaNet and the first two Dreamers: plain layers, the 64x64 CNN of World Models."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
 
@@ -143,27 +143,6 @@ def resize_images(images: Tensor, size: tuple[int, ...]) -> Tensor:
     return F.interpolate(images, list(size), mode="area")
 
 
-def sum_over_pixels(
-    loss: Callable[[Tensor, Tensor], Tensor], prediction: Tensor, target: Tensor
-) -> Tensor:
-    """
-    Sum the losses of images of 64x64, the size that the papers' weights of the loss belong to.
-
-    Small images are predicted as they are; what they add up to counts as if each of their pixels
-    had been as many as it takes to make 64x64.
-
-    :param loss: of every pixel
-    :param prediction: (N, C, H, W)
-    :param target: the same, or larger images that are resized to it
-    :return: (N,)
-    """
-    height, width = prediction.shape[-2:]
-    total = loss(prediction, resize_images(target, (height, width))).flatten(1).sum(1)
-    if (height, width) == IMAGE_SIZE:
-        return total
-    return total * (math.prod(IMAGE_SIZE) / (height * width))
-
-
 def _grid_style(activation: Activation) -> Style:
     return Style(_glorot_, lambda _: _ACTIVATIONS[activation](inplace=True))
 
@@ -244,7 +223,8 @@ class WorldModelsEncoder(nn.Module):
             stack = th.cat(images, dim=1).contiguous(memory_format=th.channels_last)  # faster
             tokens.append(wide(by_images(self.cnn, self.largest, stack)))
         if self.grids.keys:
-            tokens.append(self.grids(inputs))
+            # Cells from 0 to 1: so an empty one is as what pads the borders.
+            tokens.append(self.grids({key.name: inputs[key.name] + 0.5 for key in self.grids.keys}))
         if self.mlp is not None:
             flat = th.cat([inputs[key.name] for key in self.codec.flat_keys], dim=-1)
             tokens.append(self.mlp(flat))
@@ -291,10 +271,14 @@ class WorldModelsDecoder(nn.Module):
         self.cnn: nn.Sequential | None = None
         self.mlp: nn.Sequential | None = None
         self.pictures = pictures(codec.image_keys)
-        style = _grid_style(cnn_activation)
-        self.grids = GridDecoders(
-            codec.image_keys, depth, style, lambda code: GlorotLinear(feat_dim, code)
-        )
+
+        def mlp(width: int) -> nn.Sequential:
+            hidden = glorot_mlp(feat_dim, [units] * mlp_layers, activation)
+            return nn.Sequential(*hidden, GlorotLinear(units, width))
+
+        # Behind a linear layer alone, as the CNN of pictures begins, latents held where things
+        # are, but not that two of them meet: the end of an episode was not foreseen.
+        self.grids = GridDecoders(codec.image_keys, depth, _grid_style(cnn_activation), mlp)
         if self.pictures:
             code = _CODE * depth
             outs = [code, 4 * depth, 2 * depth, depth, _count_channels(self.pictures)]
@@ -306,9 +290,7 @@ class WorldModelsDecoder(nn.Module):
                 layers += [_ACTIVATIONS[cnn_activation](inplace=True)]
             self.cnn = nn.Sequential(*layers[:-1])
         if codec.flat_keys:
-            width = sum(key.width for key in codec.flat_keys)
-            hidden = glorot_mlp(feat_dim, [units] * mlp_layers, activation)
-            self.mlp = nn.Sequential(*hidden, GlorotLinear(units, width))
+            self.mlp = mlp(sum(key.width for key in codec.flat_keys))
 
     def forward(self, feat: Tensor) -> dict[str, Tensor]:
         """
@@ -340,7 +322,8 @@ class WorldModelsDecoder(nn.Module):
         for key in self.codec.keys:
             prediction, target = predictions[key.name], targets[key.name]
             if key.kind == "image":
-                losses[key.name] = sum_over_pixels(unit_variance_loss, prediction, target)
+                target = resize_images(target, tuple(prediction.shape[-2:]))
+                losses[key.name] = unit_variance_loss(prediction, target).flatten(1).sum(1)
             elif key.kind == "vector":
                 losses[key.name] = unit_variance_loss(prediction, target).sum(1)
             else:
