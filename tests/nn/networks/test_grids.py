@@ -223,7 +223,7 @@ def test_how_cells_are_read(family: str, given: list[float], expected: list[floa
 def test_layers_as_those_of_vectors_lead_from_latents_to_a_board() -> None:
     codec = ObservationCodec(spaces.Box(0, 1, (10, 10, 2), BOOL))
     decoder = WorldModelsDecoder(codec, F_DIM, depth=4, units=7, activation="elu", mlp_layers=3)
-    stack = decoder.grids.nets[0].layers[0]  # type: ignore[index, union-attr]
+    stack: Any = decoder.grids.nets[0].layers[0]  # type: ignore[index]
     dense = [layer for layer in stack.modules() if isinstance(layer, nn.Linear)]
     sizes = [(layer.in_features, layer.out_features) for layer in dense]
     assert sizes == [(F_DIM, 7), (7, 7), (7, 7), (7, 8 * 5 * 5)]
