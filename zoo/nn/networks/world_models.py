@@ -235,6 +235,8 @@ class WorldModelsDecoder(nn.Module):
     """
     Mirror of :class:`WorldModelsEncoder`: means of normal distributions of unit variance.
 
+    An MLP leads to vectors, and one of the same layers to the CNN of small images.
+
     Example:
         >>> import numpy as np
         >>> import torch
@@ -251,7 +253,7 @@ class WorldModelsDecoder(nn.Module):
     :param depth: as the encoder's
     :param units: as the encoder's
     :param cnn_activation: after every convolution but the last
-    :param activation: after every layer of the MLP
+    :param activation: after every layer of the MLPs
     :param mlp_layers: as the encoder's
     """
 
