@@ -460,9 +460,9 @@ MUTANTS = [
     ),
     Mutant(
         "MERLIN's memory: the loss of pixels is a mean",
-        "zoo/nn/networks/world_models.py",
-        "resize_images(target, (height, width))).flatten(1).sum(1)",
-        "resize_images(target, (height, width))).flatten(1).mean(1)",
+        "zoo/nn/networks/merlin.py",
+        "resize_images(target, size)).flatten(1).sum(1)",
+        "resize_images(target, size)).flatten(1).mean(1)",
         TESTS[NETWORKS],
     ),
     _mutant(

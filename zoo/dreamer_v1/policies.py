@@ -46,8 +46,8 @@ class DreamerV1Policy(DreamerPolicy):
     :param lr_schedule: learning rate of the world model
     :param deter: width of the GRU (authors' code: 200)
     :param stoch: number of latents (30)
-    :param units: width of the dynamics' hidden layers, and of those that read vectors and predict
-        vectors and small images (200)
+    :param units: width of the dynamics' hidden layers, and of those of vectors and small images
+        (200)
     :param reward_arch: hidden layers of the reward head (authors' code: two of 400; the paper has
         three of 300)
     :param cont: learn where episodes end; None: where actions are discrete (appendix A). Turn it on

@@ -56,8 +56,8 @@ class DreamerV2Policy(DreamerPolicy):
     :param hidden: width of the dynamics' hidden layers; None: as wide as the GRU
     :param layer_norm: normalize within the GRU; False is table 2's "No Layer Norm"
     :param cnn_depth: channels of the first convolution (authors' code: 48)
-    :param units: width of the four layers that read vectors and of those that predict vectors and
-        small images (authors' code: 400)
+    :param units: width of the four layers that read and predict vectors, and of those between small
+        images' CNN and latents (authors' code: 400)
     :param head_arch: hidden layers of reward and continue head (authors' code: four of 400)
     :param cont: learn where episodes end; False discounts by gamma alone (control)
     :param net_arch: hidden widths of actor and critic, ``[64, 64]`` or ``dict(pi=[...],

@@ -109,8 +109,8 @@ class PlaNetPolicy(WorldModelPolicy):
         deterministic: its latents are means, and its loss draws the two means together
     :param deter: width of the GRU (paper, appendix A: 200)
     :param stoch: number of latents (30)
-    :param units: width of the dynamics' hidden layers, and of those that read vectors and predict
-        vectors and small images (200)
+    :param units: width of the dynamics' hidden layers, and of those of vectors and small images
+        (200)
     :param reward_arch: hidden layers of the reward head (authors' code: three of 300; the paper's
         text has two of 200)
     :param cnn_depth: channels of the first convolution (32)

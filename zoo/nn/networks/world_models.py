@@ -158,7 +158,9 @@ class WorldModelsEncoder(nn.Module):
     The CNN is that of World Models (Ha and Schmidhuber), as PlaNet, Dreamer V1 and V2 use it. The
     papers learn from images of 64x64 alone; others are resized to it, and vectors are read as they
     are, by an MLP. Images of less than 36 pixels are not resized: they have a CNN of their own, see
-    :mod:`dreamzoo.nn.networks.grids`.
+    :mod:`dreamzoo.nn.networks.grids`, and behind it an MLP as vectors have. Without it, and one in
+    the decoder, latents told where things were and not that two of them met, so that no end of an
+    episode was foreseen.
 
     Example:
         >>> import numpy as np
@@ -173,10 +175,10 @@ class WorldModelsEncoder(nn.Module):
 
     :param codec: says which keys there are
     :param depth: channels of the first convolution, doubled by every further one
-    :param units: width of the MLP's layers
+    :param units: width of the MLPs' layers
     :param cnn_activation: after every convolution
-    :param activation: after every layer of the MLP
-    :param mlp_layers: of the MLP (DreamerV2's code: 4)
+    :param activation: after every layer of the MLPs
+    :param mlp_layers: of each MLP (DreamerV2's code: 4)
     """
 
     def __init__(
@@ -196,7 +198,10 @@ class WorldModelsEncoder(nn.Module):
         self.mlp: nn.Sequential | None = None
         self.pictures = pictures(codec.image_keys)
         self.grids = GridEncoders(codec.image_keys, depth, _grid_style(cnn_activation))
-        self.features_dim += self.grids.features_dim
+        self.grid_mlp: nn.Sequential | None = None
+        if self.grids.keys:
+            self.grid_mlp = glorot_mlp(self.grids.features_dim, [units] * mlp_layers, activation)
+            self.features_dim += units
         if self.pictures:
             channels = [_count_channels(self.pictures), *(depth * 2**i for i in range(4))]
             layers: list[nn.Module] = []
@@ -222,9 +227,10 @@ class WorldModelsEncoder(nn.Module):
             images = [resize_images(inputs[key.name], IMAGE_SIZE) for key in self.pictures]
             stack = th.cat(images, dim=1).contiguous(memory_format=th.channels_last)  # faster
             tokens.append(wide(by_images(self.cnn, self.largest, stack)))
-        if self.grids.keys:
+        if self.grid_mlp is not None:
             # Cells from 0 to 1: so an empty one is as what pads the borders.
-            tokens.append(self.grids({key.name: inputs[key.name] + 0.5 for key in self.grids.keys}))
+            cells = self.grids({key.name: inputs[key.name] + 0.5 for key in self.grids.keys})
+            tokens.append(self.grid_mlp(cells))
         if self.mlp is not None:
             flat = th.cat([inputs[key.name] for key in self.codec.flat_keys], dim=-1)
             tokens.append(self.mlp(flat))
@@ -278,8 +284,6 @@ class WorldModelsDecoder(nn.Module):
             hidden = glorot_mlp(feat_dim, [units] * mlp_layers, activation)
             return nn.Sequential(*hidden, GlorotLinear(units, width))
 
-        # Behind a linear layer alone, as the CNN of pictures begins, latents held where things
-        # are, but not that two of them meet: the end of an episode was not foreseen.
         self.grids = GridDecoders(codec.image_keys, depth, _grid_style(cnn_activation), mlp)
         if self.pictures:
             code = _CODE * depth
