@@ -20,6 +20,7 @@ from dreamzoo.benchmark.many_runs import collect_all, train_all
 from dreamzoo.benchmark.results.aggregates import interquartile_mean, stratified_interval
 from dreamzoo.benchmark.results.evaluations import Evaluation, collect, read_rows, read_run
 from dreamzoo.benchmark.results.logs import read_log
+from dreamzoo.benchmark.results.plot import plot_results
 from dreamzoo.benchmark.run_config import (
     FREE,
     Run,
@@ -343,3 +344,14 @@ def test_of_nan_there_is_no_mean() -> None:
     scores = np.array([[0.1, np.nan], [0.2, 0.3]])
     assert np.isnan(interquartile_mean(scores))
     assert np.isnan(stratified_interval(scores)).all()
+
+
+def test_a_single_evaluation_is_seen_also_where_the_axis_ends() -> None:
+    ends = [Evaluation("sac", "Pendulum-v1", seed, 9, 9, -1, 0, 10, 1, "abc") for seed in (0, 1)]
+    (axis, *_) = plot_results(ends, {"Pendulum-v1": 9}).axes
+    lines = axis.get_lines()
+    assert len(lines) == 3  # the seeds and their mean
+    assert all(line.get_marker() == "o" and not line.get_clip_on() for line in lines)
+    more = [*ends, *(row._replace(steps=5, frames=5) for row in ends)]
+    (axis, *_) = plot_results(more, {"Pendulum-v1": 9}).axes
+    assert all(line.get_marker() == "None" for line in axis.get_lines())

@@ -226,11 +226,13 @@ def test_layers_as_those_of_vectors_lie_between_a_board_and_latents() -> None:
     encoder = WorldModelsEncoder(codec, **shared)
     decoder = WorldModelsDecoder(codec, F_DIM, **shared)
     assert encoder.features_dim == 7
-    for stack, expected in (
+    board: Any = decoder.grids.nets[0]
+    stacks: Any = [
         (encoder.grid_mlp, [(8 * 5 * 5, 7), (7, 7), (7, 7)]),
-        (decoder.grids.nets[0].layers[0], [(F_DIM, 7), (7, 7), (7, 7), (7, 8 * 5 * 5)]),  # type: ignore[index]
-    ):
-        layers: Any = list(stack.modules())  # type: ignore[union-attr]
+        (board.layers[0], [(F_DIM, 7), (7, 7), (7, 7), (7, 8 * 5 * 5)]),
+    ]
+    for stack, expected in stacks:
+        layers = list(stack.modules())
         dense = [layer for layer in layers if isinstance(layer, nn.Linear)]
         assert [(layer.in_features, layer.out_features) for layer in dense] == expected
         assert sum(isinstance(layer, nn.ELU) for layer in layers) == 3

@@ -38,8 +38,8 @@ def draw(axis: Axes, own: Iterable[Evaluation], task: str, end: int) -> None:
         for curve in seeds.values():
             axis.plot(*_points(curve), color=style.color, linewidth=0.8, alpha=0.45, **_dot(curve))
         mean = _mean(seeds)
-        looks = dict(color=style.color, linewidth=2.2, label=style.name)
-        axis.plot(*_points(mean), **looks, **_dot(mean))  # type: ignore[arg-type]
+        looks: dict[str, Any] = dict(color=style.color, linewidth=2.2, label=style.name)
+        axis.plot(*_points(mean), **looks, **_dot(mean))
     for method, of_method in METHODS.items():
         # The mean of a window belongs to its middle.
         points = [(r.frames - r.window / 2, r.mean) for r in of_task(task, method)]
