@@ -55,6 +55,7 @@ WRONG: list[tuple[list[str], str]] = [
     (["train", "-p", "size=1"], "1m"),
     (["train", "-a", "batch_sise=2"], "batch_size"),
     (["train", "-a", "batch_size=two"], "batch_size='two' must be"),
+    (["train", "-a", f"buffer_size={10**14}"], "Lower buffer_size"),
     (["train", "-a", "seed=3"], "seed"),
     (["train", "-a", "learning_rate={1, 2}"], "learning_rate"),
     (["train", "--agent", "ppo", "-a", "n_step=3"], "n_step"),

@@ -63,6 +63,7 @@ def test_sizes_prints_the_published_counts(capsys: pytest.CaptureFixture[str]) -
     assert "| `12m` | 9,738,019 | 10,494,158 |" in table
 
 
+@pytest.mark.filterwarnings("error:Training and eval env")
 def test_evaluate_and_dream_read_what_train_wrote(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

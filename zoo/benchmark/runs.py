@@ -144,7 +144,7 @@ def prepare(run: Run) -> Callable[[], BaseAlgorithm]:
         _begin_folder(run, model)
     n_envs = run.n_envs * here.count
     evaluation = SeededEvalCallback(
-        eval_env,
+        model._wrap_env(eval_env, verbose=0, monitor_wrapper=False),  # images as in training
         run.seed + 1_000,
         n_eval_episodes=run.eval_episodes,
         eval_freq=max(run.eval_every // n_envs, 1),

@@ -216,7 +216,7 @@ def load_replay(model: Any, path: Path, trusted: bool) -> None:
 #: What may be raised about what a user has said: by us, SB3, gymnasium, torch and the system.
 #: Others, such as KeyError, are mistakes of a program, and keep their traceback.
 _OF_USERS = (
-    *(ValueError, TypeError, AssertionError, RuntimeError, OSError, ImportError),
+    *(ValueError, TypeError, AssertionError, RuntimeError, OSError, ImportError, MemoryError),
     *(pickle.UnpicklingError, EOFError, gymnasium.error.Error),
 )
 
