@@ -1,6 +1,8 @@
 """Replay buffers filled with streams whose every number says where it belongs."""
 
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from gymnasium import spaces
 
 from dreamzoo.common.buffers import SequenceReplayBuffer
+from dreamzoo.common.host_memory import physical_memory
 
 LATENTS = {"deter": ((2,), np.float32), "stoch": ((3,), np.uint8)}
 
@@ -114,3 +117,12 @@ def make_buffer() -> MakeBuffer:
 @pytest.fixture
 def fill() -> Fill:
     return _fill
+
+
+@pytest.fixture
+def beyond_memory() -> int:
+    """Four times the memory of this machine, in bytes, where it lets a process ask for that."""
+    rule = Path("/proc/sys/vm/overcommit_memory")
+    if sys.platform != "linux" or rule.read_text().strip() == "2":
+        pytest.skip("the system refuses what it may not have")
+    return 4 * physical_memory()

@@ -146,6 +146,16 @@ def test_too_large_buffers_say_what_to_change(make_buffer: MakeBuffer, records: 
         make_buffer(records, observation_space=IMAGE)
 
 
+def test_a_replay_takes_memory_as_it_fills(make_buffer: MakeBuffer, beyond_memory: int) -> None:
+    buffer = make_buffer(beyond_memory // np.prod(IMAGE.shape), observation_space=IMAGE)
+    for _ in range(8):
+        _add(buffer)
+    assert buffer.sample(4, batch_length=2).rewards.shape == (4, 2)
+    assert buffer.size() == 8
+    with pytest.raises(MemoryError, match="Lower buffer_size"):
+        buffer.check_memory(buffer.buffer_size)
+
+
 def test_a_run_that_cannot_fit_is_refused_before_it_starts(
     make_buffer: MakeBuffer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,11 +1,12 @@
-"""A container's limit counts where there is one."""
+"""A container's limit counts where there is one, and arrays take what is written of them."""
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dreamzoo.common import host_memory
-from dreamzoo.common.host_memory import physical_memory
+from dreamzoo.common.host_memory import physical_memory, zeros
 
 GIGABYTE = 10**9
 
@@ -50,3 +51,18 @@ def test_no_limit_is_none(groups: Path) -> None:
     _write(groups / "a" / "memory.max", "max\n")
     _write(groups / "memory" / "memory.limit_in_bytes", "9223372036854771712\n")
     assert physical_memory() == 64 * GIGABYTE
+
+
+def test_an_array_may_be_larger_than_all_memory(beyond_memory: int) -> None:
+    length = beyond_memory // 4
+    array = zeros((length // 4, 4), np.float32)
+    assert array.shape == (length // 4, 4)
+    assert array.dtype == np.float32
+    array[-1, -1] = 1.0
+    assert array[[0, length // 9, -1]].sum() == 1.0
+
+
+@pytest.mark.parametrize("length", [2**50, 2**62])
+def test_an_array_beyond_all_addresses_is_refused(length: int) -> None:
+    with pytest.raises(MemoryError):
+        zeros((length,), np.uint8)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import torch as th
 
+from dreamzoo.common.host_memory import zeros
 from dreamzoo.nn.fast.parcels import Rows, to_device
 
 #: Shape of what one record holds and the dtype it is stored in, by name.
@@ -18,7 +19,7 @@ class RecordStore:
     """
     Some parts of all records as tensors of one device.
 
-    On the host they are allocated lazily by the operating system. On an accelerator an update can
+    On the host they take memory as they are written. On an accelerator an update can
     read and refresh them without waiting for the device.
 
     :param spec: names, shapes and dtypes of what a record holds
@@ -31,7 +32,7 @@ class RecordStore:
         self.tensors: dict[str, th.Tensor] = {}
         for name, (each, dtype) in spec.items():
             if device.type == "cpu":
-                self.tensors[name] = th.from_numpy(np.zeros((*shape, *each), dtype))
+                self.tensors[name] = th.from_numpy(zeros((*shape, *each), dtype))
             else:
                 like = th.from_numpy(np.zeros((), dtype))
                 self.tensors[name] = th.zeros((*shape, *each), dtype=like.dtype, device=device)

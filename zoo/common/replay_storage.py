@@ -8,7 +8,7 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.buffers import BaseBuffer, ReplayBuffer
 
-from dreamzoo.common.host_memory import physical_memory
+from dreamzoo.common.host_memory import physical_memory, zeros
 from dreamzoo.common.record_store import RecordSpec, RecordStore, free_memory, is_here
 
 #: Name of the stored observations; those of a Dict have their keys behind it.
@@ -81,7 +81,7 @@ class ReplayStorage(ReplayBuffer):
     def _allocate(self) -> None:
         """Make room for everything on the host."""
         shape = (self.buffer_size, self.n_envs)
-        self._arrays = {k: np.zeros(shape + s, d) for k, (s, d) in self._layout().items()}
+        self._arrays = {k: zeros(shape + s, d) for k, (s, d) in self._layout().items()}
         self._latents = RecordStore(self.latent_spec, shape, th.device("cpu"))
         self._observations: RecordStore | None = None  # those that are not among the arrays
         self._name_storage()
