@@ -1,5 +1,6 @@
 """The page is for this machine alone, and whatever a browser does, others play on."""
 
+import asyncio
 import contextlib
 import json
 import re
@@ -300,6 +301,35 @@ def test_a_session_that_cannot_begin_anew_is_closed_and_the_browser_told(
     assert len(closed) == 1
     with playing(client) as player:
         player.wait_for("state")
+
+
+def test_a_session_that_nobody_waits_for_any_more_is_kept_and_closed(cartpole: DreamerV3) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    session, closed = PlaySession(cartpole), list[Any]()
+    session.close = lambda: closed.append(session)  # type: ignore[method-assign]
+
+    def make() -> PlaySession:
+        begun.set()
+        assert go_on.wait(60)
+        return session
+
+    theater = Theater(make, {"agent": "DreamerV3", "env": None})
+
+    async def come_and_go() -> None:
+        async def come() -> None:
+            async with theater.session():
+                pass
+
+        coming = asyncio.create_task(come())
+        await asyncio.to_thread(begun.wait, 60)
+        coming.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await coming
+
+    asyncio.run(come_and_go())
+    threading.Timer(0.2, go_on.set).start()  # it is not there yet when all is closed
+    theater.close()
+    assert closed == [session]
 
 
 def test_a_page_that_is_loaded_again_waits_for_its_own_place(

@@ -110,13 +110,21 @@ class Theater:
 
     def open(self) -> None:
         """Make the first session, so that what is wrong is said before any browser comes."""
-        self._free.append(self._worker.submit(self._make).result())
+        self._worker.submit(self._add).result()
 
     def close(self) -> None:
         """Close all environments."""
-        for session in self._free:
-            self._worker.submit(session.close).result()
+        self._worker.submit(self._close).result()
         self._worker.shutdown()
+
+    def _add(self) -> None:
+        # Not returned: whoever asked for it may have gone when it is there.
+        self._free.append(self._make())
+
+    def _close(self) -> None:
+        with contextlib.ExitStack() as all_of_them:
+            for session in self._free:
+                all_of_them.callback(session.close)
 
     async def work(self, function: Callable[..., Any], *args: Any) -> Any:
         """Run a function where models and environments live."""
@@ -151,12 +159,12 @@ class Theater:
         return True
 
     async def _another(self) -> PlaySession | str:
-        session: PlaySession | None = self._free.pop() if self._free else None
+        session: PlaySession | None = None
         try:
-            if session is None:  # some environments are there only once
-                session = await self.work(self._make)
-            else:
-                await self.work(session.make_as_new)
+            while not self._free:  # some environments are there only once
+                await self.work(self._add)
+            session = self._free.pop()
+            await self.work(session.make_as_new)
         except BaseException as error:
             if session is not None:
                 with contextlib.suppress(Exception):  # what could not begin may not end, either
@@ -164,7 +172,6 @@ class Theater:
             if not isinstance(error, Exception):
                 raise
             return f"No other play could be begun. {in_words(error)}"
-        assert session is not None
         return session
 
     async def greet(self, socket: WebSocket) -> None:
