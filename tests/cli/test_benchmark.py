@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -253,6 +254,12 @@ def test_scores_are_those_of_the_last_episodes(
     assert header[1:] == ["20", "40", "60", "80", "100", "120 |"]
     # (1 + 4 * 2) / 5 alone; with 38; 2 and 38; 2 and (38 + 40) / 2; five of ten are 0; all are.
     assert row[1:] == ["1.8", "19.9", "20", "20.5", "14.3", "11 |"]
+    same_name = tmp_path / "other" / "run"
+    shutil.copytree(tmp_path / "run", same_name)
+    main([*command[:3], str(same_name), *command[3:]])
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [name for name, *_ in rows] == [f"| {tmp_path / 'run'}", f"| {same_name}"]
+    assert [scores for _, *scores in rows] == [row[1:], row[1:]]
 
 
 def test_scores_need_the_first_episodes_of_every_environment(tmp_path: Path) -> None:
