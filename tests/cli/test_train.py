@@ -149,12 +149,16 @@ def test_overwriting_leaves_nothing_of_the_run_and_all_else(tmp_path: Path) -> N
 
 
 def test_a_start_that_is_refused_leaves_the_earlier_run_and_no_new_one(
-    finished: Path, tmp_path: Path
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = contents(finished)
     for out in (finished, tmp_path / "new"):
         with pytest.raises(SystemExit, match="CartPol"):
             main(["train", "--env", "CartPol-v1", "--out", str(out), "--overwrite"])
+        with monkeypatch.context() as machine:
+            machine.setattr("dreamzoo.common.replay_storage.physical_memory", lambda: 1_000)
+            with pytest.raises(SystemExit, match=r"does not fit.*Lower buffer_size"):
+                main(["train", "--steps", "20", "--out", str(out), "--overwrite", *TINY])
     assert contents(finished) == before
     assert not (tmp_path / "new").exists()
 

@@ -23,6 +23,7 @@ from dreamzoo.benchmark.run_config import (
 from dreamzoo.common.environments.normalizer import load_normalizer
 from dreamzoo.common.exact_resume import ExactResume
 from dreamzoo.common.ranked import Ranked
+from dreamzoo.common.replay_agent import ReplayAgent
 from dreamzoo.common.saved_algorithm import SavedAlgorithm
 from dreamzoo.common.storage.agents import agent_class
 from dreamzoo.common.storage.saves import MODEL, REPLAY_OF_SB3, newest
@@ -127,6 +128,7 @@ def prepare(run: Run) -> Callable[[], BaseAlgorithm]:
     :return: a function that trains the agent and returns it
     :raises ValueError: if there is no run to resume, or another one, or nothing of it is left to
         do; if a new run would overwrite another. The folder is then as it was
+    :raises MemoryError: if the replay will not fit; the folder is as it was
     """
     if run.resume:
         run = continued(vars(run))
@@ -139,6 +141,8 @@ def prepare(run: Run) -> Callable[[], BaseAlgorithm]:
             f"The run in {run.out} has made {model.num_timesteps} of {run.steps} steps. Give more "
             "(--steps) to train it further."
         )
+    if isinstance(model, ReplayAgent) and model.replay_buffer is not None:
+        model.replay_buffer.check_memory(run.steps - model.num_timesteps)  # as learn does, too late
     here = _meet(model)
     if here.index == 0:
         _begin_folder(run, model)
