@@ -61,6 +61,9 @@ class WorldModelAlgorithm(HasWorldModel, ReplayAgent):
         """Return the states that precede the rows of a batch, (B, ...)."""
         return self.policy.world_model.initial(len(batch.rewards))
 
+    def _begin_with(self, batch: SequenceBatch) -> None:
+        self.world_model.start_at(batch.observations)
+
     def _recorded_latents(self, generator: th.Generator | None) -> State:
         """Do what :meth:`replay_latents` does."""
         seed = int(th.randint(2**31, (), generator=generator, device=self.device))

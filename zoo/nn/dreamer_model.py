@@ -8,16 +8,11 @@ from torch import Tensor
 from dreamzoo.nn.distributions import at_least_float32, soft_bernoulli_loss
 from dreamzoo.nn.fast import memory
 from dreamzoo.nn.networks.actors import DenseActionDistribution, DenseActor
-from dreamzoo.nn.networks.world_models import (
-    Endless,
-    NormalHead,
-    WorldModelsDecoder,
-    unit_variance_loss,
-)
+from dreamzoo.nn.networks.world_models import Endless, NormalHead, unit_variance_loss
+from dreamzoo.nn.normal_model import NormalWorldModel
 from dreamzoo.nn.observations import Observation
 from dreamzoo.nn.rssm.dynamics import Latent
 from dreamzoo.nn.rssm.imagination import frozen
-from dreamzoo.nn.world_model import WorldModel
 
 RewardTransform = Literal["tanh", "identity"]
 
@@ -49,9 +44,9 @@ class Imagined(NamedTuple):
     prediction: Tensor
 
 
-class DreamerWorldModel(WorldModel):
+class DreamerWorldModel(NormalWorldModel):
     """
-    World model with unit-variance heads, whose networks read images as ``x / 255 - 0.5``.
+    World model whose networks read images as ``x / 255 - 0.5``.
 
     One function does that in training and in acting; nothing is quantized and no noise is added, as
     PlaNet does.
@@ -59,9 +54,6 @@ class DreamerWorldModel(WorldModel):
     :param args: of :class:`dreamzoo.nn.world_model.WorldModel`
     :param reward_transform: what its head learns of rewards
     """
-
-    decoder: WorldModelsDecoder
-    reward: NormalHead
 
     def __init__(self, *args: Any, reward_transform: RewardTransform = "identity") -> None:
         super().__init__(*args)

@@ -175,6 +175,13 @@ class WorldModel(LatentModel):
         """Turn predictions of what :meth:`inputs` returns into what the codec decodes."""
         return values
 
+    def start_at(self, obs: Observation) -> None:
+        """
+        Adapt networks to the first observations that they learn from, where they have to be.
+
+        :param obs: (B, T, ...)
+        """
+
     def observe(
         self,
         latent: State,

@@ -19,11 +19,11 @@ from dreamzoo.nn.networks.world_models import (
     WorldModelsDecoder,
     WorldModelsEncoder,
 )
+from dreamzoo.nn.normal_model import NormalWorldModel
 from dreamzoo.nn.observations import Observation
 from dreamzoo.nn.rssm.dynamics import Latent
 from dreamzoo.nn.rssm.gaussian import DynamicsKind, GaussianDynamics, GaussianRSSM, GaussianSSM
 from dreamzoo.nn.settings import Choice, Setting, Whole, Widths
-from dreamzoo.nn.world_model import WorldModel
 from dreamzoo.planning import CEM
 from dreamzoo.planning.planner import check_continuous, plan_actions
 
@@ -32,9 +32,9 @@ LEVELS = 32
 _BYTES_A_LEVEL = 256 // LEVELS
 
 
-class PlaNetWorldModel(WorldModel):
+class PlaNetWorldModel(NormalWorldModel):
     """
-    World model with Gaussian latents and unit-variance heads.
+    World model with Gaussian latents.
 
     Images are quantised to 5 bits and dequantised with uniform noise, drawn anew whenever an image
     is read, in training and in acting (reference ``preprocess``; Kingma and Dhariwal, 2018). What
@@ -42,8 +42,6 @@ class PlaNetWorldModel(WorldModel):
     """
 
     dynamics: GaussianDynamics
-    decoder: WorldModelsDecoder
-    reward: NormalHead
 
     def inputs(
         self,

@@ -15,6 +15,7 @@ from dreamzoo.nn.fast.elus import elu_
 from dreamzoo.nn.fast.pieces import by_images, by_rows
 from dreamzoo.nn.fast.precision import current
 from dreamzoo.nn.fast.products import linear, wide
+from dreamzoo.nn.fast.ranks import mean_of_all
 from dreamzoo.nn.fast.scalars import Twice
 from dreamzoo.nn.fast.switch import computes_plainly
 from dreamzoo.nn.networks.decoders import reconstruction_loss
@@ -316,6 +317,24 @@ class WorldModelsDecoder(nn.Module):
             parts = self.mlp(feat).split([key.width for key in keys], dim=1)
             predictions |= {key.name: part for key, part in zip(keys, parts, strict=True)}
         return predictions
+
+    @th.no_grad()
+    def start_at(self, targets: dict[str, Tensor]) -> None:
+        """
+        Let the last biases of images be mean colors, unless they have learned already.
+
+        From zero it takes some hundred updates until a bright or dark ground is predicted, and all
+        that leads to the decoder moves that way meanwhile: categorical latents become certain, in
+        all states of the same, and stay so.
+
+        :param targets: what the encoder reads, of all ranks together
+        """
+        last = [] if self.cnn is None else [(self.cnn[-1], self.pictures)]
+        grids = zip(self.grids.nets, self.grids.groups, strict=True)
+        for layer, keys in [*last, *((net.layers[-1], group) for net, group in grids)]:
+            if not layer.bias.any():
+                mean = th.cat([targets[key.name].mean((0, 2, 3)) for key in keys])
+                layer.bias.copy_(mean_of_all(mean))
 
     def loss(self, predictions: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
         """
