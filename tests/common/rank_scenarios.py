@@ -20,6 +20,7 @@ import numpy as np
 import torch as th
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.envs import FakeImageEnv
 
 from dreamzoo import AGENTS
 from dreamzoo.analysis.callbacks import SaveCallback
@@ -247,7 +248,17 @@ def statistics() -> dict[str, Any]:
         whole.update(returns)  # not the losses of an update: nobody else is asked
         own.update(returns[ranks.index()])
     found = {"joint": normalizer, "whole": whole, "own": own}
-    return {name: x.high_value.item() for name, x in found.items()}
+    return {name: x.high_value.item() for name, x in found.items()} | {"color": first_color()}
+
+
+def first_color() -> float:
+    """Return where a decoder begins; every rank has seen a level of its own."""
+    kind, env = AGENTS["dreamer_v2"], FakeImageEnv(screen_height=9, screen_width=9)
+    model: Any = kind("CnnPolicy", env, seed=0, device="cpu", **kind.smallest).world_model
+    with ranks.together("the test", CPU):
+        level = 51 * (1 + ranks.index())
+        model.start_at(th.full((1, 2, 1, 9, 9), level, dtype=th.uint8))
+    return model.decoder.grids.nets[0].layers[-1].bias[0].item()
 
 
 # ------------------------------------------------------------------ what goes wrong

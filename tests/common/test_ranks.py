@@ -91,6 +91,11 @@ def test_averages_are_those_of_one_process_with_both_batches(two_ranks: Path) ->
     assert first["joint"] == second["joint"] == first["whole"]
 
 
+def test_images_begin_at_the_mean_color_of_all_ranks(two_ranks: Path) -> None:
+    for rank in found(two_ranks, "statistics"):
+        assert rank["color"] == pytest.approx((51 + 102) / 2 / 255 - 0.5)
+
+
 def test_who_computes_losses_for_himself_asks_nobody(two_ranks: Path) -> None:
     first, second = found(two_ranks, "statistics")
     assert first["own"] != second["own"]

@@ -160,6 +160,27 @@ MUTANTS = [
         ("tests/envs/dreams/test_rendering.py",),
     ),
     Mutant(
+        "images begin in the middle between black and white",
+        "zoo/common/world_model_algorithm.py",
+        "        self.world_model.start_at(batch.observations)\n",
+        "        pass\n",
+        ("tests/common/test_first_batch.py",),
+    ),
+    Mutant(
+        "images begin anew at their mean color",
+        "zoo/nn/networks/world_models.py",
+        "            if not layer.bias.any():\n",
+        "            if True:\n",
+        ("tests/common/test_first_batch.py", "tests/nn/networks/test_world_models.py"),
+    ),
+    Mutant(
+        "pictures begin in the middle between black and white",
+        "zoo/nn/networks/world_models.py",
+        "[*last, *((net.layers[-1], group)",
+        "[*((net.layers[-1], group)",
+        ("tests/nn/networks/test_world_models.py",),
+    ),
+    Mutant(
         "DiscreteSAC: boards of booleans get NatureCNN",
         EXTRACTORS,
         "return key.is_small or key.channels_last or space.dtype == bool",

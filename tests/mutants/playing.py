@@ -102,8 +102,15 @@ MUTANTS = [
     Mutant(
         "play: a browser inherits what another has set",
         SERVER,
-        "                await self.work(session.make_as_new)\n",
-        "                pass\n",
+        "            await self.work(session.make_as_new)\n",
+        "            pass\n",
+        OF_SERVER,
+    ),
+    Mutant(
+        "play: a session that is being made is not closed",
+        SERVER,
+        "        self._worker.submit(self._close).result()\n",
+        "        self._close()\n",
         OF_SERVER,
     ),
     Mutant(

@@ -24,6 +24,12 @@ MUTANTS = [
         "nats.mean()",
     ),
     _mutant(
+        "images begin at each one's own mean color",
+        "zoo/nn/networks/world_models.py",
+        "layer.bias.copy_(mean_of_all(mean))",
+        "layer.bias.copy_(mean)",
+    ),
+    _mutant(
         "codes follow each one's own vectors",
         "zoo/nn/rssm/codebook.py",
         'mean_of_all(th.einsum("nsc,nsw->scw", found, vectors) / len(vectors))',
