@@ -162,8 +162,8 @@ MUTANTS = [
     Mutant(
         "images begin in the middle between black and white",
         "zoo/common/world_model_algorithm.py",
-        "        self.world_model.start_at(batch.observations)\n",
-        "        pass\n",
+        "            self.world_model.start_at(batch.observations)\n",
+        "            pass\n",
         ("tests/common/test_first_batch.py",),
     ),
     Mutant(

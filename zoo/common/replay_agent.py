@@ -387,8 +387,6 @@ class ReplayAgent(OfflineLearning, GradientUpdates, ReplayFiles):
             batch = self.replay_buffer.sample(
                 rows, self._vec_normalize_env, length, online=self.online_queue
             )
-            if self._n_updates == 0:
-                self._begin_with(batch)
             with using(self.precision, self.device):
                 metrics.add(self._update(batch))
             self._n_updates += 1
@@ -400,9 +398,6 @@ class ReplayAgent(OfflineLearning, GradientUpdates, ReplayFiles):
         self.logger.record("train/replay_ratio", ratio)
         self._log_means(metrics)
         return goes_on
-
-    def _begin_with(self, batch: SequenceBatch) -> None:
-        """Do what precedes the very first update."""
 
     def _common_length(self) -> int | None:
         """Return how long windows are that all ranks can sample; None: whatever there is."""

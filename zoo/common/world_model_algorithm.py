@@ -61,8 +61,10 @@ class WorldModelAlgorithm(HasWorldModel, ReplayAgent):
         """Return the states that precede the rows of a batch, (B, ...)."""
         return self.policy.world_model.initial(len(batch.rewards))
 
-    def _begin_with(self, batch: SequenceBatch) -> None:
-        self.world_model.start_at(batch.observations)
+    def _update(self, batch: SequenceBatch) -> dict[str, th.Tensor]:
+        if self._n_updates == 0:
+            self.world_model.start_at(batch.observations)
+        return super()._update(batch)
 
     def _recorded_latents(self, generator: th.Generator | None) -> State:
         """Do what :meth:`replay_latents` does."""
