@@ -253,8 +253,9 @@ def statistics() -> dict[str, Any]:
 
 def first_color() -> float:
     """Return where a decoder begins; every rank has seen a level of its own."""
-    kind, env = AGENTS["dreamer_v2"], FakeImageEnv(screen_height=9, screen_width=9)
-    model: Any = kind("CnnPolicy", env, seed=0, device="cpu", **kind.smallest).world_model
+    kind: Any = AGENTS["dreamer_v2"]
+    env = FakeImageEnv(screen_height=9, screen_width=9)
+    model = kind("CnnPolicy", env, seed=0, device="cpu", **kind.smallest).world_model
     with ranks.together("the test", CPU):
         level = 51 * (1 + ranks.index())
         model.start_at(th.full((1, 2, 1, 9, 9), level, dtype=th.uint8))

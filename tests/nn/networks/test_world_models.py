@@ -9,10 +9,10 @@ from dreamzoo.nn.fast.switch import use
 from dreamzoo.nn.networks.world_models import GrowPixel, WorldModelsDecoder
 from dreamzoo.nn.observations import ObservationCodec
 
-KEYS = {
+KEYS: dict[str, spaces.Space] = {
     "front": spaces.Box(0, 255, (3, 64, 64), np.uint8),
     "back": spaces.Box(0, 255, (1, 40, 80), np.uint8),
-    "board": spaces.Box(0, 1, (4, 10, 10), bool),
+    "board": spaces.Box(0, 1, (4, 10, 10), np.bool_),
     "map": spaces.Box(0, 255, (1, 10, 10), np.uint8),
     "speed": spaces.Box(-np.inf, np.inf, (2,)),
 }

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import torch as th
 import torch.nn.functional as F
@@ -329,8 +329,9 @@ class WorldModelsDecoder(nn.Module):
 
         :param targets: what the encoder reads, of all ranks together
         """
+        last: list[tuple[Any, Sequence[Key]]]
         last = [] if self.cnn is None else [(self.cnn[-1], self.pictures)]
-        grids = zip(self.grids.nets, self.grids.groups, strict=True)
+        grids: Any = zip(self.grids.nets, self.grids.groups, strict=True)
         for layer, keys in [*last, *((net.layers[-1], group) for net, group in grids)]:
             if not layer.bias.any():
                 mean = th.cat([targets[key.name].mean((0, 2, 3)) for key in keys])
