@@ -142,7 +142,7 @@ def prepare(run: Run) -> Callable[[], BaseAlgorithm]:
             "(--steps) to train it further."
         )
     if isinstance(model, ReplayAgent) and model.replay_buffer is not None:
-        model.replay_buffer.check_memory(run.steps - model.num_timesteps)  # as learn does, too late
+        model.replay_buffer.check_memory(run.steps - model.num_timesteps)  # learn says it too late
     here = _meet(model)
     if here.index == 0:
         _begin_folder(run, model)

@@ -321,13 +321,13 @@ class WorldModelsDecoder(nn.Module):
     @th.no_grad()
     def start_at(self, targets: dict[str, Tensor]) -> None:
         """
-        Let the last biases of images be mean colors, unless they have learned already.
+        Let the last biases of images be mean colors (of all ranks), unless they have learned.
 
         From zero it takes some hundred updates until a bright or dark ground is predicted, and all
-        that leads to the decoder moves that way meanwhile: categorical latents become certain, in
-        all states of the same, and stay so.
+        that leads to the decoder moves that way meanwhile: categories become certain, the same ones
+        in all states, and stay so.
 
-        :param targets: what the encoder reads, of all ranks together
+        :param targets: what the encoder reads, (N, ...) each
         """
         last: list[tuple[Any, Sequence[Key]]]
         last = [] if self.cnn is None else [(self.cnn[-1], self.pictures)]
