@@ -303,10 +303,12 @@ def test_a_session_that_cannot_begin_anew_is_closed_and_the_browser_told(
         player.wait_for("state")
 
 
-def test_a_session_that_nobody_waits_for_any_more_is_kept_and_closed(cartpole: DreamerV3) -> None:
+def test_a_session_that_nobody_waits_for_any_more_is_kept_and_closed(
+    cartpole: DreamerV3, monkeypatch: pytest.MonkeyPatch
+) -> None:
     begun, go_on = threading.Event(), threading.Event()
     session, closed = PlaySession(cartpole), list[Any]()
-    session.close = lambda: closed.append(session)  # type: ignore[method-assign]
+    monkeypatch.setattr(session, "close", lambda: closed.append(session))
 
     def make() -> PlaySession:
         begun.set()
